@@ -1,0 +1,102 @@
+"""What a connector is: bytes (or ready batches) at the edge of the process.  asyncio, no knowledge of formats or plans.
+
+A connector is one file in this folder.  It may define ``SourceOptions`` with ``open_source(options) -> SourceConnector``
+and ``SinkOptions`` with ``open_sink(options) -> SinkConnector``: frozen msgspec structs (``forbid_unknown_fields``,
+``kw_only``) whose fields carry a line of doc each in ``Annotated[..., msgspec.Meta(description=...)]``.  Opening does no I/O;
+the first await does.  Every await can be cancelled; ``aclose`` may be called at any time, more than once, and leaves nothing open.
+Failures of the outside are :class:`~asyncflow.errors.ConnectorError` with the path or address in the message.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from asyncflow.model.batch import Batch
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+
+class ByteStream(ABC):
+    """One run of bytes with a beginning: a file, a pipe, one client of a listening socket.  ``name`` goes into positions of rejected records."""
+
+    name: str
+
+    @abstractmethod
+    async def read_into(self, buffer: memoryview) -> int:
+        """Reads what is there, at least one byte, at most ``len(buffer)``; 0 means the end.  Waits when nothing is there."""
+
+    @abstractmethod
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One message: ``data`` holds whole records; ``origin`` is where a reply would go."""
+
+    data: bytes
+    origin: Any = None
+
+
+class SourceConnector(ABC):
+    """Base of the three kinds below.  ``bounded``: it ends by itself.  ``total_bytes``: how much there is in all, where that is known
+    (for a progress bar); ``position_bytes``: how much of that was read (compressed bytes where the input is compressed)."""
+
+    bounded: bool = True
+    total_bytes: int | None = None
+    position_bytes: int = 0
+
+    async def stop(self) -> None:
+        """Asks for an orderly end: takes nothing new from outside; what was received is still handed out, then the source ends."""
+        await self.aclose()
+
+    @abstractmethod
+    async def aclose(self) -> None: ...
+
+
+class ByteSource(SourceConnector):
+    """Bytes in one or more streams.  ``concurrent`` False: read each stream to its end before the next (files, in name order);
+    True: all that are open at the same time (clients of a listening socket)."""
+
+    concurrent: bool = False
+
+    @abstractmethod
+    def streams(self) -> AsyncIterator[ByteStream]:
+        """The streams as they come.  The caller closes each stream that it got."""
+
+
+class MessageSource(SourceConnector):
+    """Messages with bounds of their own (datagrams)."""
+
+    @abstractmethod
+    async def receive(self) -> Sequence[Datagram]:
+        """All messages that are there, at least one; an empty sequence means the end."""
+
+
+class BatchSource(SourceConnector):
+    """Rows that are columns already (generated, or handed over in Python)."""
+
+    @abstractmethod
+    def batches(self) -> AsyncIterator[Batch]: ...
+
+
+class SinkConnector(ABC):
+    """Takes encoded bytes away.  ``takes_bytes`` False (``null``): the runtime does not encode at all and only counts."""
+
+    takes_bytes: bool = True
+
+    async def open(self) -> None:
+        """Opens the outside (creates the file, connects, binds); called once, before the first write."""
+
+    @abstractmethod
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        """Takes all of ``data``; returns when it may be forgotten (a slow reader makes this wait).  ``origin``: see ``Datagram``."""
+
+    async def flush(self) -> None:
+        """Everything written so far is handed to the outside."""
+
+    @abstractmethod
+    async def aclose(self, *, failed: bool = False) -> None:
+        """Closes.  ``failed``: the run did not end well; a sink that publishes at the end (``mode = "replace"``) does not."""

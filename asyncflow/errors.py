@@ -1,0 +1,73 @@
+"""One tree of errors: whose fault it is, whether trying again can help, and which table it happened at.
+
+Every error that asyncflow raises on purpose is an :class:`AsyncflowError`.  Its class says whose fault it is:
+the user's (:class:`PipelineError`, :class:`DataError`), the outside world's (:class:`ConnectorError`) or ours
+(:class:`InternalError`).  ``table`` names the source, stage or sink; the runtime fills it in on the way up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class AsyncflowError(Exception):
+    """Base of all errors raised on purpose.  ``table`` is the table it happened at, or ``""``."""
+
+    retriable = False
+
+    def __init__(self, message: str, *, table: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.table = table
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.message}" if self.table else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a pipeline: ``path`` is its TOML path (``stages.sold.where``), ``hint`` may name the nearest valid name."""
+
+    path: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class PipelineError(AsyncflowError):
+    """The pipeline as written cannot run.  ``problems`` holds every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem] | str, *, table: str = "") -> None:
+        self.problems: tuple[Problem, ...] = (
+            (Problem(table or "pipeline", problems),) if isinstance(problems, str) else tuple(problems)
+        )
+        super().__init__("\n".join(str(problem) for problem in self.problems), table="")
+
+
+class DataError(AsyncflowError):
+    """The input broke a rule the user set to be fatal (``on_error = "fail"``)."""
+
+
+class ConnectorError(AsyncflowError):
+    """The outside world failed: a file is missing, a peer refused, a disk is full."""
+
+
+class RetriableError(ConnectorError):
+    """Like :class:`ConnectorError`, but trying again later may help (connection refused or reset)."""
+
+    retriable = True
+
+
+class MissingExtraError(AsyncflowError):
+    """A library that only an extra installs is not there.  The message names the extra."""
+
+
+class StageError(AsyncflowError):
+    """The user's own function raised inside a stage; the cause is chained."""
+
+
+class InternalError(AsyncflowError):
+    """A law of the engine was broken (a ledger that does not add up, ...): a bug in asyncflow."""

@@ -1,0 +1,141 @@
+"""What a format is: bytes to columns and back, with no I/O and no asyncio.
+
+A format is one file in this folder.  It may define ``DecoderOptions`` and ``EncoderOptions`` (frozen msgspec structs, as in
+``connectors.contract``), ``decoder(options, request) -> Decoder``, ``infer(options, head, final) -> Schema`` and
+``encoder(options, schema) -> Encoder``.
+
+The journey of a byte: a reader fills a buffer and asks ``cut`` where whole records end; what is left over is put in front of the
+next bytes.  Blocks of whole records go to ``decode``, on any thread and in any order; results are put back in order.
+The law that both must keep: however the bytes are cut, the same rows and the same rejections come out, in the same order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import Column
+from asyncflow.model.schema import Schema
+
+Block: TypeAlias = NDArray[np.uint8]
+"""Bytes in memory, 1-d, contiguous, *writable* (a decoder may unescape text in place)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRequest:
+    """What a decoder is asked for.
+
+    ``schema``: all columns of the records as declared, in file order.  ``columns``: the names to decode, in the order they are to come
+    out (projection).  ``required``: columns where null rejects the record (the event time).  ``keep_rejects``: give every rejected
+    record with its text; else only count them and keep the first few.
+    """
+
+    schema: Schema
+    columns: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    max_record_bytes: int = 1 << 20
+    keep_rejects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that was not decoded.  ``line`` and ``offset`` (bytes) count from the start of the block, from 0; ``after_row``: how
+    many good rows of the block stand before it.  ``record``: its raw text, cut at 4 KiB."""
+
+    line: int
+    offset: int
+    after_row: int
+    reason: str
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """One block's rows.  ``columns``: as asked for.  ``lines``: physical lines in the block.  ``rejected`` >= len(``rejects``)."""
+
+    columns: tuple[Column, ...]
+    num_rows: int
+    lines: int = 0
+    rejected: int = 0
+    rejects: tuple[Reject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """``data[:end]`` is whole records, ready for ``decode`` (0: none yet).  ``data[resume:]`` is still to be cut: kept in front of the next
+    bytes when ``resume`` made no further progress.  Bytes between are dropped: ``rejects`` says why (its ``line`` and ``offset`` count
+    from ``data[0]``); ``lines`` is the number of physical lines in the dropped bytes."""
+
+    end: int
+    resume: int
+    rejects: tuple[Reject, ...] = ()
+    lines: int = 0
+
+
+class Decoder(ABC):
+    """One byte stream's decoder.  ``cut`` is called in order by one owner and may keep state; ``decode`` keeps none and releases the GIL."""
+
+    output: Schema
+    """Of the decoded columns, in the order asked for."""
+
+    def prepare(self, head: Block, final: bool) -> int | None:
+        """Looks at the first bytes of the stream (a CSV header) before anything is cut; returns how many to skip, or None to be called
+        again with more.  Raises DataError when the stream cannot be read at all (a column that the schema names is not in the header).
+        A file with no bytes at all is fine and has no rows."""
+        return 0
+
+    @abstractmethod
+    def cut(self, data: Block, final: bool) -> Cut:
+        """Where whole records end in ``data``; ``final``: no more bytes follow, so a last record without its newline is whole."""
+
+    @abstractmethod
+    def decode(self, block: Block) -> Decoded:
+        """Columns from a block of whole records (its last newline may be missing)."""
+
+
+class Encoder(ABC):
+    """Batches to bytes.  State, if any, is a header written once."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> bytes | bytearray | memoryview: ...
+
+    def finish(self) -> bytes:
+        """What stands at the end, if anything (also gives the header where no row ever came)."""
+        return b""
+
+
+@dataclass(frozen=True, slots=True)
+class LinePosition:
+    """Where a rejected record stood: stream name, line from 1, byte offset from 0."""
+
+    stream: str
+    line: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.stream}:{self.line} (byte {self.offset})"
+
+
+@dataclass(slots=True)
+class RejectLog:
+    """Collects rejects while decoding: all of them, or a count and the first few."""
+
+    keep_all: bool
+    first: int = 8
+    count: int = 0
+    kept: list[Reject] = field(default_factory=list)
+
+    def add(self, reject: Reject) -> None:
+        self.count += 1
+        if self.keep_all or len(self.kept) < self.first:
+            self.kept.append(reject)
+
+    def extend(self, rejects: Sequence[Reject]) -> None:
+        for reject in rejects:
+            self.add(reject)

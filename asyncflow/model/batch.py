@@ -1,0 +1,202 @@
+"""Batch: a table's rows on their way, as columns, with what is needed to judge lateness row by row.
+
+A row's event time is fixed at the source and kept beside the columns (``time``).  The watermark *before* row i, as its
+own source had it, is::
+
+    watermarks[i]                                                     where ``watermarks`` is given
+    max(watermark_before, max(time[0..i-1]) - delay_ns)               where it is None (no row was taken out since the source)
+
+so a batch may be cut, filtered, joined with others and still say exactly which rows are late.  ``NO_TIME`` stands for
+"nothing seen yet" (minus infinity) and ``END_OF_TIME`` for plus infinity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncflow.errors import MissingExtraError
+from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int64Array, StringColumn, concat_columns
+from asyncflow.model.schema import DataType, Schema
+
+NO_TIME = -(2**63)
+END_OF_TIME = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Rows of one table.  Frozen; ``columns[i]`` belongs to ``schema.fields[i]`` and has ``num_rows`` rows.
+
+    ``time``: int64 ns event time per row, or None where rows have none.  ``origin``: for rows of one message, where it came from.
+    """
+
+    schema: Schema
+    columns: tuple[Column, ...]
+    num_rows: int
+    time: Int64Array | None = None
+    watermarks: Int64Array | None = None
+    watermark_before: int = NO_TIME
+    delay_ns: int = 0
+    origin: Any = None
+
+    # -- reading, for users ------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """A column as a numpy array: bool, int64, float64, ``datetime64[ns]`` or object (str); masked where rows are null."""
+        position = self.schema.index(name)
+        column = self.columns[position]
+        if isinstance(column, StringColumn):
+            return np.array(column.to_list(), dtype=object)
+        values = column.values
+        if self.schema.fields[position].type is DataType.TIMESTAMP:
+            values = values.view("datetime64[ns]")
+        return values if column.valid is None else np.ma.masked_array(values, mask=~column.valid)
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """The rows as dicts; null is None, a timestamp is an int (ns since the epoch, UTC)."""
+        lists = [_column_list(column) for column in self.columns]
+        names = self.schema.names
+        if not lists:
+            return [{} for _ in range(self.num_rows)]
+        return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame (extra ``pandas``)."""
+        try:
+            import pandas as pd  # noqa: PLC0415
+        except ImportError as error:
+            raise MissingExtraError("pandas is not installed: pip install 'asyncflow[pandas]'") from error
+        frame = {}
+        for field, column in zip(self.schema, self.columns, strict=True):
+            if isinstance(column, StringColumn):
+                frame[field.name] = pd.array(column.to_list(), dtype="string")
+            elif field.type is DataType.TIMESTAMP:
+                values = column.values.view("datetime64[ns]").copy()
+                if column.valid is not None:
+                    values[~column.valid] = np.datetime64("NaT")
+                frame[field.name] = pd.Series(values).dt.tz_localize("UTC")
+            elif column.valid is not None:
+                frame[field.name] = pd.Series(_column_list(column), dtype=_PANDAS_NULLABLE[field.type])
+            else:
+                frame[field.name] = pd.Series(column.values)
+        return pd.DataFrame(frame)
+
+    def to_arrow(self) -> Any:
+        """A pyarrow Table (extra ``arrow``)."""
+        try:
+            import pyarrow as pa  # noqa: PLC0415
+        except ImportError as error:
+            raise MissingExtraError("pyarrow is not installed: pip install 'asyncflow[arrow]'") from error
+        arrow_types = {
+            DataType.BOOL: pa.bool_(),
+            DataType.INT64: pa.int64(),
+            DataType.FLOAT64: pa.float64(),
+            DataType.STRING: pa.string(),
+            DataType.TIMESTAMP: pa.timestamp("ns", tz="UTC"),
+        }
+        arrays = []
+        for field, column in zip(self.schema, self.columns, strict=True):
+            if isinstance(column, StringColumn):
+                arrays.append(pa.array(column.to_list(), arrow_types[field.type]))
+            else:
+                mask = None if column.valid is None else ~column.valid
+                arrays.append(pa.array(column.values, mask=mask).cast(arrow_types[field.type]))
+        return pa.table(arrays, names=list(self.schema.names))
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    # -- for operators -----------------------------------------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes this batch holds in memory, about: what a channel's bound counts."""
+        return 64 + sum(column.nbytes for column in self.columns) + (16 * self.num_rows if self.time is not None else 0)
+
+    def column(self, name: str) -> Column:
+        return self.columns[self.schema.index(name)]
+
+    def with_columns(self, schema: Schema, columns: tuple[Column, ...]) -> Batch:
+        """The same rows and times with other columns."""
+        return replace(self, schema=schema, columns=columns)
+
+    def row_watermarks(self) -> Int64Array:
+        """int64 ns, the watermark before each row (see the module); requires ``time``."""
+        if self.watermarks is not None:
+            return self.watermarks
+        assert self.time is not None
+        before = np.empty(self.num_rows, np.int64)
+        if self.num_rows:
+            before[0] = self.watermark_before
+            seen = np.maximum.accumulate(self.time[:-1])
+            lowest = NO_TIME + self.delay_ns
+            np.subtract(np.maximum(seen, lowest), self.delay_ns, out=before[1:])
+            np.maximum(before[1:], self.watermark_before, out=before[1:])
+        return before
+
+    def take(self, rows: IndexArray) -> Batch:
+        """The rows at these positions; keeps the watermark before each of them."""
+        return replace(
+            self,
+            columns=tuple(column.take(rows) for column in self.columns),
+            num_rows=len(rows),
+            time=None if self.time is None else self.time[rows],
+            watermarks=None if self.time is None else self.row_watermarks()[rows],
+        )
+
+    def slice(self, start: int, stop: int) -> Batch:
+        """Rows ``start`` to ``stop`` (no text is copied); keeps the watermark before each of them."""
+        return replace(
+            self,
+            columns=tuple(column.slice(start, stop) for column in self.columns),
+            num_rows=stop - start,
+            time=None if self.time is None else self.time[start:stop],
+            watermarks=None if self.time is None else self.row_watermarks()[start:stop],
+        )
+
+
+_PANDAS_NULLABLE = {DataType.BOOL: "boolean", DataType.INT64: "Int64", DataType.FLOAT64: "Float64"}
+
+
+def _column_list(column: Column) -> list[Any]:
+    if isinstance(column, StringColumn):
+        return column.to_list()
+    values: list[Any] = column.values.tolist()
+    if column.valid is not None:
+        for row in np.flatnonzero(~column.valid).tolist():
+            values[row] = None
+    return values
+
+
+def concat_batches(batches: Sequence[Batch]) -> Batch:
+    """One batch from several of the same schema, rows in order; each row keeps its own watermark."""
+    if len(batches) == 1:
+        return batches[0]
+    first = batches[0]
+    timed = first.time is not None
+    return replace(
+        first,
+        columns=tuple(concat_columns(parts) for parts in zip(*(b.columns for b in batches), strict=True)),
+        num_rows=sum(b.num_rows for b in batches),
+        time=np.concatenate([b.time for b in batches if b.time is not None]) if timed else None,
+        watermarks=np.concatenate([b.row_watermarks() for b in batches]) if timed else None,
+    )
+
+
+def iter_slices(batch: Batch, max_rows: int) -> Iterator[Batch]:
+    """The batch in pieces of at most ``max_rows`` rows."""
+    if batch.num_rows <= max_rows:
+        yield batch
+        return
+    for start in range(0, batch.num_rows, max_rows):
+        yield batch.slice(start, min(start + max_rows, batch.num_rows))
+
+
+__all__ = ["END_OF_TIME", "NO_TIME", "Batch", "FixedColumn", "concat_batches", "iter_slices"]

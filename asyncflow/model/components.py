@@ -1,0 +1,46 @@
+"""How components are found: a connector or format is a module of its room's folder, or a stranger's by entry point.
+
+There is no list to edit: ``asyncflow/formats/csv.py`` is the format ``csv``.  A distribution of someone else's adds one through the entry
+points ``asyncflow.sources``, ``asyncflow.sinks`` and ``asyncflow.formats``, each naming a module of the same shape.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import ModuleType
+
+_NOT_COMPONENTS = {"contract"}
+
+
+@cache
+def names(room: str, capability: str, group: str) -> tuple[str, ...]:
+    """Names of the components in package ``room`` whose module defines ``capability`` (``"open_source"``), and of those in ``group``."""
+    found = [name for name in _modules(room) if hasattr(import_module(f"{room}.{name}"), capability)]
+    found += [point.name for point in entry_points(group=group) if point.name not in found]
+    return tuple(sorted(found))
+
+
+@cache
+def find(room: str, name: str, capability: str, group: str) -> ModuleType:
+    """The module of component ``name``; KeyError when there is none that has ``capability``."""
+    if name in _modules(room):
+        module = import_module(f"{room}.{name}")
+        if hasattr(module, capability):
+            return module
+    for point in entry_points(group=group):
+        if point.name == name:
+            module = point.load()
+            assert isinstance(module, ModuleType)
+            return module
+    raise KeyError(name)
+
+
+@cache
+def _modules(room: str) -> tuple[str, ...]:
+    folder = import_module(room).__path__
+    return tuple(
+        info.name for info in pkgutil.iter_modules(folder) if info.name not in _NOT_COMPONENTS and not info.name.startswith("_")
+    )

@@ -1,0 +1,23 @@
+"""What travels between stages, in order and in band: ``Batch``, ``Watermark``, ``End`` (and later ``Barrier``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from asyncflow.model.batch import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """No row with an event time below ``time_ns`` is expected any more.  Never falls along one edge."""
+
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Nothing follows.  A stage treats it as the watermark reaching the end of time."""
+
+
+Message: TypeAlias = Batch | Watermark | End

@@ -1,0 +1,47 @@
+"""What every operator is: a synchronous core, batches in, batches out.  No asyncio, no plan, no clock.
+
+An operator owns its state and nobody else touches it.  The runtime calls ``process`` for each batch in order, ``advance``
+when the stage's watermark has risen, and ``finish`` once at the end of input; each gives back what is to go on, in order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from asyncflow.model.batch import Batch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output:
+    """A batch that leaves an operator: by the main way (``kind == ""``) or a side output (``"late"``)."""
+
+    batch: Batch
+    kind: str = ""
+
+
+class Operator(ABC):
+    """``counts`` is the operator's part of the ledger: rows by every way they can leave; it only grows.
+
+    For rows in = rows out + ways of leaving, an operator that keeps or merges rows says so here too (see each operator).
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    @abstractmethod
+    def process(self, batch: Batch) -> list[Output]:
+        """Takes one batch; its rows' own watermarks travel with it."""
+
+    def advance(self, watermark_ns: int) -> list[Output]:
+        """The stage's watermark is now ``watermark_ns`` (it never falls)."""
+        return []
+
+    def finish(self) -> list[Output]:
+        """End of input: gives up whatever is still held."""
+        return []
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of state held now, about."""
+        return 0

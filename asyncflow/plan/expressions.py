@@ -1,0 +1,93 @@
+"""Expressions as frozen trees: what a condition or a computed column says, apart from any text or engine.
+
+Operators are calls too, by these names: ``add sub mul div floordiv mod neg``, ``eq ne lt le gt ge``, ``and or not``,
+``is_null``, ``in`` (value, then the candidates), ``like`` (value, pattern), ``concat``; the others are in ``functions``.
+``BETWEEN`` is written out as two comparisons, ``IS NOT NULL`` as not(is_null), ``<>`` as ``ne``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from asyncflow.model.schema import DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A constant; ``type`` None is the untyped NULL.  A timestamp's value is int ns; an INTERVAL is ``Interval``."""
+
+    value: bool | int | float | str | None
+    type: DataType | None
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A length of time in ns; may be added to or taken from a timestamp."""
+
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRef:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    function: str
+    args: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``CASE WHEN c THEN v ... ELSE d END``; the form with an operand is written out as comparisons."""
+
+    whens: tuple[tuple[Expression, Expression], ...]
+    default: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    arg: Expression
+    type: DataType
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """``function(args) FILTER (WHERE filter)``; ``count`` with no args is ``count(*)``; ``distinct`` only with count."""
+
+    function: str
+    args: tuple[Expression, ...] = ()
+    distinct: bool = False
+    filter: Expression | None = None
+
+
+Expression: TypeAlias = Literal | Interval | ColumnRef | Call | Case | Cast | Aggregate
+
+
+def children(node: Expression) -> tuple[Expression, ...]:
+    match node:
+        case Call(args=args):
+            return args
+        case Case(whens=whens, default=default):
+            return (*(part for when in whens for part in when), default)
+        case Cast(arg=arg):
+            return (arg,)
+        case Aggregate(args=args, filter=filter_):
+            return args if filter_ is None else (*args, filter_)
+        case _:
+            return ()
+
+
+def walk(node: Expression) -> Iterator[Expression]:
+    """The node and everything below it, parents first."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def columns_of(node: Expression) -> tuple[str, ...]:
+    """The names of the columns it reads, each once, in order of first use."""
+    return tuple(dict.fromkeys(part.name for part in walk(node) if isinstance(part, ColumnRef)))

@@ -1,0 +1,116 @@
+"""The tables of a plan: sources, stages and sinks, as the doors write them down.
+
+``inputs`` names tables or side outputs (``sales.rejected``, ``per_minute.late``).  Component options are frozen msgspec
+structs that belong to their connector or format; the plan only carries them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from asyncflow.model.schema import Schema
+from asyncflow.plan.expressions import Expression
+from asyncflow.plan.windows import WindowShape
+
+DAY_NS = 86_400_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A connector or format with its options: ``type`` is its name (``"file"``, ``"csv"``), ``options`` its msgspec struct.
+
+    ``object``: for connectors made in Python, the thing itself (an async iterable, a writer).
+    """
+
+    type: str
+    options: Any = None
+    object: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows come from.  ``schema`` None is inferred when the run starts; ``time`` None is arrival time."""
+
+    name: str
+    connector: Component
+    format: Component | None = None
+    schema: Schema | None = None
+    time: str | None = None
+    watermark_delay_ns: int = 0
+    max_future_ns: int = DAY_NS
+    on_error: str = "reject"  # or "fail"
+    max_record_bytes: int = 1 << 20
+    idle_timeout_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    name: str
+    inputs: tuple[str, ...]
+    where: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Derive:
+    """Adds columns, or replaces those of the same name; each expression sees the input's columns only."""
+
+    name: str
+    inputs: tuple[str, ...]
+    columns: tuple[tuple[str, Expression], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Groups rows by window and ``by``; ``aggregates`` are expressions over :class:`Aggregate` nodes."""
+
+    name: str
+    inputs: tuple[str, ...]
+    shape: WindowShape
+    by: tuple[tuple[str, Expression], ...] = ()
+    aggregates: tuple[tuple[str, Expression], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MapBatches:
+    """The user's own function, batch to batch (or row to row); Python door only.  ``schema``: of its result, if known."""
+
+    name: str
+    inputs: tuple[str, ...]
+    function: Callable[..., Any]
+    rows: bool = False
+    schema: Schema | None = None
+
+
+# Join, Dedup, Top and Sequence take their places here with the event-time work.
+Stage: TypeAlias = Filter | Derive | Window | MapBatches
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    name: str
+    inputs: tuple[str, ...]
+    connector: Component
+    format: Component | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole pipeline, tables in the order written.  Inputs are always spelled out: the doors have filled in what was left out."""
+
+    name: str
+    sources: tuple[Source, ...]
+    stages: tuple[Stage, ...] = ()
+    sinks: tuple[Sink, ...] = ()
+
+    def table(self, name: str) -> Source | Stage | Sink:
+        """The table of that name; KeyError when there is none."""
+        for table in (*self.sources, *self.stages, *self.sinks):
+            if table.name == name:
+                return table
+        raise KeyError(name)
+
+
+SIDE_OUTPUTS: dict[type, tuple[str, ...]] = {Source: ("rejected", "future"), Window: ("late",)}
+"""Which side outputs (``NAME.KIND``) a table has."""

@@ -1,0 +1,35 @@
+"""Window shapes.  All lengths in ns; windows are ``[start, end)``, aligned to the Unix epoch in UTC plus ``offset_ns``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Tumbling:
+    size_ns: int
+    offset_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hopping:
+    """Windows of ``size_ns``, one starting every ``every_ns`` (at most ``size_ns``, which it need not divide)."""
+
+    size_ns: int
+    every_ns: int
+    offset_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AllRows:
+    """One window over everything, closed at end of input; its rows have no bounds columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerMessage:
+    """One window per message of a message source, closed at once; its rows have no bounds columns."""
+
+
+# Session, Count and Cumulate take their place here with the event-time work.
+WindowShape: TypeAlias = Tumbling | Hopping | AllRows | PerMessage

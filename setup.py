@@ -1,0 +1,56 @@
+"""Builds the extension modules: one per ``.pyx`` file in ``asyncflow/_kernels``.
+
+``ASYNCFLOW_SANITIZE=address,undefined`` builds with those sanitizers; ``ASYNCFLOW_DEBUG=1`` turns on
+bounds checks, wraparound checks and assertions.  A file ``NAME_levels.c`` beside ``NAME.pyx`` is compiled
+into the same extension: it holds the pieces that exist once per instruction-set level.
+"""
+
+import os
+import platform
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+KERNELS = Path("asyncflow/_kernels")
+SANITIZE = os.environ.get("ASYNCFLOW_SANITIZE", "")
+DEBUG = os.environ.get("ASYNCFLOW_DEBUG", "") not in ("", "0")
+
+compile_args = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wno-unused-function"]
+link_args: list[str] = []
+if platform.machine().lower() in ("x86_64", "amd64"):
+    compile_args.append("-march=x86-64-v2")
+if DEBUG:
+    compile_args += ["-UNDEBUG", "-g", "-O1"]
+if SANITIZE:
+    compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-g", "-O1"]
+    link_args += [f"-fsanitize={SANITIZE}"]
+
+
+def extension(pyx: Path) -> Extension:
+    levels = pyx.with_name(f"{pyx.stem}_levels.c")
+    return Extension(
+        f"asyncflow._kernels.{pyx.stem}",
+        [str(pyx), *([str(levels)] if levels.exists() else [])],
+        include_dirs=[numpy.get_include(), str(KERNELS)],
+        depends=[str(header) for header in sorted(KERNELS.glob("*.h"))],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(pyx) for pyx in sorted(KERNELS.glob("*.pyx"))],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": DEBUG,
+            "freethreading_compatible": True,
+        },
+    ),
+)
