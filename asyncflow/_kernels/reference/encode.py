@@ -1,0 +1,118 @@
+"""Columns to rows of text, the plain way: ``repr``, ``datetime`` and ``json`` say what the bytes are.
+
+A column comes as a tuple ``(kind, values, starts, lengths, valid)``:
+
+- ``kind``: ``bool int64 float64 string timestamp``;
+- ``values``: the column's array; for strings their uint8 text;
+- ``starts``, ``lengths``: int32 for strings, row *i* is ``values[starts[i] : starts[i] + lengths[i]]``; else None;
+- ``valid``: a bool array, or None where no row is null.
+
+``tick_ns`` says how timestamps are written: 0 is ISO-8601 text, else the whole number of such ticks since
+1970, rounded down.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+Cells: TypeAlias = tuple[str, Any, Any, Any, Any]
+
+_EPOCH = datetime(1970, 1, 1)
+_SECOND_NS = 1_000_000_000
+
+
+def json_rows(num_rows: int, columns: Sequence[Cells], keys: Sequence[bytes], tick_ns: int) -> bytes:
+    """One JSON object a row, each with its newline.
+
+    ``keys``: per column the member's name as JSON text with its colon.
+    """
+    texts = []
+    for cells, key in zip(columns, keys, strict=True):
+        head = key.decode()
+        texts.append(
+            [head + text for text in _texts(num_rows, cells, tick_ns, "null", _json_string, _json_float, '"')]
+        )
+    return "".join("{" + ",".join(text[row] for text in texts) + "}\n" for row in range(num_rows)).encode()
+
+
+def csv_rows(
+    num_rows: int, columns: Sequence[Cells], delimiter: bytes, quote: bytes, null: bytes, tick_ns: int
+) -> bytes:
+    """One CSV record a row, each with its newline.
+
+    ``delimiter`` and ``quote``: one byte each; ``null``: what stands for null.  A string is quoted where it is
+    empty, equals ``null``, or holds the delimiter, the quote (then doubled), CR or LF.
+    """
+    mark = quote.decode()
+    special = (delimiter.decode(), mark, "\r", "\n")
+
+    def string(text: str) -> str:
+        if text and text != null.decode() and not any(character in text for character in special):
+            return text
+        return mark + text.replace(mark, mark * 2) + mark
+
+    texts = [_texts(num_rows, cells, tick_ns, null.decode(), string, repr, "") for cells in columns]
+    return "".join(
+        delimiter.decode().join(text[row] for text in texts) + "\n" for row in range(num_rows)
+    ).encode()
+
+
+def _texts(
+    num_rows: int,
+    cells: Cells,
+    tick_ns: int,
+    null: str,
+    string: Callable[[str], str],
+    number: Callable[[float], str],
+    time_quote: str,
+) -> list[str]:
+    kind, values, starts, lengths, valid = cells
+    if len(values if kind != "string" else starts) != num_rows:
+        raise ValueError("a column's length differs from num_rows")
+    if kind == "string":
+        raw, text = bytes(values), []
+        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+            if start < 0 or length < 0 or start + length > len(raw):
+                raise ValueError("a string lies outside its text")
+            text.append(string(raw[start : start + length].decode()))
+    elif kind == "bool":
+        text = ["true" if value else "false" for value in values.tolist()]
+    elif kind == "int64":
+        text = [str(value) for value in values.tolist()]
+    elif kind == "float64":
+        text = [number(value) for value in values.tolist()]
+    elif tick_ns:
+        text = [str(value // tick_ns) for value in values.tolist()]
+    else:
+        text = [time_quote + _iso(value) + time_quote for value in values.tolist()]
+    return text if valid is None else [t if ok else null for t, ok in zip(text, valid.tolist(), strict=True)]
+
+
+def _json_string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _json_float(value: float) -> str:
+    if math.isfinite(value):
+        return repr(value)
+    return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+
+
+def _csv_float(value: float) -> str:
+    return "NaN" if math.isnan(value) else repr(value)
+
+
+def _iso(time_ns: int) -> str:
+    seconds, fraction_ns = divmod(time_ns, _SECOND_NS)
+    text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
+    if fraction_ns == 0:
+        return text + "Z"
+    digits = f"{fraction_ns:09}"
+    for kept in (3, 6):
+        if not digits[kept:].strip("0"):
+            return f"{text}.{digits[:kept]}Z"
+    return f"{text}.{digits}Z"

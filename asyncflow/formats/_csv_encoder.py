@@ -1,0 +1,78 @@
+"""CSV on the way out (RFC 4180, lines end in LF): a header once, then a record a row.
+
+A field is quoted only where it must be: when it holds the delimiter, the quote, CR or LF, and for text that
+would else read as null (empty, or the null text itself).  So null and the empty string stay apart: nothing,
+and ``""``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from asyncflow._kernels import kernel
+from asyncflow.formats._cells import Timestamps, batch_cells, column_cells, tick_ns
+from asyncflow.formats.contract import Encoder
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import StringColumn
+from asyncflow.model.schema import DataType, Schema
+
+_encode = kernel("encode")
+
+
+class EncoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How rows are written as CSV."""
+
+    header: Annotated[
+        bool, msgspec.Meta(description="write the column names first, also where no row ever comes")
+    ] = True
+    delimiter: Annotated[str, msgspec.Meta(description="what stands between fields: one ASCII character")] = (
+        ","
+    )
+    quote: Annotated[
+        str, msgspec.Meta(description="what encloses a field that needs it: one ASCII character")
+    ] = '"'
+    null: Annotated[str, msgspec.Meta(description="the text of a null")] = ""
+    timestamps: Timestamps = "iso"
+
+    def __post_init__(self) -> None:
+        for option, text in (("delimiter", self.delimiter), ("quote", self.quote)):
+            if len(text) != 1 or not text.isascii() or text in "\r\n\0":
+                raise ValueError(f"{option} must be one ASCII character, not {text!r}")
+        if self.delimiter == self.quote:
+            raise ValueError("delimiter and quote must differ")
+        if any(character in self.null for character in (self.delimiter, self.quote, "\r", "\n")):
+            raise ValueError("the null text must not hold the delimiter, the quote or a line end")
+
+
+class CsvEncoder(Encoder):
+    """Rows to CSV.  State: whether the header is written."""
+
+    def __init__(self, options: EncoderOptions, schema: Schema) -> None:
+        self._dialect = (
+            options.delimiter.encode(),
+            options.quote.encode(),
+            options.null.encode(),
+            tick_ns(options.timestamps),
+        )
+        self._header = self._header_line(schema) if options.header and len(schema) else b""
+
+    def _header_line(self, schema: Schema) -> bytes:
+        names = [column_cells(DataType.STRING, StringColumn.from_values([name])) for name in schema.names]
+        line: bytes = _encode.csv_rows(1, names, *self._dialect)
+        return line
+
+    def encode(self, batch: Batch) -> bytes:
+        header, self._header = self._header, b""
+        rows: bytes = _encode.csv_rows(batch.num_rows, batch_cells(batch), *self._dialect)
+        return header + rows if header else rows
+
+    def finish(self) -> bytes:
+        header, self._header = self._header, b""
+        return header
+
+
+def encoder(options: EncoderOptions, schema: Schema) -> CsvEncoder:
+    """An encoder for batches of ``schema``."""
+    return CsvEncoder(options, schema)
