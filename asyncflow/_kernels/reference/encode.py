@@ -4,7 +4,8 @@ A column comes as a tuple ``(kind, values, starts, lengths, valid)``:
 
 - ``kind``: ``bool int64 float64 string timestamp``;
 - ``values``: the column's array; for strings their uint8 text;
-- ``starts``, ``lengths``: int32 for strings, row *i* is ``values[starts[i] : starts[i] + lengths[i]]``; else None;
+- ``starts``, ``lengths``: for strings int32, row *i* at ``values[starts[i] : starts[i] + lengths[i]]``; else
+  None;
 - ``valid``: a bool array, or None where no row is null.
 
 ``tick_ns`` says how timestamps are written: 0 is ISO-8601 text, else the whole number of such ticks since
@@ -44,8 +45,8 @@ def csv_rows(
 ) -> bytes:
     """One CSV record a row, each with its newline.
 
-    ``delimiter`` and ``quote``: one byte each; ``null``: what stands for null.  A string is quoted where it is
-    empty, equals ``null``, or holds the delimiter, the quote (then doubled), CR or LF.
+    ``delimiter`` and ``quote``: one byte each; ``null``: what stands for null.  A string is quoted where it
+    is empty, equals ``null``, or holds the delimiter, the quote (then doubled), CR or LF.
     """
     mark = quote.decode()
     special = (delimiter.decode(), mark, "\r", "\n")
@@ -55,7 +56,7 @@ def csv_rows(
             return text
         return mark + text.replace(mark, mark * 2) + mark
 
-    texts = [_texts(num_rows, cells, tick_ns, null.decode(), string, repr, "") for cells in columns]
+    texts = [_texts(num_rows, cells, tick_ns, null.decode(), string, _csv_float, "") for cells in columns]
     return "".join(
         delimiter.decode().join(text[row] for text in texts) + "\n" for row in range(num_rows)
     ).encode()
