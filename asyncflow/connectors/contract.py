@@ -20,9 +20,14 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
 class ByteStream(ABC):
-    """One run of bytes with a beginning: a file, a pipe, one client of a listening socket.  ``name`` goes into positions of rejected records."""
+    """One run of bytes with a beginning: a file, a pipe, one client of a listening socket.  ``name`` goes into positions of rejected records.
+
+    ``error``: set by the time ``read_into`` gives 0 where the bytes ended before their own end (the peer reset the connection, the
+    source was stopped, the file was truncated): a last record without its newline is then cut short, not whole.
+    """
 
     name: str
+    error: str = ""
 
     @abstractmethod
     async def read_into(self, buffer: memoryview) -> int:
@@ -87,14 +92,14 @@ class SinkConnector(ABC):
 
     takes_bytes: bool = True
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 - most sinks need nothing here
         """Opens the outside (creates the file, connects, binds); called once, before the first write."""
 
     @abstractmethod
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
         """Takes all of ``data``; returns when it may be forgotten (a slow reader makes this wait).  ``origin``: see ``Datagram``."""
 
-    async def flush(self) -> None:
+    async def flush(self) -> None:  # noqa: B027 - unbuffered sinks need nothing here
         """Everything written so far is handed to the outside."""
 
     @abstractmethod

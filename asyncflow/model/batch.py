@@ -70,7 +70,7 @@ class Batch:
     def to_pandas(self) -> Any:
         """A pandas DataFrame (extra ``pandas``)."""
         try:
-            import pandas as pd  # noqa: PLC0415
+            import pandas as pd
         except ImportError as error:
             raise MissingExtraError("pandas is not installed: pip install 'asyncflow[pandas]'") from error
         frame = {}
@@ -91,7 +91,7 @@ class Batch:
     def to_arrow(self) -> Any:
         """A pyarrow Table (extra ``arrow``)."""
         try:
-            import pyarrow as pa  # noqa: PLC0415
+            import pyarrow as pa
         except ImportError as error:
             raise MissingExtraError("pyarrow is not installed: pip install 'asyncflow[arrow]'") from error
         arrow_types = {
@@ -118,7 +118,11 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """Bytes this batch holds in memory, about: what a channel's bound counts."""
-        return 64 + sum(column.nbytes for column in self.columns) + (16 * self.num_rows if self.time is not None else 0)
+        return (
+            64
+            + sum(column.nbytes for column in self.columns)
+            + (16 * self.num_rows if self.time is not None else 0)
+        )
 
     def column(self, name: str) -> Column:
         return self.columns[self.schema.index(name)]

@@ -105,9 +105,7 @@ def concat_columns(columns: Sequence[Column]) -> Column:
         return columns[0]
     valid = None
     if any(column.valid is not None for column in columns):
-        valid = np.concatenate(
-            [np.ones(len(c), np.bool_) if c.valid is None else c.valid for c in columns]
-        )
+        valid = np.concatenate([np.ones(len(c), np.bool_) if c.valid is None else c.valid for c in columns])
     if isinstance(columns[0], FixedColumn):
         return FixedColumn(np.concatenate([c.values for c in columns if isinstance(c, FixedColumn)]), valid)
     strings = [c for c in columns if isinstance(c, StringColumn)]

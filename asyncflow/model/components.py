@@ -42,5 +42,7 @@ def find(room: str, name: str, capability: str, group: str) -> ModuleType:
 def _modules(room: str) -> tuple[str, ...]:
     folder = import_module(room).__path__
     return tuple(
-        info.name for info in pkgutil.iter_modules(folder) if info.name not in _NOT_COMPONENTS and not info.name.startswith("_")
+        info.name
+        for info in pkgutil.iter_modules(folder)
+        if info.name not in _NOT_COMPONENTS and not info.name.startswith("_")
     )

@@ -1,0 +1,99 @@
+"""Instants as text, both ways, and the words for parts of an instant.  An instant is int64 ns since the epoch, UTC.
+
+Used for constants and for casts of text within expressions; the decoders of whole columns have kernels of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
+
+_INSTANT = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})"
+    r"(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,18}))?)?\s?(Z|z|UTC|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII,
+)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+SECOND_NS = 1_000_000_000
+DAY_NS = 86_400 * SECOND_NS
+
+
+def parse_timestamp(text: str) -> int:
+    """``"2024-01-01T10:00:00.5+02:00"`` or ``"2024-01-01 08:00"`` or ``"2024-01-01"`` to int64 ns.
+
+    No offset means UTC; digits beyond the nanosecond are cut off.  Raises ValueError for anything else and outside 1677 to 2262.
+    """
+    match = _INSTANT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a timestamp: {text!r} (write it like 2024-01-31 23:59:59)")
+    year, month, day, hour, minute, second, fraction, offset = match.groups()
+    try:
+        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+    except ValueError as error:
+        raise ValueError(f"not a timestamp: {text!r} ({error})") from None
+    h, m, s = int(hour or 0), int(minute or 0), int(second or 0)
+    if h > 23 or m > 59 or s > 59:
+        raise ValueError(f"not a timestamp: {text!r} (no such time of day)")
+    ns = days * DAY_NS + (h * 3600 + m * 60 + s) * SECOND_NS
+    if fraction:
+        ns += int(fraction[:9].ljust(9, "0"))
+    if offset and offset[0] in "+-":
+        digits = offset[1:].replace(":", "")
+        hours, minutes = int(digits[:2]), int(digits[2:] or 0)
+        if hours > 23 or minutes > 59:
+            raise ValueError(f"not a timestamp: {text!r} (no such offset)")
+        seconds = hours * 3600 + minutes * 60
+        ns -= (seconds if offset[0] == "+" else -seconds) * SECOND_NS
+    if not -(2**63) <= ns < 2**63:
+        raise ValueError(f"timestamp outside 1677-09-21 to 2262-04-11: {text!r}")
+    return ns
+
+
+def format_timestamp(ns: int) -> str:
+    """int64 ns as SQL writes it: ``"2024-01-01 00:00:00.5"``, the fraction as short as it goes."""
+    seconds, fraction = divmod(ns, SECOND_NS)
+    text = str(_EPOCH + timedelta(seconds=seconds))
+    return f"{text}.{fraction:09d}".rstrip("0") if fraction else text
+
+
+TRUNC_UNITS = MappingProxyType(
+    {
+        name: unit
+        for unit, names in {
+            "microsecond": "microsecond microseconds us usec usecs",
+            "millisecond": "millisecond milliseconds ms msec msecs",
+            "second": "second seconds s sec secs",
+            "minute": "minute minutes m min mins",
+            "hour": "hour hours h hr hrs",
+            "day": "day days d",
+            "week": "week weeks w",
+            "month": "month months mon mons",
+            "quarter": "quarter quarters",
+            "year": "year years y yr yrs",
+            "decade": "decade decades",
+            "century": "century centuries",
+        }.items()
+        for name in names.split()
+    }
+)
+"""Every word for a unit that ``date_trunc`` takes, to its name."""
+
+EXTRACT_FIELDS = MappingProxyType(
+    {
+        **TRUNC_UNITS,
+        "nanosecond": "nanosecond",
+        "nanoseconds": "nanosecond",
+        "epoch": "epoch",
+        "dow": "dow",
+        "dayofweek": "dow",
+        "weekday": "dow",
+        "isodow": "isodow",
+        "doy": "doy",
+        "dayofyear": "doy",
+        "isoyear": "isoyear",
+        "yearweek": "yearweek",
+    }
+)
+"""Every word for a field that ``extract`` takes, to its name."""

@@ -1,0 +1,95 @@
+"""The channel between stages: messages in order, bounded in bytes, one reader, one or more writers.
+
+A stage owns one channel; each table that it reads writes to a *port* of its own.  Every port is bounded by itself, so an input that
+runs ahead is held back while the others go on: that is the backpressure, and it reaches the socket.
+
+Contract.  ``send`` waits while its port holds ``max_bytes`` or more (one message may exceed the bound, so a batch of any size passes).
+A cancelled ``send`` sent nothing; a cancelled ``receive`` took nothing.  Order is kept per port, and over all ports for ``receive``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from asyncflow.model.batch import Batch
+from asyncflow.model.messages import End, Message
+
+MESSAGE_BYTES = 64
+"""What a message without rows counts for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """``waiting_bytes`` and ``waiting_messages``: in the channel now, over all ports; ``blocked_ports``: whose writers wait for room."""
+
+    waiting_bytes: int
+    waiting_messages: int
+    blocked_ports: int
+
+
+class Channel:
+    """See the module.  ``ports``: how many writers; ``max_bytes``: bound per port, in bytes of batches."""
+
+    def __init__(self, ports: int, max_bytes: int) -> None:
+        self._queue: deque[tuple[int, Message, int]] = deque()
+        self._used = [0] * ports
+        self._max_bytes = max_bytes
+        self._room: list[asyncio.Future[None] | None] = [None] * ports
+        self._arrival: asyncio.Future[None] | None = None
+
+    async def send(self, port: int, message: Message) -> None:
+        """Puts a message in; waits for room."""
+        while self._used[port] >= self._max_bytes:
+            waiter = asyncio.get_running_loop().create_future()
+            self._room[port] = waiter
+            try:
+                await waiter
+            finally:
+                self._room[port] = None
+        size = message.nbytes if isinstance(message, Batch) else MESSAGE_BYTES
+        self._queue.append((port, message, size))
+        self._used[port] += size
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def end(self, port: int) -> None:
+        """Puts an End in without waiting: for a writer that is gone."""
+        self._queue.append((port, End(), 0))
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    async def receive(self) -> tuple[int, Message]:
+        """The oldest message and its port; waits for one."""
+        while not self._queue:
+            await self._wait_for_arrival()
+        return self._taken(*self._queue.popleft())
+
+    async def receive_from(self, port: int) -> Message:
+        """The oldest message of one port; waits for one.  The other ports' messages stay where they are."""
+        while True:
+            for position, entry in enumerate(self._queue):
+                if entry[0] == port:
+                    del self._queue[position]
+                    return self._taken(*entry)[1]
+            await self._wait_for_arrival()
+
+    def statistics(self) -> ChannelStatistics:
+        return ChannelStatistics(
+            sum(self._used), len(self._queue), sum(waiter is not None for waiter in self._room)
+        )
+
+    async def _wait_for_arrival(self) -> None:
+        self._arrival = asyncio.get_running_loop().create_future()
+        try:
+            await self._arrival
+        finally:
+            self._arrival = None
+
+    def _taken(self, port: int, message: Message, size: int) -> tuple[int, Message]:
+        self._used[port] -= size
+        waiter = self._room[port]
+        if waiter is not None and not waiter.done() and self._used[port] < self._max_bytes:
+            waiter.set_result(None)
+        return port, message

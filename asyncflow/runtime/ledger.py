@@ -1,0 +1,137 @@
+"""The ledger: for every table, how many rows came in and by which way each of them left.
+
+It is live (progress reads it while the run goes on) and it must add up: ``Ledger.check`` holds the rules at the end of a run, and a run
+that breaks one fails with :class:`~asyncflow.errors.InternalError`.  The rules:
+
+- source: ``rows = rejected + future + rows_out``; filter: ``rows_in = filtered + rows_out``; window: ``rows_in = aggregated + late``;
+- a table's ``rows_in`` is the sum of what the tables and side outputs that it reads gave out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncflow.errors import InternalError
+from asyncflow.model.batch import NO_TIME
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """``rows``: records read, good or bad; ``bytes``: of decoded input; times in ns (None before the first row)."""
+
+    rows: int = 0
+    bytes: int = 0
+    rejected: int = 0
+    future: int = 0
+    rows_out: int = 0
+    first_time: int | None = None
+    last_time: int | None = None
+    watermark: int = NO_TIME
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "rejected": self.rejected,
+            "future": self.future,
+            "rows_out": self.rows_out,
+            "first_time": self.first_time,
+            "last_time": self.last_time,
+            "watermark": None if self.watermark == NO_TIME else self.watermark,
+        }
+
+    def balance(self) -> str | None:
+        gone = self.rejected + self.future + self.rows_out
+        return None if self.rows == gone else f"{self.rows} rows in, {gone} accounted for"
+
+
+@dataclass(slots=True)
+class StageCounts:
+    """``ways``: the operator's own counts (``filtered``, ``late``, ``aggregated``, ...); ``kept``: the names of those that are ways a row
+    can leave (or be taken up); empty where every row may become any number of rows (a user's function)."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    watermark: int = NO_TIME
+    ways: Mapping[str, int] = field(default_factory=dict)
+    kept: tuple[str, ...] | None = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        watermark = None if self.watermark == NO_TIME else self.watermark
+        return {"rows_in": self.rows_in, **self.ways, "rows_out": self.rows_out, "watermark": watermark}
+
+    def balance(self) -> str | None:
+        if self.kept is None:
+            return None
+        gone = sum(self.ways.get(way, 0) for way in self.kept)
+        if "aggregated" not in self.kept:
+            gone += self.rows_out
+        return None if self.rows_in == gone else f"{self.rows_in} rows in, {gone} accounted for"
+
+
+@dataclass(slots=True)
+class SinkCounts:
+    rows: int = 0
+    bytes: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "bytes": self.bytes}
+
+
+class Ledger:
+    """One run's ledger.  ``seconds`` stands still once the run has ended."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sources: dict[str, SourceCounts] = {}
+        self.stages: dict[str, StageCounts] = {}
+        self.sinks: dict[str, SinkCounts] = {}
+        self._inputs: dict[str, tuple[str, ...]] = {}
+        self._started = time.monotonic()
+        self._ended: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return (self._ended or time.monotonic()) - self._started
+
+    def end(self) -> None:
+        self._ended = time.monotonic()
+
+    def wire(self, table: str, inputs: tuple[str, ...]) -> None:
+        """Says which tables and side outputs ``table`` reads: ``check`` compares both ends."""
+        self._inputs[table] = inputs
+
+    def to_dict(self) -> dict[str, Any]:
+        """The machine-readable form (``--stats``); times are ns since the epoch, UTC."""
+        return {
+            "name": self.name,
+            "seconds": round(self.seconds, 6),
+            "sources": {name: counts.to_dict() for name, counts in self.sources.items()},
+            "stages": {name: counts.to_dict() for name, counts in self.stages.items()},
+            "sinks": {name: counts.to_dict() for name, counts in self.sinks.items()},
+        }
+
+    def check(self) -> None:
+        """Raises InternalError naming every table that does not add up."""
+        wrong = []
+        for name, counts in (*self.sources.items(), *self.stages.items()):
+            if (problem := counts.balance()) is not None:
+                wrong.append(f"{name}: {problem}")
+        for table, inputs in self._inputs.items():
+            given = sum(self._given(name) for name in inputs)
+            taken = self.stages[table].rows_in if table in self.stages else self.sinks[table].rows
+            if given != taken:
+                wrong.append(f"{table}: its inputs gave {given} rows, it took {taken}")
+        if wrong:
+            raise InternalError("the ledger does not add up: " + "; ".join(wrong))
+
+    def _given(self, name: str) -> int:
+        table, _, kind = name.partition(".")
+        if table in self.sources:
+            counts = self.sources[table]
+            return {"": counts.rows_out, "rejected": counts.rejected, "future": counts.future}[kind]
+        stage = self.stages[table]
+        return stage.ways.get(kind, 0) if kind else stage.rows_out

@@ -1,0 +1,302 @@
+"""One run of a plan: builds its coroutines, wires them with channels, and sees them to a common end.
+
+All of a run lives in one task group: the first failure ends the others, and nothing of a run outlives ``execute``.  What the coroutines
+are is in ``source``, ``stage`` and ``sink``; who reads whom is the plan's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+
+from asyncflow.runtime.compile import build_operator
+
+from asyncflow import connectors
+from asyncflow.connectors.contract import SinkConnector, SourceConnector
+from asyncflow.errors import AsyncflowError, InternalError, PipelineError
+from asyncflow.model.batch import Batch
+from asyncflow.model.messages import End, Message
+from asyncflow.model.schema import Schema
+from asyncflow.operators.contract import Operator
+from asyncflow.plan import graph
+from asyncflow.plan.schemas import input_schema, read_columns, table_schemas
+from asyncflow.plan.tables import Component, Filter, MapBatches, Plan, Sink, Source, Window
+from asyncflow.plan.tables import Stage as PlanStage
+from asyncflow.plan.validate import validate
+from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.event_time import Clock
+from asyncflow.runtime.inference import find_schema
+from asyncflow.runtime.ledger import Ledger
+from asyncflow.runtime.map import MapOperator
+from asyncflow.runtime.offload import Offload
+from asyncflow.runtime.outlet import Outlet
+from asyncflow.runtime.python_source import BytesSource, ObjectSource
+from asyncflow.runtime.sink import SinkStage
+from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.stage import Stage, in_order, in_step
+
+CHANNEL_BYTES = 4 << 20
+"""Bound of a channel, per input: about two full batches."""
+
+_KEPT: dict[type, tuple[str, ...]] = {Filter: ("filtered",), Window: ("aggregated", "late")}
+
+
+def open_source(source: Source) -> SourceConnector:
+    """The source's connector, unopened."""
+    component = source.connector
+    if component.type == "python":
+        return BytesSource(component.object) if source.format is not None else ObjectSource(component.object)
+    module = connectors.find_source(component.type)
+    opened = module.open_source(
+        component.options if component.options is not None else module.SourceOptions()
+    )
+    assert isinstance(opened, SourceConnector)
+    return opened
+
+
+def open_sink(component: Component) -> SinkConnector:
+    """The sink's connector, unopened.  ``component.object``: a connector handed over in Python."""
+    if isinstance(component.object, SinkConnector):
+        return component.object
+    module = connectors.find_sink(component.type)
+    opened = module.open_sink(component.options if component.options is not None else module.SinkOptions())
+    assert isinstance(opened, SinkConnector)
+    return opened
+
+
+class Run:
+    """One run of ``plan``.  ``workers``: threads that decode (1: none, all in the loop).  Used once.
+
+    ``stop`` asks for an orderly end; cancelling ``execute`` ends at once.  Either way every socket and file is closed when it returns.
+    """
+
+    def __init__(self, plan: Plan, *, workers: int = 1) -> None:
+        self.plan = graph.in_order(plan)
+        self.workers = workers
+        self.ledger = Ledger(plan.name)
+        self.results = Channel(1, CHANNEL_BYTES)
+        self._clock = Clock()
+        self._offload = Offload(1)
+        self._sources: list[SourceStage] = []
+        self._stages: list[Stage] = []
+        self._sinks: list[SinkStage] = []
+        self._outlets: dict[str, Outlet] = {}
+        self._stopping = asyncio.Event()
+
+    # -- what it is doing ------------------------------------------------------------------------------------------------
+
+    @property
+    def bounded(self) -> bool:
+        """Every source ends by itself."""
+        return all(stage.connector.bounded for stage in self._sources)
+
+    @property
+    def total_bytes(self) -> int | None:
+        totals = [stage.connector.total_bytes for stage in self._sources]
+        known = [total for total in totals if total is not None]
+        return sum(known) if known and len(known) == len(totals) else None
+
+    @property
+    def position_bytes(self) -> int:
+        return sum(stage.connector.position_bytes for stage in self._sources)
+
+    @property
+    def open_windows(self) -> int:
+        return sum(getattr(stage.operator, "open_windows", 0) for stage in self._stages)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know at the end: the first rejected records of each source."""
+        return [f"{stage.source.name}: {reason}" for stage in self._sources for reason in stage.reasons]
+
+    # -- doing it ----------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Asks for an orderly end: reading stops, what was read flows out, windows close.  Call it from the run's own loop."""
+        self._stopping.set()
+
+    async def execute(self, result: str | None = None) -> Ledger:
+        """Runs to the end of the input, or until stopped.  ``result``: a table whose rows also go to ``results``.
+
+        Raises the first failure, as itself and once: PipelineError, DataError, ConnectorError, StageError, ...
+        """
+        stopper = asyncio.create_task(self._stop_sources())
+        try:
+            await self._build(result)
+            for sink in self._sinks:
+                await sink.connector.open()
+            await self._run_all()
+            self.ledger.end()
+            self.ledger.check()
+        finally:
+            self.ledger.end()
+            stopper.cancel()
+            await asyncio.gather(stopper, return_exceptions=True)
+            await self._close_all()
+        return self.ledger
+
+    async def _build(self, result: str | None) -> None:
+        self._offload = Offload(self.workers)
+        plan = self.plan
+        for source in plan.sources:
+            stage = SourceStage(source, open_source(source), self._clock, self._offload)
+            self._sources.append(stage)
+            self.ledger.sources[source.name] = stage.counts
+            self._outlets |= {
+                source.name: stage.outlet,
+                f"{source.name}.rejected": stage.rejected,
+                f"{source.name}.future": stage.future,
+            }
+        inferred: dict[str, Schema] = {}
+        for stage in self._sources:
+            await find_schema(stage)
+            if stage.schema is not None:
+                inferred[stage.source.name] = stage.schema
+        problems = validate(plan, inferred)
+        if problems:
+            raise PipelineError(problems)
+        schemas = table_schemas(plan, inferred)
+        columns = read_columns(plan, schemas)
+        for stage in self._sources:
+            stage.schema = schemas[stage.source.name]
+            stage.columns = columns.get(stage.source.name, ())
+        # What flows are the projected columns, so every stage's input schema is worked out from them.
+        flowing: dict[str, Schema | None] = {}
+        for source in plan.sources:
+            whole = schemas[source.name]
+            flowing[source.name] = None if whole is None else whole.select(columns[source.name])
+            flowing[f"{source.name}.rejected"] = schemas[f"{source.name}.rejected"]
+            flowing[f"{source.name}.future"] = flowing[source.name]
+        for table in plan.stages:
+            self._build_stage(table, flowing)
+        for sink in plan.sinks:
+            self._build_sink(sink, input_schema(sink.inputs, flowing))
+        if result is not None:
+            self._outlets[result].connect(self.results, 0)
+
+    def _build_stage(self, table: PlanStage, flowing: dict[str, Schema | None]) -> None:
+        read = input_schema(table.inputs, flowing)
+        make: Callable[[Schema], Operator] = partial(build_operator, table)
+        if isinstance(table, MapBatches):
+            make = lambda _schema, table=table: MapOperator(table)  # noqa: E731
+        kept = None if isinstance(table, MapBatches) else _KEPT.get(type(table), ())
+        stage = Stage(table.name, self._messages(table.name, table.inputs), make, read, kept)
+        self._stages.append(stage)
+        self.ledger.stages[table.name] = stage.counts
+        self._outlets[table.name] = stage.outlet
+        flowing[table.name] = (
+            getattr(stage.operator, "output", None) if not isinstance(table, MapBatches) else table.schema
+        )
+        if isinstance(table, Window):
+            stage.side["late"] = self._outlets[f"{table.name}.late"] = Outlet()
+            flowing[f"{table.name}.late"] = read
+
+    def _build_sink(self, sink: Sink, schema: Schema | None) -> None:
+        connector = open_sink(sink.connector)
+        bind_reply = getattr(connector, "bind_reply", None)
+        reply = getattr(sink.connector.options, "reply", None)
+        if bind_reply is not None and reply:
+            bind_reply(next(stage.connector for stage in self._sources if stage.source.name == reply))
+        stage = SinkStage(sink, connector, self._messages(sink.name, sink.inputs), schema)
+        self._sinks.append(stage)
+        self.ledger.sinks[sink.name] = stage.counts
+
+    def _messages(self, name: str, inputs: tuple[str, ...]) -> AsyncIterator[Message]:
+        """Wires a table to what it reads."""
+        channel = Channel(len(inputs), CHANNEL_BYTES)
+        for port, read in enumerate(inputs):
+            self._outlets[read].connect(channel, port)
+        self.ledger.wire(name, inputs)
+        if len(inputs) > 1 and self._in_step(inputs):
+            delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))
+            return in_step(channel, len(inputs), delay_ns)
+        return in_order(channel, len(inputs))
+
+    def _in_step(self, inputs: tuple[str, ...]) -> bool:
+        """All inputs are rows with event times that end by themselves."""
+        if any(read.endswith(".rejected") for read in inputs):
+            return False
+        read_sources = {s.name for read in inputs for s in graph.sources_of(self.plan, read)}
+        connected = [stage for stage in self._sources if stage.source.name in read_sources]
+        return all(stage.connector.bounded and stage.source.time is not None for stage in connected)
+
+    async def _run_all(self) -> None:
+        failure: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, coroutine in (
+                    *((stage.source.name, stage.run()) for stage in self._sources),
+                    *((stage.name, stage.run()) for stage in self._stages),
+                    *((stage.sink.name, stage.run()) for stage in self._sinks),
+                ):
+                    group.create_task(_named(name, coroutine), name=f"asyncflow:{name}")
+        except BaseExceptionGroup as group_error:
+            failure = _first(group_error)
+        if failure is not None:
+            raise failure
+
+    async def _stop_sources(self) -> None:
+        await self._stopping.wait()
+        for stage in self._sources:
+            await stage.stop()
+
+    async def _close_all(self) -> None:
+        for stage in self._sources:
+            await stage.close()
+        for sink in self._sinks:
+            await sink.connector.aclose(failed=True)
+        self._offload.close()
+
+
+async def _named(name: str, coroutine: Awaitable[None]) -> None:
+    try:
+        await coroutine
+    except AsyncflowError as error:
+        error.table = error.table or name
+        raise
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        raise InternalError(f"{type(error).__name__}: {error}", table=name) from error
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure in a group, however deep."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def iterate(plan: Plan, *, workers: int = 1, table: str | None = None) -> AsyncIterator[Batch]:
+    """The rows of ``table`` (left out: of the last stage, or of the source) as they come.
+
+    Leaving the loop, or cancelling the task, ends the run and closes everything; a failure of the run is raised here, once.
+    """
+    wanted = table or (plan.stages[-1].name if plan.stages else plan.sources[-1].name)
+    run = Run(plan, workers=workers)
+    task = asyncio.create_task(run.execute(wanted), name=f"asyncflow:{plan.name}")
+    task.add_done_callback(lambda _: run.results.end(0))
+    try:
+        while not isinstance(message := (await run.results.receive())[1], End):
+            if isinstance(message, Batch):
+                yield message
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def infer_schemas(plan: Plan) -> dict[str, Schema]:
+    """The schemas of the plan's sources, read from the head of each input where they were left out."""
+    schemas: dict[str, Schema] = {}
+    for source in plan.sources:
+        stage = SourceStage(source, open_source(source), Clock(), Offload(1))
+        try:
+            await find_schema(stage)
+            if stage.schema is not None:
+                schemas[source.name] = stage.schema
+        finally:
+            await stage.close()
+    return schemas

@@ -1,0 +1,76 @@
+"""A sink's coroutine: rows to bytes to the outside.  A slow outside makes it wait, and that is the backpressure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from asyncflow import formats
+from asyncflow.connectors.contract import SinkConnector
+from asyncflow.formats.contract import Encoder
+from asyncflow.model.batch import Batch, iter_slices
+from asyncflow.model.messages import Message, Watermark
+from asyncflow.model.schema import Schema
+from asyncflow.plan.tables import Sink
+from asyncflow.runtime.ledger import SinkCounts
+
+MAX_ENCODED_ROWS = 1 << 16
+"""Rows encoded in one go: bounds the memory of a large result, not its meaning."""
+
+
+class SinkStage:
+    """One sink of a run.  ``schema``: of its input where it is known before the first row (for a header without rows)."""
+
+    def __init__(
+        self, sink: Sink, connector: SinkConnector, messages: AsyncIterator[Message], schema: Schema | None
+    ) -> None:
+        self.sink = sink
+        self.connector = connector
+        self.counts = SinkCounts()
+        self._messages = messages
+        self._unflushed = False
+        self._encoder = self._make_encoder(schema) if schema is not None else None
+
+    async def run(self) -> None:
+        failed = True
+        try:
+            async for message in self._messages:
+                if isinstance(message, Batch):
+                    await self._write(message)
+                elif isinstance(message, Watermark) and self._unflushed:
+                    await self.connector.flush()
+                    self._unflushed = False
+            if self._encoder is not None:
+                await self._put(self._encoder.finish(), None)
+            await self.connector.flush()
+            failed = False
+        finally:
+            await self.connector.aclose(failed=failed)
+
+    async def _write(self, batch: Batch) -> None:
+        if not self.connector.takes_bytes:
+            self.counts.rows += batch.num_rows
+            return
+        if self._encoder is None:
+            self._encoder = self._make_encoder(batch.schema)
+        assert self._encoder is not None
+        for part in iter_slices(batch, MAX_ENCODED_ROWS):
+            await self._put(self._encoder.encode(part), part.origin)
+            self.counts.rows += part.num_rows
+
+    async def _put(self, data: bytes | bytearray | memoryview, origin: object) -> None:
+        if len(data):
+            await self.connector.write(data, origin=origin)
+            self._unflushed = True
+            self.counts.bytes += len(data)
+
+    def _make_encoder(self, schema: Schema) -> Encoder | None:
+        if not self.connector.takes_bytes:
+            return None
+        assert self.sink.format is not None
+        module = formats.find_encoder(self.sink.format.type)
+        options = (
+            self.sink.format.options if self.sink.format.options is not None else module.EncoderOptions()
+        )
+        encoder = module.encoder(options, schema)
+        assert isinstance(encoder, Encoder)
+        return encoder

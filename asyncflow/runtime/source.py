@@ -1,0 +1,282 @@
+"""A source's coroutine: connector -> bytes -> columns -> rows with an event time -> the readers of the table.
+
+What it owns: the order of its rows, its watermark, its part of the ledger, and its side outputs ``rejected`` and ``future``.
+Order is the law here: rows get their watermark and are handed on under one lock, so several streams of one source (the clients of
+a listening socket) interleave by whole blocks and every reader sees them in the order in which the watermark saw them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from asyncflow import formats
+from asyncflow.connectors.contract import (
+    BatchSource,
+    ByteSource,
+    ByteStream,
+    Datagram,
+    MessageSource,
+    SourceConnector,
+)
+from asyncflow.errors import DataError, InternalError
+from asyncflow.formats.contract import Block, Decoded, Decoder, DecodeRequest, LinePosition, Reject
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import StringColumn
+from asyncflow.model.messages import End, Watermark
+from asyncflow.model.schema import DataType, Schema
+from asyncflow.plan.tables import Source
+from asyncflow.runtime.blocks import Dropped, blocks
+from asyncflow.runtime.buffers import BlockPool
+from asyncflow.runtime.event_time import Clock, EventTime
+from asyncflow.runtime.ledger import SourceCounts
+from asyncflow.runtime.offload import Offload, decoded
+from asyncflow.runtime.outlet import Outlet
+from asyncflow.runtime.primed import PrimedStream
+from asyncflow.runtime.python_source import ObjectSource
+
+CHUNK_BYTES = 1 << 20
+TICK_SECONDS = 0.05
+KEPT_REASONS = 5
+"""How many rejected records a run keeps to show at its end."""
+
+REJECTED_SCHEMA = Schema.of((name, DataType.STRING) for name in ("record", "reason", "position"))
+
+
+class SourceStage:
+    """One source of a run.  ``run`` reads it to its end, or until ``stop``; ``outlet``, ``rejected`` and ``future`` are its ways out."""
+
+    def __init__(self, source: Source, connector: SourceConnector, clock: Clock, offload: Offload) -> None:
+        self.source = source
+        self.connector = connector
+        self.outlet, self.rejected, self.future = Outlet(), Outlet(), Outlet()
+        self.counts = SourceCounts()
+        self.reasons: list[str] = []
+        self.columns: tuple[str, ...] = ()
+        self.schema = source.schema
+        self.format = source.format
+        self._offload = offload
+        self._time = EventTime(source, clock, self.counts)
+        self._order = asyncio.Lock()
+        self._iterator: AsyncIterator[ByteStream] | None = None
+        self._primed: PrimedStream | None = None
+        self._messages: list[Datagram] = []
+        self.pool = BlockPool(CHUNK_BYTES, source.max_record_bytes + CHUNK_BYTES)
+
+    async def read_head(self, enough_bytes: int) -> tuple[Block, bool]:
+        """The first bytes of the first stream (or the first message), and whether that is all there is of it; ``run`` reads them again.
+        Empty where there is no input at all."""
+        if isinstance(self.connector, MessageSource):
+            self._messages = list(await self.connector.receive())
+            first = self._messages[0].data if self._messages else b""
+            return np.frombuffer(first, np.uint8), True
+        assert isinstance(self.connector, ByteSource)
+        self._iterator = self.connector.streams()
+        stream = await anext(self._iterator, None)
+        if stream is None:
+            return np.empty(0, np.uint8), True
+        self._primed = PrimedStream(stream)
+        return await self._primed.head(enough_bytes)
+
+    async def close(self) -> None:
+        """Closes whatever is open; may be called at any time, more than once."""
+        if self._primed is not None:
+            await self._primed.aclose()
+        await self.connector.aclose()
+
+    async def run(self) -> None:
+        ticker = asyncio.create_task(self._tick()) if self.source.time is None else None
+        try:
+            connector = self.connector
+            if isinstance(connector, ByteSource):
+                await self._read_streams(connector)
+            elif isinstance(connector, MessageSource):
+                await self._read_messages(connector)
+            elif isinstance(connector, BatchSource):
+                async for batch in connector.batches():
+                    await self._take_batch(batch)
+            elif isinstance(connector, ObjectSource):
+                await self._read_objects(connector)
+            else:
+                raise InternalError(f"no way to read {type(connector).__name__}", table=self.source.name)
+        finally:
+            if ticker is not None:
+                ticker.cancel()
+                await asyncio.gather(ticker, return_exceptions=True)
+            await self.close()
+        for outlet in (self.outlet, self.rejected, self.future):
+            await outlet.send(End())
+
+    async def stop(self) -> None:
+        """Takes nothing new from outside; what was read flows out and the source ends."""
+        await self.connector.stop()
+
+    # -- bytes ---------------------------------------------------------------------------------------------------------
+
+    async def _read_streams(self, connector: ByteSource) -> None:
+        if not connector.concurrent:
+            async for stream in self._streams(connector):
+                await self._read_stream(stream)
+            return
+        async with asyncio.TaskGroup() as readers:
+            async for stream in self._streams(connector):
+                readers.create_task(self._read_stream(stream))
+
+    async def _streams(self, connector: ByteSource) -> AsyncIterator[ByteStream]:
+        """The connector's streams; the first may have been opened already to find the schema."""
+        if self._iterator is None:
+            self._iterator = connector.streams()
+        if self._primed is not None:
+            primed, self._primed = self._primed, None
+            yield primed
+        async for stream in self._iterator:
+            yield stream
+
+    async def _read_stream(self, stream: ByteStream) -> None:
+        lines = 1
+        decoder = self._decoder()
+        try:
+            items = blocks(stream, decoder, self.pool)
+            async for item, result in decoded(items, decoder, self._offload):
+                if isinstance(item, Dropped):
+                    self.counts.bytes += item.cut.resume - item.cut.end
+                    await self._reject(
+                        item.cut.rejects, len(item.cut.rejects), stream.name, lines, item.offset
+                    )
+                    lines += item.cut.lines
+                else:
+                    assert result is not None
+                    self.counts.bytes += len(item.data)
+                    await self._take(decoder.output, result, stream.name, lines, item.offset)
+                    lines += result.lines
+        finally:
+            await stream.aclose()
+
+    def _decoder(self) -> Decoder:
+        assert self.format is not None
+        assert self.schema is not None
+        module = formats.find_decoder(self.format.type)
+        options = self.format.options if self.format.options is not None else module.DecoderOptions()
+        source = self.source
+        required = () if source.time is None else (source.time,)
+        request = DecodeRequest(
+            self.schema, self.columns, required, source.max_record_bytes, self.rejected.used
+        )
+        decoder = module.decoder(options, request)
+        assert isinstance(decoder, Decoder)
+        return decoder
+
+    # -- messages, batches, objects --------------------------------------------------------------------------------------
+
+    async def _read_messages(self, connector: MessageSource) -> None:
+        decoder = self._decoder()
+        for datagram in self._messages:
+            await self._take_message(decoder, datagram)
+        while datagrams := await connector.receive():
+            for datagram in datagrams:
+                await self._take_message(decoder, datagram)
+            await asyncio.sleep(0)
+
+    async def _take_message(self, decoder: Decoder, message: Datagram) -> None:
+        """One message: whole records, decoded by themselves."""
+        rest: Block = np.frombuffer(bytearray(message.data), np.uint8)
+        name = str(message.origin)
+        self.counts.bytes += len(rest)
+        line, offset = 1, 0
+        while len(rest):
+            cut = decoder.cut(rest, True)
+            if cut.end:
+                result = decoder.decode(rest[: cut.end])
+                await self._take(decoder.output, result, name, line, offset, message.origin)
+                line += result.lines
+            await self._reject(cut.rejects, len(cut.rejects), name, line, offset)
+            line += cut.lines
+            rest, offset = rest[cut.resume :], offset + cut.resume
+            if cut.resume == 0:
+                break
+
+    async def _read_objects(self, connector: ObjectSource) -> None:
+        assert self.schema is not None
+        required = self.source.time
+        async for objects in connector.objects():
+            converted = connector.convert(objects, self.schema, required)
+            self.counts.rows += len(converted.rejects)
+            await self._reject_objects(converted.rejects)
+            await self._take_batch(converted.batch)
+
+    async def _take_batch(self, batch: Batch) -> None:
+        self.counts.rows += batch.num_rows
+        self.counts.bytes += batch.nbytes
+        wanted = batch.schema.select(self.columns)
+        columns = tuple(batch.column(name) for name in self.columns)
+        await self._hand_on(wanted, columns, batch.num_rows)
+
+    # -- on the way out ----------------------------------------------------------------------------------------------------
+
+    async def _take(
+        self, schema: Schema, result: Decoded, name: str, lines: int, offset: int, origin: Any = None
+    ) -> None:
+        self.counts.rows += result.num_rows
+        await self._reject(result.rejects, result.rejected, name, lines, offset)
+        await self._hand_on(schema, result.columns, result.num_rows, origin)
+
+    async def _hand_on(
+        self, schema: Schema, columns: tuple[Any, ...], num_rows: int, origin: Any = None
+    ) -> None:
+        if num_rows == 0:
+            return
+        async with self._order:
+            before = self._time.watermark
+            timed = self._time.assign(schema, columns, num_rows, origin)
+            if timed.future is not None:
+                await self.future.send(timed.future)
+            if timed.rows.num_rows:
+                await self.outlet.send(timed.rows)
+            if self._time.watermark > before:
+                await self.outlet.send(Watermark(self._time.watermark))
+
+    async def _reject(self, rejects: Sequence[Reject], count: int, name: str, line: int, offset: int) -> None:
+        if not count:
+            return
+        self.counts.rows += count
+        self.counts.rejected += count
+        rows = [
+            (r.record, r.reason, str(LinePosition(name, line + r.line, offset + r.offset))) for r in rejects
+        ]
+        await self._reject_rows(rows)
+
+    async def _reject_objects(self, rejects: Sequence[tuple[str, str, str]]) -> None:
+        if rejects:
+            self.counts.rejected += len(rejects)
+            await self._reject_rows(
+                [(record.encode(), reason, position) for record, reason, position in rejects]
+            )
+
+    async def _reject_rows(self, rows: Sequence[tuple[bytes, str, str]]) -> None:
+        if self.source.on_error == "fail":
+            _, reason, position = rows[0]
+            raise DataError(f"{position}: {reason}", table=self.source.name)
+        for _, reason, position in rows[: KEPT_REASONS - len(self.reasons)]:
+            self.reasons.append(f"{position}: {reason}")
+        if self.rejected.used:
+            texts = (StringColumn.from_values(list(column)) for column in zip(*rows, strict=True))
+            printable = (_valid_text(column) for column in texts)
+            await self.rejected.send(Batch(REJECTED_SCHEMA, tuple(printable), len(rows)))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            async with self._order:
+                await self.outlet.send(Watermark(self._time.tick()))
+
+
+def _valid_text(column: StringColumn) -> StringColumn:
+    """A rejected record may be any bytes; as a string it must be UTF-8, so what is not becomes U+FFFD."""
+    if column.data.size == 0 or int(column.data.max()) < 0x80:
+        return column
+    return StringColumn.from_values(
+        [None if t is None else t.decode("utf-8", "replace") for t in column.to_bytes_list()]
+    )

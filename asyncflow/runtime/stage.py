@@ -1,0 +1,131 @@
+"""A stage's coroutine: takes messages from the tables it reads, gives them to its operator, hands on what comes out.
+
+The operator is a synchronous core; here are the waiting, the watermark of several inputs, and the ledger.  Several inputs that are all
+bounded are read in step with event time (``operators.merge``); inputs that may never end are taken as they come, and the stage goes by
+the lowest watermark among those that have not ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from asyncflow.errors import AsyncflowError, StageError
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.messages import End, Message, Watermark
+from asyncflow.model.schema import Schema
+from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.merge import InStepMerge
+from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.ledger import StageCounts
+from asyncflow.runtime.outlet import Outlet
+
+
+async def in_order(channel: Channel, inputs: int) -> AsyncIterator[Message]:
+    """The inputs' messages as they come; watermarks are the lowest of those that have not ended, and End comes once."""
+    watermarks = [NO_TIME] * inputs
+    last = NO_TIME
+    while True:
+        port, message = await channel.receive()
+        if isinstance(message, Batch):
+            yield message
+            continue
+        watermarks[port] = END_OF_TIME if isinstance(message, End) else message.time_ns
+        lowest = min(watermarks)
+        if lowest == END_OF_TIME:
+            yield End()
+            return
+        if lowest > last:
+            last = lowest
+            yield Watermark(lowest)
+
+
+async def in_step(channel: Channel, inputs: int, delay_ns: int) -> AsyncIterator[Message]:
+    """The inputs' rows merged in step with event time (bounded inputs only)."""
+    merge = InStepMerge(inputs, delay_ns)
+    last = NO_TIME
+    while (port := merge.wanted) is not None:
+        message = await channel.receive_from(port)
+        if isinstance(message, Batch):
+            rows = merge.feed_batch(port, message)
+        elif isinstance(message, Watermark):
+            rows = merge.feed_watermark(port, message.time_ns)
+        else:
+            rows = merge.feed_end(port)
+        if rows is not None:
+            yield rows
+        if last < merge.watermark < END_OF_TIME:
+            last = merge.watermark
+            yield Watermark(last)
+    yield End()
+
+
+class Stage:
+    """One stage of a run.  ``make``: builds its operator for the schema of its input, called once: at once where the schema is known,
+    else when the first batch shows it."""
+
+    def __init__(
+        self,
+        name: str,
+        messages: AsyncIterator[Message],
+        make: Callable[[Schema], Operator],
+        schema: Schema | None,
+        kept: tuple[str, ...] | None,
+    ) -> None:
+        self.name = name
+        self.outlet = Outlet()
+        self.side: dict[str, Outlet] = {}
+        self.counts = StageCounts(kept=kept)
+        self.operator: Operator | None = None
+        self._make = make
+        self._messages = messages
+        if schema is not None:
+            self._build(schema)
+
+    async def run(self) -> None:
+        async for message in self._messages:
+            if isinstance(message, Batch):
+                if self.operator is None:
+                    self._build(message.schema)
+                assert self.operator is not None
+                self.counts.rows_in += message.num_rows
+                await self._hand_on(await self._guarded(self.operator, message))
+            elif isinstance(message, Watermark):
+                self.counts.watermark = message.time_ns
+                if self.operator is not None:
+                    await self._hand_on(self.operator.advance(message.time_ns))
+                await self.outlet.send(message)
+            elif self.operator is not None:
+                await self._hand_on(self.operator.finish())
+        for outlet in (self.outlet, *self.side.values()):
+            await outlet.send(End())
+
+    async def _guarded(self, operator: Operator, batch: Batch) -> list[Output]:
+        """The operator's work; what the user's own code raises is told with the stage's name."""
+        try:
+            if isinstance(operator, AsyncOperator):
+                return await operator.process_async(batch)
+            return operator.process(batch)
+        except AsyncflowError as error:
+            error.table = error.table or self.name
+            raise
+        except Exception as error:
+            raise StageError(f"{type(error).__name__}: {error}", table=self.name) from error
+
+    async def _hand_on(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if output.kind:
+                await self.side[output.kind].send(output.batch)
+            elif output.batch.num_rows:
+                self.counts.rows_out += output.batch.num_rows
+                await self.outlet.send(output.batch)
+
+    def _build(self, schema: Schema) -> None:
+        self.operator = self._make(schema)
+        self.counts.ways = self.operator.counts
+
+
+class AsyncOperator(Operator):
+    """An operator whose work is a coroutine: the user's own async function."""
+
+    async def process_async(self, batch: Batch) -> list[Output]:
+        raise NotImplementedError
