@@ -1,0 +1,489 @@
+"""Window state, plain: rows into panes, panes into windows.  The twin of ``window.pyx`` and the definition of its results.
+
+Windows ``[offset + k every, offset + k every + size)`` are cut into panes so that every window is a whole number of them: one pane
+for each ``every`` where ``every`` divides ``size``, else two.  With E panes to a step and S to a window, window k is the panes
+``k E .. k E + S - 1``.  A row goes into its pane; a row that came too late for some of its windows goes into a sub-pane
+``(pane, first window it may count in)``.
+
+What a window holds is merged from cells (one per pane and group) in an order that depends on the data alone.  Panes are in blocks
+of S by their absolute number; a window is the end of one block and the beginning of the next::
+
+    window k = (p1 + (p2 + (p3 + ...)))  +  (((q1 + q2) + q3) + ...)  +  its sub-panes, by pane, then by first window
+
+A merge with a missing cell changes nothing.  Sums of float64 are a pair (sum, compensation) by Neumaier's method; variances are
+Welford's, merged as Chan, Golub and LeVeque do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncflow._kernels.reference.groups import RawColumn, canonical, column_of, sort_key, values_of
+
+NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
+Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None]
+Closed: TypeAlias = tuple[Any, Any, Any, list[RawColumn], int]
+
+
+class Overflow(Exception):  # noqa: N818 - a value that does not fit, reported as null and counted
+    pass
+
+
+class Accumulator(Protocol):
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None: ...
+    def merge(self, other: Any) -> None: ...
+    def result(self) -> Any: ...
+
+
+class Count:
+    def __init__(self) -> None:
+        self.n = 0
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        self.n += 1
+
+    def merge(self, other: Count) -> None:
+        self.n += other.n
+
+    def result(self) -> int:
+        return self.n
+
+
+class FloatSum:
+    def __init__(self, mean: bool) -> None:
+        self.mean, self.n, self.high, self.low = mean, 0, 0.0, 0.0
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        self._plus(values[0])
+        self.n += 1
+
+    def _plus(self, value: float) -> None:
+        total = self.high + value
+        part = total - self.high
+        self.low += (self.high - (total - part)) + (value - part)
+        self.high = total
+
+    def merge(self, other: FloatSum) -> None:
+        self._plus(other.high)
+        self.low += other.low
+        self.n += other.n
+
+    def result(self) -> float | None:
+        if not self.n:
+            return None
+        total = self.high + self.low if math.isfinite(self.high) else self.high
+        return total / self.n if self.mean else total
+
+
+class IntSum:
+    def __init__(self, mean: bool) -> None:
+        self.mean, self.n, self.total = mean, 0, 0
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        self.total += values[0]
+        self.n += 1
+
+    def merge(self, other: IntSum) -> None:
+        self.total += other.total
+        self.n += other.n
+
+    def result(self) -> float | int | None:
+        if not self.n:
+            return None
+        if self.mean:
+            return float(self.total) / float(self.n)
+        if not -(2**63) <= self.total < 2**63:
+            raise Overflow
+        return self.total
+
+
+class Moments:
+    def __init__(self, correction: int, root: bool) -> None:
+        self.correction, self.root = correction, root
+        self.n, self.mean, self.m2 = 0.0, 0.0, 0.0
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        x = float(values[0])
+        self.n += 1.0
+        d = x - self.mean
+        self.mean += d / self.n
+        self.m2 += d * (x - self.mean)
+
+    def merge(self, other: Moments) -> None:
+        n = self.n + other.n
+        if not other.n:
+            return
+        if not self.n:
+            self.n, self.mean, self.m2 = other.n, other.mean, other.m2
+            return
+        f = other.n / n
+        d = other.mean - self.mean
+        self.mean += d * f
+        self.m2 = (self.m2 + other.m2) + d * d * (self.n * f)
+        self.n = n
+
+    def result(self) -> float | None:
+        if self.n <= self.correction:
+            return None
+        variance = self.m2 / (self.n - self.correction)
+        return math.sqrt(variance) if self.root else variance
+
+
+class Comoments:
+    def __init__(self, corr: bool) -> None:
+        self.corr = corr
+        self.n = self.mx = self.my = self.m2x = self.m2y = self.c = 0.0
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        x, y = float(values[0]), float(values[1])
+        self.n += 1.0
+        dx = x - self.mx
+        self.mx += dx / self.n
+        dy = y - self.my
+        self.my += dy / self.n
+        self.c += dx * (y - self.my)
+        self.m2x += dx * (x - self.mx)
+        self.m2y += dy * (y - self.my)
+
+    def merge(self, other: Comoments) -> None:
+        if not other.n:
+            return
+        if not self.n:
+            self.__dict__.update(other.__dict__)
+            return
+        n = self.n + other.n
+        f = other.n / n
+        w = self.n * f
+        dx, dy = other.mx - self.mx, other.my - self.my
+        self.c = (self.c + other.c) + dx * dy * w
+        self.m2x = (self.m2x + other.m2x) + dx * dx * w
+        self.m2y = (self.m2y + other.m2y) + dy * dy * w
+        self.mx += dx * f
+        self.my += dy * f
+        self.n = n
+
+    def result(self) -> float | None:
+        if not self.corr:
+            return self.c / (self.n - 1.0) if self.n > 1 else None
+        scale = math.sqrt(self.m2x) * math.sqrt(self.m2y)
+        if self.n < 1:
+            return None
+        return self.c / scale if scale != 0.0 else math.nan
+
+
+class Pick:
+    """Keeps the value whose key is least (or greatest); of equal keys the one that came first (or last)."""
+
+    def __init__(self, key: Callable[[tuple[Any, ...], int], Any], greatest: bool, last: bool) -> None:
+        self.key, self.greatest, self.last = key, greatest, last
+        self.best: tuple[Any, int, Any] | None = None
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        self._offer((self.key(values, time), arrival, values[0]))
+
+    def _offer(self, other: tuple[Any, int, Any]) -> None:
+        if self.best is None:
+            self.best = other
+            return
+        key, arrival, _ = self.best
+        if other[0] == key:
+            better = other[1] > arrival if self.last else other[1] < arrival
+        else:
+            better = other[0] > key if self.greatest else other[0] < key
+        if better:
+            self.best = other
+
+    def merge(self, other: Pick) -> None:
+        if other.best is not None:
+            self._offer(other.best)
+
+    def result(self) -> Any:
+        return None if self.best is None else self.best[2]
+
+
+class Distinct:
+    def __init__(self) -> None:
+        self.values: set[Any] = set()
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        self.values.add(canonical(values[0]))
+
+    def merge(self, other: Distinct) -> None:
+        self.values |= other.values
+
+    def result(self) -> int:
+        return len(self.values)
+
+
+def total_order(value: Any) -> Any:
+    """For min and max: as ``sort_key``, and -0.0 below 0.0 so that the result never depends on order."""
+    if isinstance(value, float):
+        return (*sort_key(value), 0 if math.isnan(value) else math.copysign(1.0, value))
+    return value
+
+
+MAKE: dict[str, Callable[[tuple[str, ...]], Accumulator]] = {
+    "count": lambda _: Count(),
+    "sum": lambda types: IntSum(False) if types[0] == "int64" else FloatSum(False),
+    "mean": lambda types: IntSum(True) if types[0] == "int64" else FloatSum(True),
+    "min": lambda _: Pick(lambda values, _: total_order(values[0]), False, False),
+    "max": lambda _: Pick(lambda values, _: total_order(values[0]), True, False),
+    "bool_and": lambda _: Pick(lambda values, _: values[0], False, False),
+    "bool_or": lambda _: Pick(lambda values, _: values[0], True, False),
+    "var": lambda _: Moments(1, False),
+    "stddev": lambda _: Moments(1, True),
+    "var_pop": lambda _: Moments(0, False),
+    "stddev_pop": lambda _: Moments(0, True),
+    "first": lambda _: Pick(lambda _, time: time, False, False),
+    "last": lambda _: Pick(lambda _, time: time, True, True),
+    "any_value": lambda _: Pick(lambda _, __: 0, False, False),
+    "arg_min": lambda _: Pick(lambda values, _: sort_key(values[1]), False, False),
+    "arg_max": lambda _: Pick(lambda values, _: sort_key(values[1]), True, False),
+    "covar": lambda _: Comoments(False),
+    "corr": lambda _: Comoments(True),
+    "count_distinct": lambda _: Distinct(),
+}
+
+_SAME_TYPE = {"sum", "min", "max", "first", "last", "any_value", "arg_min", "arg_max", "bool_and", "bool_or"}
+
+
+def result_kind(function: str, types: tuple[str, ...]) -> str:
+    """The type name of an aggregate's result."""
+    if function.startswith("count"):
+        return "int64"
+    return types[0] if function in _SAME_TYPE else "float64"
+
+
+class Cell:
+    """One group's accumulators in one pane."""
+
+    def __init__(self, aggregates: Sequence[Aggregate]) -> None:
+        self.parts = [MAKE[function](types) for function, _, types, _ in aggregates]
+
+    def merge(self, other: Cell) -> None:
+        for mine, theirs in zip(self.parts, other.parts, strict=True):
+            mine.merge(theirs)
+
+
+Groups: TypeAlias = dict[int, Cell]
+
+
+class WindowState:
+    """Open windows and what they hold.  ``size_ns`` None: one window over everything that came since the last ``close``
+    at the end of time; no row is ever late for it."""
+
+    def __init__(
+        self, size_ns: int | None, every_ns: int, offset_ns: int, aggregates: Sequence[Aggregate]
+    ) -> None:
+        self._aggregates = tuple(aggregates)
+        self._sized = size_ns is not None
+        self._size, self._every, self._offset = size_ns or 1, every_ns if size_ns else 1, offset_ns
+        self._tail = self._size % self._every
+        self._step = 2 if self._tail else 1
+        self._span = self._size // self._every * self._step + (1 if self._tail else 0)
+        self._panes: dict[int, Groups] = {}
+        self._sub_panes: dict[tuple[int, int], Groups] = {}
+        self._advanced = NO_TIME
+        self._arrivals = 0
+        self._pending: list[tuple[int, int, Cell]] = []
+        self._last: int | None = None
+        self.windows_closed = 0
+
+    # -- rows in -----------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        groups: NDArray[np.int32],
+        group_count: int,
+        time: NDArray[np.int64] | None,
+        watermarks: NDArray[np.int64] | None,
+        watermark_before: int,
+        delay_ns: int,
+        inputs: Sequence[RawColumn],
+        masks: Sequence[NDArray[np.bool_]],
+    ) -> tuple[NDArray[np.intp], int]:
+        """Takes rows in order.  Gives back the positions of those late for all their windows, and how many were late for some."""
+        kinds = {i: kind for _, ins, types, _ in self._aggregates for i, kind in zip(ins, types, strict=True)}
+        columns = {i: values_of(kind, inputs[i]) for i, kind in kinds.items()}
+        selected = [mask.tolist() for mask in masks]
+        times = [0] * len(groups) if time is None else time.tolist()
+        running, late, partly = watermark_before, [], 0
+        for row, (group, t) in enumerate(zip(groups.tolist(), times, strict=True)):
+            watermark = running if watermarks is None else int(watermarks[row])
+            running = max(running, t - delay_ns)
+            pane = self._pane_of(t)
+            first, last = self._windows_of(pane)
+            open_from = self._first_open(max(watermark, self._advanced)) if self._sized else -math.inf
+            first_open = max(first, open_from)
+            arrival = self._arrivals
+            self._arrivals += 1
+            if first_open > last:
+                late.append(row)
+                continue
+            if first_open > first:
+                partly += 1
+                home = self._sub_panes.setdefault((pane, int(first_open)), {})
+            else:
+                home = self._panes.setdefault(pane, {})
+            cell = home.get(group) or home.setdefault(group, Cell(self._aggregates))
+            for part, (_, ins, _, mask) in zip(cell.parts, self._aggregates, strict=True):
+                values = tuple(columns[i][row] for i in ins)
+                if None not in values and (mask is None or selected[mask][row]):
+                    part.add(values, t, arrival)
+        return np.array(late, np.intp), partly
+
+    def _pane_of(self, time: int) -> int:
+        if not self._sized:
+            return 0
+        step, within = divmod(time - self._offset, self._every)
+        return step * self._step + (1 if self._tail and within >= self._tail else 0)
+
+    def _windows_of(self, pane: int) -> tuple[int, int]:
+        return -((self._span - 1 - pane) // self._step), pane // self._step
+
+    def _first_open(self, watermark: int) -> float:
+        """The first window that this watermark leaves open."""
+        if watermark == END_OF_TIME:
+            return math.inf
+        if not self._sized:
+            return -math.inf
+        return (watermark - self._offset - self._size) // self._every + 1
+
+    # -- windows out -------------------------------------------------------------------------------------------------
+
+    def ready(self, watermark_ns: int) -> bool:
+        """Whether ``close`` has anything to give for this watermark."""
+        self._advanced = max(self._advanced, watermark_ns)
+        following = self._next_window()
+        return bool(self._pending) or (following is not None and following < self._first_open(self._advanced))
+
+    def close(self, watermark_ns: int, order: NDArray[np.int32], max_rows: int) -> Closed | None:
+        """The next rows, at most ``max_rows``, of windows that end at or before the watermark: ``(starts, ends, groups, results,
+        overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64."""
+        while len(self._pending) < max_rows and self.ready(watermark_ns):
+            window = self._next_window()
+            if window is None or window >= self._first_open(self._advanced):
+                break
+            merged = self._window(window)
+            self._pending += [(window, group, merged[group]) for group in order.tolist() if group in merged]
+            self.windows_closed += 1
+            self._last = window if self._sized else None
+            self._panes = {p: cells for p, cells in self._panes.items() if p // self._step > window}
+            self._sub_panes = {
+                (p, f): cells for (p, f), cells in self._sub_panes.items() if p // self._step > window
+            }
+        if not self._pending:
+            return None
+        rows, self._pending = self._pending[:max_rows], self._pending[max_rows:]
+        starts = [self._offset + window * self._every for window, _, _ in rows]
+        overflows = 0
+        results = []
+        for j, (function, _, types, _) in enumerate(self._aggregates):
+            values = []
+            for _, _, cell in rows:
+                try:
+                    values.append(cell.parts[j].result())
+                except Overflow:
+                    values.append(None)
+                    overflows += 1
+            results.append(column_of(result_kind(function, types), values))
+        return (
+            np.array([_clamp(start) for start in starts], np.int64),
+            np.array([_clamp(start + self._size) for start in starts], np.int64),
+            np.array([group for _, group, _ in rows], np.int32),
+            results,
+            overflows,
+        )
+
+    def _spans(self) -> list[tuple[int, int]]:
+        """First and last window of every pane and sub-pane that are still to come."""
+        spans = [self._windows_of(pane) for pane in self._panes]
+        spans += [(first, pane // self._step) for pane, first in self._sub_panes]
+        least = None if self._last is None else self._last + 1
+        return sorted((a if least is None else max(a, least), b) for a, b in spans)
+
+    def _next_window(self) -> int | None:
+        spans = self._spans()
+        return spans[0][0] if spans else None
+
+    def _window(self, window: int) -> Groups:
+        begin = window * self._step
+        end = begin + self._span
+        cut = (begin // self._span + 1) * self._span
+        base = {p: cells for p, cells in sorted(self._panes.items()) if begin <= p < end}
+        tail = _fold_right([cells for p, cells in base.items() if p < cut])
+        head = self._fold([cells for p, cells in base.items() if p >= cut])
+        late = [
+            cells for (p, f), cells in sorted(self._sub_panes.items()) if begin <= p < end and f <= window
+        ]
+        return self._fold([tail, head, *late])
+
+    def _fold(self, panes: Iterable[Groups]) -> Groups:
+        return reduce(_merge, panes, {})
+
+    # -- what is held ------------------------------------------------------------------------------------------------
+
+    @property
+    def open_windows(self) -> int:
+        """How many windows hold a row and are not closed."""
+        count, upto = 0, -math.inf
+        for first, last in self._spans():
+            count += int(max(0, last - max(first - 1, upto)))
+            upto = max(upto, last)
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        return sum(64 * len(self._aggregates) * len(cells) for cells in self._homes())
+
+    def _homes(self) -> list[Groups]:
+        return [*self._panes.values(), *self._sub_panes.values()]
+
+    def live_groups(self, group_count: int) -> NDArray[np.int32]:
+        """The groups (ascending) that some open window holds."""
+        live = {group for cells in self._homes() for group in cells}
+        return np.array(sorted(live | {group for _, group, _ in self._pending}), np.int32)
+
+    def keep(self, groups: NDArray[np.int32]) -> None:
+        """Renames groups: ``groups[i]`` becomes i.  Every live group is among them (ascending)."""
+        new = {group: i for i, group in enumerate(groups.tolist())}
+        self._panes = {p: {new[g]: cell for g, cell in cells.items()} for p, cells in self._panes.items()}
+        self._sub_panes = {k: {new[g]: c for g, c in cells.items()} for k, cells in self._sub_panes.items()}
+        self._pending = [(window, new[group], cell) for window, group, cell in self._pending]
+
+
+def _merge(left: Groups, right: Groups) -> Groups:
+    """The cells of both; the operands stay as they are."""
+    merged = dict(left)
+    for group, cell in right.items():
+        if group in merged:
+            merged[group] = _copy(merged[group])
+            merged[group].merge(cell)
+        else:
+            merged[group] = cell
+    return merged
+
+
+def _fold_right(panes: Sequence[Groups]) -> Groups:
+    return reduce(lambda right, left: _merge(left, right), reversed(panes), {})
+
+
+def _copy(cell: Cell) -> Cell:
+    copied = Cell(())
+    for part in cell.parts:
+        twin = object.__new__(type(part))
+        twin.__dict__.update(part.__dict__)
+        if isinstance(twin, Distinct):
+            twin.values = set(twin.values)
+        copied.parts.append(twin)
+    return copied
+
+
+def _clamp(time: int) -> int:
+    return min(max(time, NO_TIME), END_OF_TIME)

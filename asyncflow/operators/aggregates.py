@@ -1,0 +1,77 @@
+"""Aggregates as a window operator takes them: which there are, what they read, what type they give.
+
+Adding one: its accumulator in the window kernel and in the kernel's twin, and its row here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asyncflow.model.schema import DataType
+
+_NUMBERS = frozenset({DataType.INT64, DataType.FLOAT64})
+_ANY = frozenset(DataType)
+_BOOL = frozenset({DataType.BOOL})
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """``inputs``: the types each input may have.  ``result``: the type it gives, None for that of its first input."""
+
+    inputs: tuple[frozenset[DataType], ...]
+    result: DataType | None = None
+
+
+AGGREGATES: dict[str, Aggregate] = {
+    "count": Aggregate((_ANY,), DataType.INT64),  # without an input: count(*)
+    "count_distinct": Aggregate((_ANY,), DataType.INT64),
+    "sum": Aggregate((_NUMBERS,)),
+    "min": Aggregate((_ANY,)),
+    "max": Aggregate((_ANY,)),
+    "mean": Aggregate((_NUMBERS,), DataType.FLOAT64),
+    "var": Aggregate((_NUMBERS,), DataType.FLOAT64),
+    "stddev": Aggregate((_NUMBERS,), DataType.FLOAT64),
+    "var_pop": Aggregate((_NUMBERS,), DataType.FLOAT64),
+    "stddev_pop": Aggregate((_NUMBERS,), DataType.FLOAT64),
+    "first": Aggregate((_ANY,)),
+    "last": Aggregate((_ANY,)),
+    "any_value": Aggregate((_ANY,)),
+    "bool_and": Aggregate((_BOOL,)),
+    "bool_or": Aggregate((_BOOL,)),
+    "covar": Aggregate((_NUMBERS, _NUMBERS), DataType.FLOAT64),
+    "corr": Aggregate((_NUMBERS, _NUMBERS), DataType.FLOAT64),
+    "arg_min": Aggregate((_ANY, _ANY)),
+    "arg_max": Aggregate((_ANY, _ANY)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateSpec:
+    """One aggregate of a window stage.
+
+    ``inputs``: positions in ``Prepared.inputs``, () for ``count(*)``; ``types``: their types; ``mask``: position in
+    ``Prepared.masks`` of its ``FILTER (WHERE ...)``, or None.  Raises ValueError for what no aggregate takes.
+    """
+
+    function: str
+    inputs: tuple[int, ...]
+    types: tuple[DataType, ...]
+    mask: int | None = None
+
+    def __post_init__(self) -> None:
+        known = AGGREGATES.get(self.function)
+        if known is None:
+            raise ValueError(f"unknown aggregate {self.function!r}")
+        if self.function == "count" and not self.inputs and not self.types:
+            return
+        fits = len(self.inputs) == len(self.types) == len(known.inputs) and all(
+            type_ in allowed for type_, allowed in zip(self.types, known.inputs, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"{self.function} does not take ({', '.join(type_.value for type_ in self.types)})"
+            )
+
+    @property
+    def result_type(self) -> DataType:
+        return AGGREGATES[self.function].result or self.types[0]

@@ -1,0 +1,197 @@
+"""Window: rows into groups and windows, windows out as rows when the watermark reaches their end.
+
+In the journey this is where rows end: ``process`` gives each row its group (``groups`` kernel) and folds it into the windows it
+belongs to (``window`` kernel); ``advance`` and ``finish`` give up windows as rows.  Shapes: tumbling and hopping windows of event
+time, one window over everything, one window per message.
+
+Invariants: every window that had a row comes out exactly once; rows come out by window end, window start, then keys, nulls last;
+results do not depend on where batches are cut; what is held is bounded by the open windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, StringColumn
+from asyncflow.model.schema import DataType, Field, Schema
+from asyncflow.operators.aggregates import AggregateSpec
+from asyncflow.operators.contract import Operator, Output
+
+__all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
+
+MAX_OUTPUT_ROWS = 1 << 15
+FEW_GROUPS = 1 << 16
+"""Up to this many, groups that no open window holds are not looked for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What a window stage reads of a batch: its key columns, the aggregates' inputs and the masks of their filters."""
+
+    keys: tuple[Column, ...]
+    inputs: tuple[Column, ...]
+    masks: tuple[BoolArray, ...]
+
+
+class WindowOperator(Operator):
+    """Grouped aggregation over windows ``[start, start + size_ns)``, one starting every ``every_ns``, aligned to ``offset_ns``.
+
+    ``every_ns`` None: tumbling.  ``size_ns`` None: one window over everything, or with ``per_message`` one for each batch, which
+    ``process`` gives back at once.  ``prepare`` computes keys, inputs and masks of a batch.  ``counts``: rows ``aggregated``, ``late``
+    (also given as output of that kind), of the aggregated ones ``late_partly``; ``windows_opened``, ``windows_closed``; ``overflow``:
+    sums of int64 that do not fit and are null.
+    """
+
+    def __init__(
+        self,
+        *,
+        size_ns: int | None,
+        every_ns: int | None = None,
+        offset_ns: int = 0,
+        per_message: bool = False,
+        keys: Schema,
+        aggregates: Sequence[AggregateSpec],
+        names: Sequence[str],
+        prepare: Callable[[Batch], Prepared],
+    ) -> None:
+        super().__init__()
+        every_ns = size_ns if every_ns is None else every_ns
+        if size_ns is not None and not (every_ns is not None and 0 < every_ns <= size_ns < 2**63):
+            raise ValueError("a window needs 0 < every_ns <= size_ns < 2**63")
+        if per_message and size_ns is not None:
+            raise ValueError("a window per message has no size")
+        self._sized = size_ns is not None
+        self._per_message = per_message
+        self._prepare = prepare
+        self._greatest_time: int | None = None
+        bounds = ("window_start", "window_end") if self._sized else ()
+        self.output = Schema(
+            (
+                *(Field(name, DataType.TIMESTAMP) for name in bounds),
+                *keys.fields,
+                *(Field(name, spec.result_type) for name, spec in zip(names, aggregates, strict=True)),
+            )
+        )
+        self._groups = kernel("groups").GroupTable([field.type.value for field in keys])
+        self._state = kernel("window").WindowState(
+            size_ns,
+            every_ns or 1,
+            offset_ns,
+            [(a.function, a.inputs, tuple(type_.value for type_ in a.types), a.mask) for a in aggregates],
+        )
+        self._collect_above = FEW_GROUPS
+        self.counts = dict.fromkeys(
+            ("aggregated", "late", "late_partly", "windows_opened", "windows_closed", "overflow"), 0
+        )
+
+    def process(self, batch: Batch) -> list[Output]:
+        if not batch.num_rows:
+            return []
+        if self._sized and batch.time is None:
+            raise ValueError("windows of event time need rows that have one")
+        prepared = self._prepare(batch)
+        groups = self._groups.assign([_raw(column) for column in prepared.keys], batch.num_rows)
+        timed = batch.time is not None
+        late, partly = self._state.add(
+            groups,
+            self._groups.size,
+            batch.time,
+            batch.watermarks if self._sized else None,
+            batch.watermark_before if self._sized else NO_TIME,
+            batch.delay_ns,
+            [_raw(column) for column in prepared.inputs],
+            prepared.masks,
+        )
+        self.counts["aggregated"] += batch.num_rows - len(late)
+        self.counts["late_partly"] += partly
+        outputs = []
+        if len(late):
+            self.counts["late"] += len(late)
+            outputs.append(Output(batch.take(late), "late"))
+        if timed and not self._sized:
+            greatest = int(batch.time.max())  # type: ignore[union-attr]
+            known = self._greatest_time
+            self._greatest_time = greatest if known is None else max(known, greatest)
+        if self._per_message:
+            outputs += [Output(rows) for rows in self._close(END_OF_TIME, batch.origin)]
+            self._greatest_time = None
+        self._count_windows()
+        return outputs
+
+    def advance(self, watermark_ns: int) -> list[Output]:
+        if not self._sized:
+            return []
+        outputs = [Output(rows) for rows in self._close(watermark_ns)]
+        self._count_windows()
+        return outputs
+
+    def finish(self) -> list[Output]:
+        outputs = [Output(rows) for rows in self._close(END_OF_TIME)]
+        self._count_windows()
+        return outputs
+
+    @property
+    def state_bytes(self) -> int:
+        return int(self._groups.nbytes + self._state.nbytes)
+
+    @property
+    def open_windows(self) -> int:
+        """Windows that hold a row and are not closed."""
+        return int(self._state.open_windows)
+
+    @property
+    def open_keys(self) -> int:
+        """Keys held now, about: those of open windows and some that will go."""
+        return int(self._groups.size)
+
+    # -- windows out -------------------------------------------------------------------------------------------------
+
+    def _close(self, watermark_ns: int, origin: Any = None) -> Iterator[Batch]:
+        """All rows of the windows that end by the watermark, in batches."""
+        if self._state.ready(watermark_ns):
+            order = self._groups.order()
+            while (closed := self._state.close(watermark_ns, order, MAX_OUTPUT_ROWS)) is not None:
+                starts, ends, groups, results, overflows = closed
+                self.counts["overflow"] += overflows
+                columns = [_column(raw) for raw in (*self._groups.columns(groups), *results)]
+                yield self._batch(starts, ends, columns, origin)
+        if self._groups.size > self._collect_above:
+            self._forget_groups()
+
+    def _batch(self, starts: Int64Array, ends: Int64Array, columns: list[Column], origin: Any) -> Batch:
+        time: Int64Array | None = None
+        if self._sized:
+            columns = [FixedColumn(starts), FixedColumn(ends), *columns]
+            time = ends - 1
+        elif self._greatest_time is not None:
+            time = np.full(len(starts), self._greatest_time, np.int64)
+        return Batch(self.output, tuple(columns), len(starts), time, watermark_before=NO_TIME, origin=origin)
+
+    def _forget_groups(self) -> None:
+        """Drops groups that no open window holds once they are the greater part; looks again when the table has doubled."""
+        live = self._state.live_groups(self._groups.size)
+        if 2 * len(live) < self._groups.size:
+            self._groups.keep(live)
+            self._state.keep(live)
+        self._collect_above = max(FEW_GROUPS, 2 * len(live))
+
+    def _count_windows(self) -> None:
+        self.counts["windows_closed"] = closed = self._state.windows_closed
+        self.counts["windows_opened"] = closed + self._state.open_windows
+
+
+def _raw(column: Column) -> tuple[Any, ...]:
+    """A column as the kernels take it."""
+    if isinstance(column, StringColumn):
+        return column.data, column.starts, column.lengths, column.valid
+    return column.values, column.valid
+
+
+def _column(raw: tuple[Any, ...]) -> Column:
+    return StringColumn(*raw) if len(raw) == 4 else FixedColumn(*raw)
