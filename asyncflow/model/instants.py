@@ -15,7 +15,7 @@ _INSTANT = re.compile(
     re.ASCII,
 )
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+_EPOCH = datetime(1970, 1, 1)
 SECOND_NS = 1_000_000_000
 DAY_NS = 86_400 * SECOND_NS
 

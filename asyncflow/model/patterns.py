@@ -16,7 +16,9 @@ from functools import lru_cache
 def regexp(pattern: str) -> re.Pattern[str]:
     """The compiled pattern.  Raises ValueError that says what is wrong with it."""
     if "[[:" in pattern:
-        raise ValueError(f"[[:class:]] is not supported in a pattern: {pattern!r} (write [A-Za-z], \\d, \\w or \\s)")
+        raise ValueError(
+            f"[[:class:]] is not supported in a pattern: {pattern!r} (write [A-Za-z], \\d, \\w or \\s)"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -42,7 +44,9 @@ def _with_re2_ends(pattern: str) -> str:
         elif char == "[":
             in_class = True
             skip = 2 if pattern[position + 1 : position + 2] == "^" else 1
-            if pattern[position + skip : position + skip + 1] == "]":  # a bracket that stands first is a member
+            if (
+                pattern[position + skip : position + skip + 1] == "]"
+            ):  # a bracket that stands first is a member
                 parts.append(pattern[position : position + skip])
                 position += skip
                 char = "]"
