@@ -35,6 +35,7 @@ cdef extern from "encode_rows.h" nogil:
         ENCODE_FULL
         ENCODE_BAD_STRING
 
+    const int64_t NO_SECOND
     uint64_t powers_of_ten[][2]
 
     ctypedef struct encode_column:
@@ -46,6 +47,7 @@ cdef extern from "encode_rows.h" nogil:
         const uint8_t *valid
         const uint8_t *lead
         int64_t lead_bytes
+        int64_t second
 
     ctypedef struct encode_style:
         int style
@@ -59,7 +61,7 @@ cdef extern from "encode_rows.h" nogil:
         int64_t row_room
 
     int encode_rows(
-        const encode_style *style, const encode_column *columns, int64_t num_columns, int64_t num_rows,
+        const encode_style *style, encode_column *columns, int64_t num_columns, int64_t num_rows,
         int64_t *row, uint8_t **out, const uint8_t *end,
     )
 
@@ -173,6 +175,7 @@ cdef bytes _rows(Py_ssize_t num_rows, tuple columns, list leads, bytes null, byt
                 cell.valid = <const uint8_t *>_data(valid, cnp.NPY_BOOL, num_rows)
             cell.lead = <const uint8_t *>PyBytes_AS_STRING(padded_leads[j])
             cell.lead_bytes = len(leads[j])
+            cell.second = NO_SECOND
             guess += cell.lead_bytes
         return _grown(style, cells, num_columns, num_rows, guess * num_rows + style.row_room)
     finally:
@@ -180,7 +183,7 @@ cdef bytes _rows(Py_ssize_t num_rows, tuple columns, list leads, bytes null, byt
 
 
 cdef bytes _grown(
-    const encode_style *style, const encode_column *cells, Py_ssize_t num_columns, Py_ssize_t num_rows, Py_ssize_t capacity
+    const encode_style *style, encode_column *cells, Py_ssize_t num_columns, Py_ssize_t num_rows, Py_ssize_t capacity
 ):
     cdef PyObject *buffer = PyBytes_FromStringAndSize(NULL, capacity)
     cdef uint8_t *first

@@ -27,6 +27,15 @@ static inline uint64_t load64(const uint8_t *at) {
     return little_endian64(word);
 }
 
+static inline uint32_t load32(const uint8_t *at) {
+    uint32_t word;
+    memcpy(&word, at, 4);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap32(word);
+#endif
+    return word;
+}
+
 static inline void store64(uint8_t *at, uint64_t word) {
     word = little_endian64(word);
     memcpy(at, &word, 8);

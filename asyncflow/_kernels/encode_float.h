@@ -111,10 +111,12 @@ static inline uint8_t *write_finite(uint8_t *out, double number) {
         out[0] = (uint8_t)('0' + first);
         store64(out + 1, middle | ASCII_ZEROS);
         store64(out + 9, last | ASCII_ZEROS);
-        const uint64_t after = load64(out + point), rest = load64(out + point + 8);
+        /* What stands after the point moves one byte on; it is shifted, for reading it back would wait for the stores. */
+        unsigned __int128 after = (unsigned __int128)(last | ASCII_ZEROS) << 64 | (middle | ASCII_ZEROS);
+        after >>= 8 * (point - 1);
         out[point] = '.';
-        store64(out + point + 1, after);
-        store64(out + point + 9, rest);
+        store64(out + point + 1, (uint64_t)after);
+        store64(out + point + 9, (uint64_t)(after >> 64));
         if (digits > point)
             return out + digits + 1;
         out[point + 1] = '0';

@@ -17,6 +17,7 @@ enum { CELL_BOOL, CELL_INT64, CELL_FLOAT64, CELL_STRING, CELL_TIMESTAMP };
 enum { STYLE_JSON, STYLE_CSV };
 
 #define CELL_ROOM 64 /* the longest cell of a fixed type (a quoted time, 32 bytes) and what is stored past it */
+#define NO_SECOND INT64_MIN
 #define PIECE 16     /* leads, ends and null texts are padded to whole pieces */
 
 typedef struct {
@@ -28,6 +29,8 @@ typedef struct {
     const uint8_t *valid; /* NULL: no nulls */
     const uint8_t *lead;
     int64_t lead_bytes;
+    int64_t second; /* timestamps: the last second written, and its text: times near each other share it */
+    uint8_t second_text[24];
 } encode_column;
 
 typedef struct {
@@ -61,14 +64,16 @@ static inline uint64_t find_below_space(uint64_t word) {
     return (word - ONES * ' ') & ~word & HIGHS;
 }
 
-/* Up to eight bytes of text, the rest spaces; never reads outside the text. */
+/* The first bytes of a text that is not empty: eight, where it is shorter filled up with spaces.  Never reads outside the text:
+ * short ones are put together from pieces that overlap. */
 static inline uint64_t load_text(const uint8_t *text, int64_t bytes) {
     if (bytes >= 8)
         return load64(text);
-    uint64_t word = 0;
-    for (int64_t at = 0; at < bytes; at++)
-        word |= (uint64_t)text[at] << (8 * at);
-    return word | (ONES * ' ') << (8 * bytes);
+    const uint64_t filling = (ONES * ' ') << (8 * bytes);
+    if (bytes >= 4)
+        return load32(text) | (uint64_t)load32(text + bytes - 4) << (8 * (bytes - 4)) | filling;
+    const int64_t middle = bytes >> 1, last = bytes - 1;
+    return text[0] | (uint64_t)text[middle] << (8 * middle) | (uint64_t)text[last] << (8 * last) | filling;
 }
 
 /* At most 6 * bytes + 2, and up to 8 stored beyond. */
@@ -151,10 +156,8 @@ static inline uint32_t date_digits(int64_t day_of_epoch) {
     return year * 10000 + (month < 10 ? month + 3 : month - 9) * 100 + day_of_month;
 }
 
-/* 2023-11-14T22:13:20Z with 0, 3, 6 or 9 digits of fraction: at most 30 bytes, and up to 8 stored beyond. */
-static inline uint8_t *write_iso(uint8_t *out, int64_t time_ns) {
-    const int64_t second_of_epoch = floor_divide(time_ns, 1000000000);
-    const uint32_t fraction_ns = (uint32_t)((uint64_t)time_ns - (uint64_t)second_of_epoch * 1000000000u);
+/* 2023-11-14T22:13:20: 19 bytes, and up to 6 stored beyond. */
+static inline void write_second(uint8_t *out, int64_t second_of_epoch) {
     const int64_t day = floor_divide(second_of_epoch, 86400);
     const uint32_t second = (uint32_t)(second_of_epoch - day * 86400);
     const uint32_t hour = second / 3600, minute = second / 60 - hour * 60;
@@ -166,22 +169,36 @@ static inline uint8_t *write_iso(uint8_t *out, int64_t time_ns) {
     out[4] = out[7] = '-';
     store64(out + 11, clock);
     store64(out + 14, clock >> 16);
-    store64(out + 17, clock >> 32);
     out[10] = 'T';
     out[13] = out[16] = ':';
+    out[17] = (uint8_t)(clock >> 32);
+    out[18] = (uint8_t)(clock >> 40);
+}
+
+/* The last three digits of a number below 1000, and 5 bytes beyond. */
+static inline uint8_t *write_3_digits(uint8_t *out, uint32_t value) {
+    store64(out, (eight_digits(value) | ASCII_ZEROS) >> 40);
+    return out + 3;
+}
+
+/* The second, then 0, 3, 6 or 9 digits of fraction, then Z: at most 30 bytes, and up to 8 stored beyond. */
+static inline uint8_t *write_iso(uint8_t *out, int64_t time_ns, encode_column *column) {
+    const int64_t second = floor_divide(time_ns, 1000000000);
+    const uint32_t fraction_ns = (uint32_t)((uint64_t)time_ns - (uint64_t)second * 1000000000u);
+    if (second != column->second) {
+        column->second = second;
+        write_second(column->second_text, second);
+    }
+    memcpy(out, column->second_text, 24);
     out += 19;
     if (fraction_ns) {
         const uint32_t micros = fraction_ns / 1000, millis = micros / 1000;
         *out++ = '.';
-        store64(out, (eight_digits(millis) | ASCII_ZEROS) >> 40);
-        out += 3;
+        out = write_3_digits(out, millis);
         if (millis * 1000000 != fraction_ns) {
-            store64(out, (eight_digits(micros - millis * 1000) | ASCII_ZEROS) >> 40);
-            out += 3;
-            if (micros * 1000 != fraction_ns) {
-                store64(out, (eight_digits(fraction_ns - micros * 1000) | ASCII_ZEROS) >> 40);
-                out += 3;
-            }
+            out = write_3_digits(out, micros - millis * 1000);
+            if (micros * 1000 != fraction_ns)
+                out = write_3_digits(out, fraction_ns - micros * 1000);
         }
     }
     *out++ = 'Z';
@@ -202,12 +219,12 @@ static inline uint8_t *write_float(uint8_t *out, double number, int style) {
     return out + bytes;
 }
 
-static inline uint8_t *write_timestamp(uint8_t *out, int64_t time_ns, const encode_style *style) {
+static inline uint8_t *write_timestamp(uint8_t *out, int64_t time_ns, encode_column *column, const encode_style *style) {
     if (style->tick_ns)
         return write_int64(out, floor_divide(time_ns, style->tick_ns));
     const int quoted = style->style == STYLE_JSON;
     *out = '"';
-    out = write_iso(out + quoted, time_ns);
+    out = write_iso(out + quoted, time_ns, column);
     *out = '"';
     return out + quoted;
 }
@@ -215,8 +232,9 @@ static inline uint8_t *write_timestamp(uint8_t *out, int64_t time_ns, const enco
 enum { ENCODE_DONE, ENCODE_FULL, ENCODE_BAD_STRING };
 
 /* Writes rows *row .. num_rows at *out.  ENCODE_FULL: rows before the new *row are written, the rest needs more room before
- * `end`.  ENCODE_BAD_STRING: a string of row *row lies outside its text. */
-static int encode_rows(const encode_style *style, const encode_column *columns, int64_t num_columns, int64_t num_rows,
+ * `end`.  ENCODE_BAD_STRING: a string of row *row lies outside its text.  Before the
+ * first call each column's `second` is NO_SECOND. */
+static int encode_rows(const encode_style *style, encode_column *columns, int64_t num_columns, int64_t num_rows,
                        int64_t *row, uint8_t **out, const uint8_t *end) {
     uint8_t *to = *out;
     for (int64_t i = *row; i < num_rows; i++) {
@@ -225,7 +243,7 @@ static int encode_rows(const encode_style *style, const encode_column *columns, 
         if (end - to < style->row_room)
             return ENCODE_FULL;
         for (int64_t j = 0; j < num_columns; j++) {
-            const encode_column *column = columns + j;
+            encode_column *column = columns + j;
             to = write_piece(to, column->lead, column->lead_bytes);
             if (column->valid && !column->valid[i]) {
                 to = write_piece(to, style->null, style->null_bytes);
@@ -240,7 +258,7 @@ static int encode_rows(const encode_style *style, const encode_column *columns, 
             }
             case CELL_INT64: to = write_int64(to, ((const int64_t *)column->values)[i]); break;
             case CELL_FLOAT64: to = write_float(to, ((const double *)column->values)[i], style->style); break;
-            case CELL_TIMESTAMP: to = write_timestamp(to, ((const int64_t *)column->values)[i], style); break;
+            case CELL_TIMESTAMP: to = write_timestamp(to, ((const int64_t *)column->values)[i], column, style); break;
             default: {
                 const int64_t start = column->starts[i], bytes = column->lengths[i];
                 if (start < 0 || bytes < 0 || start + bytes > column->text_bytes)
