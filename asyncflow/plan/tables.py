@@ -31,13 +31,17 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where rows come from.  ``schema`` None is inferred when the run starts; ``time`` None is arrival time."""
+    """Where rows come from.  ``schema`` None is inferred when the run starts; ``time`` None is arrival time.
+
+    ``time_unit`` (``s ms us ns``): reads the time column of an *inferred* schema as an epoch number; a declared schema says so itself.
+    """
 
     name: str
     connector: Component
     format: Component | None = None
     schema: Schema | None = None
     time: str | None = None
+    time_unit: str = ""
     watermark_delay_ns: int = 0
     max_future_ns: int = DAY_NS
     on_error: str = "reject"  # or "fail"

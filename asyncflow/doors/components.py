@@ -1,0 +1,280 @@
+"""From a component's name and its options as written to a checked :class:`~asyncflow.plan.tables.Component`.
+
+A connector or format declares its options once, as a msgspec struct; here every option given is converted to its declared type one by
+one, so that all problems of a table are found and each carries its path.  The door is the only place that knows plan and components both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from types import ModuleType
+from typing import Any, get_type_hints
+
+import msgspec
+
+from asyncflow import connectors, formats
+from asyncflow.connectors.contract import MessageSource
+from asyncflow.errors import AsyncflowError, Problem
+from asyncflow.model.schema import Schema
+from asyncflow.plan import graph
+from asyncflow.plan.names import nearest
+from asyncflow.plan.tables import Component, Plan, Stage, Window
+from asyncflow.plan.validate import validate
+from asyncflow.plan.windows import PerMessage
+
+LATER_CONNECTORS = frozenset(
+    {"http", "websocket", "kafka", "nats", "mqtt", "redis", "amqp", "postgres", "sqlite", "s3", "sequence"}
+)
+LATER_FORMATS = frozenset({"parquet", "arrow", "avro", "msgpack", "influx"})
+NOT_BUILT_YET = "not built yet"
+
+_SUFFIXES = {
+    ".csv": {"type": "csv"},
+    ".tsv": {"type": "csv", "delimiter": "\t"},
+    ".json": {"type": "json"},
+    ".jsonl": {"type": "json"},
+    ".ndjson": {"type": "json"},
+    ".txt": {"type": "lines"},
+    ".log": {"type": "lines"},
+}
+_COMPRESSED = frozenset({".gz", ".zst", ".bz2", ".xz"})
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects problems while a document is read; ``incomplete`` names the tables of which a part could not be read."""
+
+    found: list[Problem] = field(default_factory=list)
+    incomplete: set[str] = field(default_factory=set)
+
+    def add(self, path: str, message: str, hint: str = "") -> None:
+        self.found.append(Problem(path, message, hint))
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One of the four things a component can be: how it is found, what its options are called, what is known to come later."""
+
+    noun: str
+    find: Callable[[str], ModuleType]
+    names: Callable[[], tuple[str, ...]]
+    options: str
+    later: frozenset[str]
+
+
+SOURCE = Role("source", connectors.find_source, connectors.source_names, "SourceOptions", LATER_CONNECTORS)
+SINK = Role("sink", connectors.find_sink, connectors.sink_names, "SinkOptions", LATER_CONNECTORS)
+DECODER = Role("format", formats.find_decoder, formats.decoder_names, "DecoderOptions", LATER_FORMATS)
+ENCODER = Role("format", formats.find_encoder, formats.encoder_names, "EncoderOptions", LATER_FORMATS)
+
+
+class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a component that declares none."""
+
+
+def options_type(role: Role, module: ModuleType) -> type[msgspec.Struct] | None:
+    """The component's options struct; None where it has no options."""
+    found: type[msgspec.Struct] | None = getattr(module, role.options, None)
+    return found
+
+
+def component(
+    role: Role,
+    type_: object,
+    options: Mapping[str, Any],
+    path: str,
+    problems: Problems,
+    *,
+    also_known: Collection[str] = (),
+) -> Component | None:
+    """The component of that name with its options converted; None, with problems added, where it cannot be had.
+
+    ``also_known``: keys of the same table that are not the component's, for the hint at an unknown one.
+    """
+    if not isinstance(type_, str):
+        problems.add(f"{path}.type", f"a {role.noun} needs a type", _choices(role))
+        return None
+    try:
+        module = role.find(type_)
+    except KeyError:
+        if type_ in role.later:
+            problems.add(f"{path}.type", f"the {role.noun} {type_!r} is {NOT_BUILT_YET}", _choices(role))
+        else:
+            problems.add(f"{path}.type", f"unknown {role.noun} {type_!r}", nearest(type_, role.names()))
+        return None
+    struct = options_type(role, module) or NoOptions
+    before = len(problems.found)
+    converted = convert_options(struct, options, path, problems, also_known=also_known)
+    if len(problems.found) > before:
+        return None
+    return Component(type_, None if struct is NoOptions else converted)
+
+
+def _choices(role: Role) -> str:
+    return "there is " + ", ".join(role.names())
+
+
+def convert_options(
+    struct: type[msgspec.Struct],
+    options: Mapping[str, Any],
+    path: str,
+    problems: Problems,
+    *,
+    also_known: Collection[str] = (),
+) -> Any:
+    """``options`` as ``struct``; None, with a problem for each wrong or missing option, where they do not fit."""
+    before = len(problems.found)
+    values = convert_fields(struct, options, path, problems, also_known=also_known)
+    if len(problems.found) > before:
+        return None
+    try:
+        # Again as a whole: the struct's own rules (__post_init__) see all values together.
+        return struct(**values)
+    except (TypeError, ValueError, AsyncflowError) as error:
+        problems.add(*_located(path, error))
+        return None
+
+
+def convert_fields(
+    struct: type[msgspec.Struct],
+    options: Mapping[str, Any],
+    path: str,
+    problems: Problems,
+    *,
+    also_known: Collection[str] = (),
+) -> dict[str, Any]:
+    """The options that fit, converted, by field name; a problem for each of the others and for each required one that is missing."""
+    hints = get_type_hints(struct, include_extras=True)
+    fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
+    values = {}
+    for key, value in options.items():
+        if key not in fields:
+            problems.add(f"{path}.{key}", f"unknown key {key!r}", nearest(key, (*fields, *also_known)))
+            continue
+        try:
+            values[fields[key].name] = _convert(value, hints[fields[key].name])
+        except (msgspec.ValidationError, ValueError) as error:
+            problems.add(*_located(f"{path}.{key}", error))
+    for key, each in fields.items():
+        if each.required and key not in options:
+            problems.add(f"{path}.{key}", f"{key!r} is missing")
+    return values
+
+
+class FromEnvironment(str):
+    """Text that an environment variable gave.  There everything is text, so it may stand for a number or a truth value too."""
+
+    __slots__ = ()
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    if isinstance(value, FromEnvironment):
+        return msgspec.convert(str(value), hint, strict=False)
+    return msgspec.convert(value, hint)
+
+
+_PLAIN = {"`str`": "text", "`int`": "a whole number", "`float`": "a number", "`bool`": "true or false"}
+_PLAIN |= {"`array`": "a list", "`object`": "a table", "`null`": "nothing"}
+
+
+def _located(path: str, error: Exception) -> tuple[str, str]:
+    """A conversion error's own path added to ``path``, and its message in the pipeline file's words."""
+    message, _, where = str(error).partition(" - at `$")
+    where = where.rstrip("`").removesuffix("[...]")
+    for code, plain in _PLAIN.items():
+        message = message.replace(code, plain)
+    return path + where.replace("[", ".").replace("]", ""), message[:1].lower() + message[1:]
+
+
+def format_component(role: Role, value: object, path: str, problems: Problems) -> Component | None:
+    """A format as written: ``"csv"`` or ``{ type = "csv", delimiter = ";" }``."""
+    if isinstance(value, str):
+        # Problems of a plain name belong to the key itself, not to a ``type`` below it.
+        inner = Problems()
+        made = component(role, value, {}, path, inner)
+        problems.found += [Problem(p.path.removesuffix(".type"), p.message, p.hint) for p in inner.found]
+        return made
+    if isinstance(value, Mapping):
+        options = {key: option for key, option in value.items() if key != "type"}
+        return component(role, value.get("type"), options, path, problems)
+    problems.add(path, "a format is a name or a table", 'for example "csv" or { type = "csv", delimiter = ";" }')
+    return None
+
+
+def format_by_suffix(path: object) -> dict[str, Any] | None:
+    """The format that a file's name stands for, as it would be written: ``data.csv.gz`` is csv.  Of a list, the first path's."""
+    if isinstance(path, list | tuple) and path:
+        path = path[0]
+    if not isinstance(path, str | PurePath):
+        return None
+    suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
+    while suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    return _SUFFIXES.get(suffixes[-1]) if suffixes else None
+
+
+def gives_rows(connector: Component) -> bool:
+    """Whether a source hands over rows that are columns already, so that there is nothing to decode (``generate``)."""
+    if connector.type == "python":
+        return False
+    return hasattr(SOURCE.find(connector.type), "source_schema")
+
+
+def has_messages(connector: Component) -> bool:
+    """Whether a source's input comes in messages with bounds of their own (``udp``).  Opening a connector touches nothing outside."""
+    if connector.type == "python" or not connector.type:
+        return False
+    return isinstance(SOURCE.find(connector.type).open_source(connector.options), MessageSource)
+
+
+def known_schema(connector: Component, format_: Component | None) -> Schema | None:
+    """A source's columns where they are known without reading anything: its connector makes the rows, or its format fixes them."""
+    if connector.type != "python" and gives_rows(connector):
+        made: Schema = SOURCE.find(connector.type).source_schema(connector.options)
+        return made
+    if format_ is None:
+        return None
+    fixed = getattr(DECODER.find(format_.type), "fixed_schema", None)
+    schema: Schema | None = fixed(format_.options) if fixed is not None else None
+    return schema
+
+
+def check(plan: Plan, inferred: Mapping[str, Schema] | None = None, *, incomplete: Collection[str] = ()) -> list[Problem]:
+    """All problems of a plan: the plan's own (see :func:`~asyncflow.plan.validate.validate`) and those of its components together."""
+    return [*validate(plan, inferred, incomplete=incomplete), *_message_problems(plan)]
+
+
+def _message_problems(plan: Plan) -> Iterator[Problem]:
+    with_messages = {source.name for source in plan.sources if has_messages(source.connector)}
+    whole = {source.name for source in plan.sources if source.connector.type} - with_messages
+    stages = {stage.name: stage for stage in plan.stages}
+    for stage in plan.stages:
+        if not isinstance(stage, Window) or not isinstance(stage.shape, PerMessage):
+            continue
+        path = f"stages.{stage.name}.window"
+        for source in graph.sources_of(plan, stage.name):
+            if source.name in whole:
+                yield Problem(path, f"the source {source.name!r} ({source.connector.type}) has no messages", "udp has them")
+        if any(_passes_window(stages, graph.owner(name), set()) for name in stage.inputs):
+            yield Problem(path, "rows of another window do not belong to a message", "it must read the source's own rows")
+    for sink in plan.sinks:
+        target = getattr(sink.connector.options, "reply", None)
+        if target is None:
+            continue
+        path = f"sinks.{sink.name}.reply"
+        if target not in {source.name for source in plan.sources}:
+            yield Problem(path, f"unknown source {target!r}", nearest(target, sorted(with_messages)))
+        elif target in whole:
+            yield Problem(path, f"the source {target!r} has no messages to reply to", "udp has them")
+        elif any(source.name != target for name in sink.inputs for source in graph.sources_of(plan, name)):
+            yield Problem(path, f"its rows do not all come from {target!r}")
+
+
+def _passes_window(stages: Mapping[str, Stage], name: str, seen: set[str]) -> bool:
+    stage = stages.get(name)
+    if stage is None or name in seen:
+        return False
+    seen.add(name)
+    return isinstance(stage, Window) or any(_passes_window(stages, graph.owner(each), seen) for each in stage.inputs)

@@ -1,0 +1,278 @@
+"""A pipeline as plain tables (what a pipeline file holds once its text is read) to a plan: every door comes through here.
+
+``Problems`` collects everything that is wrong on the way.  A table that cannot be read whole still takes its place in the plan, so that the
+others are wired and checked as written; its name goes into ``incomplete`` and nothing is said about columns that come from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from asyncflow.doors import components
+from asyncflow.doors.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
+from asyncflow.doors.expression_text import ExpressionError, parse_expression
+from asyncflow.doors.tables import (
+    LATER_KEYS,
+    LATER_STAGES,
+    LATER_WINDOW_KEYS,
+    STAGES,
+    DeriveTable,
+    FilterTable,
+    SinkTable,
+    SourceTable,
+    WindowTable,
+)
+from asyncflow.doors.windows import window_shape
+from asyncflow.errors import PipelineError
+from asyncflow.model.durations import parse_duration, parse_size
+from asyncflow.model.schema import DataType, Field, Schema
+from asyncflow.plan import graph
+from asyncflow.plan.expressions import ColumnRef, Expression
+from asyncflow.plan.names import nearest
+from asyncflow.plan.tables import Component, Derive, Filter, MapBatches, Plan, Sink, Source, Stage, Window
+
+_TOP_KEYS = ("name", "sources", "stages", "sinks")
+T = TypeVar("T")
+
+
+def read_document(document: Mapping[str, Any], *, name: str = "pipeline") -> Plan:
+    """The plan that the tables of ``document`` describe; PipelineError with every problem found.  ``name``: where it has none itself."""
+    problems = Problems()
+    plan = _read(document, name, problems)
+    return checked(plan, problems)
+
+
+def checked(plan: Plan, problems: Problems | None = None) -> Plan:
+    """The plan with its stages in an order that can be run; PipelineError with ``problems`` and every one of the plan's own."""
+    problems = problems or Problems()
+    found = [*problems.found, *components.check(plan, incomplete=problems.incomplete)]
+    if found:
+        raise PipelineError(list(dict.fromkeys(found)))
+    return graph.in_order(plan)
+
+
+def _read(document: Mapping[str, Any], default_name: str, problems: Problems) -> Plan:
+    for key in document:
+        if key in LATER_KEYS:
+            problems.add(key, f"{key} is {NOT_BUILT_YET}")
+        elif key not in _TOP_KEYS:
+            problems.add(key, f"unknown key {key!r}", nearest(key, _TOP_KEYS))
+    name = document.get("name", default_name)
+    if not isinstance(name, str):
+        problems.add("name", "expected text")
+        name = default_name
+    rooms = {room: _room(document, room, problems) for room in ("sources", "stages", "sinks")}
+    sources = tuple(source(each, table, problems) for each, table in rooms["sources"].items())
+    before = tuple(each.name for each in sources)
+    stages: list[Stage] = []
+    for each, table in rooms["stages"].items():
+        stages.append(stage(each, table, before, problems))
+        before = (each,)
+    sinks = tuple(sink(each, table, before, problems) for each, table in rooms["sinks"].items())
+    return Plan(name, sources, tuple(stages), sinks)
+
+
+def _room(document: Mapping[str, Any], room: str, problems: Problems) -> dict[str, Mapping[str, Any]]:
+    tables = document.get(room, {})
+    if not isinstance(tables, Mapping):
+        problems.add(room, "expected tables", f"[{room}.NAME]")
+        return {}
+    found = {}
+    for name, table in tables.items():
+        if isinstance(table, Mapping):
+            found[name] = table
+        else:
+            problems.add(f"{room}.{name}", "expected a table", f"[{room}.{name}]")
+            problems.incomplete.add(name)
+            if room != "sinks":
+                found[name] = {}
+    return found
+
+
+def source(name: str, table: Mapping[str, Any], problems: Problems, *, python_object: object = None) -> Source:
+    """One ``[sources.NAME]``.  ``python_object``: what a source made in Python iterates over; its type is then ``python``."""
+    path = f"sources.{name}"
+    if name in problems.incomplete:
+        return Source(name, Component(""))
+    before = len(problems.found)
+    keys, options = _split(SourceTable, table)
+    values = components.convert_fields(SourceTable, keys, path, problems)
+    if python_object is not None:
+        connector: Component | None = Component("python", object=python_object)
+        for key in options:
+            problems.add(f"{path}.{key}", f"unknown key {key!r}", nearest(key, SourceTable.__struct_fields__))
+    else:
+        type_ = table.get("type")
+        connector = None
+        if "type" in table:
+            connector = components.component(SOURCE, type_, options, path, problems, also_known=SourceTable.__struct_fields__)
+    schema = _schema(values.get("schema"), path, problems)
+    format_ = _source_format(connector, values, options, schema, path, problems)
+    if connector is not None and schema is None:
+        schema = components.known_schema(connector, format_)
+    durations = {
+        f"{key}_ns": _parsed(parse_duration, values[key], f"{path}.{key}", problems)
+        for key in ("watermark_delay", "max_future", "idle_timeout")
+        if values.get(key) is not None
+    }
+    if "max_record_bytes" in values:
+        durations["max_record_bytes"] = _parsed(_size, values["max_record_bytes"], f"{path}.max_record_bytes", problems)
+    settings: dict[str, Any] = {key: value for key, value in durations.items() if value is not None}
+    if "on_error" in values:
+        settings["on_error"] = values["on_error"]
+    if len(problems.found) > before and (connector is None or (schema is None and "schema" in table)):
+        problems.incomplete.add(name)
+    return Source(name, connector or Component(""), format_, schema, values.get("time"), **settings)
+
+
+def _source_format(
+    connector: Component | None,
+    values: Mapping[str, Any],
+    options: Mapping[str, Any],
+    schema: Schema | None,
+    path: str,
+    problems: Problems,
+) -> Component | None:
+    written = values.get("format")
+    if connector is not None and components.gives_rows(connector):
+        if written is not None:
+            problems.add(f"{path}.format", f"the source {connector.type!r} gives rows: there is nothing to decode")
+        return None
+    if written is None:
+        written = components.format_by_suffix(options.get("path"))
+    if written is not None:
+        return components.format_component(DECODER, written, f"{path}.format", problems)
+    if connector is not None and connector.type != "python" and schema is not None:
+        problems.add(f"{path}.format", "'format' is missing", "there is " + ", ".join(DECODER.names()))
+    return None
+
+
+def _schema(columns: Mapping[str, str] | None, path: str, problems: Problems) -> Schema | None:
+    if columns is None:
+        return None
+    fields = []
+    for name, text in columns.items():
+        try:
+            fields.append(Field.parse(name, text))
+        except ValueError as error:
+            types = [type_.value for type_ in DataType]
+            problems.add(f"{path}.schema.{name}", str(error), nearest(text, (*types, *(f"timestamp[{u}]" for u in _UNITS))))
+    return Schema(tuple(fields)) if len(fields) == len(columns) else None
+
+
+_UNITS = ("s", "ms", "us", "ns")
+
+
+def _size(value: int | str) -> int:
+    return value if isinstance(value, int) else parse_size(value)
+
+
+def _parsed(parse: Any, value: Any, path: str, problems: Problems) -> Any:
+    try:
+        return parse(value)
+    except ValueError as error:
+        problems.add(path, str(error))
+        return None
+
+
+def _split(struct: type, table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keys that ``struct`` has, and the others."""
+    own = struct.__struct_fields__  # type: ignore[attr-defined]
+    return {k: v for k, v in table.items() if k in own}, {k: v for k, v in table.items() if k not in own}
+
+
+def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems: Problems) -> Stage:
+    """One ``[stages.NAME]``; ``before``: what it reads where it does not say."""
+    path = f"stages.{name}"
+    type_ = table.get("type")
+    if name in problems.incomplete:
+        return _unreadable(name, before, problems)
+    if type_ not in STAGES:
+        if type_ is None:
+            problems.add(f"{path}.type", "'type' is missing", "there is " + ", ".join(STAGES))
+        elif type_ in LATER_STAGES:
+            problems.add(f"{path}.type", f"the stage {type_!r} is {NOT_BUILT_YET}", "there is " + ", ".join(STAGES))
+        else:
+            problems.add(f"{path}.type", f"unknown stage {type_!r}", nearest(str(type_), (*STAGES, *LATER_STAGES)))
+        return _unreadable(name, _inputs(table.get("inputs"), before), problems)
+    struct = STAGES[type_]
+    if struct is WindowTable:
+        table = _without_later_keys(table, path, problems)
+    shape = table.get("window", "all")
+    if struct is WindowTable and not isinstance(shape, str | Mapping):
+        table = {**table, "window": "all"}
+    known = len(problems.found)
+    values = components.convert_fields(struct, table, path, problems)
+    inputs = _inputs(values.get("inputs"), before)
+    made: Stage
+    if struct is FilterTable:
+        where = expression(values["where"], f"{path}.where", problems) if "where" in values else None
+        made = MapBatches(name, inputs, _never) if where is None else Filter(name, inputs, where)
+    elif struct is DeriveTable:
+        made = Derive(name, inputs, _expressions(values.get("columns", {}), f"{path}.columns", problems))
+    else:
+        by = values.get("by", ())
+        keys = (
+            _expressions(by, f"{path}.by", problems)
+            if isinstance(by, Mapping)
+            else tuple((column, ColumnRef(column)) for column in by)
+        )
+        aggregates = _expressions(values.get("aggregates", {}), f"{path}.aggregates", problems)
+        made = Window(name, inputs, window_shape(shape, f"{path}.window", problems), keys, aggregates)
+    if len(problems.found) > known:
+        problems.incomplete.add(name)
+    return made
+
+
+def _without_later_keys(table: Mapping[str, Any], path: str, problems: Problems) -> dict[str, Any]:
+    for key, default in LATER_WINDOW_KEYS.items():
+        if table.get(key, default) != default:
+            problems.add(f"{path}.{key}", f"{key} is {NOT_BUILT_YET}")
+    return {key: value for key, value in table.items() if key not in LATER_WINDOW_KEYS}
+
+
+def _inputs(written: object, before: tuple[str, ...]) -> tuple[str, ...]:
+    if isinstance(written, list | tuple):
+        return tuple(str(each) for each in written)
+    return before
+
+
+def _unreadable(name: str, inputs: tuple[str, ...], problems: Problems) -> Stage:
+    problems.incomplete.add(name)
+    return MapBatches(name, inputs, _never)
+
+
+def _never(_batch: object) -> None:
+    raise AssertionError("a stage that could not be read was run")
+
+
+def expression(text: str, path: str, problems: Problems) -> Expression | None:
+    """The expression that ``text`` says; None, with a problem added, where it cannot be read."""
+    try:
+        return parse_expression(text)
+    except ExpressionError as error:
+        problems.add(path, error.message, error.hint)
+        return None
+
+
+def _expressions(columns: Mapping[str, str], path: str, problems: Problems) -> tuple[tuple[str, Expression], ...]:
+    parsed = [(name, expression(text, f"{path}.{name}", problems)) for name, text in columns.items()]
+    return tuple((name, each) for name, each in parsed if each is not None)
+
+
+def sink(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems: Problems) -> Sink:
+    """One ``[sinks.NAME]``; ``before``: what it reads where it does not say."""
+    path = f"sinks.{name}"
+    keys, options = _split(SinkTable, table)
+    values = components.convert_fields(SinkTable, keys, path, problems)
+    connector = None
+    if "type" in table:
+        connector = components.component(SINK, table["type"], options, path, problems, also_known=SinkTable.__struct_fields__)
+    written = values.get("format") or components.format_by_suffix(options.get("path")) or "json"
+    if written == {"type": "lines"}:
+        written = "json"
+    format_ = components.format_component(ENCODER, written, f"{path}.format", problems)
+    if connector is not None and connector.type == "null" and "format" not in table:
+        format_ = None
+    return Sink(name, _inputs(values.get("inputs"), before), connector or Component(""), format_)

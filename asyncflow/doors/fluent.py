@@ -1,0 +1,233 @@
+"""The Python door: a pipeline built by calls, each giving a new flow and leaving the old one as it was.
+
+A builder holds a plan and its *head*: the tables that the next one will read.  It says what to do in the words of the pipeline file and lets
+``document`` read them, so defaults, checks and messages are the same at every door.  Running is not here: see ``asyncflow.flow``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
+
+from asyncflow.doors import document, toml
+from asyncflow.doors.components import Problems
+from asyncflow.errors import PipelineError
+from asyncflow.model.schema import Field, Schema
+from asyncflow.plan import graph
+from asyncflow.plan.explain import explain
+from asyncflow.plan.names import nearest
+from asyncflow.plan.tables import Derive, MapBatches, Plan, Sink, Source, Stage
+from asyncflow.plan.windows import AllRows, WindowShape
+
+_GENERATED = re.compile(r"(source|stage|sink)_\d+\Z")
+T = TypeVar("T", Source, Stage, Sink)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class FlowBuilder:
+    """A pipeline as a value.  Every method gives a new flow; PipelineError at the call whose text cannot be read, the rest when it runs."""
+
+    plan: Plan
+    head: tuple[str, ...]
+
+    # -- stages --------------------------------------------------------------------------------------------------------
+
+    def filter(self, where: str) -> Self:
+        """Keeps the rows for which the condition is true: ``.filter("qty > 0")``."""
+        return self._stage({"type": "filter", "where": where})
+
+    def derive(self, columns: Mapping[str, str] | None = None, /, **more: str) -> Self:
+        """Adds columns, or replaces those of the same name: ``.derive(revenue="qty * price")``."""
+        return self._stage({"type": "derive", "columns": {**(columns or {}), **more}})
+
+    def window(
+        self,
+        shape: WindowShape | Mapping[str, str] | str = AllRows(),  # noqa: B008 (frozen)
+        /,
+        *,
+        by: Sequence[str] | Mapping[str, str] = (),
+        aggregates: Mapping[str, str] | None = None,
+        **more: str,
+    ) -> Self:
+        """Groups rows by window and key: ``.window(af.tumbling("1m"), by=["store"], orders="count(*)")``.
+
+        ``aggregates``: for names that cannot be written as keywords.
+        """
+        keys = by if isinstance(by, Mapping) else [by] if isinstance(by, str) else list(by)
+        return self._stage({"type": "window", "window": shape, "by": keys, "aggregates": {**(aggregates or {}), **more}})
+
+    def map(self, function: Callable[..., Any], *, schema: Mapping[str, str] | Schema | None = None) -> Self:
+        """Gives each batch to a plain or async ``function`` from batch to batch.  ``schema``: the columns of its result, where they are known."""
+        return self._add(MapBatches(self._free("stage"), self.head, function, schema=_schema(schema)))
+
+    def map_rows(self, function: Callable[..., Any], *, schema: Mapping[str, str] | Schema | None = None) -> Self:
+        """Gives each row, a dict, to a plain or async ``function`` that gives a dict back (or None, to take the row out)."""
+        return self._add(MapBatches(self._free("stage"), self.head, function, rows=True, schema=_schema(schema)))
+
+    # -- ends and branches ---------------------------------------------------------------------------------------------
+
+    def to(self, connector: str, /, *, name: str | None = None, **options: Any) -> Self:
+        """The same flow with its rows also taken away by a sink: ``.to("file", path="out.jsonl", format="json")``."""
+        problems = Problems()
+        table = {"type": connector, **_plain(options)}
+        made = document.sink(name or self._free("sink"), table, self.head, problems)
+        _raise(problems)
+        return replace(self, plan=replace(self.plan, sinks=(*self.plan.sinks, made)))
+
+    def __getitem__(self, name: str) -> Self:
+        """The flow at another of its tables or side outputs: ``flow["sales.rejected"]``."""
+        names = graph.readable(self.plan)
+        if name not in names:
+            problems = Problems()
+            problems.add(name, "there is no such table", nearest(name, names))
+            _raise(problems)
+        return replace(self, head=(name,))
+
+    def named(self, name: str) -> Self:
+        """The same flow with its last stage (or source) called ``name``, in messages, the ledger and side outputs."""
+        if len(self.head) != 1 or "." in self.head[0]:
+            raise PipelineError("only one table can be named: do it before the union")
+        old = self.head[0]
+        return replace(self, plan=_renamed(self.plan, {old: name}), head=(name,))
+
+    def explain(self, form: str = "tree") -> str:
+        """The plan as text: ``tree``, ``mermaid`` or ``json``."""
+        return explain(self.plan, form)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {' + '.join(self.head)}: {len(self.plan.stages)} stages, {len(self.plan.sinks)} sinks>"
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _stage(self, table: Mapping[str, Any]) -> Self:
+        problems = Problems()
+        made = document.stage(self._free("stage"), table, self.head, problems)
+        _raise(problems)
+        return self._add(made)
+
+    def _add(self, stage: Stage) -> Self:
+        return replace(self, plan=replace(self.plan, stages=(*self.plan.stages, stage)), head=(stage.name,))
+
+    def _free(self, kind: str) -> str:
+        return _free_name(kind, {table.name for table in (*self.plan.sources, *self.plan.stages, *self.plan.sinks)})
+
+    def checked(self, *, rows: bool = False) -> Plan:
+        """The plan, found to be without problems.  ``rows``: with the head as its last stage, for taking its rows without a sink."""
+        plan = self.plan
+        last = (plan.stages[-1].name,) if plan.stages else tuple(source.name for source in plan.sources)
+        if rows and self.head != last:
+            plan = self._add(Derive(self._free("stage"), self.head, ())).plan
+        return document.checked(plan)
+
+
+def build_source(
+    cls: type[FlowBuilder], connector: object, /, *, name: str | None = None, **options: Any
+) -> FlowBuilder:
+    """A flow of one source: a connector by name with its options, or an async iterable, list or other iterable made in Python."""
+    problems = Problems()
+    table_name = name or "source_1"
+    options = _plain(options)
+    if isinstance(connector, str):
+        made = document.source(table_name, {"type": connector, **options}, problems)
+    else:
+        made = document.source(table_name, {"type": "python", **options}, problems, python_object=connector)
+    _raise(problems)
+    return cls(Plan("flow", (made,)), (made.name,))
+
+
+def build_loaded(
+    cls: type[FlowBuilder],
+    path: str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> FlowBuilder:
+    """The flow of a pipeline file; its head is its last stage, or all of its sources."""
+    plan = toml.load(path, overrides=overrides, environ=environ)
+    head = (plan.stages[-1].name,) if plan.stages else tuple(source.name for source in plan.sources)
+    return cls(plan, head)
+
+
+def build_union(first: FlowBuilder, *others: FlowBuilder) -> FlowBuilder:
+    """One flow whose next table reads all of them; tables that they share stay one.  They need the same columns and types."""
+    plan, head = first.plan, first.head
+    for other in others:
+        mine = {id(table) for table in _tables(plan)}
+        taken = {table.name for table in _tables(plan)}
+        fresh: dict[str, str] = {}
+        for table in _tables(other.plan):
+            if id(table) not in mine and table.name in taken and _GENERATED.match(table.name):
+                fresh[table.name] = _free_name(table.name.partition("_")[0], taken | {t.name for t in _tables(other.plan)} | set(fresh.values()))
+        theirs = _renamed(other.plan, fresh)
+        plan = replace(
+            plan,
+            sources=(*plan.sources, *(table for table in theirs.sources if id(table) not in mine)),
+            stages=(*plan.stages, *(table for table in theirs.stages if id(table) not in mine)),
+            sinks=(*plan.sinks, *(table for table in theirs.sinks if id(table) not in mine)),
+        )
+        head += tuple(name for each in other.head if (name := _rename(each, fresh)) not in head)
+    return replace(first, plan=plan, head=head)
+
+
+def _tables(plan: Plan) -> tuple[Source | Stage | Sink, ...]:
+    return (*plan.sources, *plan.stages, *plan.sinks)
+
+
+def _free_name(kind: str, taken: set[str]) -> str:
+    number = 1
+    while f"{kind}_{number}" in taken:
+        number += 1
+    return f"{kind}_{number}"
+
+
+def _rename(name: str, names: Mapping[str, str]) -> str:
+    table, dot, kind = name.partition(".")
+    return names.get(table, table) + dot + kind
+
+
+def _renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
+    """The plan with tables renamed, and with them all that reads them; a table that is not concerned stays the same object."""
+
+    def reader(table: Any) -> Any:
+        name, inputs = names.get(table.name, table.name), tuple(_rename(each, names) for each in table.inputs)
+        return table if (name, inputs) == (table.name, table.inputs) else replace(table, name=name, inputs=inputs)
+
+    return replace(
+        plan,
+        sources=tuple(replace(each, name=names[each.name]) if each.name in names else each for each in plan.sources),
+        stages=tuple(reader(each) for each in plan.stages),
+        sinks=tuple(reader(each) for each in plan.sinks),
+    )
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as a pipeline file would hold them: paths as text, a schema as its table; what is None is left out."""
+    plain = {}
+    for key, value in options.items():
+        if value is None:
+            continue
+        if isinstance(value, Schema):
+            value = {field.name: field.type_text for field in value}
+        elif isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        elif isinstance(value, list | tuple):
+            value = [os.fspath(each) if isinstance(each, os.PathLike) else each for each in value]
+        plain[key] = value
+    return plain
+
+
+def _schema(schema: Mapping[str, str] | Schema | None) -> Schema | None:
+    if schema is None or isinstance(schema, Schema):
+        return schema
+    try:
+        return Schema(tuple(Field.parse(name, text) for name, text in schema.items()))
+    except ValueError as error:
+        raise PipelineError(str(error)) from None
+
+
+def _raise(problems: Problems) -> None:
+    if problems.found:
+        raise PipelineError(problems.found)

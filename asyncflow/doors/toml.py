@@ -1,0 +1,111 @@
+"""The pipeline file: TOML text to tables, ``${VAR}`` from the environment, ``--set`` over both; then ``document`` makes the plan.
+
+Variables are replaced inside string values after parsing, so what the environment holds can never change the shape of the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from asyncflow.doors.components import FromEnvironment, Problems
+from asyncflow.doors.document import read_document
+from asyncflow.errors import PipelineError, Problem
+from asyncflow.plan.names import nearest
+from asyncflow.plan.tables import Plan
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def load(
+    path_or_text: str | os.PathLike[str], *, overrides: Iterable[str] = (), environ: Mapping[str, str] = os.environ
+) -> Plan:
+    """The plan in a pipeline file, or in its text (a string with a line break); PipelineError with every problem.
+
+    ``overrides``: ``"sources.sales.path=x.csv"``, each replacing one value.  ``environ``: where ``${VAR}`` is looked up.
+    """
+    text, name = _text(path_or_text)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PipelineError([Problem(name, f"not TOML: {_lower(str(error))}")]) from None
+    problems = Problems()
+    document = _substituted(document, "", environ, problems)
+    for override in overrides:
+        _override(document, override, problems)
+    try:
+        plan = read_document(document, name=Path(name).stem or "pipeline")
+    except PipelineError as error:
+        raise PipelineError([*problems.found, *error.problems]) from None
+    if problems.found:
+        raise PipelineError(problems.found)
+    return plan
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _text(path_or_text: str | os.PathLike[str]) -> tuple[str, str]:
+    if isinstance(path_or_text, str) and "\n" in path_or_text:
+        return path_or_text, "pipeline"
+    path = os.fspath(path_or_text)
+    try:
+        return Path(path).read_text("utf-8"), path
+    except UnicodeDecodeError as error:
+        raise PipelineError([Problem(path, f"not UTF-8 text at byte {error.start}")]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PipelineError([Problem(path, f"cannot be read: {_lower(reason)}")]) from None
+
+
+def _substituted(value: Any, path: str, environ: Mapping[str, str], problems: Problems) -> Any:
+    if isinstance(value, dict):
+        prefix = f"{path}." if path else ""
+        return {key: _substituted(each, prefix + key, environ, problems) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_substituted(each, f"{path}.{position}", environ, problems) for position, each in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if name in environ:
+            return environ[name]
+        if default is None:
+            near = nearest(name, environ)
+            hint = near if near.startswith("did") else f"or give a default: ${{{name}:-...}}"
+            problems.add(path, f"the environment variable {name} is not set", hint)
+            return ""
+        return str(default)
+
+    return FromEnvironment(_VARIABLE.sub(replace, value))
+
+
+def _override(document: dict[str, Any], override: str, problems: Problems) -> None:
+    target, separator, text = override.partition("=")
+    keys = target.strip().split(".")
+    if not separator or not all(keys):
+        problems.add("--set", f"{override!r} is not PATH=VALUE", "--set sources.sales.path=x.csv")
+        return
+    table: Any = document
+    for depth, key in enumerate(keys[:-1]):
+        inner = table.setdefault(key, {})
+        if not isinstance(inner, dict):
+            problems.add("--set", f"{'.'.join(keys[: depth + 1])} is a value, not a table")
+            return
+        table = inner
+    table[keys[-1]] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """As TOML where it is one value of it, else as text: ``5``, ``true``, ``["a", "b"]``, but also ``x.csv``."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text

@@ -1,0 +1,94 @@
+"""Window shapes as written: ``{ tumbling = "1m" }`` in a file, ``af.tumbling("1m")`` in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from asyncflow.doors.components import NOT_BUILT_YET, Problems
+from asyncflow.doors.tables import LATER_SHAPES
+from asyncflow.errors import PipelineError, Problem
+from asyncflow.model.durations import parse_duration
+from asyncflow.plan.names import nearest
+from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
+
+_KEYS = {"tumbling": ("tumbling", "offset"), "hopping": ("hopping", "every", "offset")}
+_WORDS: dict[str, WindowShape] = {"all": AllRows(), "message": PerMessage()}
+
+
+def window_shape(written: Any, path: str, problems: Problems) -> WindowShape:
+    """The shape; :class:`AllRows`, with a problem added, where it cannot be read."""
+    if isinstance(written, WindowShape):
+        return written
+    if isinstance(written, str):
+        if written in _WORDS:
+            return _WORDS[written]
+        problems.add(path, f"unknown window {written!r}", nearest(written, _WORDS) or _FORMS)
+        return AllRows()
+    if not isinstance(written, Mapping):
+        problems.add(path, "a window is a table or a word", _FORMS)
+        return AllRows()
+    kinds = [kind for kind in _KEYS if kind in written]
+    if not kinds:
+        for key in written:
+            if key in LATER_SHAPES:
+                problems.add(f"{path}.{key}", f"the window {key!r} is {NOT_BUILT_YET}", _FORMS)
+                break
+        else:
+            first = next(iter(written), "")
+            problems.add(f"{path}.{first}" if first else path, f"unknown window {first!r}", nearest(first, (*_KEYS, *LATER_SHAPES)))
+        return AllRows()
+    if len(kinds) > 1:
+        problems.add(path, "a window is either tumbling or hopping", _FORMS)
+        return AllRows()
+    known = len(problems.found)
+    for key in written:
+        if key not in _KEYS[kinds[0]]:
+            problems.add(f"{path}.{key}", f"unknown key {key!r}", nearest(key, _KEYS[kinds[0]]))
+    lengths = {key: _duration(written[key], f"{path}.{key}", problems) for key in _KEYS[kinds[0]] if key in written}
+    if kinds[0] == "hopping" and "every" not in written:
+        problems.add(f"{path}.every", "'every' is missing", "how far apart the windows start")
+    if len(problems.found) > known:
+        return AllRows()
+    if kinds[0] == "tumbling":
+        return Tumbling(lengths["tumbling"], lengths.get("offset", 0))
+    return Hopping(lengths["hopping"], lengths["every"], lengths.get("offset", 0))
+
+
+_FORMS = '{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, "all" or "message"'
+
+
+def _duration(value: object, path: str, problems: Problems) -> int:
+    try:
+        return parse_duration(value) if isinstance(value, str) else parse_duration(repr(value))
+    except ValueError as error:
+        problems.add(path, str(error))
+        return 1
+
+
+def tumbling(size: str, offset: str = "0s") -> WindowShape:
+    """One window of ``size`` (``"1m"``) after another, aligned to the Unix epoch in UTC plus ``offset``."""
+    return _made({"tumbling": size, "offset": offset})
+
+
+def hopping(size: str, every: str, offset: str = "0s") -> WindowShape:
+    """Windows of ``size``, one starting each ``every`` (at most ``size``)."""
+    return _made({"hopping": size, "every": every, "offset": offset})
+
+
+def all_rows() -> WindowShape:
+    """One window over everything, closed at the end of the input."""
+    return AllRows()
+
+
+def per_message() -> WindowShape:
+    """One window per message of a source that has messages (a datagram), closed at once."""
+    return PerMessage()
+
+
+def _made(written: dict[str, str]) -> WindowShape:
+    problems = Problems()
+    shape = window_shape(written, "window", problems)
+    if problems.found:
+        raise PipelineError([Problem(p.path, p.message, p.hint) for p in problems.found])
+    return shape

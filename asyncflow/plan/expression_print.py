@@ -1,0 +1,94 @@
+"""Expressions back to text, in one spelling: what ``explain`` shows, equal for equal trees whatever door they came through."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from asyncflow.model.durations import format_duration
+from asyncflow.model.schema import DataType
+from asyncflow.plan.expressions import Aggregate, Call, Case, Cast, ColumnRef, Expression, Interval, Literal
+
+_INFIX = {
+    "or": ("OR", 1), "and": ("AND", 2),
+    "eq": ("=", 4), "ne": ("<>", 4), "lt": ("<", 4), "le": ("<=", 4), "gt": (">", 4), "ge": (">=", 4), "like": ("LIKE", 4),
+    "concat": ("||", 5), "add": ("+", 6), "sub": ("-", 6), "mul": ("*", 7), "div": ("/", 7), "floordiv": ("//", 7), "mod": ("%", 7),
+}  # fmt: skip
+_NOT, _COMPARE, _UNARY, _ATOM = 3, 4, 8, 9
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def expression_text(node: Expression) -> str:
+    """SQL text of an expression, with brackets only where they are needed."""
+    return _print(node)[0]
+
+
+def _print(node: Expression) -> tuple[str, int]:
+    """The text and how tightly it holds together."""
+    match node:
+        case Literal():
+            return _literal(node), _ATOM
+        case Interval(ns=ns):
+            return f"INTERVAL '{format_duration(ns)}'", _ATOM
+        case ColumnRef(name=name):
+            return (name if _PLAIN_NAME.match(name) else '"' + name.replace('"', '""') + '"'), _ATOM
+        case Case(whens=whens, default=default):
+            arms = " ".join(f"WHEN {expression_text(when)} THEN {expression_text(then)}" for when, then in whens)
+            return f"CASE {arms} ELSE {expression_text(default)} END", _ATOM
+        case Cast(arg=arg, type=type_):
+            return f"CAST({expression_text(arg)} AS {type_.value})", _ATOM
+        case Aggregate():
+            return _aggregate(node), _ATOM
+        case Call(function=function, args=args):
+            return _call(function, args)
+
+
+def _call(function: str, args: tuple[Expression, ...]) -> tuple[str, int]:
+    if function in _INFIX and len(args) >= 2:
+        sign, level = _INFIX[function]
+        # The right side binds one tighter: a - (b - c) keeps its brackets.
+        parts = [_within(arg, level + (position > 0 and level not in (1, 2))) for position, arg in enumerate(args)]
+        return f" {sign} ".join(parts), level
+    match function, args:
+        case "not", (Call("is_null", (inner,)),):
+            return f"{_within(inner, _COMPARE + 1)} IS NOT NULL", _COMPARE
+        case "not", (arg,):
+            return f"NOT {_within(arg, _NOT)}", _NOT
+        case "neg", (arg,):
+            return f"-{_within(arg, _UNARY + 1)}", _UNARY
+        case "is_null", (arg,):
+            return f"{_within(arg, _COMPARE + 1)} IS NULL", _COMPARE
+        case "in", (value, *candidates):
+            return f"{_within(value, _COMPARE + 1)} IN ({', '.join(map(expression_text, candidates))})", _COMPARE
+    return f"{function}({', '.join(map(expression_text, args))})", _ATOM
+
+
+def _within(node: Expression, level: int) -> str:
+    text, own = _print(node)
+    return text if own >= level else f"({text})"
+
+
+def _aggregate(node: Aggregate) -> str:
+    inner = ", ".join(map(expression_text, node.args)) or ("*" if node.function == "count" else "")
+    text = f"{node.function}({'DISTINCT ' if node.distinct else ''}{inner})"
+    return text if node.filter is None else f"{text} FILTER (WHERE {expression_text(node.filter)})"
+
+
+def _literal(node: Literal) -> str:
+    value = node.value
+    if value is None:
+        return "NULL"
+    if node.type is DataType.TIMESTAMP and isinstance(value, int):
+        return f"TIMESTAMP '{_timestamp(value)}'"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)
+
+
+def _timestamp(ns: int) -> str:
+    seconds, rest = divmod(ns, 1_000_000_000)
+    whole = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    fraction = f".{rest:09d}".rstrip("0") if rest else ""
+    return f"{whole:%Y-%m-%d %H:%M:%S}{fraction}"

@@ -1,0 +1,76 @@
+"""The wires of a plan: which table reads which, in what order they can be worked out, and what a table comes from.
+
+An input names a table (``sales``) or a side output (``sales.rejected``).  A stage may be written before a table it reads: order in the
+file only decides the inputs that were left out.  Cycles are found here and reported by ``validate``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from asyncflow.plan.tables import SIDE_OUTPUTS, Plan, Sink, Source, Stage
+
+
+def owner(name: str) -> str:
+    """The table an input belongs to: ``sales`` for both ``sales`` and ``sales.rejected``."""
+    return name.partition(".")[0]
+
+
+def side_outputs(table: Source | Stage | Sink) -> tuple[str, ...]:
+    """Full names of a table's side outputs: ``("sales.rejected", "sales.future")``."""
+    return tuple(f"{table.name}.{kind}" for kind in SIDE_OUTPUTS.get(type(table), ()))
+
+
+def readable(plan: Plan) -> tuple[str, ...]:
+    """Every name that may stand in ``inputs``."""
+    return tuple(name for table in (*plan.sources, *plan.stages) for name in (table.name, *side_outputs(table)))
+
+
+def read_names(plan: Plan) -> frozenset[str]:
+    """Every name that does stand in some table's ``inputs``."""
+    return frozenset(name for table in (*plan.stages, *plan.sinks) for name in table.inputs)
+
+
+def order(plan: Plan) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
+    """The stages so that each comes after what it reads (as written where that is free), and those that never can: cycles and what hangs on them."""
+    waiting = {stage.name for stage in plan.stages}
+    ordered: list[Stage] = []
+    pending = list(plan.stages)
+    progressed = True
+    while pending and progressed:
+        progressed = False
+        for stage in pending:
+            if not any(owner(name) in waiting for name in stage.inputs):
+                ordered.append(stage)
+                pending.remove(stage)
+                waiting.discard(stage.name)
+                progressed = True
+                break
+    return tuple(ordered), tuple(pending)
+
+
+def in_order(plan: Plan) -> Plan:
+    """The same plan with every stage after the tables it reads; unchanged where it has cycles."""
+    ordered, cyclic = order(plan)
+    return plan if cyclic else replace(plan, stages=ordered)
+
+
+def sources_of(plan: Plan, name: str) -> tuple[Source, ...]:
+    """The sources whose rows reach table ``name``; side outputs count as their table.  Unknown names and cycles give what is known."""
+    seen: set[str] = set()
+    found: dict[str, Source] = {}
+    pending = [owner(name)]
+    while pending:
+        current = pending.pop(0)
+        if current in seen:
+            continue
+        seen.add(current)
+        try:
+            table = plan.table(current)
+        except KeyError:
+            continue
+        if isinstance(table, Source):
+            found[current] = table
+        else:
+            pending += [owner(each) for each in table.inputs]
+    return tuple(source for source in plan.sources if source.name in found)

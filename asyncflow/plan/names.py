@@ -1,0 +1,21 @@
+"""Names of tables, and the nearest valid name for one that is not."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint for an unknown name: ``did you mean 'price'?``, or what there is where that is little, or ``""``."""
+    known = list(dict.fromkeys(names))
+    folded = {candidate.lower(): candidate for candidate in reversed(known)}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {folded[close[0]]!r}?"
+    if 0 < len(known) <= 12:
+        return "there is " + ", ".join(known)
+    return ""

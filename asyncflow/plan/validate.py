@@ -1,0 +1,213 @@
+"""Everything that can be wrong with a plan before anything runs, found in one pass: all problems, each with its TOML path.
+
+What needs a schema that is not known yet (left out, not inferred so far) is not judged: the runtime validates again once it knows.
+A table with a problem of its own has no schema for those after it, so one mistake is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from asyncflow.errors import Problem
+from asyncflow.model.durations import format_duration
+from asyncflow.model.schema import DataType, Schema
+from asyncflow.plan import graph
+from asyncflow.plan.expressions import Expression
+from asyncflow.plan.names import TABLE_NAME, nearest
+from asyncflow.plan.schemas import BOUNDS, input_schema, stage_schema, table_schemas
+from asyncflow.plan.tables import Derive, Filter, Plan, Sink, Source, Stage, Window
+from asyncflow.plan.typing import check_expression
+from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling
+
+
+def validate(
+    plan: Plan, inferred: Mapping[str, Schema] | None = None, *, incomplete: Collection[str] = ()
+) -> list[Problem]:
+    """All problems of ``plan``, in the order of its tables; an empty list means that it can run.
+
+    ``inferred`` and ``incomplete``: as in :func:`~asyncflow.plan.schemas.table_schemas`.
+    """
+    problems = [*_names(plan), *_wires(plan)]
+    schemas = table_schemas(plan, inferred, incomplete=incomplete)
+    for source in plan.sources:
+        problems += _source(source, schemas[source.name])
+    for stage in plan.stages:
+        problems += _union(f"stages.{stage.name}.inputs", stage.inputs, schemas)
+        problems += _stage(stage, input_schema(stage.inputs, schemas), plan)
+    for sink in plan.sinks:
+        problems += _union(f"sinks.{sink.name}.inputs", sink.inputs, schemas)
+    if not plan.sources:
+        problems.insert(0, Problem("sources", "there is no source", "add a table [sources.NAME] with a type"))
+    problems += _stdin_once(plan)
+    return list(dict.fromkeys(problems))
+
+
+def path_of(table: Source | Stage | Sink) -> str:
+    """The TOML path of a table: ``stages.sold``."""
+    room = "sources" if isinstance(table, Source) else "sinks" if isinstance(table, Sink) else "stages"
+    return f"{room}.{table.name}"
+
+
+def _names(plan: Plan) -> Iterable[Problem]:
+    first: dict[str, str] = {}
+    for table in (*plan.sources, *plan.stages, *plan.sinks):
+        path = path_of(table)
+        if not TABLE_NAME.match(table.name):
+            yield Problem(path, f"{table.name!r} is not a table name", "letters, digits and _, not starting with a digit")
+        if table.name in first:
+            yield Problem(path, f"the name {table.name!r} is taken by {first[table.name]}", "names are unique over all tables")
+        first.setdefault(table.name, path)
+
+
+def _wires(plan: Plan) -> Iterable[Problem]:
+    readable = graph.readable(plan)
+    sinks = {sink.name for sink in plan.sinks}
+    cyclic = graph.order(plan)[1]
+    for table in (*plan.stages, *plan.sinks):
+        path = f"{path_of(table)}.inputs"
+        if not table.inputs:
+            yield Problem(path, "it has no input")
+        for name in table.inputs:
+            if name in readable:
+                continue
+            if name in sinks:
+                yield Problem(path, f"{name!r} is a sink: nothing can be read from it")
+            elif (table_name := graph.owner(name)) != name and table_name in readable:
+                kinds = [each for each in readable if each.startswith(f"{table_name}.")]
+                yield Problem(path, f"{table_name!r} has no side output {name!r}", nearest(name, kinds))
+            else:
+                yield Problem(path, f"unknown table {name!r}", nearest(name, readable))
+        if len(set(table.inputs)) != len(table.inputs):
+            yield Problem(path, "an input stands there twice")
+    in_cycle = {stage.name for stage in cyclic}
+    for stage in cyclic:
+        if _reaches(stage, stage.name, plan):
+            through = ", ".join(name for name in stage.inputs if graph.owner(name) in in_cycle)
+            yield Problem(f"stages.{stage.name}.inputs", f"it reads itself, through {through}", "a pipeline has no cycles")
+
+
+def _reaches(stage: Stage, target: str, plan: Plan) -> bool:
+    stages = {each.name: each for each in plan.stages}
+    seen: set[str] = set()
+    pending = [graph.owner(name) for name in stage.inputs]
+    while pending:
+        name = pending.pop()
+        if name == target:
+            return True
+        if name in stages and name not in seen:
+            seen.add(name)
+            pending += [graph.owner(each) for each in stages[name].inputs]
+    return False
+
+
+def _source(source: Source, schema: Schema | None) -> Iterable[Problem]:
+    path = f"sources.{source.name}"
+    if source.watermark_delay_ns < 0:
+        yield Problem(f"{path}.watermark_delay", "it cannot be negative")
+    if source.max_future_ns < 0:
+        yield Problem(f"{path}.max_future", "it cannot be negative")
+    if source.max_record_bytes < 1:
+        yield Problem(f"{path}.max_record_bytes", "it must be at least 1 byte")
+    if source.time is None and source.watermark_delay_ns:
+        yield Problem(f"{path}.watermark_delay", "there is no time column to delay", 'name one: time = "COLUMN"')
+    if schema is None:
+        return
+    if len(schema) == 0:
+        yield Problem(f"{path}.schema", "it has no columns")
+    if source.time is None:
+        return
+    if source.time not in schema:
+        yield Problem(f"{path}.time", f"unknown column {source.time!r}", nearest(source.time, schema.names))
+    elif (field := schema[source.time]).type is not DataType.TIMESTAMP:
+        hint = 'say how to read it: "timestamp", or for numbers "timestamp[s]", "[ms]", "[us]" or "[ns]"'
+        yield Problem(f"{path}.time", f"the column {source.time!r} is {field.type.value}, not timestamp", hint)
+
+
+def _union(path: str, inputs: tuple[str, ...], schemas: Mapping[str, Schema | None]) -> Iterable[Problem]:
+    known = [(name, schema) for name in inputs if (schema := schemas.get(name)) is not None]
+    if len(known) < 2:
+        return
+    first_name, first = known[0]
+    shape = [(field.name, field.type) for field in first]
+    for name, schema in known[1:]:
+        if [(field.name, field.type) for field in schema] != shape:
+            yield Problem(
+                path, f"a union needs the same columns and types: {first_name} has {_text(first)}; {name} has {_text(schema)}"
+            )
+
+
+def _text(schema: Schema) -> str:
+    return ", ".join(f"{field.name} {field.type.value}" for field in schema)
+
+
+def _stage(stage: Stage, read: Schema | None, plan: Plan) -> Iterable[Problem]:
+    path = f"stages.{stage.name}"
+    match stage:
+        case Filter(where=where):
+            if read is not None:
+                yield from _condition(f"{path}.where", where, read)
+        case Derive(columns=columns):
+            yield from _columns(f"{path}.columns", columns, read)
+        case Window():
+            yield from _window(stage, path, read, plan)
+
+
+def _condition(path: str, where: Expression, read: Schema) -> Iterable[Problem]:
+    type_, problems = check_expression(where, read)
+    for problem in problems:
+        yield Problem(path, problem.message, problem.hint)
+    if not problems and type_ not in (DataType.BOOL, None):
+        yield Problem(path, f"a condition must be bool, this is {type_.value}" if type_ else "")
+
+
+def _columns(
+    path: str, columns: tuple[tuple[str, Expression], ...], read: Schema | None, *, aggregates: bool = False
+) -> Iterable[Problem]:
+    for name, expression in columns:
+        if not name:
+            yield Problem(path, "a column has an empty name")
+        if read is not None:
+            for problem in check_expression(expression, read, aggregates=aggregates)[1]:
+                yield Problem(f"{path}.{name}", problem.message, problem.hint)
+
+
+def _window(stage: Window, path: str, read: Schema | None, plan: Plan) -> Iterable[Problem]:
+    yield from _shape(stage, path)
+    yield from _columns(f"{path}.by", stage.by, read)
+    yield from _columns(f"{path}.aggregates", stage.aggregates, read, aggregates=True)
+    if not stage.by and not stage.aggregates:
+        yield Problem(f"{path}.aggregates", "there is nothing to compute", 'for example { n = "count(*)" }')
+    taken = dict.fromkeys(BOUNDS if isinstance(stage.shape, Tumbling | Hopping) else (), "the window's bounds")
+    for key, columns in (("by", stage.by), ("aggregates", stage.aggregates)):
+        for name, _ in columns:
+            if name in taken:
+                yield Problem(f"{path}.{key}.{name}", f"the column name {name!r} is taken by {taken[name]}", "give it another name")
+            taken.setdefault(name, f"{path}.{key}")
+
+
+def _shape(stage: Window, path: str) -> Iterable[Problem]:
+    match stage.shape:
+        case Tumbling(size_ns=size):
+            if size <= 0:
+                yield Problem(f"{path}.window.tumbling", "a window must be longer than 0s")
+        case Hopping(size_ns=size, every_ns=every):
+            if size <= 0:
+                yield Problem(f"{path}.window.hopping", "a window must be longer than 0s")
+            if every <= 0:
+                yield Problem(f"{path}.window.every", "it must be longer than 0s")
+            elif every > size > 0:
+                yield Problem(
+                    f"{path}.window.every",
+                    f"every ({format_duration(every)}) is longer than the window ({format_duration(size)}): rows would fall between",
+                )
+        case AllRows() | PerMessage():
+            pass
+
+
+def _stdin_once(plan: Plan) -> Iterable[Problem]:
+    readers = [source.name for source in plan.sources if source.connector.type == "stdin"]
+    for name in readers[1:]:
+        yield Problem(f"sources.{name}.type", f"standard input is read by {readers[0]!r} already")
+
+
+__all__ = ["path_of", "stage_schema", "validate"]
