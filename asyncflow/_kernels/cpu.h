@@ -1,0 +1,63 @@
+/* What every kernel header stands on: short names, unaligned loads, and which instruction-set level this process uses.
+ *
+ * A level is a set of instructions: portable C, x86-64-v2 (SSE4.1; what everything is compiled for), v3 (AVX2) and v4 (AVX-512 with
+ * VBMI2).  Code that exists once per level is written in a "body" header and compiled for each by levels.h; every level gives the
+ * same bits.  ASYNCFLOW_CPU=portable|v2|v3|v4 forces one, for tests. */
+#ifndef ASYNCFLOW_CPU_H
+#define ASYNCFLOW_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#define AF_X86 1
+#include <immintrin.h>
+#else
+#define AF_X86 0
+#endif
+
+#define AF_LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define AF_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#define AF_INLINE static inline __attribute__((always_inline))
+#define AF_NOINLINE static __attribute__((noinline))
+
+enum { AF_PORTABLE = 0, AF_V2 = 2, AF_V3 = 3, AF_V4 = 4 };
+
+AF_INLINE uint64_t af_load64(const void *from) {
+    uint64_t word;
+    memcpy(&word, from, 8);
+    return word;
+}
+
+/* 1 where two bytes are equal, else 0, by arithmetic: a compare into a register that gcc reuses made every loop iteration wait for the
+ * one before it. */
+AF_INLINE uint32_t af_equal(uint32_t left, uint32_t right) { return ((left ^ right) - 1) >> 31; }
+
+/* The level to use; -1: ASYNCFLOW_CPU names no level; -2: it names one that this machine does not have. */
+static inline int af_cpu_level(void) {
+    int best = AF_PORTABLE;
+#if AF_X86
+    __builtin_cpu_init();
+    best = AF_V2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+        __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("pclmul")) {
+        best = AF_V3;
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512vbmi2"))
+            best = AF_V4;
+    }
+#endif
+    const char *wanted = getenv("ASYNCFLOW_CPU");
+    if (wanted == NULL || *wanted == '\0') return best;
+    int level = strcmp(wanted, "portable") == 0 ? AF_PORTABLE
+                : strcmp(wanted, "v2") == 0     ? AF_V2
+                : strcmp(wanted, "v3") == 0     ? AF_V3
+                : strcmp(wanted, "v4") == 0     ? AF_V4
+                                                : -1;
+    return level > best ? -2 : level;
+}
+
+#endif
