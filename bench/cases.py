@@ -1,0 +1,168 @@
+"""The benchmark's cases: which data, which query, which engines, and the floor each is held to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent
+sys.path.insert(0, str(BENCH / "peers"))
+
+from query import Query  # noqa: E402
+
+EVENTS = {"ts": "int64", "key": "string", "value": "float64"}
+WIDE = {"id": "int64", "ts": "int64", "host": "string", "status": "int64", "key": "string", "url": "string"}
+WIDE |= {"value": "float64", "latency": "int64", "flag": "string", "comment": "string"}
+FLAT = EVENTS | {"extra": "string"}
+
+OURS = "asyncflow"
+FILE_PEERS = ("polars", "duckdb", "chdb", "pyarrow")
+LIVE_PEERS = ("bytewax", "streamz")
+LIVE_PEER_ROWS = 100_000  # they take rows one at a time; compared by rate
+
+
+@dataclass(frozen=True)
+class Floor:
+    """At least ``ratio`` times the rate of ``peer`` (``best``: the fastest of all) on that many threads."""
+
+    peer: str
+    threads: int
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    title: str
+    dataset: str
+    columns: dict[str, str]
+    peers: tuple[str, ...] = FILE_PEERS
+    input: str = "file"  # or "pipe", "tcp"
+    threads: tuple[int, ...] = (1, 2)
+    format: str = "csv"
+    delimiter: str = ","
+    header: bool = True
+    quote: str = '"'
+    window_ms: int | None = 60_000
+    every_ms: int | None = 60_000
+    floors: tuple[Floor, ...] = ()
+
+    def query(self, path: str, out: Path, threads: int) -> Query:
+        return Query(
+            path=path,
+            out=str(out),
+            format=self.format,
+            columns=self.columns,
+            threads=threads,
+            delimiter=self.delimiter,
+            header=self.header,
+            quote=self.quote,
+            window_ms=self.window_ms,
+            every_ms=self.every_ms,
+        )
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case(
+            "csv-10k",
+            "CSV, 10k keys",
+            "csv-10k",
+            EVENTS,
+            floors=(Floor("polars", 1, 4.0), Floor("duckdb", 1, 4.5), Floor("best", 2, 3.5)),
+        ),
+        Case("csv-100", "CSV, 100 keys", "csv-100", EVENTS),
+        Case(
+            "csv-1m", "CSV, 1M keys", "csv-1m", EVENTS, floors=(Floor("best", 1, 1.0), Floor("best", 2, 1.0))
+        ),
+        Case("wide", "CSV, 3 of 10 columns", "wide", WIDE, floors=(Floor("best", 1, 2.5),)),
+        Case(
+            "ndjson", "NDJSON, one layout", "ndjson", FLAT, format="json", floors=(Floor("duckdb", 1, 4.5),)
+        ),
+        Case(
+            "ndjson-mixed",
+            "NDJSON, mixed and nested",
+            "ndjson-mixed",
+            FLAT,
+            format="json",
+            floors=(Floor("duckdb", 1, 2.0),),
+        ),
+        Case(
+            "1brc",
+            "1BRC format",
+            "1brc",
+            {"key": "string", "value": "float64"},
+            delimiter=";",
+            header=False,
+            quote="",
+            window_ms=None,
+            every_ms=None,
+            floors=(Floor("best", 1, 3.0), Floor("best", 2, 3.0)),
+        ),
+        Case("gzip", "CSV in gzip, 10k keys", "gzip", EVENTS),
+        Case(
+            "hopping",
+            "CSV, 60 windows of 60 s a row",
+            "csv-100",
+            EVENTS,
+            ("polars", "duckdb", "chdb"),
+            every_ms=1000,
+        ),
+        Case("pipe", "CSV on a pipe, 10k keys", "csv-10k", EVENTS, ("duckdb", *LIVE_PEERS), "pipe", (1,)),
+        Case("tcp", "CSV over TCP, 10k keys", "csv-10k", EVENTS, LIVE_PEERS, "tcp", (1,)),
+    )
+}
+
+
+def pipeline(case: Case, path: str, out: Path | None) -> str:
+    """The case as an asyncflow pipeline file; ``path`` as in a query; ``out`` None counts the rows and drops them."""
+    if path == "-":
+        source = 'type = "stdin"'
+    elif path.startswith("tcp:"):
+        source = f'type = "tcp"\nconnect = "127.0.0.1:{path[4:]}"'
+    else:
+        source = f'type = "file"\npath = {json.dumps(path)}'
+    options = [f'type = "{case.format}"']
+    if case.format == "csv":
+        options += [f'delimiter = "{case.delimiter}"', f"header = {str(case.header).lower()}"]
+    types = {name: "timestamp[ms]" if name == "ts" else kind for name, kind in case.columns.items()}
+    schema = ", ".join(f'{name} = "{kind}"' for name, kind in types.items())
+    if case.window_ms is None:
+        time, window = "", '"all"'
+    else:
+        time = 'time = "ts"\nwatermark_delay = "5s"'
+        window = f'{{ tumbling = "{case.window_ms}ms" }}'
+        if case.every_ms != case.window_ms:
+            window = f'{{ hopping = "{case.window_ms}ms", every = "{case.every_ms}ms" }}'
+    sink = 'type = "null"'
+    if out is not None:
+        sink = f"""type = "file"
+path = {json.dumps(str(out))}
+mode = "replace"
+format = {{ type = "csv", timestamps = "ms" }}"""
+    return f"""name = "bench"
+
+[sources.events]
+{source}
+format = {{ {", ".join(options)} }}
+schema = {{ {schema} }}
+{time}
+
+[stages.result]
+type = "window"
+window = {window}
+by = ["key"]
+
+[stages.result.aggregates]
+n = "count(*)"
+total = "sum(value)"
+low = "min(value)"
+high = "max(value)"
+average = "mean(value)"
+
+[sinks.out]
+{sink}
+"""

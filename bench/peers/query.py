@@ -1,0 +1,59 @@
+"""The benchmark's one question, as every engine's script is given it: a JSON object as the only argument.
+
+Group the rows of a file by key, and where there is a window by ``ts`` in windows of ``window_ms``: count, sum, min, max and mean of
+``value``.  The script writes a CSV file ``window,key,n,total,low,high,average`` (no ``window`` column where there is no window;
+``window`` is the start in epoch ms), rows in any order, and nothing else.  All time from the start of the process to its end counts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import BinaryIO
+
+
+@dataclass(frozen=True)
+class Query:
+    """``path``: a file, ``-`` for standard input, or ``tcp:PORT`` to connect to on loopback.  ``columns``: all of them, in file order,
+    by type (``int64``, ``float64``, ``string``).  ``every_ms``: one window starts this often; equal to ``window_ms`` they tumble."""
+
+    path: str
+    out: str
+    format: str  # "csv" or "json"
+    columns: dict[str, str]
+    threads: int = 1
+    delimiter: str = ","
+    header: bool = True
+    quote: str = '"'
+    window_ms: int | None = 60_000
+    every_ms: int | None = 60_000
+
+    @classmethod
+    def from_argv(cls) -> Query:
+        return cls(**json.loads(sys.argv[1]))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @property
+    def hops(self) -> bool:
+        return self.window_ms != self.every_ms
+
+
+def open_input(path: str) -> BinaryIO:
+    """The live inputs as a binary file."""
+    if path == "-":
+        return sys.stdin.buffer
+    if path.startswith("tcp:"):
+        import socket
+
+        return socket.create_connection(("127.0.0.1", int(path[4:]))).makefile("rb", buffering=1 << 20)
+    return open(path, "rb")
+
+
+def line_batches(file: BinaryIO, size_bytes: int = 1 << 16) -> Iterator[list[bytes]]:
+    """Whole lines, as many as about ``size_bytes`` hold; for engines that take rows one at a time."""
+    while lines := file.readlines(size_bytes):
+        yield lines
