@@ -110,6 +110,7 @@ class InStepMerge:
         for other_number, other in enumerate(self._inputs):
             if other is one or other.ended:
                 continue
-            side = "right" if number < other_number else "left"
-            count = min(count, int(np.searchsorted(one.levels, other.floor, side)))
+            # Of rows at the same level, those of the input that is named first come first.
+            last = other.floor if number < other_number else other.floor - 1
+            count = min(count, int(np.searchsorted(one.levels, last, "right")) if last >= NO_TIME else 0)
         return count

@@ -58,7 +58,7 @@ class InputBlock:
 
     @property
     def space(self) -> memoryview:
-        return memoryview(self._memory)[self._base : self._base + self._chunk_bytes]
+        return self._memory[self._base : self._base + self._chunk_bytes].data
 
     def filled(self, count: int) -> Block:
         """Carry and the ``count`` bytes that were read into ``space``, as one block."""

@@ -117,7 +117,8 @@ class Ledger:
     def check(self) -> None:
         """Raises InternalError naming every table that does not add up."""
         wrong = []
-        for name, counts in (*self.sources.items(), *self.stages.items()):
+        tables: dict[str, SourceCounts | StageCounts] = {**self.sources, **self.stages}
+        for name, counts in tables.items():
             if (problem := counts.balance()) is not None:
                 wrong.append(f"{name}: {problem}")
         for table, inputs in self._inputs.items():
@@ -131,7 +132,7 @@ class Ledger:
     def _given(self, name: str) -> int:
         table, _, kind = name.partition(".")
         if table in self.sources:
-            counts = self.sources[table]
-            return {"": counts.rows_out, "rejected": counts.rejected, "future": counts.future}[kind]
+            source = self.sources[table]
+            return {"": source.rows_out, "rejected": source.rejected, "future": source.future}[kind]
         stage = self.stages[table]
         return stage.ways.get(kind, 0) if kind else stage.rows_out

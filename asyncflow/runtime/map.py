@@ -26,7 +26,7 @@ from asyncflow.runtime.stage import AsyncOperator
 class MapOperator(AsyncOperator):
     """Calls the function; the schema of its results is as declared, or as the first result shows."""
 
-    def __init__(self, stage: MapBatches) -> None:
+    def __init__(self, stage: MapBatches, _read: Schema) -> None:
         super().__init__()
         self._function = stage.function
         self._rows = stage.rows

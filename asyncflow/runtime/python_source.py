@@ -211,7 +211,10 @@ class ObjectSource(SourceConnector):
         batch = Batch(schema, columns, length)
         if required is not None and (valid := columns[schema.index(required)].valid) is not None:
             reason = f"{required}: null event time"
-            rejects += ((f"row {row}", reason, f"row {self._row + row + 1}") for row in np.flatnonzero(~valid).tolist())
+            rejects += (
+                (f"row {row}", reason, f"row {self._row + row + 1}")
+                for row in np.flatnonzero(~valid).tolist()
+            )
             batch = batch.take(np.flatnonzero(valid))
         self._row += length
         return batch
@@ -286,24 +289,26 @@ def _reader(field: Field) -> Callable[[Any], Any]:
     """A function from a Python value to the column's value; raises ValueError that names the column."""
     if field.type is DataType.TIMESTAMP:
         return lambda value: _timestamp(field, value)
-    accepted: tuple[type, ...] = {
-        DataType.BOOL: (bool, np.bool_),
-        DataType.INT64: (int, np.integer),
-        DataType.FLOAT64: (float, int, np.floating, np.integer),
-        DataType.STRING: (str,),
-    }[field.type]
-    convert = {DataType.BOOL: bool, DataType.INT64: int, DataType.FLOAT64: float, DataType.STRING: str}[
-        field.type
-    ]
+    accepted, convert = _PYTHON_TYPES[field.type]
 
     def read(value: Any) -> Any:
         if not isinstance(value, accepted) or (isinstance(value, bool) and field.type is not DataType.BOOL):
             raise ValueError(f"{field.name}: not a {field.type.value}: {value!r}")
-        if field.type is DataType.INT64 and not -(2**63) <= value < 2**63:
+        converted = convert(value)
+        if field.type is DataType.INT64 and not -(2**63) <= converted < 2**63:
             raise ValueError(f"{field.name}: not an int64: {value!r}")
-        return convert(value)
+        return converted
 
     return read
+
+
+_PYTHON_TYPES: dict[DataType, tuple[tuple[type, ...], Callable[[Any], Any]]] = {
+    DataType.BOOL: ((bool, np.bool_), bool),
+    DataType.INT64: ((int, np.integer), int),
+    DataType.FLOAT64: ((float, int, np.floating, np.integer), float),
+    DataType.STRING: ((str,), str),
+}
+"""What a Python value may be to fit a column, and how it is converted."""
 
 
 def _timestamp(field: Field, value: Any) -> int:

@@ -179,7 +179,7 @@ class Run:
         read = input_schema(table.inputs, flowing)
         make: Callable[[Schema], Operator] = partial(build_operator, table)
         if isinstance(table, MapBatches):
-            make = lambda _schema, table=table: MapOperator(table)  # noqa: E731
+            make = partial(MapOperator, table)
         kept = None if isinstance(table, MapBatches) else _KEPT.get(type(table), ())
         stage = Stage(table.name, self._messages(table.name, table.inputs), make, read, kept)
         self._stages.append(stage)

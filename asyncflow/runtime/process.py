@@ -1,0 +1,170 @@
+"""One plan as a whole process: its event loop, signals, progress, warnings and the ``--stats`` file.
+
+The first SIGINT or SIGTERM asks for an orderly end: reading stops, what was read flows out, windows close, exit 0.  The second ends the
+process at once.  Only data goes to stdout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from asyncflow.errors import ConnectorError
+from asyncflow.model.batch import END_OF_TIME, NO_TIME
+from asyncflow.plan import graph
+from asyncflow.plan.tables import Plan
+from asyncflow.runtime import progress as progress_display
+from asyncflow.runtime.ledger import Ledger
+from asyncflow.runtime.loop import run_in_loop
+from asyncflow.runtime.progress import Snapshot
+from asyncflow.runtime.run import Run
+
+PROGRESS_AFTER_SECONDS = 0.5
+"""A run that ends sooner shows none."""
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    stats: str | None = None,
+    progress: str = "auto",
+    workers: int = 1,
+    quiet: bool = False,
+    verbose: bool = False,
+    stop_after_seconds: float | None = None,
+) -> int:
+    """Runs the plan to its end and gives the exit code 0; raises the first failure.  The options are those of ``asyncflow run``.
+
+    ``stop_after_seconds``: as if the first signal came then.
+    """
+    shown = progress == "on" or (progress == "auto" and not quiet and _free_terminal(plan))
+
+    async def main() -> None:
+        run = Run(plan, workers=workers)
+        try:
+            with _signals(run):
+                await _execute(run, shown, stop_after_seconds)
+        finally:
+            if stats is not None:
+                _write_stats(run.ledger, stats)
+        if not quiet:
+            for line in _warnings(run):
+                print(line, file=sys.stderr)
+        if verbose:
+            print(summary(run.ledger), file=sys.stderr)
+
+    run_in_loop(main)
+    return 0
+
+
+async def _execute(run: Run, shown: bool, stop_after_seconds: float | None) -> None:
+    display = asyncio.create_task(_display(run)) if shown else None
+    timer = None
+    if stop_after_seconds is not None:
+        timer = asyncio.get_running_loop().call_later(stop_after_seconds, run.stop)
+    try:
+        await run.execute()
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if display is not None:
+            display.cancel()
+            await asyncio.gather(display, return_exceptions=True)
+
+
+async def _display(run: Run) -> None:
+    await asyncio.sleep(PROGRESS_AFTER_SECONDS)
+    await progress_display.show(lambda: snapshot(run))
+
+
+def snapshot(run: Run) -> Snapshot:
+    """The run at this moment, for the progress display."""
+    counts = run.ledger.sources.values()
+    watermarks = [each.watermark for each in counts if NO_TIME < each.watermark < END_OF_TIME]
+    return Snapshot(
+        rows=sum(each.rows for each in counts),
+        position_bytes=run.position_bytes,
+        total_bytes=run.total_bytes,
+        bounded=run.bounded,
+        watermark_ns=min(watermarks, default=None),
+        open_windows=run.open_windows,
+        rejected=sum(each.rejected for each in counts),
+    )
+
+
+def _free_terminal(plan: Plan) -> bool:
+    """stderr is a terminal, and rows are not written to the same one."""
+    return sys.stderr.isatty() and not (
+        os.isatty(1) and any(sink.connector.type == "stdout" for sink in plan.sinks)
+    )
+
+
+@contextlib.contextmanager
+def _signals(run: Run) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    stopped = False
+
+    def on_signal(number: int) -> None:
+        nonlocal stopped
+        if stopped:
+            os._exit(128 + number)
+        stopped = True
+        run.stop()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, on_signal, number)
+    except (NotImplementedError, RuntimeError, ValueError):  # not the main thread, or no such signals here
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _write_stats(ledger: Ledger, target: str) -> None:
+    text = json.dumps(ledger.to_dict()) + "\n"
+    if target == "-":
+        sys.stderr.write(text)
+        return
+    try:
+        Path(target).write_text(text)
+    except OSError as error:
+        raise ConnectorError(f"--stats {target}: cannot be written: {error.strerror}") from error
+
+
+def _warnings(run: Run) -> Iterator[str]:
+    """What left by a side output that nobody reads, and the first reasons of records that could not be read."""
+    read = graph.read_names(run.plan)
+    for line in run.warnings:
+        if f"{line.partition(':')[0]}.rejected" not in read:
+            yield f"warning: {line}"
+    for name, counts in run.ledger.sources.items():
+        for kind, count in (("rejected", counts.rejected), ("future", counts.future)):
+            if count and f"{name}.{kind}" not in read:
+                yield f"warning: {name}: {count:,} {kind} (the table {name}.{kind} would hold them)"
+    for name, stage in run.ledger.stages.items():
+        late = stage.ways.get("late", 0)
+        if late and f"{name}.late" not in read:
+            yield f"warning: {name}: {late:,} late (the table {name}.late would hold them)"
+
+
+def summary(ledger: Ledger) -> str:
+    """The ledger as a few lines of text."""
+    lines = [f"{ledger.name}: {ledger.seconds:.3f} s"]
+    for room in ("sources", "stages", "sinks"):
+        for name, counts in ledger.to_dict()[room].items():
+            lines.append(
+                f"  {name}: "
+                + ", ".join(f"{key} {value}" for key, value in counts.items() if value is not None)
+            )
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""A look at the head of a source that says nothing of itself: its format, its columns, and in what unit its times are written."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import replace
+
+from asyncflow.errors import DataError
+from asyncflow.model.columns import FixedColumn
+from asyncflow.model.schema import TIMESTAMP_UNITS, DataType, Field, Schema
+from asyncflow.plan.tables import Component, Plan
+from asyncflow.runtime.event_time import Clock
+from asyncflow.runtime.inference import find_schema
+from asyncflow.runtime.offload import Offload
+from asyncflow.runtime.run import iterate, open_source
+from asyncflow.runtime.source import SourceStage
+
+_EPOCH_YEARS_S = (631_152_000, 4_102_444_800)
+"""1990 to 2100: numbers that are an instant in here, in some unit, may be epochs."""
+
+
+async def sample(plan: Plan) -> tuple[Component, Schema, dict[str, Field]]:
+    """The format and schema of the plan's only source, and the number columns that look like epochs, as they would be declared."""
+    source = plan.sources[0]
+    stage = SourceStage(source, open_source(source), Clock(), Offload(1))
+    try:
+        await find_schema(stage)
+        format_, schema = stage.format, stage.schema
+    finally:
+        await stage.close()
+    if format_ is None or schema is None:
+        raise DataError("its columns cannot be told", table=source.name)
+    found = replace(source, format=format_, schema=schema, time=None)
+    epochs: dict[str, Field] = {}
+    async with aclosing(iterate(replace(plan, sources=(found,)))) as batches:
+        async for batch in batches:
+            for field, column in zip(batch.schema, batch.columns, strict=True):
+                if field.type.is_number and isinstance(column, FixedColumn):
+                    values = column.values if column.valid is None else column.values[column.valid]
+                    if len(values) and (unit := epoch_unit(float(values[0]))):
+                        epochs[field.name] = Field(field.name, DataType.TIMESTAMP, unit)
+            break
+    return format_, schema, epochs
+
+
+def epoch_unit(value: float) -> str:
+    """The unit in which ``value`` is an instant of our time (``"ms"``), or ``""``."""
+    first, last = _EPOCH_YEARS_S
+    for unit, unit_ns in TIMESTAMP_UNITS.items():
+        if first <= value * unit_ns / 1e9 < last:
+            return unit
+    return ""

@@ -1,0 +1,176 @@
+"""Public: what the authors of connectors, formats and pipelines test with.  Real parts, kept in memory; no mocks.
+
+``ListSink`` collects what a flow writes.  ``ChunkSource`` gives bytes in the pieces you choose.  ``check_format``, ``check_source`` and
+``check_sink`` hold a component of yours to the contract; each raises AssertionError that says which promise was broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector
+from asyncflow.formats.contract import Block, Decoder
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import Column, concat_columns
+
+__all__ = ["ChunkSource", "ListSink", "check_format", "check_sink", "check_source", "chunks", "decode_all"]
+
+
+class ListSink(SinkConnector):
+    """A sink that keeps everything: ``data`` is all bytes written, ``writes`` one entry each with its origin."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[bytes, Any]] = []
+        self.closed: bool | None = None
+        """None while open; then whether it was closed after a failure."""
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(data for data, _ in self.writes)
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        self.writes.append((bytes(data), origin))
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        if self.closed is None:
+            self.closed = failed
+
+
+class ChunkSource(ByteSource, ByteStream):
+    """A source of one stream that gives exactly the pieces it was made of, one a read (cut further where the reader asks for less)."""
+
+    name = "chunks"
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = [piece for piece in pieces if piece]
+        self._pieces.reverse()
+        self.closed = False
+
+    async def streams(self) -> AsyncIterator[ByteStream]:
+        yield self
+
+    async def read_into(self, buffer: memoryview) -> int:
+        await asyncio.sleep(0)
+        if not self._pieces:
+            return 0
+        piece = self._pieces.pop()
+        count = min(len(piece), len(buffer))
+        buffer[:count] = piece[:count]
+        if count < len(piece):
+            self._pieces.append(piece[count:])
+        return count
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def chunks(data: bytes, seed: int, at_most: int = 64) -> list[bytes]:
+    """``data`` in random pieces of 1 to ``at_most`` bytes; the same for the same seed."""
+    chance, pieces, start = random.Random(seed), [], 0
+    while start < len(data):
+        stop = start + chance.randint(1, at_most)
+        pieces.append(data[start:stop])
+        start = stop
+    return pieces
+
+
+def decode_all(
+    decoder: Decoder, pieces: Sequence[bytes]
+) -> tuple[tuple[Column, ...], int, list[tuple[int, int, str]]]:
+    """Drives a decoder over a stream that comes in ``pieces``: its columns, rows, and rejects as (line, offset, reason)."""
+    rest: Block = np.empty(0, np.uint8)
+    parts: list[tuple[Column, ...]] = []
+    rejects: list[tuple[int, int, str]] = []
+    rows = line = offset = 0
+    prepared = False
+    for number in range(len(pieces) + 1):
+        final = number == len(pieces)
+        piece = b"" if final else pieces[number]
+        rest = np.concatenate([rest, np.frombuffer(piece, np.uint8)])
+        if not prepared:
+            skip = decoder.prepare(rest, final)
+            if skip is None:
+                continue
+            prepared = True
+            line, offset = line + int(np.count_nonzero(rest[:skip] == 10)), offset + skip
+            rest = rest[skip:]
+        while len(rest):
+            cut = decoder.cut(rest, final)
+            assert 0 <= cut.end <= cut.resume <= len(rest), f"a cut outside the data: {cut}"
+            if cut.end:
+                result = decoder.decode(rest[: cut.end].copy())
+                parts.append(result.columns)
+                rows += result.num_rows
+                rejects += ((line + r.line, offset + r.offset, r.reason) for r in result.rejects)
+                line += result.lines
+            rejects += ((line + r.line, offset + r.offset, r.reason) for r in cut.rejects)
+            line += cut.lines
+            rest, offset = rest[cut.resume :], offset + cut.resume
+            if cut.resume == 0:
+                assert not final, "the decoder left bytes over at the end of the stream"
+                break
+    columns = tuple(concat_columns(list(column)) for column in zip(*parts, strict=True))
+    return columns, rows, rejects
+
+
+def check_format(make: Callable[[], Decoder], data: bytes, rounds: int = 10) -> None:
+    """The chunk law for one input: however ``data`` is cut, ``make()`` gives the same rows and the same rejects."""
+    whole = _plain(make(), [data])
+    for seed in range(rounds):
+        at_most = (1, 3, 7, 64, 1000)[seed % 5]
+        cut = _plain(make(), chunks(data, seed, at_most))
+        assert cut == whole, f"cut at random (seed {seed}, at most {at_most}): {cut} instead of {whole}"
+
+
+def _plain(
+    decoder: Decoder, pieces: Sequence[bytes]
+) -> tuple[list[list[Any]], int, list[tuple[int, int, str]]]:
+    columns, rows, rejects = decode_all(decoder, pieces)
+    batch = Batch(decoder.output, columns, rows) if columns else None
+    values = (
+        []
+        if batch is None
+        else [[repr(row[name]) for row in batch.to_pylist()] for name in batch.schema.names]
+    )
+    return values, rows, rejects
+
+
+async def check_source(make: Callable[[], Awaitable[ByteSource]], expected: bytes) -> None:
+    """A byte source that ends: the same bytes for any size of buffer; a cancelled read loses nothing; closing twice is fine."""
+    for size in (1 << 20, 4096, 7):
+        source = await make()
+        received = bytearray()
+        async for stream in source.streams():
+            received += await _drain(stream, size)
+            await stream.aclose()
+            await stream.aclose()
+        await source.aclose()
+        await source.aclose()
+        assert bytes(received) == expected, f"with buffers of {size} bytes: {bytes(received)!r}"
+
+
+async def _drain(stream: ByteStream, size: int) -> bytes:
+    received, buffer = bytearray(), bytearray(size)
+    while count := await stream.read_into(memoryview(buffer)):
+        assert 0 < count <= size, f"read {count} bytes into a buffer of {size}"
+        received += buffer[:count]
+    return bytes(received)
+
+
+async def check_sink(
+    make: Callable[[], SinkConnector], read_back: Callable[[], bytes], pieces: Sequence[bytes]
+) -> None:
+    """A byte sink: what was written is there, whole and in order, once it is closed; closing twice is fine."""
+    sink = make()
+    await sink.open()
+    for piece in pieces:
+        await sink.write(piece)
+    await sink.flush()
+    await sink.aclose()
+    await sink.aclose()
+    assert read_back() == b"".join(pieces)

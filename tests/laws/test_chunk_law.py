@@ -1,0 +1,53 @@
+"""Chunk law and worker law: however the bytes are cut and however many threads decode, every sink gets the same bytes."""
+
+from __future__ import annotations
+
+import pytest
+from flows import STAGES, csv_bytes, json_bytes, outcome, pipeline, rows
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import asyncflow.runtime.offload
+from asyncflow.testing import chunks
+
+Table = list[tuple[int, str, float | None, int | None]]
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@few
+@given(table=rows, seed=st.integers(0, 1000), at_most=st.sampled_from([1, 5, 40, 300]))
+def test_csv_cut_anywhere(stage: str, table: Table, seed: int, at_most: int) -> None:
+    data = csv_bytes(table, "\r\n" if seed % 2 else "\n")
+    whole = outcome(pipeline(stage), [data])
+    assert outcome(pipeline(stage), chunks(data, seed, at_most)) == whole
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@few
+@given(table=rows, seed=st.integers(0, 1000), order=st.lists(st.integers(0, 3), min_size=1, max_size=4))
+def test_json_cut_anywhere(stage: str, table: Table, seed: int, order: list[int]) -> None:
+    data = json_bytes(table, order)
+    text = pipeline(stage, source_format="json", sink_format="csv")
+    assert outcome(text, chunks(data, seed)) == outcome(text, [data])
+
+
+@few
+@given(table=rows, junk=st.lists(st.binary(max_size=12), max_size=6), seed=st.integers(0, 1000))
+def test_garbage_among_the_rows(table: Table, junk: list[bytes], seed: int) -> None:
+    lines = csv_bytes(table).splitlines(keepends=True)
+    for number, piece in enumerate(junk):
+        lines.insert(1 + (seed + number * 7) % len(lines), piece + b"\n")
+    data = b"".join(lines)
+    assert outcome(pipeline("tumbling"), chunks(data, seed)) == outcome(pipeline("tumbling"), [data])
+
+
+@pytest.mark.parametrize("workers", [2, 7])
+@few
+@given(table=rows, seed=st.integers(0, 1000))
+def test_any_number_of_workers(workers: int, table: Table, seed: int) -> None:
+    data = csv_bytes(table * 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncflow.runtime.offload, "INLINE_BYTES", 1)
+        several = outcome(pipeline("hopping"), chunks(data, seed, 200), workers)
+    assert several == outcome(pipeline("hopping"), [data])
