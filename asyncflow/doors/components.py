@@ -199,7 +199,9 @@ def format_component(role: Role, value: object, path: str, problems: Problems) -
     if isinstance(value, Mapping):
         options = {key: option for key, option in value.items() if key != "type"}
         return component(role, value.get("type"), options, path, problems)
-    problems.add(path, "a format is a name or a table", 'for example "csv" or { type = "csv", delimiter = ";" }')
+    problems.add(
+        path, "a format is a name or a table", 'for example "csv" or { type = "csv", delimiter = ";" }'
+    )
     return None
 
 
@@ -241,7 +243,9 @@ def known_schema(connector: Component, format_: Component | None) -> Schema | No
     return schema
 
 
-def check(plan: Plan, inferred: Mapping[str, Schema] | None = None, *, incomplete: Collection[str] = ()) -> list[Problem]:
+def check(
+    plan: Plan, inferred: Mapping[str, Schema] | None = None, *, incomplete: Collection[str] = ()
+) -> list[Problem]:
     """All problems of a plan: the plan's own (see :func:`~asyncflow.plan.validate.validate`) and those of its components together."""
     return [*validate(plan, inferred, incomplete=incomplete), *_message_problems(plan)]
 
@@ -256,9 +260,17 @@ def _message_problems(plan: Plan) -> Iterator[Problem]:
         path = f"stages.{stage.name}.window"
         for source in graph.sources_of(plan, stage.name):
             if source.name in whole:
-                yield Problem(path, f"the source {source.name!r} ({source.connector.type}) has no messages", "udp has them")
+                yield Problem(
+                    path,
+                    f"the source {source.name!r} ({source.connector.type}) has no messages",
+                    "udp has them",
+                )
         if any(_passes_window(stages, graph.owner(name), set()) for name in stage.inputs):
-            yield Problem(path, "rows of another window do not belong to a message", "it must read the source's own rows")
+            yield Problem(
+                path,
+                "rows of another window do not belong to a message",
+                "it must read the source's own rows",
+            )
     for sink in plan.sinks:
         target = getattr(sink.connector.options, "reply", None)
         if target is None:
@@ -277,4 +289,6 @@ def _passes_window(stages: Mapping[str, Stage], name: str, seen: set[str]) -> bo
     if stage is None or name in seen:
         return False
     seen.add(name)
-    return isinstance(stage, Window) or any(_passes_window(stages, graph.owner(each), seen) for each in stage.inputs)
+    return isinstance(stage, Window) or any(
+        _passes_window(stages, graph.owner(each), seen) for each in stage.inputs
+    )

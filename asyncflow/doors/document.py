@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from asyncflow.doors import components
 from asyncflow.doors.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
-from asyncflow.doors.expression_text import ExpressionError, parse_expression
+from asyncflow.doors.expression_text import parse_expression
 from asyncflow.doors.tables import (
     LATER_KEYS,
     LATER_STAGES,
@@ -31,6 +31,7 @@ from asyncflow.plan import graph
 from asyncflow.plan.expressions import ColumnRef, Expression
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Component, Derive, Filter, MapBatches, Plan, Sink, Source, Stage, Window
+from asyncflow.plan.typing import ExpressionError
 
 _TOP_KEYS = ("name", "sources", "stages", "sinks")
 T = TypeVar("T")
@@ -90,7 +91,9 @@ def _room(document: Mapping[str, Any], room: str, problems: Problems) -> dict[st
     return found
 
 
-def source(name: str, table: Mapping[str, Any], problems: Problems, *, python_object: object = None) -> Source:
+def source(
+    name: str, table: Mapping[str, Any], problems: Problems, *, python_object: object = None
+) -> Source:
     """One ``[sources.NAME]``.  ``python_object``: what a source made in Python iterates over; its type is then ``python``."""
     path = f"sources.{name}"
     if name in problems.incomplete:
@@ -106,7 +109,9 @@ def source(name: str, table: Mapping[str, Any], problems: Problems, *, python_ob
         type_ = table.get("type")
         connector = None
         if "type" in table:
-            connector = components.component(SOURCE, type_, options, path, problems, also_known=SourceTable.__struct_fields__)
+            connector = components.component(
+                SOURCE, type_, options, path, problems, also_known=SourceTable.__struct_fields__
+            )
     schema = _schema(values.get("schema"), path, problems)
     format_ = _source_format(connector, values, options, schema, path, problems)
     if connector is not None and schema is None:
@@ -117,7 +122,9 @@ def source(name: str, table: Mapping[str, Any], problems: Problems, *, python_ob
         if values.get(key) is not None
     }
     if "max_record_bytes" in values:
-        durations["max_record_bytes"] = _parsed(_size, values["max_record_bytes"], f"{path}.max_record_bytes", problems)
+        durations["max_record_bytes"] = _parsed(
+            _size, values["max_record_bytes"], f"{path}.max_record_bytes", problems
+        )
     settings: dict[str, Any] = {key: value for key, value in durations.items() if value is not None}
     if "on_error" in values:
         settings["on_error"] = values["on_error"]
@@ -137,7 +144,9 @@ def _source_format(
     written = values.get("format")
     if connector is not None and components.gives_rows(connector):
         if written is not None:
-            problems.add(f"{path}.format", f"the source {connector.type!r} gives rows: there is nothing to decode")
+            problems.add(
+                f"{path}.format", f"the source {connector.type!r} gives rows: there is nothing to decode"
+            )
         return None
     if written is None:
         written = components.format_by_suffix(options.get("path"))
@@ -157,7 +166,11 @@ def _schema(columns: Mapping[str, str] | None, path: str, problems: Problems) ->
             fields.append(Field.parse(name, text))
         except ValueError as error:
             types = [type_.value for type_ in DataType]
-            problems.add(f"{path}.schema.{name}", str(error), nearest(text, (*types, *(f"timestamp[{u}]" for u in _UNITS))))
+            problems.add(
+                f"{path}.schema.{name}",
+                str(error),
+                nearest(text, (*types, *(f"timestamp[{u}]" for u in _UNITS))),
+            )
     return Schema(tuple(fields)) if len(fields) == len(columns) else None
 
 
@@ -192,9 +205,13 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
         if type_ is None:
             problems.add(f"{path}.type", "'type' is missing", "there is " + ", ".join(STAGES))
         elif type_ in LATER_STAGES:
-            problems.add(f"{path}.type", f"the stage {type_!r} is {NOT_BUILT_YET}", "there is " + ", ".join(STAGES))
+            problems.add(
+                f"{path}.type", f"the stage {type_!r} is {NOT_BUILT_YET}", "there is " + ", ".join(STAGES)
+            )
         else:
-            problems.add(f"{path}.type", f"unknown stage {type_!r}", nearest(str(type_), (*STAGES, *LATER_STAGES)))
+            problems.add(
+                f"{path}.type", f"unknown stage {type_!r}", nearest(str(type_), (*STAGES, *LATER_STAGES))
+            )
         return _unreadable(name, _inputs(table.get("inputs"), before), problems)
     struct = STAGES[type_]
     if struct is WindowTable:
@@ -256,7 +273,9 @@ def expression(text: str, path: str, problems: Problems) -> Expression | None:
         return None
 
 
-def _expressions(columns: Mapping[str, str], path: str, problems: Problems) -> tuple[tuple[str, Expression], ...]:
+def _expressions(
+    columns: Mapping[str, str], path: str, problems: Problems
+) -> tuple[tuple[str, Expression], ...]:
     parsed = [(name, expression(text, f"{path}.{name}", problems)) for name, text in columns.items()]
     return tuple((name, each) for name, each in parsed if each is not None)
 
@@ -268,7 +287,9 @@ def sink(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems:
     values = components.convert_fields(SinkTable, keys, path, problems)
     connector = None
     if "type" in table:
-        connector = components.component(SINK, table["type"], options, path, problems, also_known=SinkTable.__struct_fields__)
+        connector = components.component(
+            SINK, table["type"], options, path, problems, also_known=SinkTable.__struct_fields__
+        )
     written = values.get("format") or components.format_by_suffix(options.get("path")) or "json"
     if written == {"type": "lines"}:
         written = "json"

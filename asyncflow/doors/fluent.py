@@ -1,7 +1,7 @@
 """The Python door: a pipeline built by calls, each giving a new flow and leaving the old one as it was.
 
-A builder holds a plan and its *head*: the tables that the next one will read.  It says what to do in the words of the pipeline file and lets
-``document`` read them, so defaults, checks and messages are the same at every door.  Running is not here: see ``asyncflow.flow``.
+A builder holds a plan and its *head*: the tables that the next one will read.  It says what to do in the words of the pipeline file
+and lets ``document`` read them, so defaults, checks and messages are the same at every door.  Running is not here: see ``asyncflow.flow``.
 """
 
 from __future__ import annotations
@@ -57,15 +57,21 @@ class FlowBuilder:
         ``aggregates``: for names that cannot be written as keywords.
         """
         keys = by if isinstance(by, Mapping) else [by] if isinstance(by, str) else list(by)
-        return self._stage({"type": "window", "window": shape, "by": keys, "aggregates": {**(aggregates or {}), **more}})
+        return self._stage(
+            {"type": "window", "window": shape, "by": keys, "aggregates": {**(aggregates or {}), **more}}
+        )
 
     def map(self, function: Callable[..., Any], *, schema: Mapping[str, str] | Schema | None = None) -> Self:
-        """Gives each batch to a plain or async ``function`` from batch to batch.  ``schema``: the columns of its result, where they are known."""
+        """Gives each batch to a plain or async ``function`` from batch to batch.  ``schema``: its result's columns, if known."""
         return self._add(MapBatches(self._free("stage"), self.head, function, schema=_schema(schema)))
 
-    def map_rows(self, function: Callable[..., Any], *, schema: Mapping[str, str] | Schema | None = None) -> Self:
+    def map_rows(
+        self, function: Callable[..., Any], *, schema: Mapping[str, str] | Schema | None = None
+    ) -> Self:
         """Gives each row, a dict, to a plain or async ``function`` that gives a dict back (or None, to take the row out)."""
-        return self._add(MapBatches(self._free("stage"), self.head, function, rows=True, schema=_schema(schema)))
+        return self._add(
+            MapBatches(self._free("stage"), self.head, function, rows=True, schema=_schema(schema))
+        )
 
     # -- ends and branches ---------------------------------------------------------------------------------------------
 
@@ -112,7 +118,9 @@ class FlowBuilder:
         return replace(self, plan=replace(self.plan, stages=(*self.plan.stages, stage)), head=(stage.name,))
 
     def _free(self, kind: str) -> str:
-        return _free_name(kind, {table.name for table in (*self.plan.sources, *self.plan.stages, *self.plan.sinks)})
+        return _free_name(
+            kind, {table.name for table in (*self.plan.sources, *self.plan.stages, *self.plan.sinks)}
+        )
 
     def checked(self, *, rows: bool = False) -> Plan:
         """The plan, found to be without problems.  ``rows``: with the head as its last stage, for taking its rows without a sink."""
@@ -160,7 +168,10 @@ def build_union(first: FlowBuilder, *others: FlowBuilder) -> FlowBuilder:
         fresh: dict[str, str] = {}
         for table in _tables(other.plan):
             if id(table) not in mine and table.name in taken and _GENERATED.match(table.name):
-                fresh[table.name] = _free_name(table.name.partition("_")[0], taken | {t.name for t in _tables(other.plan)} | set(fresh.values()))
+                fresh[table.name] = _free_name(
+                    table.name.partition("_")[0],
+                    taken | {t.name for t in _tables(other.plan)} | set(fresh.values()),
+                )
         theirs = _renamed(other.plan, fresh)
         plan = replace(
             plan,
@@ -193,11 +204,17 @@ def _renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
 
     def reader(table: Any) -> Any:
         name, inputs = names.get(table.name, table.name), tuple(_rename(each, names) for each in table.inputs)
-        return table if (name, inputs) == (table.name, table.inputs) else replace(table, name=name, inputs=inputs)
+        return (
+            table
+            if (name, inputs) == (table.name, table.inputs)
+            else replace(table, name=name, inputs=inputs)
+        )
 
     return replace(
         plan,
-        sources=tuple(replace(each, name=names[each.name]) if each.name in names else each for each in plan.sources),
+        sources=tuple(
+            replace(each, name=names[each.name]) if each.name in names else each for each in plan.sources
+        ),
         stages=tuple(reader(each) for each in plan.stages),
         sinks=tuple(reader(each) for each in plan.sinks),
     )

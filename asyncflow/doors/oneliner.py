@@ -80,7 +80,10 @@ def _option(path: str) -> str:
 def _document(options: AggOptions, problems: list[Problem]) -> dict[str, Any]:
     source: dict[str, Any] = {"type": "stdin"}
     if options.inputs and list(options.inputs) != ["-"]:
-        source = {"type": "file", "path": list(options.inputs) if len(options.inputs) > 1 else options.inputs[0]}
+        source = {
+            "type": "file",
+            "path": list(options.inputs) if len(options.inputs) > 1 else options.inputs[0],
+        }
     if options.format is not None:
         source["format"] = options.format
     if options.delay is not None:
@@ -100,11 +103,15 @@ def _document(options: AggOptions, problems: list[Problem]) -> dict[str, Any]:
 
 def _window(options: AggOptions, problems: list[Problem]) -> Any:
     if options.session is not None:
-        problems.append(Problem("--session", f"session windows are {NOT_BUILT_YET}", "--window, or --window with --hop"))
+        problems.append(
+            Problem("--session", f"session windows are {NOT_BUILT_YET}", "--window, or --window with --hop")
+        )
         return "all"
     if options.window is None:
         if options.hop is not None:
-            problems.append(Problem("--hop", "there is no window to hop", "give its length too: --window 5m --hop 1m"))
+            problems.append(
+                Problem("--hop", "there is no window to hop", "give its length too: --window 5m --hop 1m")
+            )
         return "all"
     if options.window in ("all", "message"):
         return options.window
@@ -147,7 +154,9 @@ def _aggregates(texts: Sequence[str], problems: list[Problem]) -> dict[str, str]
         match = _NAMED.match(text)
         name, expression = (match[1], match[2]) if match else (_derived_name(text), text)
         if name in found:
-            problems.append(Problem("AGG", f"two aggregates have the name {name!r}", f"name one: 'NAME={text}'"))
+            problems.append(
+                Problem("AGG", f"two aggregates have the name {name!r}", f"name one: 'NAME={text}'")
+            )
         found.setdefault(name, expression)
     return found
 

@@ -14,16 +14,23 @@ from msgspec import Meta
 _DURATION = r"^-?(\d+(\.\d+)?(ns|us|ms|s|m|h|d))+$"
 _SIZE = r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?$"
 
-Duration = Annotated[str, Meta(extra_json_schema={"pattern": _DURATION, "examples": ["250ms", "5s", "1m30s", "1d"]})]
+Duration = Annotated[
+    str, Meta(extra_json_schema={"pattern": _DURATION, "examples": ["250ms", "5s", "1m30s", "1d"]})
+]
 Size = Annotated[int | str, Meta(extra_json_schema={"examples": ["64KiB", "16MiB"]})]
 ExpressionText = Annotated[str, Meta(extra_json_schema={"examples": ["qty > 0 AND store IS NOT NULL"]})]
 AggregateText = Annotated[str, Meta(extra_json_schema={"examples": ["count(*)", "sum(price * qty)"]})]
 TypeText = Annotated[
     str, Meta(extra_json_schema={"pattern": r"^(bool|int64|float64|string|timestamp(\[(s|ms|us|ns)\])?)$"})
 ]
-FormatValue = Annotated[str | dict[str, Any], Meta(description="A format's name, or a table of its type and options.")]
+FormatValue = Annotated[
+    str | dict[str, Any], Meta(description="A format's name, or a table of its type and options.")
+]
 Inputs = Annotated[
-    list[str], Meta(description="The tables or side outputs (NAME.rejected) to read; several are a union. Left out: the table before.")
+    list[str],
+    Meta(
+        description="The tables or side outputs (NAME.rejected) to read; several are a union. Left out: the table before."
+    ),
 ]
 
 
@@ -33,21 +40,30 @@ class SourceTable(msgspec.Struct, kw_only=True, frozen=True):
     type: Annotated[str, Meta(description="The connector.")]
     format: FormatValue | None = None
     schema: Annotated[
-        dict[str, TypeText] | None, Meta(description="Columns and their types. Left out: inferred from the head of the input.")
+        dict[str, TypeText] | None,
+        Meta(description="Columns and their types. Left out: inferred from the head of the input."),
     ] = None
     time: Annotated[str | None, Meta(description="The event-time column. Left out: arrival time.")] = None
     watermark_delay: Annotated[
-        Duration, Meta(description="How far behind the greatest event time the watermark stays: how late rows may come.")
+        Duration,
+        Meta(
+            description="How far behind the greatest event time the watermark stays: how late rows may come."
+        ),
     ] = "0s"
     max_future: Annotated[
-        Duration, Meta(description="Rows whose time is further than this beyond the wall clock go to NAME.future.")
+        Duration,
+        Meta(description="Rows whose time is further than this beyond the wall clock go to NAME.future."),
     ] = "1d"
     on_error: Annotated[
-        Literal["reject", "fail"], Meta(description="What a record that cannot be read does: it goes to NAME.rejected, or stops the run.")
+        Literal["reject", "fail"],
+        Meta(
+            description="What a record that cannot be read does: it goes to NAME.rejected, or stops the run."
+        ),
     ] = "reject"
     max_record_bytes: Annotated[Size, Meta(description="Longer records are rejected.")] = "1MiB"
     idle_timeout: Annotated[
-        Duration | None, Meta(description="A source with nothing to read for this long no longer holds the watermark back.")
+        Duration | None,
+        Meta(description="A source with nothing to read for this long no longer holds the watermark back."),
     ] = None
 
 
@@ -64,7 +80,9 @@ class FilterTable(msgspec.Struct, kw_only=True, frozen=True):
 
     type: Literal["filter"]
     inputs: Inputs | None = None
-    where: Annotated[ExpressionText, Meta(description="The condition. Rows for which it is false or null are taken out.")]
+    where: Annotated[
+        ExpressionText, Meta(description="The condition. Rows for which it is false or null are taken out.")
+    ]
 
 
 class DeriveTable(msgspec.Struct, kw_only=True, frozen=True):
@@ -72,7 +90,10 @@ class DeriveTable(msgspec.Struct, kw_only=True, frozen=True):
 
     type: Literal["derive"]
     inputs: Inputs | None = None
-    columns: Annotated[dict[str, ExpressionText], Meta(description="New columns and their expressions over the input's columns.")]
+    columns: Annotated[
+        dict[str, ExpressionText],
+        Meta(description="New columns and their expressions over the input's columns."),
+    ]
 
 
 class WindowTable(msgspec.Struct, kw_only=True, frozen=True):
@@ -84,16 +105,25 @@ class WindowTable(msgspec.Struct, kw_only=True, frozen=True):
         dict[str, Any] | str,
         Meta(
             description='{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, "all" or "message".',
-            extra_json_schema={"examples": [{"tumbling": "1m"}, {"hopping": "5m", "every": "1m"}, "all", "message"]},
+            extra_json_schema={
+                "examples": [{"tumbling": "1m"}, {"hopping": "5m", "every": "1m"}, "all", "message"]
+            },
         ),
     ] = "all"
     by: Annotated[
-        list[str] | dict[str, ExpressionText], Meta(description="The key: a list of columns, or names with expressions.")
+        list[str] | dict[str, ExpressionText],
+        Meta(description="The key: a list of columns, or names with expressions."),
     ] = []
-    aggregates: Annotated[dict[str, AggregateText], Meta(description="New columns and their aggregate expressions.")] = {}
+    aggregates: Annotated[
+        dict[str, AggregateText], Meta(description="New columns and their aggregate expressions.")
+    ] = {}
 
 
-STAGES: dict[str, type[msgspec.Struct]] = {"filter": FilterTable, "derive": DeriveTable, "window": WindowTable}
+STAGES: dict[str, type[msgspec.Struct]] = {
+    "filter": FilterTable,
+    "derive": DeriveTable,
+    "window": WindowTable,
+}
 LATER_STAGES = frozenset({"join", "dedup", "top", "sequence", "pattern", "map"})
 LATER_WINDOW_KEYS = {"allowed_lateness": "0s", "emit": "final"}
 """Keys of a window stage that are not built yet, and the one value that they may have: what happens without them."""

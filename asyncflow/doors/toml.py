@@ -22,11 +22,16 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def load(
-    path_or_text: str | os.PathLike[str], *, overrides: Iterable[str] = (), environ: Mapping[str, str] = os.environ
+    path_or_text: str | os.PathLike[str],
+    *,
+    overrides: Iterable[str] = (),
+    environ: Mapping[str, str] = os.environ,
+    sink_required: bool = False,
 ) -> Plan:
     """The plan in a pipeline file, or in its text (a string with a line break); PipelineError with every problem.
 
     ``overrides``: ``"sources.sales.path=x.csv"``, each replacing one value.  ``environ``: where ``${VAR}`` is looked up.
+    ``sink_required``: a file without a sink is a problem (its rows would go nowhere).
     """
     text, name = _text(path_or_text)
     try:
@@ -37,11 +42,16 @@ def load(
     document = _substituted(document, "", environ, problems)
     for override in overrides:
         _override(document, override, problems)
+    if sink_required and not document.get("sinks"):
+        problems.add(
+            "sinks", "there is no sink: the rows would go nowhere", "add a table [sinks.NAME] with a type"
+        )
+    plan = None
     try:
         plan = read_document(document, name=Path(name).stem or "pipeline")
     except PipelineError as error:
-        raise PipelineError([*problems.found, *error.problems]) from None
-    if problems.found:
+        problems.found += error.problems
+    if problems.found or plan is None:
         raise PipelineError(problems.found)
     return plan
 
@@ -68,7 +78,9 @@ def _substituted(value: Any, path: str, environ: Mapping[str, str], problems: Pr
         prefix = f"{path}." if path else ""
         return {key: _substituted(each, prefix + key, environ, problems) for key, each in value.items()}
     if isinstance(value, list):
-        return [_substituted(each, f"{path}.{position}", environ, problems) for position, each in enumerate(value)]
+        return [
+            _substituted(each, f"{path}.{position}", environ, problems) for position, each in enumerate(value)
+        ]
     if not isinstance(value, str) or "${" not in value:
         return value
 

@@ -36,7 +36,11 @@ def window_shape(written: Any, path: str, problems: Problems) -> WindowShape:
                 break
         else:
             first = next(iter(written), "")
-            problems.add(f"{path}.{first}" if first else path, f"unknown window {first!r}", nearest(first, (*_KEYS, *LATER_SHAPES)))
+            problems.add(
+                f"{path}.{first}" if first else path,
+                f"unknown window {first!r}",
+                nearest(first, (*_KEYS, *LATER_SHAPES)),
+            )
         return AllRows()
     if len(kinds) > 1:
         problems.add(path, "a window is either tumbling or hopping", _FORMS)
@@ -45,7 +49,9 @@ def window_shape(written: Any, path: str, problems: Problems) -> WindowShape:
     for key in written:
         if key not in _KEYS[kinds[0]]:
             problems.add(f"{path}.{key}", f"unknown key {key!r}", nearest(key, _KEYS[kinds[0]]))
-    lengths = {key: _duration(written[key], f"{path}.{key}", problems) for key in _KEYS[kinds[0]] if key in written}
+    lengths = {
+        key: _duration(written[key], f"{path}.{key}", problems) for key in _KEYS[kinds[0]] if key in written
+    }
     if kinds[0] == "hopping" and "every" not in written:
         problems.add(f"{path}.every", "'every' is missing", "how far apart the windows start")
     if len(problems.found) > known:

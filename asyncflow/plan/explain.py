@@ -51,7 +51,7 @@ def _source(
     return {
         "name": source.name,
         "type": source.connector.type,
-        "options": _options(source.connector),
+        "options": component_options(source.connector),
         "format": _component(source.format),
         "columns": _columns(schemas[source.name]),
         "reads": None if source.name not in reads else list(reads[source.name]),
@@ -88,7 +88,7 @@ def _sink(sink: Sink) -> dict[str, Any]:
         "name": sink.name,
         "type": sink.connector.type,
         "inputs": list(sink.inputs),
-        "options": _options(sink.connector),
+        "options": component_options(sink.connector),
         "format": _component(sink.format),
     }
 
@@ -136,7 +136,7 @@ def _side_outputs(table: Source | Stage, readers: frozenset[str]) -> dict[str, s
     return {name: "read" if name in readers else "counted" for name in graph.side_outputs(table)}
 
 
-def _options(component: Component) -> dict[str, Any]:
+def component_options(component: Component) -> dict[str, Any]:
     """The options that differ from their defaults."""
     if not isinstance(component.options, msgspec.Struct):
         return {}
@@ -149,7 +149,7 @@ def _options(component: Component) -> dict[str, Any]:
 
 
 def _component(component: Component | None) -> dict[str, Any] | None:
-    return None if component is None else {"type": component.type, **_options(component)}
+    return None if component is None else {"type": component.type, **component_options(component)}
 
 
 # -- tree ------------------------------------------------------------------------------------------------------------
@@ -169,7 +169,10 @@ def _tree(description: Mapping[str, Any]) -> Iterator[str]:
             return
         below = indent + ("   " if last else "│  ")
         children = [
-            (each, name) for each in tables for name in each["inputs"] if name.partition(".")[0] == table["name"]
+            (each, name)
+            for each in tables
+            for name in each["inputs"]
+            if name.partition(".")[0] == table["name"]
         ]
         for line in _details(table):
             yield f"{below}{'│' if children else ' '}    {line}"
@@ -199,12 +202,20 @@ def _details(table: Mapping[str, Any]) -> Iterator[str]:
             yield f"{word} {name}" + ("" if text == name else f" = {text}")
     if "columns" in table:
         columns = table["columns"]
-        known = "not known before it runs" if columns is None else ", ".join(f"{n} {t}" for n, t in columns.items())
+        known = (
+            "not known before it runs"
+            if columns is None
+            else ", ".join(f"{n} {t}" for n, t in columns.items())
+        )
         yield f"columns {known}"
     if table.get("reads") is not None and list(table["columns"]) != table["reads"]:
         yield f"reads {len(table['reads'])} of {len(table['columns'])} columns: {', '.join(table['reads']) or 'none'}"
     if "time" in table:
-        delay = "" if table["time"] == "arrival" else f", watermark {table['watermark_delay']} behind the greatest seen"
+        delay = (
+            ""
+            if table["time"] == "arrival"
+            else f", watermark {table['watermark_delay']} behind the greatest seen"
+        )
         yield f"time {table['time']}{delay}"
     if table.get("state"):
         yield f"state {table['state']}"
@@ -212,7 +223,7 @@ def _details(table: Mapping[str, Any]) -> Iterator[str]:
 
 def _format_text(format_: Mapping[str, Any]) -> str:
     options = ", ".join(f"{key} = {_value(value)}" for key, value in format_.items() if key != "type")
-    return format_["type"] + (f" ({options})" if options else "")
+    return f"{format_['type']} ({options})" if options else str(format_["type"])
 
 
 def _value(value: object) -> str:
@@ -225,11 +236,11 @@ def _value(value: object) -> str:
 def _mermaid(description: Mapping[str, Any]) -> Iterator[str]:
     yield "flowchart LR"
     for source in description["sources"]:
-        yield f"  {_node(source)}[(\"{_label(source)}\")]"
+        yield f'  {_node(source)}[("{_label(source)}")]'
     for stage in description["stages"]:
-        yield f"  {_node(stage)}{'[[' if stage['state'] else '['}\"{_label(stage)}\"{']]' if stage['state'] else ']'}"
+        yield f'  {_node(stage)}{"[[" if stage["state"] else "["}"{_label(stage)}"{"]]" if stage["state"] else "]"}'
     for sink in description["sinks"]:
-        yield f"  {_node(sink)}([\"{_label(sink)}\"])"
+        yield f'  {_node(sink)}(["{_label(sink)}"])'
     for table in (*description["stages"], *description["sinks"]):
         for name in table["inputs"]:
             owner, _, kind = name.partition(".")
@@ -251,5 +262,3 @@ def _escaped(text: str, *, first: bool) -> str:
     if first:
         return text
     return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
-
-

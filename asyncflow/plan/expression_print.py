@@ -33,7 +33,9 @@ def _print(node: Expression) -> tuple[str, int]:
         case ColumnRef(name=name):
             return (name if _PLAIN_NAME.match(name) else '"' + name.replace('"', '""') + '"'), _ATOM
         case Case(whens=whens, default=default):
-            arms = " ".join(f"WHEN {expression_text(when)} THEN {expression_text(then)}" for when, then in whens)
+            arms = " ".join(
+                f"WHEN {expression_text(when)} THEN {expression_text(then)}" for when, then in whens
+            )
             return f"CASE {arms} ELSE {expression_text(default)} END", _ATOM
         case Cast(arg=arg, type=type_):
             return f"CAST({expression_text(arg)} AS {type_.value})", _ATOM
@@ -47,7 +49,9 @@ def _call(function: str, args: tuple[Expression, ...]) -> tuple[str, int]:
     if function in _INFIX and len(args) >= 2:
         sign, level = _INFIX[function]
         # The right side binds one tighter: a - (b - c) keeps its brackets.
-        parts = [_within(arg, level + (position > 0 and level not in (1, 2))) for position, arg in enumerate(args)]
+        parts = [
+            _within(arg, level + (position > 0 and level not in (1, 2))) for position, arg in enumerate(args)
+        ]
         return f" {sign} ".join(parts), level
     match function, args:
         case "not", (Call("is_null", (inner,)),):
@@ -59,7 +63,10 @@ def _call(function: str, args: tuple[Expression, ...]) -> tuple[str, int]:
         case "is_null", (arg,):
             return f"{_within(arg, _COMPARE + 1)} IS NULL", _COMPARE
         case "in", (value, *candidates):
-            return f"{_within(value, _COMPARE + 1)} IN ({', '.join(map(expression_text, candidates))})", _COMPARE
+            return (
+                f"{_within(value, _COMPARE + 1)} IN ({', '.join(map(expression_text, candidates))})",
+                _COMPARE,
+            )
     return f"{function}({', '.join(map(expression_text, args))})", _ATOM
 
 

@@ -23,7 +23,9 @@ def side_outputs(table: Source | Stage | Sink) -> tuple[str, ...]:
 
 def readable(plan: Plan) -> tuple[str, ...]:
     """Every name that may stand in ``inputs``."""
-    return tuple(name for table in (*plan.sources, *plan.stages) for name in (table.name, *side_outputs(table)))
+    return tuple(
+        name for table in (*plan.sources, *plan.stages) for name in (table.name, *side_outputs(table))
+    )
 
 
 def read_names(plan: Plan) -> frozenset[str]:
@@ -32,7 +34,8 @@ def read_names(plan: Plan) -> frozenset[str]:
 
 
 def order(plan: Plan) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
-    """The stages so that each comes after what it reads (as written where that is free), and those that never can: cycles and what hangs on them."""
+    """The stages so that each comes after what it reads, as written where that is free; then those that never can (cycles, and what
+    hangs on them)."""
     waiting = {stage.name for stage in plan.stages}
     ordered: list[Stage] = []
     pending = list(plan.stages)

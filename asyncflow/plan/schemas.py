@@ -84,7 +84,11 @@ def stage_schema(stage: Stage, read: Schema | None) -> Schema | None:
             keys, values = _typed(by, read), _typed(aggregates, read, aggregates=True)
             if keys is None or values is None:
                 return None
-            bounds = [(name, DataType.TIMESTAMP) for name in BOUNDS] if isinstance(shape, Tumbling | Hopping) else []
+            bounds = (
+                [(name, DataType.TIMESTAMP) for name in BOUNDS]
+                if isinstance(shape, Tumbling | Hopping)
+                else []
+            )
             columns_out = [*bounds, *keys, *values]
             return Schema.of(columns_out) if len(dict(columns_out)) == len(columns_out) else None
 
@@ -146,5 +150,7 @@ def read_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str, 
             names.add("*")
         if source.time is not None:
             names.add(source.time)
-        result[source.name] = schema.names if "*" in names else tuple(name for name in schema.names if name in names)
+        result[source.name] = (
+            schema.names if "*" in names else tuple(name for name in schema.names if name in names)
+        )
     return result

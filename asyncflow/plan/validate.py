@@ -53,9 +53,17 @@ def _names(plan: Plan) -> Iterable[Problem]:
     for table in (*plan.sources, *plan.stages, *plan.sinks):
         path = path_of(table)
         if not TABLE_NAME.match(table.name):
-            yield Problem(path, f"{table.name!r} is not a table name", "letters, digits and _, not starting with a digit")
+            yield Problem(
+                path,
+                f"{table.name!r} is not a table name",
+                "letters, digits and _, not starting with a digit",
+            )
         if table.name in first:
-            yield Problem(path, f"the name {table.name!r} is taken by {first[table.name]}", "names are unique over all tables")
+            yield Problem(
+                path,
+                f"the name {table.name!r} is taken by {first[table.name]}",
+                "names are unique over all tables",
+            )
         first.setdefault(table.name, path)
 
 
@@ -83,7 +91,11 @@ def _wires(plan: Plan) -> Iterable[Problem]:
     for stage in cyclic:
         if _reaches(stage, stage.name, plan):
             through = ", ".join(name for name in stage.inputs if graph.owner(name) in in_cycle)
-            yield Problem(f"stages.{stage.name}.inputs", f"it reads itself, through {through}", "a pipeline has no cycles")
+            yield Problem(
+                f"stages.{stage.name}.inputs",
+                f"it reads itself, through {through}",
+                "a pipeline has no cycles",
+            )
 
 
 def _reaches(stage: Stage, target: str, plan: Plan) -> bool:
@@ -109,7 +121,9 @@ def _source(source: Source, schema: Schema | None) -> Iterable[Problem]:
     if source.max_record_bytes < 1:
         yield Problem(f"{path}.max_record_bytes", "it must be at least 1 byte")
     if source.time is None and source.watermark_delay_ns:
-        yield Problem(f"{path}.watermark_delay", "there is no time column to delay", 'name one: time = "COLUMN"')
+        yield Problem(
+            f"{path}.watermark_delay", "there is no time column to delay", 'name one: time = "COLUMN"'
+        )
     if schema is None:
         return
     if len(schema) == 0:
@@ -120,7 +134,9 @@ def _source(source: Source, schema: Schema | None) -> Iterable[Problem]:
         yield Problem(f"{path}.time", f"unknown column {source.time!r}", nearest(source.time, schema.names))
     elif (field := schema[source.time]).type is not DataType.TIMESTAMP:
         hint = 'say how to read it: "timestamp", or for numbers "timestamp[s]", "[ms]", "[us]" or "[ns]"'
-        yield Problem(f"{path}.time", f"the column {source.time!r} is {field.type.value}, not timestamp", hint)
+        yield Problem(
+            f"{path}.time", f"the column {source.time!r} is {field.type.value}, not timestamp", hint
+        )
 
 
 def _union(path: str, inputs: tuple[str, ...], schemas: Mapping[str, Schema | None]) -> Iterable[Problem]:
@@ -132,7 +148,8 @@ def _union(path: str, inputs: tuple[str, ...], schemas: Mapping[str, Schema | No
     for name, schema in known[1:]:
         if [(field.name, field.type) for field in schema] != shape:
             yield Problem(
-                path, f"a union needs the same columns and types: {first_name} has {_text(first)}; {name} has {_text(schema)}"
+                path,
+                f"a union needs the same columns and types: {first_name} has {_text(first)}; {name} has {_text(schema)}",
             )
 
 
@@ -177,11 +194,17 @@ def _window(stage: Window, path: str, read: Schema | None, plan: Plan) -> Iterab
     yield from _columns(f"{path}.aggregates", stage.aggregates, read, aggregates=True)
     if not stage.by and not stage.aggregates:
         yield Problem(f"{path}.aggregates", "there is nothing to compute", 'for example { n = "count(*)" }')
-    taken = dict.fromkeys(BOUNDS if isinstance(stage.shape, Tumbling | Hopping) else (), "the window's bounds")
+    taken = dict.fromkeys(
+        BOUNDS if isinstance(stage.shape, Tumbling | Hopping) else (), "the window's bounds"
+    )
     for key, columns in (("by", stage.by), ("aggregates", stage.aggregates)):
         for name, _ in columns:
             if name in taken:
-                yield Problem(f"{path}.{key}.{name}", f"the column name {name!r} is taken by {taken[name]}", "give it another name")
+                yield Problem(
+                    f"{path}.{key}.{name}",
+                    f"the column name {name!r} is taken by {taken[name]}",
+                    "give it another name",
+                )
             taken.setdefault(name, f"{path}.{key}")
 
 

@@ -17,7 +17,7 @@ def run_in_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415
+        import uvloop
     except ImportError:
         return None
     return uvloop.new_event_loop

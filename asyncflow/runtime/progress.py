@@ -20,7 +20,7 @@ RATE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A run at one moment.  ``total_bytes`` None: not known.  ``watermark_ns`` None: none yet; it and ``lag_ns`` are of the slowest source."""
+    """A run at one moment.  ``total_bytes`` None: not known.  ``watermark_ns``: the slowest source's; None: none yet."""
 
     rows: int
     position_bytes: int = 0
@@ -81,8 +81,8 @@ def _length_text(ns: int) -> str:
 
 async def show(snapshot: Callable[[], Snapshot], *, console: Any = None) -> None:
     """Draws until it is cancelled, then leaves the last state standing.  ``console``: a rich Console, by default one on stderr."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = console or Console(stderr=True)
     rate = Rate()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import cast
 
 from asyncflow.errors import DataError
+from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.schema import TIMESTAMP_UNITS, DataType, Field, Schema
 from asyncflow.plan.tables import Component, Plan
@@ -32,7 +35,8 @@ async def sample(plan: Plan) -> tuple[Component, Schema, dict[str, Field]]:
         raise DataError("its columns cannot be told", table=source.name)
     found = replace(source, format=format_, schema=schema, time=None)
     epochs: dict[str, Field] = {}
-    async with aclosing(iterate(replace(plan, sources=(found,)))) as batches:
+    rows = cast("AsyncGenerator[Batch, None]", iterate(replace(plan, sources=(found,))))
+    async with aclosing(rows) as batches:
         async for batch in batches:
             for field, column in zip(batch.schema, batch.columns, strict=True):
                 if field.type.is_number and isinstance(column, FixedColumn):

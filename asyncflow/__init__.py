@@ -1,0 +1,85 @@
+"""asyncflow: a stream processor for one machine.  The public names; each is imported when it is first used.
+
+import asyncflow as af
+flow = af.source("file", path="sales.csv", time="ts").window(af.tumbling("1m"), by=["store"], n="count(*)")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncflow.doors.windows import all_rows, hopping, per_message, tumbling
+    from asyncflow.errors import (
+        AsyncflowError,
+        ConnectorError,
+        DataError,
+        InternalError,
+        MissingExtraError,
+        PipelineError,
+        Problem,
+        RetriableError,
+        StageError,
+    )
+    from asyncflow.flow import Flow, load, run, source, union
+    from asyncflow.model.batch import Batch
+    from asyncflow.model.schema import DataType, Field, Schema
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "asyncflow.flow": ("Flow", "load", "run", "source", "union"),
+    "asyncflow.doors.windows": ("all_rows", "hopping", "per_message", "tumbling"),
+    "asyncflow.model.batch": ("Batch",),
+    "asyncflow.model.schema": ("DataType", "Field", "Schema"),
+    "asyncflow.errors": (
+        "AsyncflowError",
+        "ConnectorError",
+        "DataError",
+        "InternalError",
+        "MissingExtraError",
+        "PipelineError",
+        "Problem",
+        "RetriableError",
+        "StageError",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AsyncflowError",
+    "Batch",
+    "ConnectorError",
+    "DataError",
+    "DataType",
+    "Field",
+    "Flow",
+    "InternalError",
+    "MissingExtraError",
+    "PipelineError",
+    "Problem",
+    "RetriableError",
+    "Schema",
+    "StageError",
+    "all_rows",
+    "hopping",
+    "load",
+    "per_message",
+    "run",
+    "source",
+    "tumbling",
+    "union",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'asyncflow' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

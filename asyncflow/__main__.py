@@ -1,0 +1,5 @@
+"""``python -m asyncflow``: the command line."""
+
+from asyncflow.cli import main
+
+main()

@@ -1,0 +1,302 @@
+"""The command line: ``asyncflow run|check|explain|agg|infer|list|schema|demo``.
+
+It only joins a door to the engine.  Data goes to stdout and everything else to stderr; a mistake of the user's or of the outside is one
+line per problem, never a traceback (except with ``-v``).  Exit codes: 0 done, 1 the run failed, 2 usage or pipeline error, 130/143 stopped
+twice, 141 the reader of stdout went away.  Everything heavy is imported by the command that needs it, so ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from asyncflow.plan.tables import Plan
+
+FAILED, USAGE, READER_GONE = 1, 2, 141
+
+DEMO_SECONDS = 4.0
+"""How long ``demo`` runs where nobody watches it on a terminal."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The console script; leaves by ``sys.exit`` with the code."""
+    sys.exit(run_command(args))
+
+
+def run_command(args: Sequence[str] | None = None) -> int:
+    """Runs one command line and gives its exit code; errors are told on stderr."""
+    given = list(sys.argv[1:] if args is None else args)
+    verbose = "-v" in given or "--verbose" in given
+    try:
+        with cli.make_context("asyncflow", given.copy()) as context:
+            result = cli.invoke(context)
+            sys.stdout.flush()
+            return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        return _reader_gone()
+    except Exception as error:
+        return _told(error, verbose)
+
+
+def _told(error: Exception, verbose: bool) -> int:
+    """Says what went wrong, a line for each problem, and gives the exit code."""
+    from asyncflow.errors import AsyncflowError, PipelineError, ReaderGoneError
+
+    if isinstance(error, ReaderGoneError):
+        return _reader_gone()
+    if verbose:
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, PipelineError):
+        for problem in error.problems:
+            _error(str(problem))
+        return USAGE
+    if isinstance(error, AsyncflowError):
+        _error(str(error))
+        return FAILED
+    text = str(error)
+    _error(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    if not verbose:
+        click.echo("this is a bug in asyncflow or beyond it; -v shows where", err=True)
+    return FAILED
+
+
+def _error(text: str) -> None:
+    click.echo(f"error: {text}", err=True)
+
+
+def _reader_gone() -> int:
+    """Like a process that SIGPIPE ended, but closed in order.  What Python still has for stdout goes nowhere."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass
+    return READER_GONE
+
+
+def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that runs a plan."""
+    for option in reversed(
+        (
+            click.option("--stats", metavar="FILE", help="Write the ledger as JSON to FILE; - is stderr."),
+            click.option(
+                "--progress",
+                type=click.Choice(["auto", "on", "off"]),
+                default="auto",
+                show_default=True,
+                help="Show progress on stderr; auto: where it is a terminal.",
+            ),
+            click.option(
+                "--workers",
+                type=click.IntRange(1, 256),
+                default=1,
+                show_default=True,
+                help="Threads that decode the input; the result is the same for any number.",
+            ),
+            click.option("--quiet", is_flag=True, help="Only errors on stderr."),
+            click.option(
+                "-v", "--verbose", is_flag=True, help="More on stderr; errors with their traceback."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+_FILE = click.argument("file", type=click.Path(path_type=str))
+_SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override one value of the file, as sources.sales.path=x.csv.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name=None, version=__import__("asyncflow").__version__, prog_name="asyncflow")
+def cli() -> None:
+    """A stream processor for one machine: files and live input through the same windows."""
+
+
+@cli.command()
+@_FILE
+@_SET
+@_run_options
+def run(file: str, overrides: tuple[str, ...], **options: Any) -> int:
+    """Run the pipeline FILE to the end of its input, or until SIGINT or SIGTERM.
+
+    The first signal stops reading, lets what was read flow out and closes the open windows; the second ends at once.
+    """
+    from asyncflow.runtime.process import run_plan
+
+    return run_plan(_load(file, overrides), **options)
+
+
+def _load(file: str, overrides: Sequence[str]) -> Plan:
+    from asyncflow.doors.toml import load
+
+    return load(Path(file), overrides=overrides, sink_required=True)
+
+
+@cli.command()
+@_FILE
+@_SET
+@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+def check(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
+    """Read, type and wire the pipeline FILE and print every problem.  Opens nothing outside."""
+    plan = _load(file, overrides)
+    counts = [(len(plan.sources), "source"), (len(plan.stages), "stage"), (len(plan.sinks), "sink")]
+    click.echo(
+        f"{file}: ok ({', '.join(f'{n} {noun}' + ('' if n == 1 else 's') for n, noun in counts)})", err=True
+    )
+    return 0
+
+
+@cli.command()
+@_FILE
+@_SET
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["tree", "mermaid", "json"]),
+    default="tree",
+    show_default=True,
+    help="How to print it.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+def explain(file: str, overrides: tuple[str, ...], form: str, verbose: bool) -> int:
+    """Print the plan of the pipeline FILE: tables, schemas, which columns are read, where state is held."""
+    from asyncflow.doors.toml import load
+    from asyncflow.plan.explain import explain as explained
+
+    click.echo(explained(load(Path(file), overrides=overrides), form))
+    return 0
+
+
+@cli.command()
+@click.argument("aggregates", nargs=-1, metavar="[AGG]...")
+@click.option("--by", default="", metavar="COLS", help="Key columns: host,level or name=expression.")
+@click.option("--window", metavar="D", help="Length of the windows: 10s, 1m; left out: one over everything.")
+@click.option("--hop", metavar="D", help="How far apart windows start; left out: one after another.")
+@click.option("--session", metavar="D", help="Gap that ends a session.")
+@click.option(
+    "--time", metavar="COL[:unit]", help="Event-time column, with its unit (s ms us ns) where it is a number."
+)
+@click.option("--delay", metavar="D", help="How late rows may come (watermark delay).")
+@click.option("--where", metavar="EXPR", help="Keep only rows for which this is true.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="FILE",
+    help="Read this file or glob instead of stdin; may be repeated.",
+)
+@click.option(
+    "--format", metavar="F", help="csv, json, lines, ...; left out: told from the name or the first bytes."
+)
+@click.option("--output", default="json", show_default=True, metavar="F", help="json, csv or table.")
+@_run_options
+def agg(
+    aggregates: tuple[str, ...],
+    by: str,
+    window: str | None,
+    hop: str | None,
+    session: str | None,
+    time: str | None,
+    delay: str | None,
+    where: str | None,
+    inputs: tuple[str, ...],
+    format: str | None,
+    output: str,
+    **options: Any,
+) -> int:
+    """Aggregate what comes on stdin (or in files) in one line: the schema is inferred.
+
+    tail -F app.ndjson | asyncflow agg --by host --window 10s --time ts 'n=count(*)' 'slowest=max(ms)'
+    """
+    from asyncflow.doors.oneliner import AggOptions, in_options, plan_of
+    from asyncflow.errors import PipelineError
+    from asyncflow.runtime.process import run_plan
+
+    plan = plan_of(
+        AggOptions(
+            aggregates=aggregates, by=by, window=window, hop=hop, session=session, time=time,
+            delay=delay, where=where, inputs=inputs, format=format, output=output,
+        )
+    )  # fmt: skip
+    try:
+        return run_plan(plan, **options)
+    except PipelineError as error:
+        raise in_options(error) from error
+
+
+@cli.command()
+@_FILE
+@click.option(
+    "--format", metavar="F", help="csv, json, ...; left out: told from the name or the first bytes."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+def infer(file: str, format: str | None, verbose: bool) -> int:
+    """Print a ready pipeline file for the data in FILE."""
+    from asyncflow.doors.inferred import pipeline_text, source_plan
+    from asyncflow.runtime.loop import run_in_loop
+    from asyncflow.runtime.sample import sample
+
+    plan = source_plan(file, format)
+    click.echo(pipeline_text(file, *run_in_loop(lambda: sample(plan))), nl=False)
+    return 0
+
+
+@cli.command(name="list")
+@click.argument(
+    "kinds", nargs=-1, type=click.Choice(["sources", "sinks", "formats", "aggregates", "functions"])
+)
+def list_(kinds: tuple[str, ...]) -> int:
+    """List what there is, with options: sources, sinks, formats, aggregates, functions."""
+    from asyncflow.doors import catalog
+
+    for position, kind in enumerate(kinds or catalog.KINDS):
+        if position:
+            click.echo()
+        click.echo("\n".join(catalog.text(kind)))
+    return 0
+
+
+@cli.command()
+def schema() -> int:
+    """Print the JSON Schema of the pipeline file, for editors."""
+    import json
+
+    from asyncflow.doors.json_schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+@cli.command()
+@_run_options
+def demo(**options: Any) -> int:
+    """Run a live example on generated data, nothing else needed: a few seconds on a pipe, until stopped on a terminal."""
+    from asyncflow.doors.demo import PIPELINE
+    from asyncflow.doors.toml import load
+    from asyncflow.runtime.process import run_plan
+
+    seconds = None if os.isatty(1) else DEMO_SECONDS
+    return run_plan(load(PIPELINE), stop_after_seconds=seconds, **options)

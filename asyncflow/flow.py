@@ -1,0 +1,76 @@
+"""Where the Python door meets the engine: a flow is a built pipeline that can be iterated and run inside anyone's event loop.
+
+Nothing here touches the loop's policy or signal handlers; ``run`` alone makes a loop of its own, for plain scripts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, cast
+
+from asyncflow.doors.fluent import FlowBuilder, build_loaded, build_source, build_union
+from asyncflow.errors import PipelineError, Problem
+from asyncflow.model.batch import Batch
+from asyncflow.runtime import Ledger, Run, iterate
+from asyncflow.runtime.loop import run_in_loop
+
+
+class Flow(FlowBuilder):
+    """A pipeline: an immutable value to build on, to iterate (``async for batch in flow``) and to run (``await flow.run()``).
+
+    Iterating gives the rows of its last stage as batches, closed windows as they close.  Leaving the loop, or cancelling the task, stops
+    the flow and closes every socket and file.  Each iteration and each run starts anew.
+    """
+
+    __slots__ = ()
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        return self.batches()
+
+    def batches(self, *, workers: int = 1) -> AsyncIterator[Batch]:
+        """The batches, decoded by ``workers`` threads (1: none, all in this loop)."""
+        plan = self.checked(rows=True)
+        table = self.head[0] if len(self.head) == 1 else plan.stages[-1].name
+        return iterate(plan, workers=workers, table=table)
+
+    async def run(self, *, workers: int = 1) -> Ledger:
+        """Runs it into its sinks to the end of its input and gives the ledger; raises the first failure."""
+        if not self.plan.sinks:
+            raise PipelineError(
+                [
+                    Problem(
+                        "sinks", "there is no sink to run into", 'add .to("stdout"), or iterate over the flow'
+                    )
+                ]
+            )
+        return await Run(self.checked(), workers=workers).execute()
+
+
+def source(connector: object, /, *, name: str | None = None, **options: Any) -> Flow:
+    """A flow of one source.
+
+    ``connector``: the name of one (``af.source("file", path="a.csv", time="ts")``), or an (async) iterable of dicts, of dicts of numpy
+    arrays, of batches, or with ``format`` of bytes.  ``options``: as in ``[sources.NAME]`` of a pipeline file.
+    """
+    return cast(Flow, build_source(Flow, connector, name=name, **options))
+
+
+def union(first: Flow, *others: Flow) -> Flow:
+    """One flow of the rows of several, which have the same columns: what comes next reads them all."""
+    return cast(Flow, build_union(first, *others))
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> Flow:
+    """The flow of a pipeline file (or of its text); ``overrides`` as ``--set``.  PipelineError with every problem in it."""
+    return cast(Flow, build_loaded(Flow, path, overrides=overrides, environ=environ))
+
+
+def run(flow: Flow, *, workers: int = 1) -> Ledger:
+    """Runs a flow from a plain script, in an event loop of its own (uvloop where there is one)."""
+    return run_in_loop(lambda: flow.run(workers=workers))
