@@ -1,0 +1,98 @@
+"""Decoders whose records are lines: where a line ends, which are too long, which are not text.
+
+A line ends at LF (a CR before it is part of the ending) or at the end of the stream; an empty line is a line.  One of more
+than ``max_record_bytes`` is rejected, also while its end is not in sight: its first bytes stand for it and the rest is
+dropped as it comes.  A byte order mark at the head of a stream is skipped.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncflow._kernels import kernel
+from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Reject, RejectLog
+from asyncflow.model.columns import Column, Int32Array
+
+_lines = kernel("lines")
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+RECORD_KEPT_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """The lines of a block: where they stand without their ends, and what is wrong with each."""
+
+    block: Block
+    starts: Int32Array
+    lengths: Int32Array
+    faults: NDArray[np.uint8]
+
+
+class LineDecoder(Decoder):
+    """Cuts at line ends and finds the lines; what they mean is the format's ``decode_lines``."""
+
+    def __init__(self, request: DecodeRequest) -> None:
+        self._max_bytes = request.max_record_bytes
+        self._keep_rejects = request.keep_rejects
+        self._dropping = False  # inside a line whose head was rejected
+        self._reasons = {
+            _lines.TOO_LONG: f"longer than {request.max_record_bytes} bytes",
+            _lines.NOT_UTF8: "not UTF-8",
+        }
+
+    def prepare(self, head: Block, final: bool) -> int | None:
+        begins = head[:3].tobytes()
+        if begins == BYTE_ORDER_MARK:
+            return 3
+        return None if BYTE_ORDER_MARK.startswith(begins) and not final else 0
+
+    def cut(self, data: Block, final: bool) -> Cut:
+        if self._dropping:
+            return self._drop(data, final)
+        end: int = len(data) if final else _lines.last_line_end(data)
+        if end or len(data) <= self._max_bytes:
+            return Cut(end, end)
+        self._dropping = True
+        reason = self._reasons[_lines.TOO_LONG]
+        return Cut(0, len(data), (Reject(0, 0, 0, reason, self._record(data)),))
+
+    def _drop(self, data: Block, final: bool) -> Cut:
+        found = np.flatnonzero(data == ord("\n"))
+        if len(found):
+            self._dropping = False
+            return Cut(0, int(found[0]) + 1, lines=1)
+        return Cut(0, len(data), lines=int(final))
+
+    def decode(self, block: Block) -> Decoded:
+        count = _lines.count_lines(block)
+        lines = Lines(block, np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.uint8))
+        bad = _lines.split_lines(block, self._max_bytes, lines.starts, lines.lengths, lines.faults)
+        if bad == 0:
+            return self.decode_lines(lines, {})
+        faulty = np.flatnonzero(lines.faults)
+        reasons = [self._reasons[fault] for fault in lines.faults[faulty].tolist()]
+        return self.decode_lines(lines, dict(zip(faulty.tolist(), reasons, strict=True)))
+
+    @abstractmethod
+    def decode_lines(self, lines: Lines, wrong: dict[int, str]) -> Decoded:
+        """Columns from lines; ``wrong``: by line, why it is no record.  A format adds its own."""
+
+    def decoded(
+        self, lines: Lines, columns: tuple[Column, ...], num_rows: int, wrong: dict[int, str]
+    ) -> Decoded:
+        """Puts the result together; ``columns`` hold the lines that are not ``wrong``, in order."""
+        log = RejectLog(self._keep_rejects)
+        for earlier, row in enumerate(sorted(wrong)):
+            start = int(lines.starts[row])
+            record = self._record(lines.block[start : start + int(lines.lengths[row])])
+            log.add(Reject(row, start, row - earlier, wrong[row], record))
+        return Decoded(columns, num_rows, len(lines.starts), log.count, tuple(log.kept))
+
+    def _record(self, line: Block) -> bytes:
+        # Of a line that is too long no more than this is sure to be there, however the stream is cut.
+        return line[: min(RECORD_KEPT_BYTES, self._max_bytes)].tobytes()
