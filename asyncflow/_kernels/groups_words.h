@@ -1,0 +1,153 @@
+/* 64-bit words to dense ids: fixed-width key columns (by canonical bit pattern) and pairs of ids.
+ *
+ * Open addressing with linear probing, slots of (word, id + 1), at most half full; words by id are kept beside it.  Blocks of 64 rows:
+ * hash and prefetch, then look up in row order.  Null is an id without a slot. */
+#ifndef ASYNCFLOW_GROUPS_WORDS_H
+#define ASYNCFLOW_GROUPS_WORDS_H
+
+#include "groups_strings.h"
+
+typedef struct {
+    uint64_t word;
+    int32_t id_plus_one; /* 0: empty */
+    int32_t unused;
+} af_slot;
+
+typedef struct {
+    af_slot *slots;
+    uint64_t mask;
+    uint64_t *words; /* by id */
+    int32_t size;
+    int32_t capacity;
+    int32_t null_id;
+    uint64_t seeds[2];
+} af_words;
+
+typedef enum { AF_KEY_INT64, AF_KEY_FLOAT64, AF_KEY_BOOL } af_key_kind;
+
+static void af_words_free(af_words *table) {
+    free(table->slots);
+    free(table->words);
+    memset(table, 0, sizeof *table);
+}
+
+AF_INLINE uint64_t af_slot_of(const af_words *table, uint64_t word) { return af_fold(word ^ table->seeds[0], table->seeds[1] | 1) & table->mask; }
+
+static bool af_words_reslot(af_words *table, uint64_t slot_count) {
+    af_slot *slots = calloc(slot_count, sizeof(af_slot));
+    if (slots == NULL) return false;
+    free(table->slots);
+    table->slots = slots;
+    table->mask = slot_count - 1;
+    for (int32_t id = 0; id < table->size; id++) {
+        if (id == table->null_id) continue;
+        uint64_t at = af_slot_of(table, table->words[id]);
+        while (slots[at].id_plus_one) at = (at + 1) & table->mask;
+        slots[at] = (af_slot){table->words[id], id + 1, 0};
+    }
+    return true;
+}
+
+static bool af_words_init(af_words *table, const uint64_t *seeds) {
+    memset(table, 0, sizeof *table);
+    table->seeds[0] = seeds[0];
+    table->seeds[1] = seeds[1];
+    table->null_id = -1;
+    return af_words_reslot(table, AF_FIRST_CAPACITY);
+}
+
+static int32_t af_words_append(af_words *table, uint64_t word) {
+    if (table->size == table->capacity) {
+        size_t wanted = table->capacity ? (size_t)table->capacity * 2 : AF_FIRST_CAPACITY;
+        if (wanted > INT32_MAX) return -1;
+        uint64_t *words = realloc(table->words, wanted * 8);
+        if (words == NULL) return -1;
+        table->words = words;
+        table->capacity = (int32_t)wanted;
+    }
+    table->words[table->size] = word;
+    return table->size++;
+}
+
+static int32_t af_words_null(af_words *table) {
+    if (table->null_id < 0) table->null_id = af_words_append(table, 0);
+    return table->null_id;
+}
+
+/* The id of a word whose probing begins at slot `at`; -1: no memory. */
+AF_INLINE int32_t af_words_intern_at(af_words *table, uint64_t word, uint64_t at) {
+    while (table->slots[at].id_plus_one) {
+        if (table->slots[at].word == word) return table->slots[at].id_plus_one - 1;
+        at = (at + 1) & table->mask;
+    }
+    int32_t id = af_words_append(table, word);
+    if (id < 0) return -1;
+    table->slots[at] = (af_slot){word, id + 1, 0};
+    if ((uint64_t)table->size * 2 > table->mask && !af_words_reslot(table, (table->mask + 1) * 2)) return -1;
+    return id;
+}
+
+/* Bit patterns in which equal keys are equal: -0.0 is 0.0, every NaN is the quiet one. */
+AF_INLINE uint64_t af_canonical_float(uint64_t bits) {
+    if ((bits << 1) == 0) return 0;
+    return (bits & 0x7FFFFFFFFFFFFFFFull) > 0x7FF0000000000000ull ? 0x7FF8000000000000ull : bits;
+}
+
+static bool af_words_assign_block(af_words *table, const uint64_t *words, const uint8_t *valid, uint32_t count, int32_t *ids) {
+    uint64_t mask = table->mask, at[AF_BLOCK_ROWS];
+    for (uint32_t i = 0; i < count; i++) {
+        at[i] = af_slot_of(table, words[i]);
+        __builtin_prefetch(&table->slots[at[i]]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (AF_UNLIKELY(table->mask != mask)) at[i] = af_slot_of(table, words[i]);
+        ids[i] = valid != NULL && valid[i] == 0 ? af_words_null(table) : af_words_intern_at(table, words[i], at[i]);
+        if (ids[i] < 0) return false;
+    }
+    return true;
+}
+
+static bool af_assign_words(af_words *table, const void *values, const uint8_t *valid, af_key_kind kind, int64_t count, int32_t *ids) {
+    for (int64_t begin = 0; begin < count; begin += AF_BLOCK_ROWS) {
+        uint32_t block = count - begin < AF_BLOCK_ROWS ? (uint32_t)(count - begin) : AF_BLOCK_ROWS;
+        uint64_t words[AF_BLOCK_ROWS];
+        if (kind == AF_KEY_BOOL)
+            for (uint32_t i = 0; i < block; i++) words[i] = ((const uint8_t *)values)[begin + i] != 0;
+        else
+            memcpy(words, (const uint64_t *)values + begin, block * 8);
+        if (kind == AF_KEY_FLOAT64)
+            for (uint32_t i = 0; i < block; i++) words[i] = af_canonical_float(words[i]);
+        if (!af_words_assign_block(table, words, valid ? valid + begin : NULL, block, ids + begin)) return false;
+    }
+    return true;
+}
+
+/* Ids of (ids[i], others[i]), written over ids. */
+static bool af_assign_pairs(af_words *table, int32_t *ids, const int32_t *others, int64_t count) {
+    for (int64_t begin = 0; begin < count; begin += AF_BLOCK_ROWS) {
+        uint32_t block = count - begin < AF_BLOCK_ROWS ? (uint32_t)(count - begin) : AF_BLOCK_ROWS;
+        uint64_t words[AF_BLOCK_ROWS];
+        for (uint32_t i = 0; i < block; i++) words[i] = (uint64_t)(uint32_t)ids[begin + i] << 32 | (uint32_t)others[begin + i];
+        if (!af_words_assign_block(table, words, NULL, block, ids + begin)) return false;
+    }
+    return true;
+}
+
+static bool af_words_rebuild(af_words *table, const af_words *from, const int32_t *ids, int32_t count) {
+    if (!af_words_init(table, from->seeds)) return false;
+    for (int32_t i = 0; i < count; i++) {
+        uint64_t word = from->words[ids[i]];
+        int32_t id = ids[i] == from->null_id ? af_words_null(table) : af_words_intern_at(table, word, af_slot_of(table, word));
+        if (id < 0) {
+            af_words_free(table);
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t af_words_bytes(const af_words *table) {
+    return (table->mask + 1) * sizeof(af_slot) + (uint64_t)table->capacity * 8;
+}
+
+#endif
