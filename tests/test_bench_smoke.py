@@ -1,0 +1,99 @@
+"""The benchmark's own parts: data that does not change, results that are really compared, a comparison that runs.  Nothing is timed."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+GROUPS = "window,key,n,total,low,high,average\n60000,b,2,0.30000000000000004,0.1,0.2,0.15\n60000,a,1,5.0,5.0,5.0,5.0\n"
+
+
+def python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCH / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_data_has_the_shape_that_the_cases_count_on(tmp_path: Path) -> None:
+    for _ in range(2):  # the second time it is only looked up
+        made = python("data.py", "--rows", 2000, "--directory", tmp_path)
+        assert made.returncode == 0, made.stderr
+    texts = {
+        path.name.rpartition("-2000-")[0]: (gzip.decompress if path.suffix == ".gz" else bytes)(
+            path.read_bytes()
+        )
+        for path in tmp_path.iterdir()
+    }
+    assert texts["gzip"] == texts["csv-10k"]
+    header, *rows = texts["csv-10k"].decode().splitlines()
+    assert header == "ts,key,value"
+    assert len(rows) == 2000
+    newest = 0
+    for row in rows:
+        ts, key, value = row.split(",")
+        assert len(ts) == 13
+        assert int(ts) > newest - 5000
+        newest = max(newest, int(ts))
+        assert 3 <= len(key) <= 20
+        assert abs(float(value)) < 1000
+    assert all(len(row.split(";")) == 2 for row in texts["1brc"].decode().splitlines())
+    assert len(texts["wide"].splitlines()[1].split(b",")) == 10
+    assert b'""' in texts["wide"]
+    for name in ("ndjson", "ndjson-mixed"):
+        records = [json.loads(line) for line in texts[name].splitlines()]
+        assert len(records) == 2000
+        assert all({"ts", "key", "value", "extra"} <= record.keys() for record in records)
+    assert len({tuple(record) for record in records}) == 5
+
+
+def test_data_is_the_same_every_time(tmp_path: Path) -> None:
+    for directory in ("one", "two"):
+        assert (
+            python("data.py", "csv-1m", "--rows", 1000, "--directory", tmp_path / directory).returncode == 0
+        )
+    (one,), (two,) = (list((tmp_path / directory).iterdir()) for directory in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (("", ""), "ok"),
+        (("0.30000000000000004", "0.3"), "ok"),
+        (("0.30000000000000004", "0.300001"), "total differs"),
+        ((",a,1,", ",a,2,"), "n differs"),
+        ((",b,", ",c,"), "other keys"),
+        (("60000,a", "120000,a"), "other windows"),
+        (("60000,a,1,5.0,5.0,5.0,5.0\n", ""), "1 groups, not 2"),
+    ],
+)
+def test_results_are_compared_group_by_group(tmp_path: Path, change: tuple[str, str], verdict: str) -> None:
+    first, other = tmp_path / "first.csv", tmp_path / "other.csv"
+    first.write_text(GROUPS)
+    header, *rows = GROUPS.replace(*change).splitlines(keepends=True)
+    other.write_text(header + "".join(reversed(rows)))
+    checked = python("results.py", first, other)
+    assert checked.stdout.startswith(verdict), checked.stderr
+
+
+def test_a_comparison_runs_and_agrees(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    cases = ("--case", "csv-10k", "--case", "1brc", "--case", "tcp")
+    done = python(
+        "compare.py", *cases, "--quick", "--rows", 5000, "--peers", "duckdb,pyarrow", "--json", report
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for entries in json.loads(report.read_text())["cases"].values():
+        for entry in entries:
+            assert entry["check"] in ("ok", "reference", "absent"), entry
+        assert entries[0]["engine"] == "asyncflow"
+        assert len(entries[0]["runs"]) == 1
+
+
+def test_every_kernel_case_runs() -> None:
+    done = python("kernels.py", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 1

@@ -1,0 +1,120 @@
+"""The house rules that a program can hold: who may import whom, kernels with stub and twin, files of a size to be read at one sitting."""
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "asyncflow"
+KERNELS = PACKAGE / "_kernels"
+MOST_LINES = 600
+TABLE_ROW = re.compile(r"[\s{},0-9a-fA-FxXuUlL]+")
+
+KERNEL_NAMES = sorted(path.stem for path in KERNELS.glob("*.pyx"))
+KERNEL_SOURCES = sorted(path for pattern in ("*.pyx", "*.pxd", "*.py") for path in KERNELS.rglob(pattern))
+
+
+def sources(*suffixes: str) -> list[Path]:
+    """Files written by hand: what Cython makes from a ``.pyx`` stands beside it and does not count."""
+    rooms = [PACKAGE, ROOT / "bench", ROOT / "examples", ROOT / "tests", ROOT / ".ci"]
+    found = [path for room in rooms for path in room.rglob("*") if path.suffix in suffixes and path.is_file()]
+    return sorted(
+        path for path in found if not path.with_suffix(".pyx").exists() or path.suffix in (".pyx", ".pyi")
+    )
+
+
+def public_names(path: Path) -> dict[str, ast.stmt]:
+    """What a module defines at its top level for others: functions, classes, constants; imports are not its own."""
+    found: dict[str, ast.stmt] = {}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            if ast.unparse(node.annotation) != "TypeAlias":  # names for the type checker alone
+                found[node.target.id] = node
+        elif isinstance(node, ast.Assign):
+            found |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+    return {name: node for name, node in found.items() if not name.startswith("_")}
+
+
+def argument_names(function: ast.FunctionDef) -> list[str]:
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return [argument.arg.lstrip("_") for argument in every]
+
+
+def methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    found = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
+    return {name: item for name, item in found.items() if not name.startswith("_") or name == "__init__"}
+
+
+def test_imports_keep_their_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlinter.cli import lint_imports
+
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(config_filename="pyproject.toml", cache_dir=None) == 0, (
+        "run lint-imports to see which"
+    )
+
+
+@pytest.mark.parametrize("name", KERNEL_NAMES)
+def test_a_kernel_has_a_stub_and_a_twin_of_the_same_shape(name: str) -> None:
+    stub, twin = KERNELS / f"{name}.pyi", KERNELS / "reference" / f"{name}.py"
+    assert stub.exists(), f"{name}.pyx has no {stub.name} beside it"
+    assert twin.exists(), f"{name}.pyx has no twin reference/{twin.name}"
+    declared, defined = public_names(stub), public_names(twin)
+    module = import_module(f"asyncflow._kernels.reference.{name}")
+    assert not [what for what in declared if not hasattr(module, what)], (
+        "the twin lacks what the stub declares"
+    )
+    for what, node in declared.items():
+        other = defined.get(what)
+        if isinstance(node, ast.FunctionDef) and isinstance(other, ast.FunctionDef):
+            assert argument_names(node) == argument_names(other), what
+        if isinstance(node, ast.ClassDef) and isinstance(other, ast.ClassDef):
+            mine, twins = methods(node), methods(other)
+            for method, item in mine.items():
+                if any(ast.unparse(decorator) == "property" for decorator in item.decorator_list):
+                    continue  # may be a plain attribute of the twin
+                assert method in twins, f"the twin of {what} has no {method}"
+                assert argument_names(item) == argument_names(twins[method]), f"{what}.{method}"
+
+
+@pytest.mark.parametrize("name", KERNEL_NAMES)
+def test_a_compiled_kernel_has_what_its_stub_declares(name: str) -> None:
+    from asyncflow import _kernels
+
+    module = _kernels.kernel(name)
+    missing = [what for what in public_names(KERNELS / f"{name}.pyi") if not hasattr(module, what)]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", KERNEL_SOURCES, ids=lambda path: str(path.relative_to(KERNELS)))
+def test_kernels_import_neither_the_package_nor_asyncio(path: Path) -> None:
+    for line in path.read_text().splitlines():
+        taken = re.match(r"\s*(?:from|import|cimport)\s+([\w.]+)", line)
+        if taken:
+            assert taken[1] != "asyncio", line
+            assert not taken[1].startswith("asyncflow") or taken[1].startswith("asyncflow._kernels"), line
+
+
+def test_no_file_is_longer_than_one_can_read() -> None:
+    long = []
+    for path in sources(".py", ".pyx", ".pyi", ".h", ".c", ".md"):
+        # Nobody reads a table of numbers: its rows do not count.
+        count = sum(not TABLE_ROW.fullmatch(line) for line in path.read_text().splitlines())
+        if count > MOST_LINES:
+            long.append(f"{path.relative_to(ROOT)}: {count} lines")
+    assert not long
+
+
+def test_every_module_opens_with_what_it_is() -> None:
+    silent = []
+    for path in sources(".py", ".pyx", ".h", ".c"):
+        text = path.read_text().lstrip()
+        if text and not text.startswith(('"""', 'r"""', "/*", "//", "#")):
+            silent.append(str(path.relative_to(ROOT)))
+    assert not silent
