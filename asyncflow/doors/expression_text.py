@@ -92,7 +92,8 @@ def _tree(text: str) -> exp.Expression:
         raise ExpressionError(f"cannot read {_shown(text)}") from None
     if len(trees) != 1 or trees[0] is None:
         raise ExpressionError(f"{_shown(text)} is not one expression")
-    return trees[0]
+    tree: exp.Expression = trees[0]
+    return tree
 
 
 @cache

@@ -243,7 +243,8 @@ class _Typing:
         type_ = _data_type(result)
         if name == "extract" and EXTRACT_FIELDS[args[0].value.lower()] == "epoch":
             type_ = FLOAT64
-        return _Found(type_, Typed(name, args, type_))
+        operation = _BY_TYPE.get((name, args[0].type), name)
+        return _Found(type_, Typed(operation, args, type_))
 
     def shift(self, name: str, found: Sequence[_Found]) -> _Found:
         """Timestamp plus or minus an interval; the interval is a constant."""
@@ -397,6 +398,9 @@ class _Typing:
             return Typed("literal", (), TIMESTAMP, parse_timestamp(found.text))
         return Typed("cast", (found.node,), type_)
 
+
+_BY_TYPE = {("epoch_ms", TIMESTAMP): "to_epoch_ms", ("epoch_ms", INT64): "from_epoch_ms"}
+"""Functions that are two, told apart by what they are given."""
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "in")
 

@@ -1,0 +1,48 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def equal(
+    data_a: NDArray[np.uint8],
+    starts_a: NDArray[np.int32],
+    lengths_a: NDArray[np.int32],
+    data_b: NDArray[np.uint8],
+    starts_b: NDArray[np.int32],
+    lengths_b: NDArray[np.int32],
+    out: NDArray[np.bool_],
+) -> None: ...
+def compare(
+    data_a: NDArray[np.uint8],
+    starts_a: NDArray[np.int32],
+    lengths_a: NDArray[np.int32],
+    data_b: NDArray[np.uint8],
+    starts_b: NDArray[np.int32],
+    lengths_b: NDArray[np.int32],
+    out: NDArray[np.int8],
+) -> None: ...
+def find(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    text: bytes,
+    place: int,
+    out: NDArray[np.bool_],
+) -> None: ...
+def count_characters(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    out: NDArray[np.int64],
+) -> None: ...
+def hash64(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    out: NDArray[np.uint64],
+) -> None: ...
+def distinct(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    ids: NDArray[np.int32],
+    firsts: NDArray[np.int32],
+) -> int: ...

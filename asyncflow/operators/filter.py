@@ -1,0 +1,39 @@
+"""Filter: rows for which a condition is true go on, the others are counted.  Null counts as not true.
+
+The rows that stay keep the watermark before each of them, so taking rows out never changes which rows are late further on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import BoolArray
+from asyncflow.model.schema import Schema
+from asyncflow.operators.contract import Operator, Output
+
+
+class FilterOperator(Operator):
+    """``predicate`` gives a bool per row of a batch.  ``counts``: rows ``filtered``, and what ``losses`` counts while computing."""
+
+    def __init__(
+        self,
+        predicate: Callable[[Batch], BoolArray],
+        output: Schema,
+        losses: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.output = output
+        self._predicate = predicate
+        self.counts = {} if losses is None else losses
+        self.counts["filtered"] = 0
+
+    def process(self, batch: Batch) -> list[Output]:
+        keep = self._predicate(batch)
+        kept = int(np.count_nonzero(keep))
+        self.counts["filtered"] += batch.num_rows - kept
+        if kept == batch.num_rows:
+            return [Output(batch)] if kept else []
+        return [Output(batch.take(np.flatnonzero(keep)))] if kept else []

@@ -1,0 +1,150 @@
+"""A window stage to its operator: what it reads of a batch, its primitive aggregates, and arithmetic over their results.
+
+Aggregate expressions are taken apart: each aggregate in them becomes one :class:`AggregateSpec` (equal ones once), its arguments and filter
+become columns and masks to prepare (equal ones once), and what stands around it is computed on the rows of closed windows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from asyncflow.model.batch import Batch
+from asyncflow.model.schema import Field, Schema
+from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.window import AggregateSpec, Prepared, WindowOperator
+from asyncflow.plan.tables import Window
+from asyncflow.plan.typing import AggregateCall, Typed, resolve_expression
+from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
+from asyncflow.runtime.compile_expressions import Frame, compile_typed
+
+
+def build_window(stage: Window, schema: Schema) -> Operator:
+    """The operator of a window stage over rows of ``schema``.  Raises ExpressionError for an expression that does not check."""
+    keys = [(name, resolve_expression(node, schema)) for name, node in stage.by]
+    parts = _Parts()
+    results = [
+        (name, parts.split(resolve_expression(node, schema, aggregates=True)))
+        for name, node in stage.aggregates
+    ]
+    plain = [tree.value for _, tree in results] == [parts.name(k) for k in range(len(parts.specs))]
+    prepare = _Preparation([tree for _, tree in keys], parts, schema)
+    operator = WindowOperator(
+        **_shape(stage.shape),
+        keys=Schema.of((name, tree.type) for name, tree in keys),
+        aggregates=parts.specs,
+        names=[name for name, _ in results] if plain else [parts.name(k) for k in range(len(parts.specs))],
+        prepare=prepare,
+    )
+    prepare.losses = operator.counts
+    return operator if plain else ProjectedWindow(operator, results, len(parts.specs))
+
+
+def _shape(shape: WindowShape) -> dict[str, Any]:
+    match shape:
+        case Tumbling(size_ns=size_ns, offset_ns=offset_ns):
+            return {"size_ns": size_ns, "offset_ns": offset_ns}
+        case Hopping(size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns):
+            return {"size_ns": size_ns, "every_ns": every_ns, "offset_ns": offset_ns}
+        case AllRows():
+            return {"size_ns": None}
+        case PerMessage():
+            return {"size_ns": None, "per_message": True}
+
+
+class _Parts:
+    """What the aggregates of a stage come down to, equal things once.  A result's column is called ``name(k)`` until it is projected."""
+
+    def __init__(self) -> None:
+        self.specs: list[AggregateSpec] = []
+        self.inputs: list[Typed] = []
+        self.masks: list[Typed] = []
+
+    @staticmethod
+    def name(position: int) -> str:
+        return f"\0{position}"  # no name that a user can write
+
+    def split(self, tree: Typed) -> Typed:
+        """The tree with each aggregate replaced by the column of its result."""
+        if tree.operation != "aggregate":
+            return replace(tree, args=tuple(self.split(arg) for arg in tree.args)) if tree.args else tree
+        call: AggregateCall = tree.value
+        args = tree.args[:-1] if call.filtered else tree.args
+        spec = AggregateSpec(
+            "count_distinct" if call.distinct else call.function,
+            tuple(_position(self.inputs, arg) for arg in args),
+            tuple(arg.type for arg in args),
+            _position(self.masks, tree.args[-1]) if call.filtered else None,
+        )
+        return Typed("column", (), tree.type, self.name(_position(self.specs, spec)))
+
+
+_T = TypeVar("_T")
+
+
+def _position(known: list[_T], wanted: _T) -> int:
+    """Where ``wanted`` stands among the known; it is added where it is new."""
+    if wanted not in known:
+        known.append(wanted)
+    return known.index(wanted)
+
+
+class _Preparation:
+    """Computes keys, inputs and masks of a batch, common parts once.  ``losses``: where lost values are counted."""
+
+    def __init__(self, keys: list[Typed], parts: _Parts, schema: Schema) -> None:
+        compiled = compile_typed([*keys, *parts.inputs, *parts.masks], schema)
+        first_mask = len(keys) + len(parts.inputs)
+        self._keys, self._inputs = compiled[: len(keys)], compiled[len(keys) : first_mask]
+        self._masks = compiled[first_mask:]
+        self.losses: dict[str, int] = {}
+
+    def __call__(self, batch: Batch) -> Prepared:
+        frame = Frame(batch, self.losses)
+        return Prepared(
+            tuple(key.within(frame) for key in self._keys),
+            tuple(argument.within(frame) for argument in self._inputs),
+            tuple(mask.truth(frame) for mask in self._masks),
+        )
+
+
+class ProjectedWindow(Operator):
+    """A window operator whose closed rows are computed further: arithmetic over aggregates, in the order written."""
+
+    def __init__(self, window: WindowOperator, results: list[tuple[str, Typed]], num_primitives: int) -> None:
+        super().__init__()
+        self._window = window
+        self._num_kept = len(window.output) - num_primitives
+        kept = window.output.fields[: self._num_kept]
+        self._results = compile_typed([tree for _, tree in results], window.output)
+        self.output = Schema((*kept, *(Field(name, tree.type) for name, tree in results)))
+        self.counts = window.counts
+
+    def process(self, batch: Batch) -> list[Output]:
+        return self._project(self._window.process(batch))
+
+    def advance(self, watermark_ns: int) -> list[Output]:
+        return self._project(self._window.advance(watermark_ns))
+
+    def finish(self) -> list[Output]:
+        return self._project(self._window.finish())
+
+    @property
+    def state_bytes(self) -> int:
+        return self._window.state_bytes
+
+    @property
+    def open_windows(self) -> int:
+        return self._window.open_windows
+
+    @property
+    def open_keys(self) -> int:
+        return self._window.open_keys
+
+    def _project(self, outputs: list[Output]) -> list[Output]:
+        return [output if output.kind else Output(self._rows(output.batch)) for output in outputs]
+
+    def _rows(self, batch: Batch) -> Batch:
+        frame = Frame(batch, self.counts)
+        columns = (*batch.columns[: self._num_kept], *(result.within(frame) for result in self._results))
+        return batch.with_columns(self.output, columns)
