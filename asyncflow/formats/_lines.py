@@ -1,8 +1,10 @@
-"""Decoders whose records are lines: where a line ends, which are too long, which are not text.
+"""Streams whose records are lines: where a line ends, which are too long, which are not text.
 
 A line ends at LF (a CR before it is part of the ending) or at the end of the stream; an empty line is a line.  One of more
-than ``max_record_bytes`` is rejected, also while its end is not in sight: its first bytes stand for it and the rest is
-dropped as it comes.  A byte order mark at the head of a stream is skipped.
+than ``max_record_bytes`` before its LF is rejected, also while its end is not in sight: its first bytes stand for it and the
+rest is dropped as it comes.  A byte order mark at the head of a stream is skipped.
+
+:class:`LineStream` only cuts, for formats whose kernel finds the lines itself; :class:`LineDecoder` finds them too.
 """
 
 from __future__ import annotations
@@ -21,29 +23,16 @@ _lines = kernel("lines")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 RECORD_KEPT_BYTES = 4096
+NOT_UTF8 = "not UTF-8"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lines:
-    """The lines of a block: where they stand without their ends, and what is wrong with each."""
-
-    block: Block
-    starts: Int32Array
-    lengths: Int32Array
-    faults: NDArray[np.uint8]
-
-
-class LineDecoder(Decoder):
-    """Cuts at line ends and finds the lines; what they mean is the format's ``decode_lines``."""
+class LineStream(Decoder):
+    """Cuts a stream at line ends.  ``too_long`` is the reason for a line that is; ``kept`` is what a reject keeps of one."""
 
     def __init__(self, request: DecodeRequest) -> None:
+        self.too_long = f"longer than {request.max_record_bytes} bytes"
         self._max_bytes = request.max_record_bytes
-        self._keep_rejects = request.keep_rejects
         self._dropping = False  # inside a line whose head was rejected
-        self._reasons = {
-            _lines.TOO_LONG: f"longer than {request.max_record_bytes} bytes",
-            _lines.NOT_UTF8: "not UTF-8",
-        }
 
     def prepare(self, head: Block, final: bool) -> int | None:
         begins = head[:3].tobytes()
@@ -58,8 +47,7 @@ class LineDecoder(Decoder):
         if end or len(data) <= self._max_bytes:
             return Cut(end, end)
         self._dropping = True
-        reason = self._reasons[_lines.TOO_LONG]
-        return Cut(0, len(data), (Reject(0, 0, 0, reason, self._record(data)),))
+        return Cut(0, len(data), (Reject(0, 0, 0, self.too_long, self.kept(data)),))
 
     def _drop(self, data: Block, final: bool) -> Cut:
         found = np.flatnonzero(data == ord("\n"))
@@ -67,6 +55,29 @@ class LineDecoder(Decoder):
             self._dropping = False
             return Cut(0, int(found[0]) + 1, lines=1)
         return Cut(0, len(data), lines=int(final))
+
+    def kept(self, line: Block) -> bytes:
+        """The head of a line.  Of one that is too long no more than this is sure to be there, however the stream is cut."""
+        return line[: min(RECORD_KEPT_BYTES, self._max_bytes)].tobytes()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """The lines of a block: where they stand without their ends, and what is wrong with each."""
+
+    block: Block
+    starts: Int32Array
+    lengths: Int32Array
+    faults: NDArray[np.uint8]
+
+
+class LineDecoder(LineStream):
+    """Finds the lines; what they mean is the format's ``decode_lines``."""
+
+    def __init__(self, request: DecodeRequest) -> None:
+        super().__init__(request)
+        self._keep_rejects = request.keep_rejects
+        self._reasons = {_lines.TOO_LONG: self.too_long, _lines.NOT_UTF8: NOT_UTF8}
 
     def decode(self, block: Block) -> Decoded:
         count = _lines.count_lines(block)
@@ -89,10 +100,6 @@ class LineDecoder(Decoder):
         log = RejectLog(self._keep_rejects)
         for earlier, row in enumerate(sorted(wrong)):
             start = int(lines.starts[row])
-            record = self._record(lines.block[start : start + int(lines.lengths[row])])
+            record = self.kept(lines.block[start : start + int(lines.lengths[row])])
             log.add(Reject(row, start, row - earlier, wrong[row], record))
         return Decoded(columns, num_rows, len(lines.starts), log.count, tuple(log.kept))
-
-    def _record(self, line: Block) -> bytes:
-        # Of a line that is too long no more than this is sure to be there, however the stream is cut.
-        return line[: min(RECORD_KEPT_BYTES, self._max_bytes)].tobytes()
