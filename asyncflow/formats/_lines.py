@@ -27,7 +27,7 @@ NOT_UTF8 = "not UTF-8"
 
 
 class LineStream(Decoder):
-    """Cuts a stream at line ends.  ``too_long`` is the reason for a line that is; ``kept`` is what a reject keeps of one."""
+    """Cuts a stream at line ends.  ``too_long``: why a line that is too long is rejected."""
 
     def __init__(self, request: DecodeRequest) -> None:
         self.too_long = f"longer than {request.max_record_bytes} bytes"
@@ -47,7 +47,7 @@ class LineStream(Decoder):
         if end or len(data) <= self._max_bytes:
             return Cut(end, end)
         self._dropping = True
-        return Cut(0, len(data), (Reject(0, 0, 0, self.too_long, self.kept(data)),))
+        return Cut(0, len(data), (Reject(0, 0, 0, self.too_long, self._record(data)),))
 
     def _drop(self, data: Block, final: bool) -> Cut:
         found = np.flatnonzero(data == ord("\n"))
@@ -56,7 +56,7 @@ class LineStream(Decoder):
             return Cut(0, int(found[0]) + 1, lines=1)
         return Cut(0, len(data), lines=int(final))
 
-    def kept(self, line: Block) -> bytes:
+    def _record(self, line: Block) -> bytes:
         """The head of a line.  Of one that is too long no more than this is sure to be there, however the stream is cut."""
         return line[: min(RECORD_KEPT_BYTES, self._max_bytes)].tobytes()
 
@@ -100,6 +100,6 @@ class LineDecoder(LineStream):
         log = RejectLog(self._keep_rejects)
         for earlier, row in enumerate(sorted(wrong)):
             start = int(lines.starts[row])
-            record = self.kept(lines.block[start : start + int(lines.lengths[row])])
+            record = self._record(lines.block[start : start + int(lines.lengths[row])])
             log.add(Reject(row, start, row - earlier, wrong[row], record))
         return Decoded(columns, num_rows, len(lines.starts), log.count, tuple(log.kept))
