@@ -119,7 +119,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-_FILE = click.argument("file", type=click.Path(path_type=str))
+_FILE = click.argument("file", type=str)
 _SET = click.option(
     "--set",
     "overrides",
@@ -144,9 +144,10 @@ def run(file: str, overrides: tuple[str, ...], **options: Any) -> int:
 
     The first signal stops reading, lets what was read flow out and closes the open windows; the second ends at once.
     """
+    plan = _load(file, overrides)
     from asyncflow.runtime.process import run_plan
 
-    return run_plan(_load(file, overrides), **options)
+    return run_plan(plan, **options)
 
 
 def _load(file: str, overrides: Sequence[str]) -> Plan:

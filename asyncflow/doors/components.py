@@ -6,6 +6,7 @@ one, so that all problems of a table are found and each carries its path.  The d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -13,6 +14,7 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 import msgspec
+import numpy as np
 
 from asyncflow import connectors, formats
 from asyncflow.connectors.contract import MessageSource
@@ -39,6 +41,8 @@ _SUFFIXES = {
     ".txt": {"type": "lines"},
     ".log": {"type": "lines"},
 }
+_FIXED_COLUMNS = frozenset({"lines", "raw"})
+"""Formats whose columns follow from their options alone: inferring them needs no data."""
 _COMPRESSED = frozenset({".gz", ".zst", ".bz2", ".xz"})
 
 
@@ -156,11 +160,24 @@ def convert_fields(
         try:
             values[fields[key].name] = _convert(value, hints[fields[key].name])
         except (msgspec.ValidationError, ValueError) as error:
-            problems.add(*_located(f"{path}.{key}", error))
+            problems.found += _value_problems(value, hints[fields[key].name], f"{path}.{key}", error)
     for key, each in fields.items():
         if each.required and key not in options:
             problems.add(f"{path}.{key}", f"{key!r} is missing")
     return values
+
+
+def _value_problems(value: Any, hint: Any, path: str, error: Exception) -> Iterator[Problem]:
+    """Of a table, the entries that do not fit, each with its own path; else the error itself."""
+    found = False
+    for key, each in value.items() if isinstance(value, Mapping) else ():
+        try:
+            msgspec.convert({key: each}, hint)
+        except (msgspec.ValidationError, ValueError) as inner:
+            found = True
+            yield Problem(*_located(f"{path}.{key}", inner))
+    if not found:
+        yield Problem(*_located(path, error))
 
 
 class FromEnvironment(str):
@@ -175,17 +192,30 @@ def _convert(value: Any, hint: Any) -> Any:
     return msgspec.convert(value, hint)
 
 
-_PLAIN = {"`str`": "text", "`int`": "a whole number", "`float`": "a number", "`bool`": "true or false"}
-_PLAIN |= {"`array`": "a list", "`object`": "a table", "`null`": "nothing"}
+_TYPE_NAMES = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
+_PLAIN = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
 
 
 def _located(path: str, error: Exception) -> tuple[str, str]:
     """A conversion error's own path added to ``path``, and its message in the pipeline file's words."""
     message, _, where = str(error).partition(" - at `$")
-    where = where.rstrip("`").removesuffix("[...]")
-    for code, plain in _PLAIN.items():
-        message = message.replace(code, plain)
-    return path + where.replace("[", ".").replace("]", ""), message[:1].lower() + message[1:]
+    where = where.rstrip("`").removesuffix("[...]").replace("[", ".").replace("]", "")
+    message = _TYPE_NAMES.sub(lambda match: _plain_types(match[1]), message)
+    return path + where, message[:1].lower() + message[1:]
+
+
+def _plain_types(names: str) -> str:
+    # An option that may be left out need not be told that it may be nothing.
+    words = [_PLAIN.get(name, name) for name in names.split(" | ")]
+    return " or ".join(word for word in words if word != "nothing" or len(words) == 1)
 
 
 def format_component(role: Role, value: object, path: str, problems: Problems) -> Component | None:
@@ -238,8 +268,9 @@ def known_schema(connector: Component, format_: Component | None) -> Schema | No
         return made
     if format_ is None:
         return None
-    fixed = getattr(DECODER.find(format_.type), "fixed_schema", None)
-    schema: Schema | None = fixed(format_.options) if fixed is not None else None
+    if format_.type not in _FIXED_COLUMNS:
+        return None
+    schema: Schema = DECODER.find(format_.type).infer(format_.options, np.zeros(0, np.uint8), True)
     return schema
 
 

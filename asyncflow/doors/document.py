@@ -98,7 +98,6 @@ def source(
     path = f"sources.{name}"
     if name in problems.incomplete:
         return Source(name, Component(""))
-    before = len(problems.found)
     keys, options = _split(SourceTable, table)
     values = components.convert_fields(SourceTable, keys, path, problems)
     if python_object is not None:
@@ -128,8 +127,6 @@ def source(
     settings: dict[str, Any] = {key: value for key, value in durations.items() if value is not None}
     if "on_error" in values:
         settings["on_error"] = values["on_error"]
-    if len(problems.found) > before and (connector is None or (schema is None and "schema" in table)):
-        problems.incomplete.add(name)
     return Source(name, connector or Component(""), format_, schema, values.get("time"), **settings)
 
 
@@ -227,6 +224,8 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
         where = expression(values["where"], f"{path}.where", problems) if "where" in values else None
         made = MapBatches(name, inputs, _never) if where is None else Filter(name, inputs, where)
     elif struct is DeriveTable:
+        if values.get("columns") == {}:
+            problems.add(f"{path}.columns", "there is no column to add", 'for example { twice = "qty * 2" }')
         made = Derive(name, inputs, _expressions(values.get("columns", {}), f"{path}.columns", problems))
     else:
         by = values.get("by", ())

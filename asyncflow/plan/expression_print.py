@@ -58,6 +58,8 @@ def _call(function: str, args: tuple[Expression, ...]) -> tuple[str, int]:
             return f"{_within(inner, _COMPARE + 1)} IS NOT NULL", _COMPARE
         case "not", (arg,):
             return f"NOT {_within(arg, _NOT)}", _NOT
+        case "neg", (Literal() as arg,):
+            return f"-({_literal(arg)})", _UNARY  # without brackets it would be a negative constant
         case "neg", (arg,):
             return f"-{_within(arg, _UNARY + 1)}", _UNARY
         case "is_null", (arg,):

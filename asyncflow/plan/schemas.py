@@ -69,7 +69,7 @@ def stage_schema(stage: Stage, read: Schema | None) -> Schema | None:
         case MapBatches(schema=schema):
             return schema
         case Filter():
-            return read
+            return None if read is None else Schema.of((field.name, field.type) for field in read)
         case Derive(columns=columns):
             if read is None:
                 return None

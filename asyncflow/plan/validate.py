@@ -161,15 +161,14 @@ def _stage(stage: Stage, read: Schema | None, plan: Plan) -> Iterable[Problem]:
     path = f"stages.{stage.name}"
     match stage:
         case Filter(where=where):
-            if read is not None:
-                yield from _condition(f"{path}.where", where, read)
+            yield from _condition(f"{path}.where", where, read)
         case Derive(columns=columns):
             yield from _columns(f"{path}.columns", columns, read)
         case Window():
             yield from _window(stage, path, read, plan)
 
 
-def _condition(path: str, where: Expression, read: Schema) -> Iterable[Problem]:
+def _condition(path: str, where: Expression, read: Schema | None) -> Iterable[Problem]:
     type_, problems = check_expression(where, read)
     for problem in problems:
         yield Problem(path, problem.message, problem.hint)
@@ -183,9 +182,8 @@ def _columns(
     for name, expression in columns:
         if not name:
             yield Problem(path, "a column has an empty name")
-        if read is not None:
-            for problem in check_expression(expression, read, aggregates=aggregates)[1]:
-                yield Problem(f"{path}.{name}", problem.message, problem.hint)
+        for problem in check_expression(expression, read, aggregates=aggregates)[1]:
+            yield Problem(f"{path}.{name}", problem.message, problem.hint)
 
 
 def _window(stage: Window, path: str, read: Schema | None, plan: Plan) -> Iterable[Problem]:
