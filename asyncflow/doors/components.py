@@ -282,12 +282,14 @@ def check(
 
 
 def _message_problems(plan: Plan) -> Iterator[Problem]:
+    windows = [stage for stage in plan.stages if isinstance(stage, Window) and isinstance(stage.shape, PerMessage)]
+    replies = [sink for sink in plan.sinks if getattr(sink.connector.options, "reply", None) is not None]
+    if not windows and not replies:
+        return
     with_messages = {source.name for source in plan.sources if has_messages(source.connector)}
     whole = {source.name for source in plan.sources if source.connector.type} - with_messages
     stages = {stage.name: stage for stage in plan.stages}
-    for stage in plan.stages:
-        if not isinstance(stage, Window) or not isinstance(stage.shape, PerMessage):
-            continue
+    for stage in windows:
         path = f"stages.{stage.name}.window"
         for source in graph.sources_of(plan, stage.name):
             if source.name in whole:
@@ -302,10 +304,8 @@ def _message_problems(plan: Plan) -> Iterator[Problem]:
                 "rows of another window do not belong to a message",
                 "it must read the source's own rows",
             )
-    for sink in plan.sinks:
-        target = getattr(sink.connector.options, "reply", None)
-        if target is None:
-            continue
+    for sink in replies:
+        target = sink.connector.options.reply
         path = f"sinks.{sink.name}.reply"
         if target not in {source.name for source in plan.sources}:
             yield Problem(path, f"unknown source {target!r}", nearest(target, sorted(with_messages)))

@@ -84,11 +84,12 @@ class AggregateCall:
 
 
 def check_expression(
-    node: Expression, schema: Schema, *, aggregates: bool = False
+    node: Expression, schema: Schema | None, *, aggregates: bool = False
 ) -> tuple[DataType | None, list[ExpressionProblem]]:
     """The type of an expression over a table's columns, and all its problems; the type is None where it cannot be known.
 
-    ``aggregates``: aggregates are allowed, and a column may stand only inside one.
+    ``schema`` None: the columns are not known yet; only what does not hang on them is judged.  ``aggregates``: aggregates are allowed,
+    and a column may stand only inside one.
     """
     typed, problems = _check(node, schema, aggregates)
     return (None if typed is None else typed.type), problems
@@ -104,7 +105,7 @@ def resolve_expression(node: Expression, schema: Schema, *, aggregates: bool = F
 
 
 def _check(
-    node: Expression, schema: Schema, aggregates: bool
+    node: Expression, schema: Schema | None, aggregates: bool
 ) -> tuple[Typed | None, list[ExpressionProblem]]:
     typing = _Typing(schema, aggregates)
     try:
@@ -136,7 +137,7 @@ class _Found:
 class _Typing:
     """One walk over one expression.  A part with a problem gives None, and what stands above it stays silent."""
 
-    def __init__(self, schema: Schema, aggregates: bool) -> None:
+    def __init__(self, schema: Schema | None, aggregates: bool) -> None:
         self.schema = schema
         self.aggregates = aggregates
         self.inside_aggregate = False
@@ -183,13 +184,15 @@ class _Typing:
         return _Found(node.type, Typed("literal", (), node.type, node.value), text)
 
     def column(self, name: str) -> _Found | None:
-        if name not in self.schema:
+        if self.schema is not None and name not in self.schema:
             self.problem(f"there is no column {name!r}", nearest(name, self.schema.names))
             return None
         if self.aggregates and not self.inside_aggregate:
             self.problem(
                 f"column {name!r} stands outside an aggregate", f"write any_value({name}), or add it to by"
             )
+            return None
+        if self.schema is None:
             return None
         type_ = self.schema[name].type
         return _Found(type_, Typed("column", (), type_, name))
