@@ -61,6 +61,10 @@ class RetriableError(ConnectorError):
     retriable = True
 
 
+class ReaderGoneError(ConnectorError):
+    """Whoever read our output went away (a closed pipe, as behind ``| head``): reason to stop quietly, not a failure."""
+
+
 class MissingExtraError(AsyncflowError):
     """A library that only an extra installs is not there.  The message names the extra."""
 

@@ -1,0 +1,283 @@
+"""Descriptors that can make a reader or a writer wait: pipes, terminals, sockets, devices.  Used by stdin,
+stdout, files that are pipes, tcp and unix.
+
+Bytes go straight between the kernel and the caller's buffer.  While somebody waits in ``read_into`` the
+loop's readiness callback reads into their buffer; while nobody waits nothing is read, so a slow consumer
+fills the kernel's buffer and pushes back on the peer.
+
+Invariants: nothing here blocks the loop; a descriptor that never makes anybody wait still gives the loop a
+turn every ``TURN_BYTES``; bytes read for a caller that was cancelled come first in the next read;
+``O_NONBLOCK`` is never left on a description that another process shares.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import errno
+import fcntl
+import os
+import select
+import stat
+import termios
+from collections.abc import Callable
+
+from asyncflow.connectors.contract import Buffer, ByteStream
+
+TURN_BYTES = 1 << 20
+PIPE_BYTES = 1 << 20
+
+# The other side ended the connection without saying goodbye; EIO is a terminal that hung up.
+_PEER_LOST = (
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.EPIPE,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EIO,
+)
+
+
+def is_pollable(fd: int) -> bool:
+    """Whether reading or writing may wait for somebody else (not so for regular files, which have no
+    readiness).
+    """
+    return not stat.S_ISREG(os.fstat(fd).st_mode)
+
+
+def private_description(fd: int, flags: int) -> tuple[int, Callable[[], None]]:
+    """A non-blocking descriptor for what ``fd`` is open on, and the function that gives it back.
+
+    Opened anew through /proc where the system allows it, so that ``O_NONBLOCK`` stays ours alone; else (a
+    socket, a terminal of another user) the shared description is made non-blocking and set back at the end.
+    """
+    try:
+        own = os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        own = os.dup(fd)
+        was_blocking = os.get_blocking(own)
+        os.set_blocking(own, False)
+
+        def give_back() -> None:
+            os.set_blocking(own, was_blocking)
+            os.close(own)
+
+        return own, give_back
+    return own, lambda: os.close(own)
+
+
+def enlarge_pipe(fd: int) -> None:
+    """Asks for a pipe buffer of 1 MiB: fewer, larger reads.  Where the system refuses, the pipe stays as it
+    was.
+    """
+    if stat.S_ISFIFO(os.fstat(fd).st_mode) and hasattr(fcntl, "F_SETPIPE_SZ"):
+        try:
+            if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < PIPE_BYTES:
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        except OSError:
+            pass
+
+
+class DescriptorStream(ByteStream):
+    """Reads a non-blocking descriptor.  ``release`` is called once, at close; ``wait_first``: the first read
+    waits to be told that there is something (a named pipe without a writer yet would else look ended).
+    """
+
+    def __init__(self, fd: int, name: str, release: Callable[[], None], *, wait_first: bool = False) -> None:
+        self.name = name
+        self.error = ""
+        self.position_bytes = 0
+        self._fd = fd
+        self._release: Callable[[], None] | None = release
+        self._waiting: tuple[asyncio.Future[int], memoryview] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # set while the loop watches the descriptor
+        self._more_likely = not wait_first
+        # A named pipe without a writer is not reported as ended to a description opened since: only reading
+        # tells.
+        self._always_try = stat.S_ISFIFO(os.fstat(fd).st_mode)
+        self._unclaimed = b""
+        self._ended = False
+        self._left_bytes: int | None = (
+            None  # after finish(): how much of what the kernel held is still to come
+        )
+        self._bytes_since_turn = 0
+
+    async def read_into(self, buffer: memoryview) -> int:
+        if self._bytes_since_turn >= TURN_BYTES:
+            self._bytes_since_turn = 0
+            await asyncio.sleep(0)  # before the read: a cancellation here must not cost bytes
+        if self._unclaimed:
+            count = min(len(self._unclaimed), len(buffer))
+            buffer[:count] = self._unclaimed[:count]
+            self._unclaimed = self._unclaimed[count:]
+            return count
+        if self._left_bytes is not None:
+            return self._read(buffer[: self._left_bytes]) or 0
+        if self._ended or self._release is None:
+            return 0
+        if self._more_likely:
+            got = self._read(buffer)
+            if got is not None:
+                return got
+        return await self._wait_and_read(buffer)
+
+    def finish(self) -> None:
+        """Orderly end: what the kernel holds now is still read, then the stream ends."""
+        if self._ended or self._release is None or self._left_bytes is not None:
+            return
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN | getattr(select, "POLLRDHUP", 0))
+        events = sum(event for _, event in poll.poll(0))
+        ended_by_peer = events & (select.POLLHUP | getattr(select, "POLLRDHUP", 0))
+        self._left_bytes = _bytes_held(self._fd)
+        if not ended_by_peer:
+            self.error = "stopped"
+        self._on_readable()
+        self._wake_with_end()
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._release is None:
+            return
+        self._unwatch()
+        release, self._release = self._release, None
+        self._left_bytes = None
+        self._wake_with_end()
+        release()
+
+    async def _wait_and_read(self, buffer: memoryview) -> int:
+        loop = asyncio.get_running_loop()
+        arrival: asyncio.Future[int] = loop.create_future()
+        self._waiting = (arrival, buffer)
+        if self._loop is None:
+            loop.add_reader(self._fd, self._on_readable)
+            self._loop = loop
+        try:
+            return await arrival
+        except asyncio.CancelledError:
+            if arrival.done() and not arrival.cancelled() and arrival.exception() is None:
+                self._unclaimed = bytes(buffer[: arrival.result()])
+            raise
+        finally:
+            self._waiting = None
+
+    def _on_readable(self) -> None:
+        if self._waiting is None or self._waiting[0].done():
+            self._unwatch()
+            return
+        arrival, buffer = self._waiting
+        try:
+            got = self._read(buffer if self._left_bytes is None else buffer[: self._left_bytes])
+        except OSError as error:
+            arrival.set_exception(error)
+        else:
+            if got is not None:
+                arrival.set_result(got)
+
+    def _read(self, view: memoryview) -> int | None:
+        """Bytes read, 0 at the end, None when there is nothing yet."""
+        if not len(view):
+            return 0
+        try:
+            count = os.readv(self._fd, [view])
+        except (BlockingIOError, InterruptedError):
+            self._more_likely = self._always_try
+            return None
+        except OSError as error:
+            if error.errno not in _PEER_LOST:
+                raise
+            self.error = os.strerror(error.errno or 0)
+            count = 0
+        self._more_likely = self._always_try or count == len(
+            view
+        )  # one that came back short took all there was
+        self._bytes_since_turn += count
+        self.position_bytes += count
+        if self._left_bytes is not None:
+            self._left_bytes -= count
+        if count == 0:
+            self._ended = True
+            self._unwatch()
+        return count
+
+    def _wake_with_end(self) -> None:
+        if self._waiting is not None and not self._waiting[0].done():
+            self._waiting[0].set_result(0)
+
+    def _unwatch(self) -> None:
+        if self._loop is not None:
+            loop, self._loop = self._loop, None
+            if not loop.is_closed():
+                loop.remove_reader(self._fd)
+
+
+class DescriptorWriter:
+    """Writes a non-blocking descriptor.  One writer at a time; failures are the system's own OSError.
+    ``release``: as in the stream.
+    """
+
+    def __init__(self, fd: int, release: Callable[[], None]) -> None:
+        self._fd = fd
+        self._release: Callable[[], None] | None = release
+        self._waiting: asyncio.Future[None] | None = None
+        self._bytes_since_turn = 0
+
+    async def write(self, data: Buffer) -> None:
+        """Takes all of ``data``; waits while the other side does not.  Cancelled: a part may have been
+        written.
+        """
+        view = memoryview(data).cast("B")
+        while len(view):
+            if self._release is None:
+                raise OSError(errno.EBADF, "closed while writing")
+            if self._bytes_since_turn >= TURN_BYTES:
+                self._bytes_since_turn = 0
+                await asyncio.sleep(0)
+                continue
+            try:
+                count = os.write(self._fd, view)
+            except (BlockingIOError, InterruptedError):
+                await self._writable()
+                self._bytes_since_turn = 0
+            else:
+                self._bytes_since_turn += count
+                view = view[count:]
+
+    def close(self) -> None:
+        if self._release is None:
+            return
+        release, self._release = self._release, None
+        if self._waiting is not None and not self._waiting.done():
+            # The write that waits goes on, sees that this is closed and raises.
+            asyncio.get_running_loop().remove_writer(self._fd)
+            self._waiting.set_result(None)
+        release()
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting = ready = loop.create_future()
+        loop.add_writer(self._fd, _set, ready)
+        try:
+            await ready
+        finally:
+            self._waiting = None
+            if self._release is not None:
+                loop.remove_writer(self._fd)
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _bytes_held(fd: int) -> int:
+    """How many bytes can be read at once; 0 for what cannot say."""
+    held = array.array("i", [0])
+    try:
+        fcntl.ioctl(fd, termios.FIONREAD, held)
+    except OSError:
+        return 0
+    return held[0]

@@ -1,0 +1,203 @@
+"""Regular files read and written without blocking the loop: what ``file`` is made of, and stdin and stdout
+where they are files.
+
+What the page cache holds is read at once, straight into the caller's buffer (``RWF_NOWAIT``: no thread, no
+copy); what the disk must fetch is read by a thread, also straight into the caller's buffer.  A cancelled read
+or write waits for its thread, so a buffer is never written to, and a descriptor never closed, behind
+anybody's back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import glob
+import io
+import os
+import stat
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+
+from aiofiles.threadpool import wrap  # type: ignore[import-untyped, unused-ignore]
+
+from asyncflow.connectors._descriptors import TURN_BYTES, DescriptorStream
+from asyncflow.connectors.contract import Buffer, ByteStream
+from asyncflow.errors import ConnectorError
+
+T = TypeVar("T")
+
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_NO_NOWAIT = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_READ_FAULTS = {
+    errno.ENOENT: "no such file",
+    errno.ENOTDIR: "no such file",
+    errno.EISDIR: "is a directory, not a file (to read what is in it, write DIRECTORY/*)",
+    errno.EACCES: "no permission to read it",
+    errno.EPERM: "no permission to read it",
+    errno.ENXIO: "is a socket, not a file (see the connector unix)",
+}
+
+
+async def to_completion(operation: Awaitable[T]) -> T:
+    """The result of ``operation``, which is seen through to its end also when the caller is cancelled; the
+    cancellation goes on after it.
+    """
+    task = asyncio.ensure_future(operation)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # seen, though the cancellation is what the caller gets
+        raise cancelled
+    return task.result()
+
+
+def read_fault(path: str, error: OSError) -> ConnectorError:
+    """A failed open or read in the user's words."""
+    return ConnectorError(
+        f"{path}: {_READ_FAULTS.get(error.errno or 0, os.strerror(error.errno or 0).lower())}"
+    )
+
+
+def expand(patterns: str | Iterable[str]) -> list[str]:
+    """The files that paths and globs name, each once, in name order.  ConnectorError for one that names
+    nothing.
+    """
+    found: set[str] = set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        path = os.path.expanduser(pattern)
+        if os.path.exists(path) or not glob.has_magic(path):
+            found.add(path)  # what is wrong with it, opening will say
+            continue
+        matches = [match for match in glob.glob(path, recursive=True) if not os.path.isdir(match)]
+        if not matches:
+            raise ConnectorError(f"{pattern}: no file matches")
+        found.update(matches)
+    return sorted(found)
+
+
+def check_readable(path: str) -> int:
+    """The size of a file that can be opened, in bytes (0 for a pipe); ConnectorError says why another
+    cannot.
+    """
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "")
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, "")
+    except OSError as error:
+        raise read_fault(path, error) from error
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+class FileStream(ByteStream):
+    """A regular file from where ``file`` stands to its end, as it is (not decompressed)."""
+
+    def __init__(self, file: io.FileIO, name: str) -> None:
+        self.name = name
+        self.error = ""
+        self.position_bytes = 0
+        self._file = file
+        self._by_thread = wrap(file)
+        self._cache_first = bool(_NOWAIT)
+        self._bytes_since_turn = 0
+        self._reading: asyncio.Future[None] | None = None
+        self._closed = False
+        self._stopped = False
+
+    async def read_into(self, buffer: memoryview) -> int:
+        if self._bytes_since_turn >= TURN_BYTES:
+            self._bytes_since_turn = 0
+            await asyncio.sleep(0)
+        if self._closed or self._stopped:
+            return 0
+        count = self._read_cached(buffer) if self._cache_first else None
+        if count is None:
+            count = await self._read_disk(buffer)
+        else:
+            self._bytes_since_turn += count
+        self.position_bytes += count
+        return count
+
+    def finish(self) -> None:
+        """Orderly end: the next read gives 0."""
+        self._stopped = True
+        self.error = "stopped"
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._reading is not None:
+            await asyncio.wait([self._reading])  # it closes the file when the thread has let go of it
+        else:
+            self._file.close()
+
+    def _read_cached(self, buffer: memoryview) -> int | None:
+        try:
+            return os.preadv(self._file.fileno(), [buffer], -1, _NOWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in _NO_NOWAIT:
+                raise read_fault(self.name, error) from error
+            self._cache_first = False
+            return None
+
+    async def _read_disk(self, buffer: memoryview) -> int:
+        self._reading = finished = asyncio.get_running_loop().create_future()
+        try:
+            return await to_completion(self._by_thread.readinto(buffer))
+        except OSError as error:
+            raise read_fault(self.name, error) from error
+        finally:
+            if self._closed:
+                self._file.close()
+            self._reading = None
+            finished.set_result(None)
+
+
+class FileWriter:
+    """Writes a regular file, all of what it is given.  Failures are the system's own OSError."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self.file = file
+        self._by_thread = wrap(file)
+
+    async def write(self, data: Buffer) -> None:
+        view = memoryview(data).cast("B")
+        while len(view):
+            view = view[await to_completion(self._by_thread.write(view)) :]
+
+    async def sync(self) -> None:
+        """Returns when the disk has it."""
+        await to_completion(asyncio.to_thread(os.fsync, self.file.fileno()))
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def open_path(path: str) -> FileStream | DescriptorStream:
+    """Opens what ``path`` names: a regular file, or a pipe or device, which is read as it comes.
+    ConnectorError says what is wrong.
+    """
+    try:
+        kind = os.stat(path).st_mode
+        if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
+            file = io.FileIO(path, "rb")
+            with contextlib.suppress(OSError, AttributeError):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            return FileStream(file, path)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise read_fault(path, error) from error
+    # A named pipe may still wait for its writer; one without a name (/dev/fd/63 of a shell's <(...)) has or
+    # had one.
+    named_pipe = stat.S_ISFIFO(kind) and os.path.lexists(os.path.realpath(path))
+    return DescriptorStream(fd, path, lambda: os.close(fd), wait_first=named_pipe)

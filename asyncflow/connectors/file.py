@@ -1,0 +1,250 @@
+"""Connector ``file``: bytes from files, globs and lists of them, and into one file.
+
+Reading: each file is a stream, in name order; compressed ones are expanded by their suffix; a pipe or a
+device is read as it comes. Writing: ``replace`` writes beside the target and renames at the successful end,
+so whoever reads the target sees the old file or the whole new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import secrets
+import stat
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from asyncflow.connectors._compression import Archive, CompressedStream, Compressor, compressor, suffix_of
+from asyncflow.connectors._descriptors import DescriptorStream, DescriptorWriter
+from asyncflow.connectors._files import (
+    FileStream,
+    FileWriter,
+    check_readable,
+    expand,
+    open_path,
+    read_fault,
+    to_completion,
+)
+from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector, SourceConnector
+from asyncflow.errors import ConnectorError, ReaderGoneError
+from asyncflow.model.durations import parse_duration
+
+PIPE_READER_POLL_SECONDS = 0.05
+
+
+class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to read."""
+
+    path: Annotated[
+        str | list[str],
+        msgspec.Meta(
+            description="A file, a glob (data/*.csv, ** for subfolders) or a list of them; read in name order."
+        ),
+    ]
+    follow: Annotated[
+        bool,
+        msgspec.Meta(description="Go on as the file grows, through rotation and truncation, until stopped."),
+    ] = False
+    poll: Annotated[
+        str, msgspec.Meta(description="With follow: how often to look for growth, rotation and new files.")
+    ] = "200ms"
+
+    def __post_init__(self) -> None:
+        paths = [self.path] if isinstance(self.path, str) else self.path
+        if not paths or not all(paths):
+            raise ValueError("path must name at least one file")
+        if parse_duration(self.poll) <= 0:
+            raise ValueError("poll must be longer than 0s")
+        if self.follow and any(map(suffix_of, paths)):
+            raise ValueError("follow = true reads plain files only, not compressed ones")
+
+
+class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to write, and what to do about a file that is there."""
+
+    path: Annotated[str, msgspec.Meta(description="The file; .gz .zst .bz2 .xz at its end compress it.")]
+    mode: Annotated[
+        Literal["create", "append", "replace"],
+        msgspec.Meta(
+            description="create: refuse a file that is not empty; append: add to it; replace: write beside it, rename at the end."
+        ),
+    ] = "create"
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("path must name a file")
+
+
+class FileSource(ByteSource):
+    """The files one after the other.  All of them are looked at before the first is read, so a missing one
+    fails early.
+    """
+
+    def __init__(self, options: SourceOptions) -> None:
+        self._options = options
+        self._stream: FileStream | DescriptorStream | CompressedStream | None = None
+        self._earlier_bytes = 0
+        self._stopped = False
+
+    @property
+    def position_bytes(self) -> int:  # type: ignore[override]
+        return self._earlier_bytes + (0 if self._stream is None else self._stream.position_bytes)
+
+    async def streams(self) -> AsyncIterator[ByteStream]:
+        paths = await asyncio.to_thread(expand, self._options.path)
+        self.total_bytes = sum([check_readable(path) for path in paths])
+        for path in paths:
+            if self._stopped:
+                return
+            if self._stream is not None:
+                self._earlier_bytes += self._stream.position_bytes
+                self._stream = None
+            self._stream = _open_stream(path)
+            yield self._stream
+
+    async def stop(self) -> None:
+        self._stopped = True
+        if self._stream is not None:
+            self._stream.finish()
+
+    async def aclose(self) -> None:
+        self._stopped = True
+        if self._stream is not None:
+            await self._stream.aclose()
+
+
+def _open_stream(path: str) -> FileStream | DescriptorStream | CompressedStream:
+    suffix = suffix_of(path)
+    if not suffix:
+        return open_path(path)
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ConnectorError(f"{path}: only a regular file can be decompressed")
+    try:
+        return CompressedStream(Archive(io.FileIO(path, "rb"), path, suffix), path)
+    except OSError as error:
+        raise read_fault(path, error) from error
+
+
+class FileSink(SinkConnector):
+    """Writes one file; a target that is a pipe or a device is written as it is, whatever the mode."""
+
+    def __init__(self, options: SinkOptions) -> None:
+        self.path = options.path
+        self._mode = options.mode
+        self._target = os.path.realpath(os.path.expanduser(options.path))
+        self._temporary = ""
+        self._suffix = suffix_of(self._target)
+        self._compressor: Compressor | None = None
+        self._writer: FileWriter | DescriptorWriter | None = None
+
+    async def open(self) -> None:
+        try:
+            self._writer = await self._open_target()
+        except OSError as error:
+            raise self._fault(error) from error
+        if self._suffix:
+            self._compressor = compressor(self._suffix)
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        assert self._writer is not None, "write before open"
+        try:
+            if self._compressor is not None:
+                data = await to_completion(asyncio.to_thread(self._compressor.compress, data))
+            await self._writer.write(data)
+        except OSError as error:
+            raise self._fault(error) from error
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        try:
+            if self._compressor is not None:
+                await writer.write(await to_completion(asyncio.to_thread(self._compressor.flush)))
+            if self._temporary and not failed:
+                assert isinstance(writer, FileWriter)
+                await writer.sync()
+                os.rename(self._temporary, self._target)
+                self._temporary = ""
+                await to_completion(asyncio.to_thread(_sync_directory, os.path.dirname(self._target)))
+        except OSError as error:
+            raise self._fault(error) from error
+        finally:
+            writer.close()
+            if self._temporary:
+                os.unlink(self._temporary)
+                self._temporary = ""
+
+    async def _open_target(self) -> FileWriter | DescriptorWriter:
+        try:
+            existing = os.stat(self._target).st_mode
+        except FileNotFoundError:
+            existing = 0
+        if existing and not stat.S_ISREG(existing) and not stat.S_ISDIR(existing):
+            return await self._open_special()
+        if self._mode == "replace" and not stat.S_ISDIR(existing):
+            folder, name = os.path.split(self._target)
+            temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._temporary = temporary
+            if existing:
+                os.fchmod(fd, stat.S_IMODE(existing))
+            return FileWriter(io.FileIO(fd, "wb"))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if self._mode == "append" else 0)
+        fd = os.open(self._target, flags, 0o666)
+        if self._mode == "create" and os.fstat(fd).st_size:
+            os.close(fd)
+            raise ConnectorError(
+                f'{self.path}: is there already and not empty (mode = "append" adds to it, mode = "replace" replaces it)'
+            )
+        return FileWriter(io.FileIO(fd, "wb"))
+
+    async def _open_special(self) -> DescriptorWriter:
+        """A pipe (waits until somebody reads it) or a device."""
+        while True:
+            try:
+                fd = os.open(self._target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            except OSError as error:
+                if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(self._target).st_mode):
+                    raise
+                await asyncio.sleep(PIPE_READER_POLL_SECONDS)
+            else:
+                return DescriptorWriter(fd, partial(os.close, fd))
+
+    def _fault(self, error: OSError) -> ConnectorError:
+        match error.errno:
+            case errno.EPIPE:
+                return ReaderGoneError(f"{self.path}: its reader went away")
+            case errno.ENOENT | errno.ENOTDIR:
+                return ConnectorError(
+                    f"{self.path}: the folder {os.path.dirname(self._target)} does not exist"
+                )
+            case errno.EISDIR:
+                return ConnectorError(f"{self.path}: is a directory, not a file")
+            case errno.EACCES | errno.EPERM:
+                return ConnectorError(f"{self.path}: no permission to write it")
+            case code:
+                return ConnectorError(f"{self.path}: {os.strerror(code or 0).lower()}")
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def open_source(options: SourceOptions) -> SourceConnector:
+    if options.follow:
+        raise ConnectorError("follow = true is not there yet")
+    return FileSource(options)
+
+
+def open_sink(options: SinkOptions) -> FileSink:
+    return FileSink(options)

@@ -1,0 +1,62 @@
+"""Connector ``stdout``: descriptor 1, whatever it is.  A slow reader makes ``write`` wait; one that went away
+is ReaderGoneError.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from typing import Any
+
+import msgspec
+
+from asyncflow.connectors._descriptors import DescriptorWriter, enlarge_pipe, is_pollable, private_description
+from asyncflow.connectors._files import FileWriter
+from asyncflow.connectors.contract import Buffer, SinkConnector
+from asyncflow.errors import ConnectorError, ReaderGoneError
+
+STDOUT = 1
+_READER_GONE = (errno.EPIPE, errno.ECONNRESET)
+
+
+class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """It has none."""
+
+
+class StdoutSink(SinkConnector):
+    """Writes past Python's own ``sys.stdout``; descriptor 1 itself is never closed."""
+
+    def __init__(self) -> None:
+        self._writer: DescriptorWriter | FileWriter | None = None
+
+    async def open(self) -> None:
+        try:
+            if is_pollable(STDOUT):
+                enlarge_pipe(STDOUT)
+                self._writer = DescriptorWriter(*private_description(STDOUT, os.O_WRONLY))
+            else:
+                self._writer = FileWriter(io.FileIO(STDOUT, "wb", closefd=False))
+        except OSError as error:
+            raise _fault(error) from error
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        assert self._writer is not None, "write before open"
+        try:
+            await self._writer.write(data)
+        except OSError as error:
+            raise _fault(error) from error
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _fault(error: OSError) -> ConnectorError:
+    if error.errno in _READER_GONE:
+        return ReaderGoneError("the reader of stdout went away")
+    return ConnectorError(f"stdout cannot be written: {os.strerror(error.errno or 0).lower()}")
+
+
+def open_sink(options: SinkOptions) -> StdoutSink:
+    return StdoutSink()
