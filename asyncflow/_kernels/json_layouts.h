@@ -1,0 +1,183 @@
+/* Layouts: the learned shapes of records, as a graph of segments.
+ *
+ * A segment is the literal text from one value to the next (`{"ts":`, `,"key":`, `},"b": `), white space, keys and
+ * brackets included, and what to do with the value that follows.  Its successors are the segments that were seen to follow it.  A
+ * record that the graph can spell needs one masked compare a value, and no look at its keys.
+ *
+ * The graph never accepts what the parser would not.  A segment belongs to a context, the stack of objects that are open
+ * where its literal begins; two segments are linked only after the parser has met them in a row, so the context at the
+ * end of one is the context of the next, and every path from the start to a segment that ends a record is a well-formed record.
+ * Values that are no scalars are walked into only where columns lie below; the parser skips the others.
+ *
+ * It lives for one call of decode, starts empty and stays bounded; when it is full it starts again and learns more rarely.
+ * Nothing here changes what a record means: only how soon it is known.
+ */
+#ifndef ASYNCFLOW_JSON_LAYOUTS_H
+#define ASYNCFLOW_JSON_LAYOUTS_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JSON_MAX_SEGMENTS 256
+#define JSON_MAX_SUCCESSORS 8
+#define JSON_MAX_CONTEXTS 64
+#define JSON_MAX_LITERAL 128
+#define JSON_POOL_BYTES 16384
+#define JSON_SLACK (JSON_MAX_LITERAL + 64) /* readable bytes that following a segment asks for */
+#define JSON_START 0                       /* the segment before every record */
+
+enum json_follow { JSON_VALUE, JSON_ENTER, JSON_RECORD_END };
+
+typedef struct {
+    uint16_t count, oldest;
+    uint16_t segments[JSON_MAX_SUCCESSORS];
+} json_successors;
+
+typedef struct {
+    uint8_t head[16]; /* the literal's first bytes, zeros behind */
+    uint8_t mask[16];
+    const uint8_t *tail; /* the rest of it, in the pool */
+    int32_t column, node;
+    uint16_t length;
+    uint8_t context, depth; /* depth: objects open where the value stands */
+    uint8_t ends_record;
+    uint8_t has_below; /* columns lie below the node: an object is walked into, and any mention makes them null first */
+    json_successors after, inside;
+} json_segment;
+
+/* What the parser met on its way through one record, in terms of segments. */
+typedef struct {
+    const uint8_t *from, *to; /* the literal */
+    int32_t column, node;
+    uint8_t follow, context, depth;
+} json_step;
+
+typedef struct {
+    uint32_t segment_count, context_count, pool_used, restarts, misses;
+    uint32_t step_count;
+    int recording;
+    const uint8_t *literal; /* where the literal of the next step begins */
+    uint8_t literal_context;
+    struct {
+        uint8_t parent;
+        int32_t node;
+    } contexts[JSON_MAX_CONTEXTS];
+    json_step steps[JSON_MAX_SEGMENTS];
+    json_segment segments[JSON_MAX_SEGMENTS];
+    uint8_t pool[JSON_POOL_BYTES];
+} json_layouts;
+
+static void json_layouts_clear(json_layouts *graph) {
+    memset(&graph->segments[JSON_START], 0, sizeof(json_segment));
+    graph->segment_count = 1;
+    graph->context_count = 1; /* context 0: inside the record's own object, or before it */
+    graph->pool_used = 0;
+}
+
+static json_layouts *json_layouts_new(void) {
+    json_layouts *graph = malloc(sizeof *graph);
+    if (graph == NULL) return NULL;
+    graph->restarts = graph->misses = 0;
+    graph->recording = 0;
+    json_layouts_clear(graph);
+    return graph;
+}
+
+/* Before the parser reads a record: shall its steps be recorded?  After n restarts one miss in 2^n is worth it. */
+static void json_record_begin(json_layouts *graph, const uint8_t *record) {
+    uint32_t rarity = graph->restarts < 8 ? graph->restarts : 8;
+    graph->recording = (graph->misses++ & ((1u << rarity) - 1)) == 0;
+    graph->step_count = 0;
+    graph->literal = record;
+    graph->literal_context = 0;
+}
+
+/* The context of an object that opens under ``node`` inside ``parent``. */
+static uint8_t json_record_context(json_layouts *graph, uint8_t parent, int32_t node) {
+    for (uint32_t i = 1; i < graph->context_count; i++)
+        if (graph->contexts[i].parent == parent && graph->contexts[i].node == node) return (uint8_t)i;
+    if (graph->context_count == JSON_MAX_CONTEXTS) {
+        graph->recording = 0;
+        return 0;
+    }
+    graph->contexts[graph->context_count].parent = parent;
+    graph->contexts[graph->context_count].node = node;
+    return (uint8_t)graph->context_count++;
+}
+
+/* A value begins at ``to``, or the record ends there. */
+static void json_record_step(json_layouts *graph, const uint8_t *to, uint8_t follow, int32_t node, int32_t column,
+                             uint32_t depth) {
+    if (graph->step_count == JSON_MAX_SEGMENTS || to - graph->literal > JSON_MAX_LITERAL || depth > 255) {
+        graph->recording = 0;
+        return;
+    }
+    graph->steps[graph->step_count++] =
+        (json_step){graph->literal, to, column, node, follow, graph->literal_context, (uint8_t)depth};
+}
+
+/* The next literal begins at ``from``, inside an object of that context. */
+static void json_record_literal(json_layouts *graph, const uint8_t *from, uint8_t context) {
+    graph->literal = from;
+    graph->literal_context = context;
+}
+
+static int json_step_is(const json_segment *segment, const json_step *step) {
+    uint32_t length = (uint32_t)(step->to - step->from), head = length < 16 ? length : 16;
+    return segment->length == length && segment->context == step->context && !memcmp(segment->head, step->from, head) &&
+           !memcmp(segment->tail, step->from + head, length - head);
+}
+
+/* The segment of that step, made if need be; 0 when there is no room. */
+static uint32_t json_segment_of(json_layouts *graph, const json_step *step, const json_node *nodes) {
+    uint32_t length = (uint32_t)(step->to - step->from), head = length < 16 ? length : 16;
+    json_segment *segment;
+    for (uint32_t i = 1; i < graph->segment_count; i++)
+        if (json_step_is(&graph->segments[i], step)) return i;
+    if (graph->segment_count == JSON_MAX_SEGMENTS || graph->pool_used + JSON_MAX_LITERAL > JSON_POOL_BYTES) return 0;
+    segment = &graph->segments[graph->segment_count];
+    memset(segment, 0, sizeof *segment);
+    memcpy(segment->head, step->from, head);
+    memset(segment->mask, 0xFF, head);
+    segment->tail = graph->pool + graph->pool_used;
+    memcpy(graph->pool + graph->pool_used, step->from + head, length - head);
+    graph->pool_used += length - head;
+    segment->length = (uint16_t)length;
+    segment->column = step->column;
+    segment->node = step->node;
+    segment->ends_record = step->follow == JSON_RECORD_END;
+    segment->context = step->context;
+    segment->depth = step->depth;
+    segment->has_below = step->node >= 0 && nodes[step->node].below_count > 0;
+    return graph->segment_count++;
+}
+
+/* After the parser has accepted the record: adds its steps to the graph. */
+static void json_record_commit(json_layouts *graph, const json_node *nodes) {
+    json_successors *from = &graph->segments[JSON_START].after;
+    if (!graph->recording) return;
+    for (uint32_t i = 0; i < graph->step_count; i++) {
+        const json_step *step = &graph->steps[i];
+        uint32_t found = 0;
+        for (uint32_t k = 0; k < from->count && !found; k++)
+            if (json_step_is(&graph->segments[from->segments[k]], step)) found = from->segments[k];
+        if (!found) {
+            found = json_segment_of(graph, step, nodes);
+            if (!found) {
+                graph->restarts++;
+                json_layouts_clear(graph);
+                return;
+            }
+            if (from->count < JSON_MAX_SUCCESSORS) {
+                from->segments[from->count++] = (uint16_t)found;
+            } else {
+                from->segments[from->oldest] = (uint16_t)found;
+                from->oldest = (uint16_t)((from->oldest + 1) % JSON_MAX_SUCCESSORS);
+            }
+        }
+        from = step->follow == JSON_ENTER ? &graph->segments[found].inside : &graph->segments[found].after;
+    }
+}
+
+#endif

@@ -1,0 +1,84 @@
+/* The parser: reads any record, by the whole grammar, with an explicit stack.  A body for levels.h.
+ *
+ * It is the slow way and the only judge: what it refuses is rejected, what it accepts may become a layout.  Names are looked up in the
+ * plan's tree; of several mentions of a path the last one counts, and a mention of an object makes everything below it
+ * null first.
+ */
+
+/* Reads the container at ``p``, ``outside`` others being open around it; ``node``: what it is in the plan's tree, or -1.
+ * Returns what follows it, or NULL and leaves the reason. */
+AF_LEVEL_FUNCTION const uint8_t *AF_AT(json_parse)(json_walker *w, const uint8_t *p, uint32_t outside,
+                                                           int32_t node) {
+    json_level levels[JSON_MAX_DEPTH + 1], *level = levels;
+    const json_node *nodes = w->plan->nodes;
+    const uint8_t *end = w->end, *from, *to;
+    json_layouts *graph = w->layouts;
+    int32_t child, column = -1;
+    uint32_t kind;
+    uint8_t context = 0;
+
+    w->reason = JSON_MALFORMED;
+open: /* *p is { or [; column, node, context describe the new container */
+    if (++level - levels + outside > JSON_MAX_DEPTH) {
+        w->reason = JSON_TOO_DEEP;
+        return NULL;
+    }
+    *level = (json_level){*p == '{' ? node : -1, column, p, *p == '[', context};
+    p = json_skip_space(p + 1, end);
+    if (p == end) return NULL;
+    if (*p == (level->is_array ? ']' : '}')) goto close;
+    if (level->is_array) {
+        child = -1;
+        goto value;
+    }
+key:
+    if (p == end || *p != '"') return NULL;
+    from = p + 1;
+    to = AF_AT(json_scan_text)(from, end, &kind);
+    if (to == NULL) return NULL;
+    child = level->node < 0 ? -1 : json_find_key(w, level->node, from, (uint32_t)(to - from), kind);
+    p = json_skip_space(to + 1, end);
+    if (p == end || *p != ':') return NULL;
+    p = json_skip_space(p + 1, end);
+value:
+    if (p == end) return NULL;
+    column = child < 0 ? -1 : nodes[child].column;
+    if (child >= 0 && nodes[child].below_count) json_clear_below(w, child);
+    if (*p == '{' || *p == '[') {
+        node = child >= 0 && nodes[child].below_count ? child : -1;
+        if (level->node >= 0 && graph->recording) {
+            int enters = *p == '{' && node >= 0;
+            json_record_step(graph, p, enters ? JSON_ENTER : JSON_VALUE, child, column, (uint32_t)(level - levels));
+            if (enters) {
+                context = json_record_context(graph, level->context, node);
+                json_record_literal(graph, p + 1, context);
+                if (column >= 0) graph->recording = 0; /* raw text and fields of the same object: rare, left to the parser */
+            }
+        }
+        goto open;
+    }
+    if (level->node >= 0 && graph->recording)
+        json_record_step(graph, p, JSON_VALUE, child, column, (uint32_t)(level - levels));
+    p = AF_AT(json_scan_scalar)(p, end, &kind, &from, &to);
+    if (p == NULL) return NULL;
+    if (column >= 0) json_put(w, column, kind, from, to);
+after:
+    if (level->node >= 0) json_record_literal(graph, p, level->context);
+after_inner:
+    p = json_skip_space(p, end);
+    if (p == end) return NULL;
+    if (*p == ',') {
+        p = json_skip_space(p + 1, end);
+        if (!level->is_array) goto key;
+        child = -1;
+        goto value;
+    }
+    if (*p != (level->is_array ? ']' : '}')) return NULL;
+close:
+    p++;
+    if (level->column >= 0) json_put(w, level->column, JSON_NESTED, level->start, p);
+    node = level->node;
+    if (--level == levels) return p;
+    if (node >= 0) goto after_inner; /* its brace is part of the literal that runs on to the next value */
+    goto after;
+}

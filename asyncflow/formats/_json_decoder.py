@@ -1,0 +1,81 @@
+"""JSON on the way in: newline-delimited objects to columns.
+
+What is accepted, and what it means, is said by the kernel's twin, ``_kernels.reference.json``.  Here the stream is cut into
+blocks of lines, and what the kernel gives becomes columns, and reasons that a person can read.
+"""
+
+from __future__ import annotations
+
+from asyncflow._kernels import kernel
+from asyncflow.formats._lines import LineStream
+from asyncflow.formats.contract import Block, Decoded, DecodeRequest, Reject, RejectLog
+from asyncflow.model.columns import Column, FixedColumn, StringColumn
+from asyncflow.model.schema import DataType
+
+_json = kernel("json")
+
+VALUE_SHOWN_BYTES = 60
+
+
+class JsonDecoder(LineStream):
+    """Decodes one stream of JSON objects, one a line."""
+
+    def __init__(self, request: DecodeRequest) -> None:
+        super().__init__(request)
+        self.output = request.schema.select(request.columns)
+        self._kernel = _json.Decoder(
+            self.output.names,
+            [field.type_text for field in self.output],
+            [field.name in request.required for field in self.output],
+            request.max_record_bytes,
+            None if request.keep_rejects else RejectLog(keep_all=False).first,
+        )
+        self._record_reasons = {
+            _json.TOO_LONG: f"longer than {request.max_record_bytes} bytes",
+            _json.BAD_UTF8: "not UTF-8",
+            _json.NOT_OBJECT: "not a JSON object",
+            _json.MALFORMED: "malformed JSON",
+            _json.TOO_DEEP: "JSON nested deeper than 1000 levels",
+        }
+
+    def decode(self, block: Block) -> Decoded:
+        num_rows, lines, arrays, rejected, rejects = self._kernel.decode(block)
+        columns: list[Column] = [StringColumn(*a) if len(a) == 4 else FixedColumn(*a) for a in arrays]
+        found = tuple(self._reject(block, *reject) for reject in rejects.tolist())
+        return Decoded(tuple(columns), num_rows, lines, rejected, found)
+
+    def _reject(
+        self,
+        block: Block,
+        line: int,
+        offset: int,
+        length: int,
+        after_row: int,
+        reason: int,
+        column: int,
+        start: int,
+        size: int,
+    ) -> Reject:
+        record = self._record(block[offset : offset + length])
+        if len(record) == length:
+            record = record.removesuffix(b"\r")
+        if column < 0:
+            text = self._record_reasons[reason]
+        elif reason == _json.NO_VALUE:
+            text = f"{self.output.names[column]}: null"
+        else:
+            text = (
+                f"{self.output.names[column]}: {self._misfit(column)}: {_shown(block[start : start + size])}"
+            )
+        return Reject(line, offset, after_row, text, record)
+
+    def _misfit(self, column: int) -> str:
+        type_ = self.output.fields[column].type
+        if type_ is DataType.STRING:
+            return "half of a surrogate pair"
+        return f"not {'an' if type_ is DataType.INT64 else 'a'} {self.output.fields[column].type_text}"
+
+
+def _shown(value: Block) -> str:
+    text = value[:VALUE_SHOWN_BYTES].tobytes().decode(errors="ignore")
+    return text if len(value) <= VALUE_SHOWN_BYTES else text + "..."

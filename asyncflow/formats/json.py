@@ -1,0 +1,89 @@
+"""JSON: one object a line (NDJSON).  Nested fields are columns named by their path, ``a.b``.
+
+On the way in a missing field is null and an extra one is ignored; on the way out members come in schema order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from asyncflow.formats._infer import infer_types
+from asyncflow.formats._json_decoder import JsonDecoder
+from asyncflow.formats._json_encoder import EncoderOptions, encoder
+from asyncflow.formats.contract import Block, DecodeRequest
+from asyncflow.model.schema import DataType, Field, Schema
+
+__all__ = ["DecoderOptions", "EncoderOptions", "decoder", "encoder", "infer"]
+
+INFERRED_RECORDS = 1000
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
+class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One JSON object a line; there is nothing to choose."""
+
+
+def decoder(options: DecoderOptions, request: DecodeRequest) -> JsonDecoder:
+    """A decoder for one stream of objects."""
+    return JsonDecoder(request)
+
+
+def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
+    """The schema of the first 1000 records of ``head``: paths in the order they were first seen.
+
+    A path's type is that of all its values: bool, int64, float64 (also ints and floats mixed), timestamp (texts that all look like ISO
+    times) or string (texts, arrays, any other mixture, nothing but null).  An object is no column: its fields are.  Records that
+    cannot be read say nothing; neither does a last line without its end, unless ``final``.
+    """
+    seen: dict[str, list[Any]] = {}
+    for record in islice(_records(head.tobytes(), final), INFERRED_RECORDS):
+        for path, value in _fields(record):
+            if _HALF_PAIR.search(path):
+                continue  # no schema can name it
+            values = seen.setdefault(path, [])
+            if value is not None:
+                values.append(value)
+    objects = {path[:end] for path in seen for end, letter in enumerate(path) if letter == "."}
+    columns = {path: values for path, values in seen.items() if values or path not in objects}
+    return Schema(tuple(Field(path, _type_of(values)) for path, values in columns.items()))
+
+
+def _records(data: bytes, final: bool) -> Iterator[dict[str, Any]]:
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    for line in lines if final else lines[:-1]:
+        try:
+            record = json.loads(line.decode())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            yield record
+
+
+def _fields(record: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Every field's path and value in the order written; objects are walked into."""
+    pending = [(key, value) for key, value in reversed(record.items())]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, dict):
+            pending += [(f"{path}.{key}", inner) for key, inner in reversed(value.items())]
+        else:
+            yield path, value
+
+
+def _type_of(values: list[Any]) -> DataType:
+    kinds = {type(value) for value in values}
+    if kinds == {bool}:
+        return DataType.BOOL
+    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values):
+        return DataType.INT64
+    if kinds and kinds <= {int, float}:
+        return DataType.FLOAT64
+    if kinds == {str} and infer_types({"": values}).fields[0].type is DataType.TIMESTAMP:
+        return DataType.TIMESTAMP
+    return DataType.STRING
