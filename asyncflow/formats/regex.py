@@ -1,0 +1,164 @@
+"""Regex: a pattern found in each line; its named groups are the columns.
+
+``pattern`` is searched for anywhere in the line, as Python's ``re`` reads it; ``^`` and ``$`` bind it.  A line in which it is not found
+is rejected.  A group that took no part is null; so is an empty one, except in a string column, where it is the empty text.
+Values are read by the rules of CSV.  Groups without a name only group.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated
+
+import msgspec
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.errors import PipelineError, Problem
+from asyncflow.formats._infer import infer_types
+from asyncflow.formats._lines import BYTE_ORDER_MARK, LineDecoder, Lines
+from asyncflow.formats.contract import Block, Decoded, DecodeRequest
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int32Array, StringColumn
+from asyncflow.model.schema import DataType, Field, Schema
+
+_spans = kernel("spans")
+
+INFERRED_LINES = 1000
+VALUE_SHOWN_BYTES = 60
+NO_MATCH = "does not match pattern"
+
+
+class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a line's columns are found."""
+
+    pattern: Annotated[
+        str, msgspec.Meta(description="a Python regular expression with named groups, `(?P<name>...)`")
+    ]
+
+    def __post_init__(self) -> None:
+        try:
+            groups = re.compile(self.pattern).groupindex
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"pattern is not a regular expression: {error}") from error
+        if not groups:
+            raise ValueError("pattern has no named group: write columns as (?P<name>...)")
+
+
+class RegexDecoder(LineDecoder):
+    """Lines to the columns of the named groups."""
+
+    def __init__(self, pattern: re.Pattern[str], request: DecodeRequest) -> None:
+        super().__init__(request)
+        self._search = pattern.search
+        self._groups = [pattern.groupindex[name] for name in request.columns]
+        self._required = frozenset(request.required)
+        self.output = request.schema.select(request.columns)
+
+    def decode_lines(self, lines: Lines, wrong: dict[int, str]) -> Decoded:
+        rows, starts, lengths = self._spans(lines, wrong)
+        columns: list[Column] = []
+        for position, field in enumerate(self.output):
+            column, failed = _column(field, lines.block, starts[position], lengths[position])
+            for at in np.flatnonzero(failed).tolist():
+                first = int(starts[position][at])
+                text = lines.block[first : first + int(lengths[position][at])]
+                wrong.setdefault(int(rows[at]), f"{field.name}: not {_type_in_words(field)}: {_shown(text)}")
+            if field.name in self._required and column.valid is not None:
+                for at in np.flatnonzero(~column.valid & ~failed).tolist():
+                    wrong.setdefault(int(rows[at]), f"{field.name}: null")
+            columns.append(column)
+        good = np.array([at for at, row in enumerate(rows.tolist()) if row not in wrong], np.intp)
+        if len(good) < len(rows):
+            columns = [column.take(good) for column in columns]
+        return self.decoded(lines, tuple(columns), len(good), wrong)
+
+    def _spans(self, lines: Lines, wrong: dict[int, str]) -> tuple[Int32Array, Int32Array, Int32Array]:
+        """The lines that match, and per wanted group where its text stands in the block; a length of -1 is no text."""
+        raw = lines.block.tobytes()
+        rows, begins, ends = [], [], []
+        bounds = zip(lines.starts.tolist(), lines.lengths.tolist(), strict=True)
+        for row, (start, length) in enumerate(bounds):
+            if row in wrong:
+                continue
+            text = raw[start : start + length].decode()
+            match = self._search(text)
+            if match is None:
+                wrong[row] = NO_MATCH
+                continue
+            places = [match.span(group) for group in self._groups]
+            if len(text) != length:  # a character is not a byte here
+                places = [_in_bytes(text, place) for place in places]
+            rows.append(row)
+            # A group that took no part is at (-1, -1), which gives it a length of -1.
+            begins.append([start + begin for begin, _ in places])
+            ends.append([start + end if end >= 0 else start - 2 for _, end in places])
+        shape = (len(rows), len(self._groups))
+        starts = np.ascontiguousarray(np.array(begins, np.int32).reshape(shape).T)
+        lengths = np.ascontiguousarray(np.array(ends, np.int32).reshape(shape).T) - starts
+        return np.array(rows, np.int32), starts, lengths
+
+
+def _in_bytes(text: str, place: tuple[int, int]) -> tuple[int, int]:
+    begin, end = place
+    if begin < 0:
+        return place
+    first = len(text[:begin].encode())
+    return first, first + len(text[begin:end].encode())
+
+
+def _column(field: Field, block: Block, starts: Int32Array, lengths: Int32Array) -> tuple[Column, BoolArray]:
+    """The column, and which rows have a text that is no value of its type."""
+    failed = np.zeros(len(starts), np.bool_)
+    if field.type is DataType.STRING:
+        valid = lengths >= 0
+        column = StringColumn(
+            block, np.maximum(starts, 0), np.maximum(lengths, 0), None if valid.all() else valid
+        )
+        return column, failed
+    values = np.empty(len(starts), field.type.dtype)
+    valid = np.empty(len(starts), np.bool_)
+    nulls, _ = _spans.parse_spans(field.type_text, block, starts, lengths, values, valid, failed)
+    return FixedColumn(values, valid if nulls else None), failed
+
+
+def _type_in_words(field: Field) -> str:
+    return f"{'an' if field.type is DataType.INT64 else 'a'} {field.type_text}"
+
+
+def _shown(value: Block) -> str:
+    text = value[:VALUE_SHOWN_BYTES].tobytes().decode(errors="ignore")
+    return text if len(value) <= VALUE_SHOWN_BYTES else text + "..."
+
+
+def decoder(options: DecoderOptions, request: DecodeRequest) -> RegexDecoder:
+    """A decoder for one stream; PipelineError where the schema names a column that is no group of the pattern."""
+    pattern = re.compile(options.pattern)
+    groups = ", ".join(pattern.groupindex)
+    problems = [
+        Problem(f"schema.{name}", "the pattern has no group of this name", f"it has {groups}")
+        for name in request.schema.names
+        if name not in pattern.groupindex
+    ]
+    if problems:
+        raise PipelineError(problems)
+    return RegexDecoder(pattern, request)
+
+
+def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
+    """The named groups in the order of the pattern, typed by the first 1000 lines of ``head`` in which it is found."""
+    pattern = re.compile(options.pattern)
+    matches = list(islice(_matches(pattern, head.tobytes(), final), INFERRED_LINES))
+    return infer_types({name: [match[name] for match in matches] for name in pattern.groupindex})
+
+
+def _matches(pattern: re.Pattern[str], data: bytes, final: bool) -> Iterator[re.Match[str]]:
+    lines = data.removeprefix(BYTE_ORDER_MARK).split(b"\n")
+    for line in lines if final else lines[:-1]:
+        try:
+            match = pattern.search(line.removesuffix(b"\r").decode())
+        except UnicodeDecodeError:
+            continue
+        if match is not None:
+            yield match
