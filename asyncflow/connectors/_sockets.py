@@ -1,0 +1,387 @@
+"""Stream sockets as sources and sinks, the same for tcp and unix: listen for many peers, or connect to one.
+
+Bytes move by ``_descriptors``: nothing is read unless the consumer asks for it and a write waits for a slow peer, so backpressure
+reaches the other side.  A peer that resets ends its own stream (its ``error`` says so), never the source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import random
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from asyncflow.connectors._addresses import BACKLOG, Endpoint, format_host_port
+from asyncflow.connectors._descriptors import DescriptorStream, DescriptorWriter
+from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector
+from asyncflow.errors import ConnectorError, RetriableError
+
+FIRST_DELAY_SECONDS = 0.1
+ACCEPT_PAUSE_SECONDS = 1.0
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_log = logging.getLogger("asyncflow.connectors")
+
+
+class Listener:
+    """Accepts peers and gives each to ``on_peer(socket, name)``.  Without descriptors left it pauses, says so, and tries again."""
+
+    def __init__(self, endpoint: Endpoint, on_peer: Callable[[socket.socket, str], None]) -> None:
+        self.addresses: tuple[str, ...] = ()
+        self._endpoint = endpoint
+        self._on_peer = on_peer
+        self._sockets: list[socket.socket] = []
+        self._retry: asyncio.TimerHandle | None = None
+        self._peers = 0
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Binds and begins to accept; once."""
+        async with self._opening:
+            if self._sockets:
+                return
+            self._sockets = await self._endpoint.bind()
+            try:
+                for opened in self._sockets:
+                    opened.listen(BACKLOG)
+            except OSError as error:
+                self.close()
+                raise ConnectorError(
+                    f"{self._endpoint.text}: cannot listen there: {os.strerror(error.errno or 0).lower()}"
+                ) from error
+            names = [opened.getsockname() for opened in self._sockets]
+            self.addresses = tuple(
+                name if isinstance(name, str) else format_host_port(name) for name in names
+            )
+            self._watch()
+
+    def accept_pending(self) -> None:
+        """Accepts those that have connected already, and waits for nobody."""
+        for opened in self._sockets:
+            for _ in range(BACKLOG):
+                try:
+                    peer, address = opened.accept()
+                except (BlockingIOError, InterruptedError):
+                    break
+                except OSError as error:
+                    if error.errno in _NO_ROOM:
+                        self._pause(error)
+                        return
+                    continue  # that one peer is gone again
+                peer.setblocking(False)
+                self._peers += 1
+                self._on_peer(peer, self._endpoint.name(address, self._peers))
+
+    def close(self) -> None:
+        if not self._sockets:
+            return
+        self._unwatch()
+        if self._retry is not None:
+            self._retry.cancel()
+        self._endpoint.unbind()
+        for opened in self._sockets:
+            opened.close()
+        self._sockets = []
+
+    def _watch(self) -> None:
+        for opened in self._sockets:
+            asyncio.get_running_loop().add_reader(opened.fileno(), self.accept_pending)
+
+    def _unwatch(self) -> None:
+        for opened in self._sockets:
+            asyncio.get_running_loop().remove_reader(opened.fileno())
+
+    def _pause(self, error: OSError) -> None:
+        _log.warning("%s: accepting paused: %s", self._endpoint.text, os.strerror(error.errno or 0).lower())
+        self._unwatch()
+        self._retry = asyncio.get_running_loop().call_later(ACCEPT_PAUSE_SECONDS, self._watch)
+
+
+class Connecting:
+    """Connects, with ``reconnect`` again and again: the wait doubles up to ``max_delay_seconds`` and is spread by chance."""
+
+    def __init__(self, endpoint: Endpoint, *, reconnect: bool, max_delay_seconds: float) -> None:
+        self.text = endpoint.text
+        self.reconnect = reconnect
+        self._endpoint = endpoint
+        self._max_delay_seconds = max_delay_seconds
+        self._failures = 0
+
+    async def connect(self) -> socket.socket:
+        """A connected socket.  RetriableError when nobody answers and ``reconnect`` is off."""
+        while True:
+            if self._failures:
+                ceiling = min(self._max_delay_seconds, FIRST_DELAY_SECONDS * 2 ** min(self._failures - 1, 30))
+                await asyncio.sleep(ceiling * random.uniform(0.5, 1))
+            try:
+                return await self._endpoint.connect()
+            except RetriableError as error:
+                if not self.reconnect:
+                    raise
+                self._failures += 1
+                if self._failures == 1:
+                    _log.warning("%s; trying again", error)
+
+    def lost(self) -> None:
+        """The connection ended: the next one waits a little."""
+        self._failures += 1
+
+    def alive(self) -> None:
+        """Bytes have moved: waits begin at the shortest again."""
+        self._failures = 0
+
+
+class ListenSource(ByteSource):
+    """Every peer that connects is a stream, side by side, until ``stop``.  ``addresses``: where it listens, after ``started``."""
+
+    concurrent = True
+    bounded = False
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._listener = Listener(endpoint, self._on_peer)
+        self._open: set[DescriptorStream] = set()
+        self._arrived: deque[DescriptorStream] = deque()
+        self._arrival = asyncio.Event()
+        self._stopped = False
+        self._closed_bytes = 0
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return self._listener.addresses
+
+    @property
+    def position_bytes(self) -> int:  # type: ignore[override]
+        return self._closed_bytes + sum(stream.position_bytes for stream in self._open)
+
+    async def started(self) -> tuple[str, ...]:
+        """Listens, if it does not yet; the addresses, with the real port where 0 was asked for."""
+        await self._listener.open()
+        return self.addresses
+
+    async def streams(self) -> AsyncIterator[ByteStream]:
+        if not self._stopped:
+            await self.started()
+        while True:
+            while self._arrived:
+                yield self._arrived.popleft()
+            if self._stopped:
+                return
+            self._arrival.clear()
+            await self._arrival.wait()
+
+    async def stop(self) -> None:
+        if not self._stopped:
+            self._listener.accept_pending()  # who has connected may have sent already
+            self._listener.close()
+            self._stopped = True
+            for stream in self._open:
+                stream.finish()
+            self._arrival.set()
+
+    async def aclose(self) -> None:
+        self._stopped = True
+        self._listener.close()
+        for stream in list(self._open):
+            stream.close()
+        self._arrived.clear()
+        self._arrival.set()
+
+    def _on_peer(self, peer: socket.socket, name: str) -> None:
+        stream = DescriptorStream(peer.fileno(), name, lambda: self._released(stream, peer))
+        self._open.add(stream)
+        self._arrived.append(stream)
+        self._arrival.set()
+
+    def _released(self, stream: DescriptorStream, peer: socket.socket) -> None:
+        self._closed_bytes += stream.position_bytes
+        self._open.discard(stream)
+        peer.close()
+
+
+class ConnectSource(ByteSource):
+    """One connection at a time; ends when the other side closes, or with ``reconnect`` goes on with the next connection as a new stream."""
+
+    bounded = False
+
+    def __init__(self, connecting: Connecting) -> None:
+        self._connecting = connecting
+        self._attempt: asyncio.Task[socket.socket] | None = None
+        self._stream: DescriptorStream | None = None
+        self._earlier_bytes = 0
+        self._stopped = False
+
+    @property
+    def position_bytes(self) -> int:  # type: ignore[override]
+        return self._earlier_bytes + (0 if self._stream is None else self._stream.position_bytes)
+
+    async def streams(self) -> AsyncIterator[ByteStream]:
+        while not self._stopped:
+            peer = await self._connect()
+            if peer is None:
+                return
+            self._stream = DescriptorStream(peer.fileno(), self._connecting.text, peer.close)
+            yield self._stream
+            if self._stream.position_bytes:
+                self._connecting.alive()
+            self._connecting.lost()
+            self._earlier_bytes, self._stream = self.position_bytes, None
+            if not self._connecting.reconnect:
+                return
+
+    async def stop(self) -> None:
+        self._stopped = True
+        if self._attempt is not None:
+            self._attempt.cancel()
+        if self._stream is not None:
+            self._stream.finish()
+
+    async def aclose(self) -> None:
+        self._stopped = True
+        if self._attempt is not None:
+            self._attempt.cancel()
+        if self._stream is not None:
+            self._stream.close()
+
+    async def _connect(self) -> socket.socket | None:
+        """None when the source was stopped in the meantime."""
+        self._attempt = attempt = asyncio.create_task(self._connecting.connect())
+        try:
+            peer = await attempt
+        except asyncio.CancelledError:
+            attempt.add_done_callback(_close_result)
+            if self._stopped and attempt.cancelled():
+                return None
+            raise
+        finally:
+            self._attempt = None
+        if self._stopped:
+            peer.close()
+            return None
+        return peer
+
+
+class ConnectSink(SinkConnector):
+    """Writes to the one it connects to.  With ``reconnect`` a batch that the peer did not take whole is sent again, whole, to the next
+    connection: at least once."""
+
+    def __init__(self, connecting: Connecting) -> None:
+        self._connecting = connecting
+        self._peer: socket.socket | None = None
+        self._writer: DescriptorWriter | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        self._peer = await self._connecting.connect()
+        self._writer = DescriptorWriter(self._peer.fileno(), self._peer.close)
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        while True:
+            assert self._writer is not None, "write before open"
+            try:
+                await self._writer.write(data)
+            except OSError as error:
+                self._writer.close()
+                if self._closed or not self._connecting.reconnect:
+                    raise self._gone(error) from error
+                _log.warning("%s", self._gone(error))
+                self._connecting.lost()
+                await self.open()
+            else:
+                self._connecting.alive()
+                return
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        if self._closed or self._writer is None or self._peer is None:
+            self._closed = True
+            return
+        self._closed = True
+        code = 0
+        if self._peer.fileno() >= 0:
+            code = self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            say_goodbye(self._peer)
+        self._writer.close()
+        if code and not failed:
+            raise self._gone(OSError(code, os.strerror(code)))
+
+    def _gone(self, error: OSError) -> ConnectorError:
+        return ConnectorError(
+            f"{self._connecting.text}: the other side went away: {os.strerror(error.errno or 0).lower()}"
+        )
+
+
+class ListenSink(SinkConnector):
+    """Every peer that is connected gets every row; the slowest sets the pace.  Rows wait while nobody is there; a peer that goes away is
+    forgotten.  ``addresses``: where it listens, after ``open``."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._listener = Listener(endpoint, self._on_peer)
+        self._text = endpoint.text
+        self._peers: dict[str, tuple[socket.socket, DescriptorWriter]] = {}
+        self._arrival = asyncio.Event()
+        self._closed = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return self._listener.addresses
+
+    async def open(self) -> None:
+        await self._listener.open()
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        while True:
+            while not self._peers and not self._closed:
+                self._arrival.clear()
+                await self._arrival.wait()
+            if self._closed:
+                raise ConnectorError(f"{self._text}: closed while rows waited for somebody to connect")
+            # In a broadcast nobody is sent the same rows twice; only when no one got them do they wait for the next peer.
+            if any(await asyncio.gather(*(self._send(name, data) for name in list(self._peers)))):
+                return
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        self._closed = True
+        self._listener.close()
+        self._arrival.set()
+        for peer, writer in self._peers.values():
+            say_goodbye(peer)
+            writer.close()
+        self._peers.clear()
+
+    def _on_peer(self, peer: socket.socket, name: str) -> None:
+        if peer.family != socket.AF_UNIX:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._peers[name] = (peer, DescriptorWriter(peer.fileno(), peer.close))
+        self._arrival.set()
+
+    async def _send(self, name: str, data: Buffer) -> bool:
+        _, writer = self._peers[name]
+        try:
+            await writer.write(data)
+        except OSError as error:
+            if not self._closed:
+                _log.info("%s: %s went away: %s", self._text, name, os.strerror(error.errno or 0).lower())
+                self._peers.pop(name, None)
+                writer.close()
+            return False
+        return True
+
+
+def say_goodbye(peer: socket.socket) -> None:
+    """Ends our side of a connection so that what was written still arrives: closing with unread bytes would reset it."""
+    with contextlib.suppress(OSError):
+        peer.shutdown(socket.SHUT_WR)
+        for _ in range(64):
+            if not peer.recv(65536):
+                return
+
+
+def _close_result(attempt: asyncio.Task[socket.socket]) -> None:
+    """Nobody takes the connection any more."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()

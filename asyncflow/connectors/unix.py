@@ -1,0 +1,33 @@
+"""Connector ``unix``: bytes over unix sockets; an address is a path, which is taken away again at close."""
+
+from __future__ import annotations
+
+from asyncflow.connectors._addresses import UnixEndpoint
+from asyncflow.connectors._socket_options import SocketOptions
+from asyncflow.connectors._sockets import ConnectSink, ConnectSource, ListenSink, ListenSource
+
+
+class SourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Read what peers send: from many that connect here, or from one."""
+
+    def endpoint(self) -> UnixEndpoint:
+        return UnixEndpoint(self.address)
+
+
+class SinkOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Send rows to peers: to all that connect here, or to one."""
+
+    def endpoint(self) -> UnixEndpoint:
+        return UnixEndpoint(self.address)
+
+
+def open_source(options: SourceOptions) -> ListenSource | ConnectSource:
+    return (
+        ListenSource(options.endpoint())
+        if options.listen is not None
+        else ConnectSource(options.connecting())
+    )
+
+
+def open_sink(options: SinkOptions) -> ListenSink | ConnectSink:
+    return ListenSink(options.endpoint()) if options.listen is not None else ConnectSink(options.connecting())
