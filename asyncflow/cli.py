@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from asyncflow.model.schema import Schema
     from asyncflow.plan.tables import Plan
 
 FAILED, USAGE, READER_GONE = 1, 2, 141
@@ -187,8 +188,31 @@ def explain(file: str, overrides: tuple[str, ...], form: str, verbose: bool) -> 
     from asyncflow.doors.toml import load
     from asyncflow.plan.explain import explain as explained
 
-    click.echo(explained(load(Path(file), overrides=overrides), form))
+    plan = load(Path(file), overrides=overrides)
+    click.echo(explained(plan, form, _inferred(plan)))
     return 0
+
+
+def _inferred(plan: Plan) -> dict[str, Schema]:
+    """The schemas that the plan leaves out and that can be had without waiting: those of files that are there."""
+    from dataclasses import replace
+
+    from asyncflow.doors.components import check as problems_of
+    from asyncflow.errors import AsyncflowError, PipelineError
+
+    left_out = tuple(each for each in plan.sources if each.schema is None and each.connector.type == "file")
+    if not left_out:
+        return {}
+    from asyncflow.runtime import infer_schemas
+    from asyncflow.runtime.loop import run_in_loop
+
+    try:
+        inferred = run_in_loop(lambda: infer_schemas(replace(plan, sources=left_out)))
+    except AsyncflowError:
+        return {}
+    if problems := problems_of(plan, inferred):
+        raise PipelineError(problems)
+    return inferred
 
 
 @cli.command()

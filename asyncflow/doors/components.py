@@ -282,7 +282,9 @@ def check(
 
 
 def _message_problems(plan: Plan) -> Iterator[Problem]:
-    windows = [stage for stage in plan.stages if isinstance(stage, Window) and isinstance(stage.shape, PerMessage)]
+    windows = [
+        stage for stage in plan.stages if isinstance(stage, Window) and isinstance(stage.shape, PerMessage)
+    ]
     replies = [sink for sink in plan.sinks if getattr(sink.connector.options, "reply", None) is not None]
     if not windows and not replies:
         return

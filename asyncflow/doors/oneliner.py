@@ -65,7 +65,14 @@ def plan_of(options: AggOptions) -> Plan:
 
 def in_options(error: PipelineError) -> PipelineError:
     """The same problems, told of the options: ``stages.where.where`` is ``--where``."""
-    return PipelineError([replace(problem, path=_option(problem.path)) for problem in error.problems])
+    return PipelineError([_in_options(problem) for problem in error.problems])
+
+
+def _in_options(problem: Problem) -> Problem:
+    hint = problem.hint
+    if problem.path == "sources.input.time" and "timestamp[" in hint:
+        hint = "for a number say its unit: --time COL:ms (s, ms, us or ns)"
+    return replace(problem, path=_option(problem.path), hint=hint)
 
 
 def _option(path: str) -> str:
