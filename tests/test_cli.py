@@ -163,7 +163,10 @@ def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys, asyncflow.cli\nasyncflow.cli.run_command(['--help'])\nprint(sorted({'numpy', 'sqlglot', 'rich', 'asyncio'} & set(sys.modules)))"
+    code = (
+        "import sys; from asyncflow.cli import run_command; run_command(['--help']);"
+        "print(sorted({'numpy', 'sqlglot', 'rich', 'asyncio'} & set(sys.modules)))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
