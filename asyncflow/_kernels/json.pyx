@@ -96,7 +96,7 @@ def _key_tree(names):
             steps += [(outer, prefix[len(outer) + 1 :], prefix) for outer in prefixes[:position]]
     edges_of = {path: {} for path in paths}
     for outer, key, inner in steps:
-        edges_of[outer][key.encode("utf-8", "surrogatepass")] = paths[inner]
+        edges_of[outer][key.encode()] = paths[inner]
     nodes, edges, below, keys = [], [], [], bytearray()
     column_of = {name: column for column, name in enumerate(names)}
     for path in paths:

@@ -1,2 +1,417 @@
-# Stands in for the compiled kernel until it is here: the twin itself.
-from asyncflow._kernels.reference.window import WindowState
+"""Window state: rows into panes, panes into windows, windows into columns.
+
+The design is in words at the head of window_cells.h (what is kept), window_update.h (rows in) and window_emit.h (windows out); the
+twin defines the results.  Here a stage's aggregates are turned into accumulators, shared where they read the same input under the
+same mask, and numpy arrays are handed to C and back.  Cost: a few ns for a row and accumulator, two merges for a group and
+hopping window, memory for the groups of open panes only.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+import os
+
+import numpy as np
+
+cimport numpy as cnp
+
+cnp.import_array()
+
+cdef extern from "window_state.h" nogil:
+    ctypedef struct af_op:
+        int kind, input, second, mask, input_kind, second_kind
+        int sum, extremes, key, key_input, key_kind, greatest, last, valued, set
+    ctypedef struct af_arena:
+        size_t used_pages
+    ctypedef struct af_store:
+        af_op *ops
+        int op_count, set_count
+        uint64_t seed
+    ctypedef struct af_pane:
+        pass
+    ctypedef struct af_window_out:
+        bint active
+        af_pane *pane
+    ctypedef struct af_state:
+        af_store store
+        int sized
+        af_pane **panes
+        af_pane *head_pane
+        size_t head, end
+        int64_t advanced, windows_closed
+        af_window_out out
+    ctypedef struct af_column:
+        const void *values
+        const uint8_t *valid
+        const uint8_t *data
+        const int32_t *starts
+        const int32_t *lengths
+    ctypedef struct af_rows:
+        const int32_t *groups
+        int64_t count, group_count
+        const int64_t *time
+        const int64_t *watermarks
+        int64_t watermark_before, delay
+        const af_column *inputs
+        const uint8_t *const *masks
+        int64_t *late
+        int64_t late_count, partly
+    ctypedef struct af_output:
+        int result, op, kind
+        double correction
+        int64_t *words
+        uint8_t *valid
+        uint8_t *text
+        uint64_t text_bytes
+        int64_t nulls
+    ctypedef struct af_result:
+        int64_t *starts
+        int64_t *ends
+        int32_t *groups
+        int64_t count, overflows
+        af_output *outputs
+        int output_count
+    ctypedef enum af_op_kind:
+        AF_NUMBER, AF_MOMENTS, AF_COMOMENTS, AF_PICK, AF_DISTINCT
+    ctypedef enum af_value_kind:
+        AF_INT64, AF_FLOAT64, AF_BOOL, AF_STRING
+    ctypedef enum af_pick_key:
+        AF_KEY_NONE, AF_KEY_TIME, AF_KEY_VALUE
+    ctypedef enum af_result_kind:
+        AF_ROWS_ALL, AF_COUNT, AF_SUM, AF_MEAN, AF_LEAST, AF_GREATEST, AF_VARIANCE, AF_DEVIATION, AF_COVARIANCE, AF_CORRELATION
+        AF_PICKED, AF_DISTINCT_COUNT
+    int AF_SHRINK_EVERY
+
+    void af_state_shape(af_state *, int64_t size, int64_t every, int64_t offset)
+    bint af_store_layout(af_store *)
+    void af_state_free(af_state *)
+    void af_state_shrink(af_state *)
+    uint64_t af_state_bytes(const af_state *, const af_result *)
+    void af_result_free(af_result *)
+    bint af_add_rows(af_state *, af_rows *)
+    bint af_window_ready(af_state *, int64_t watermark)
+    int64_t af_open_windows(af_state *)
+    bint af_close_rows(
+        af_state *, int64_t watermark, const int32_t *order, int64_t group_count, int64_t max_rows, af_result *)
+    void af_mark_live(const af_state *, const af_pane *, uint8_t *live, int64_t group_count)
+    bint af_pane_rename(af_store *, af_pane *, const int32_t *names, int64_t groups)
+
+cdef object MAX_BOUND = 2**63 - 1
+
+cdef dict KINDS = {"int64": AF_INT64, "timestamp": AF_INT64, "float64": AF_FLOAT64, "bool": AF_BOOL, "string": AF_STRING}
+cdef dict VARIANCES = {
+    "var": (AF_VARIANCE, 1.0), "stddev": (AF_DEVIATION, 1.0), "var_pop": (AF_VARIANCE, 0.0), "stddev_pop": (AF_DEVIATION, 0.0)
+}
+cdef dict NUMBERS = {
+    "count": (AF_COUNT, ""), "sum": (AF_SUM, "sum"), "mean": (AF_MEAN, "sum"), "min": (AF_LEAST, "extremes"),
+    "max": (AF_GREATEST, "extremes"), "bool_and": (AF_LEAST, "extremes"), "bool_or": (AF_GREATEST, "extremes"),
+}
+cdef dict PICKS = {  # key, greatest, last
+    "first": (AF_KEY_TIME, 0, 0), "last": (AF_KEY_TIME, 1, 1), "any_value": (AF_KEY_NONE, 0, 0),
+    "min": (AF_KEY_VALUE, 0, 0), "max": (AF_KEY_VALUE, 1, 0),
+    "arg_min": (AF_KEY_VALUE, 0, 0), "arg_max": (AF_KEY_VALUE, 1, 0),
+}
+
+
+def _accumulators(aggregates):
+    """The accumulators that give these aggregates, each once, and for every aggregate (result, accumulator, kind, correction)."""
+    places, fields, results = {}, [], []
+
+    def place(kind, *identity, **values):
+        at = places.setdefault((kind, *identity), len(fields))
+        if at == len(fields):
+            fields.append({"kind": kind})
+        for name, value in values.items():
+            fields[at][name] = value
+        return at
+
+    for function, inputs, types, mask in aggregates:
+        kinds = [KINDS[kind] for kind in types]
+        first = inputs[0] if inputs else -1
+        second = inputs[1] if len(inputs) > 1 else -1
+        given = {"input": first, "second": second, "mask": -1 if mask is None else mask}
+        if kinds:
+            given["input_kind"] = kinds[0]
+        if len(kinds) > 1:
+            given["second_kind"] = kinds[1]
+        text = bool(kinds) and kinds[0] == AF_STRING
+        if function == "count" and first < 0 and mask is None:
+            results.append((AF_ROWS_ALL, -1, AF_INT64, 0.0))
+        elif function in NUMBERS and (function == "count" or not text):
+            result, part = NUMBERS[function]
+            if part:
+                given[part] = 1
+            at = place(AF_NUMBER, first, mask, **given)
+            kind = AF_INT64 if function == "count" else AF_FLOAT64 if function == "mean" else kinds[0]
+            results.append((result, at, kind, 0.0))
+        elif function in VARIANCES:
+            result, correction = VARIANCES[function]
+            results.append((result, place(AF_MOMENTS, first, mask, **given), AF_FLOAT64, correction))
+        elif function in ("covar", "corr"):
+            at = place(AF_COMOMENTS, first, second, mask, **given)
+            results.append((AF_COVARIANCE if function == "covar" else AF_CORRELATION, at, AF_FLOAT64, 0.0))
+        elif function == "count_distinct":
+            results.append((AF_DISTINCT_COUNT, place(AF_DISTINCT, first, mask, **given), AF_INT64, 0.0))
+        elif function in PICKS:
+            key, greatest, last = PICKS[function]
+            keyed = 1 if len(inputs) > 1 else 0
+            at = place(
+                AF_PICK, function, inputs, mask, **given, key=key, greatest=greatest, last=last,
+                key_input=inputs[keyed], key_kind=kinds[keyed], valued=0 if function in ("min", "max") else 1,
+            )
+            results.append((AF_PICKED, at, kinds[0], 0.0))
+        else:
+            raise ValueError(f"unknown aggregate {function!r}")
+    return fields, results
+
+
+cdef object _array(object values, int typenum, Py_ssize_t count):
+    """The array itself, or a contiguous copy; TypeError or ValueError where it is not what its column says."""
+    array = cnp.PyArray_FROM_OTF(values, typenum, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED)
+    if count >= 0 and cnp.PyArray_SIZE(array) != count:
+        raise ValueError(f"a column of {cnp.PyArray_SIZE(array)} rows in a batch of {count}")
+    return array
+
+
+cdef object _copied(const void *data, int typenum, Py_ssize_t count, Py_ssize_t width):
+    """A new array of what is there."""
+    cdef cnp.npy_intp length = count
+    array = cnp.PyArray_EMPTY(1, &length, typenum, 0)
+    if count:
+        memcpy(cnp.PyArray_DATA(array), data, count * width)
+    return array
+
+
+cdef class WindowState:
+    """Open windows and what they hold.  ``size_ns`` None: one window over everything that came since the last ``close`` at the end of
+    time; no row is ever late for it.  After an exception the state is of no further use."""
+
+    cdef af_state state
+    cdef af_result result
+    cdef list kinds  # of the inputs that are read, None for others
+    cdef int mask_count
+    cdef af_column *inputs
+    cdef const uint8_t **masks
+    cdef int64_t group_count
+    cdef int64_t shrink_at
+
+    def __cinit__(self, size_ns, every_ns, offset_ns, aggregates):
+        cdef int i
+        if size_ns is not None and not 0 < every_ns <= size_ns <= MAX_BOUND:
+            raise ValueError("a window needs 0 < every_ns <= size_ns < 2**63")
+        af_state_shape(&self.state, size_ns or 0, every_ns, offset_ns % every_ns if size_ns else 0)
+        fields, results = _accumulators(aggregates)
+        self.kinds = []
+        for _, ins, types, mask in aggregates:
+            self.mask_count = max(self.mask_count, 0 if mask is None else mask + 1)
+            for position, kind in zip(ins, types):
+                self.kinds += [None] * (position + 1 - len(self.kinds))
+                self.kinds[position] = KINDS[kind]
+        cdef af_store *store = &self.state.store
+        store.seed = int.from_bytes(os.urandom(8), "little")
+        store.ops = <af_op *>calloc(len(fields) + 1, sizeof(af_op))
+        self.result.outputs = <af_output *>calloc(len(results) + 1, sizeof(af_output))
+        self.inputs = <af_column *>calloc(len(self.kinds) + 1, sizeof(af_column))
+        self.masks = <const uint8_t **>calloc(self.mask_count + 1, sizeof(void *))
+        if not store.ops or not self.result.outputs or not self.inputs or not self.masks:
+            raise MemoryError
+        store.op_count = len(fields)
+        for i, field in enumerate(fields):
+            _fill(&store.ops[i], field)
+            if store.ops[i].kind == AF_DISTINCT:
+                store.ops[i].set = store.set_count
+                store.set_count += 1
+        self.result.output_count = len(results)
+        for i, (result, op, kind, correction) in enumerate(results):
+            self.result.outputs[i].result = result
+            self.result.outputs[i].op = op
+            self.result.outputs[i].kind = kind
+            self.result.outputs[i].correction = correction
+        if not af_store_layout(store):
+            raise MemoryError
+        self.shrink_at = AF_SHRINK_EVERY
+
+    def __dealloc__(self):
+        af_state_free(&self.state)
+        af_result_free(&self.result)
+        free(self.inputs)
+        free(self.masks)
+
+    def add(self, groups, group_count, time, watermarks, watermark_before, delay_ns, inputs, masks):
+        """Takes rows in order.  Gives back the positions of those late for all their windows, and how many were late for some."""
+        if self.state.out.active:
+            raise RuntimeError("rows while a window is given out")
+        cdef Py_ssize_t count = len(groups), i
+        cdef list kept = []  # what the pointers below point into
+        cdef af_rows rows
+        memset(&rows, 0, sizeof(rows))
+        groups = _array(groups, cnp.NPY_INT32, count)
+        rows.groups = <const int32_t *>cnp.PyArray_DATA(groups)
+        rows.count = count
+        rows.group_count = group_count
+        if time is not None:
+            time = _array(time, cnp.NPY_INT64, count)
+            rows.time = <const int64_t *>cnp.PyArray_DATA(time)
+        elif self.state.sized:
+            raise ValueError("windows of event time need rows that have one")
+        if watermarks is not None:
+            watermarks = _array(watermarks, cnp.NPY_INT64, count)
+            rows.watermarks = <const int64_t *>cnp.PyArray_DATA(watermarks)
+        rows.watermark_before = watermark_before
+        rows.delay = delay_ns
+        for i in range(len(self.kinds)):
+            if self.kinds[i] is not None:
+                _point(&self.inputs[i], self.kinds[i], inputs[i], count, kept)
+        for i in range(self.mask_count):
+            mask = _array(masks[i], cnp.NPY_BOOL, count)
+            kept.append(mask)
+            self.masks[i] = <const uint8_t *>cnp.PyArray_DATA(mask)
+        rows.inputs = self.inputs
+        rows.masks = self.masks
+        late = cnp.PyArray_EMPTY(1, [count], cnp.NPY_INT64, 0)
+        rows.late = <int64_t *>cnp.PyArray_DATA(late)
+        self.group_count = max(self.group_count, group_count)
+        cdef bint done
+        with nogil:
+            done = af_add_rows(&self.state, &rows)
+        if not done:
+            raise MemoryError
+        return (late[: rows.late_count].astype(np.intp) if rows.late_count else _NO_ROWS), rows.partly
+
+    def ready(self, watermark_ns):
+        """Whether ``close`` has anything to give for this watermark."""
+        return self.state.out.active or af_window_ready(&self.state, watermark_ns)
+
+    def close(self, watermark_ns, order, max_rows):
+        """The next rows, at most ``max_rows``, of windows that end at or before the watermark: ``(starts, ends, groups, results,
+        overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64."""
+        order = _array(order, cnp.NPY_INT32, -1)
+        cdef int64_t group_count = len(order), watermark = watermark_ns, wanted = max_rows
+        cdef const int32_t *ordered = <const int32_t *>cnp.PyArray_DATA(order)
+        cdef af_result *result = &self.result
+        cdef bint done
+        if group_count < self.group_count:
+            raise ValueError("an order of fewer groups than there are")
+        with nogil:
+            done = af_close_rows(&self.state, watermark, ordered, group_count, wanted, result)
+            if done and not self.state.out.active and self.state.windows_closed >= self.shrink_at:
+                self.shrink_at = self.state.windows_closed + AF_SHRINK_EVERY
+                af_state_shrink(&self.state)
+        if not done:
+            raise MemoryError
+        if result.count == 0:
+            return None
+        return (
+            _copied(result.starts, cnp.NPY_INT64, result.count, 8),
+            _copied(result.ends, cnp.NPY_INT64, result.count, 8),
+            _copied(result.groups, cnp.NPY_INT32, result.count, 4),
+            [_column(&result.outputs[i], result.count) for i in range(result.output_count)],
+            result.overflows,
+        )
+
+    @property
+    def windows_closed(self):
+        return self.state.windows_closed
+
+    @property
+    def open_windows(self):
+        """How many windows hold a row and are not closed."""
+        return af_open_windows(&self.state)
+
+    @property
+    def nbytes(self):
+        return af_state_bytes(&self.state, &self.result)
+
+    def live_groups(self, Py_ssize_t group_count):
+        """The groups (ascending) that some open window holds."""
+        live = np.zeros(group_count, np.uint8)
+        cdef uint8_t *marks = <uint8_t *>cnp.PyArray_DATA(live)
+        cdef size_t i
+        with nogil:
+            for i in range(self.state.head, self.state.end):
+                af_mark_live(&self.state, self.state.panes[i], marks, group_count)
+            if self.state.out.active:
+                af_mark_live(&self.state, self.state.out.pane, marks, group_count)
+        return np.flatnonzero(live).astype(np.int32)
+
+    def keep(self, groups):
+        """Renames groups: ``groups[i]`` becomes i.  Every live group is among them (ascending)."""
+        if self.state.out.active:
+            raise RuntimeError("groups renamed while a window is given out")
+        cdef int64_t count = len(groups)
+        names = np.full(self.group_count, -1, np.int32)
+        names[groups] = np.arange(count, dtype=np.int32)
+        cdef const int32_t *new = <const int32_t *>cnp.PyArray_DATA(names)
+        cdef size_t i
+        cdef bint done = True
+        with nogil:
+            for i in range(self.state.head, self.state.end):
+                done = done and af_pane_rename(&self.state.store, self.state.panes[i], new, count)
+            if done and self.state.head_pane != NULL:
+                done = af_pane_rename(&self.state.store, self.state.head_pane, new, count)
+        if not done:
+            raise MemoryError
+        self.group_count = count
+
+
+_NO_ROWS = np.empty(0, np.intp)
+
+
+cdef int _fill(af_op *op, dict field) except -1:
+    op.input = op.second = op.mask = -1
+    for name, value in field.items():
+        if name == "kind": op.kind = value
+        elif name == "input": op.input = value
+        elif name == "second": op.second = value
+        elif name == "mask": op.mask = value
+        elif name == "input_kind": op.input_kind = value
+        elif name == "second_kind": op.second_kind = value
+        elif name == "sum": op.sum = value
+        elif name == "extremes": op.extremes = value
+        elif name == "key": op.key = value
+        elif name == "key_input": op.key_input = value
+        elif name == "key_kind": op.key_kind = value
+        elif name == "greatest": op.greatest = value
+        elif name == "last": op.last = value
+        elif name == "valued": op.valued = value
+        else: raise KeyError(name)
+    return 0
+
+
+cdef int _point(af_column *column, int kind, raw, Py_ssize_t count, list kept) except -1:
+    """Points a C column into a raw one, whose arrays are put into ``kept``."""
+    memset(column, 0, sizeof(af_column))
+    valid = raw[len(raw) - 1]
+    if valid is not None:
+        valid = _array(valid, cnp.NPY_BOOL, count)
+        kept.append(valid)
+        column.valid = <const uint8_t *>cnp.PyArray_DATA(valid)
+    if kind == AF_STRING:
+        data, starts, lengths = _array(raw[0], cnp.NPY_UINT8, -1), _array(raw[1], cnp.NPY_INT32, count), None
+        lengths = _array(raw[2], cnp.NPY_INT32, count)
+        kept += [data, starts, lengths]
+        column.data = <const uint8_t *>cnp.PyArray_DATA(data)
+        column.starts = <const int32_t *>cnp.PyArray_DATA(starts)
+        column.lengths = <const int32_t *>cnp.PyArray_DATA(lengths)
+        return 0
+    typenum = cnp.NPY_FLOAT64 if kind == AF_FLOAT64 else cnp.NPY_BOOL if kind == AF_BOOL else cnp.NPY_INT64
+    values = _array(raw[0], typenum, count)
+    kept.append(values)
+    column.values = cnp.PyArray_DATA(values)
+    return 0
+
+
+cdef object _column(af_output *output, Py_ssize_t count):
+    """A result column as arrays of its own."""
+    valid = _copied(output.valid, cnp.NPY_BOOL, count, 1) if output.nulls else None
+    if output.kind != AF_STRING:
+        words = _copied(output.words, cnp.NPY_FLOAT64 if output.kind == AF_FLOAT64 else cnp.NPY_INT64, count, 8)
+        return (words != 0 if output.kind == AF_BOOL else words), valid
+    if output.text_bytes > 0x7FFFFFFF:
+        raise OverflowError("the texts of one batch exceed 2 GiB")
+    data = _copied(output.text, cnp.NPY_UINT8, output.text_bytes, 1)
+    lengths = _copied(output.words, cnp.NPY_INT64, count, 8).astype(np.int32)
+    starts = np.zeros(count, np.int32)
+    np.cumsum(lengths[: count - 1], out=starts[1:])
+    return data, starts, lengths, valid

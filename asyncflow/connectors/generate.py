@@ -40,9 +40,7 @@ UInt64Array = NDArray[np.uint64]
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many rows, how fast, and which."""
 
-    rows: Annotated[
-        int | None, msgspec.Meta(ge=0, description="How many rows; left out or 0: without end.")
-    ] = None
+    rows: Annotated[int, msgspec.Meta(ge=0, description="How many rows; 0: without end.")] = 0
     rate: Annotated[
         float, msgspec.Meta(ge=0, description="Rows per second; 0: as fast as they are taken.")
     ] = 0.0

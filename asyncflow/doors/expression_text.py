@@ -383,9 +383,10 @@ def _type(node: Any) -> DataType:
     this = node.this
     name = str(getattr(this, "value", this)).upper()
     if name == "USERDEFINED":
-        name = str(node.args.get("kind") or "").upper()
+        kind = node.args.get("kind")
+        name = str(getattr(kind, "name", kind)).upper()
     if name not in _TYPES or node.expressions:
-        shown = str(node.args.get("kind") or node.sql("duckdb")).lower()
+        shown = name.lower() if name and not node.expressions else str(node.sql("duckdb")).lower()
         hint = (
             "write double"
             if name in ("FLOAT", "REAL", "DECIMAL")

@@ -34,12 +34,13 @@ def load(
     ``sink_required``: a file without a sink is a problem (its rows would go nowhere).
     """
     text, name = _text(path_or_text)
+    problems = Problems()
     try:
-        document = tomllib.loads(text)
+        document = _substituted(tomllib.loads(text), "", environ, problems)
     except tomllib.TOMLDecodeError as error:
         raise PipelineError([Problem(name, f"not TOML: {_lower(str(error))}")]) from None
-    problems = Problems()
-    document = _substituted(document, "", environ, problems)
+    except RecursionError:
+        raise PipelineError([Problem(name, "nested too deeply")]) from None
     for override in overrides:
         _override(document, override, problems)
     if sink_required and not document.get("sinks"):

@@ -7,7 +7,7 @@ blocks of lines, and what the kernel gives becomes columns, and reasons that a p
 from __future__ import annotations
 
 from asyncflow._kernels import kernel
-from asyncflow.formats._lines import LineStream
+from asyncflow.formats._lines import NOT_UTF8, LineStream
 from asyncflow.formats.contract import Block, Decoded, DecodeRequest, Reject, RejectLog
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
 from asyncflow.model.schema import DataType
@@ -31,8 +31,8 @@ class JsonDecoder(LineStream):
             None if request.keep_rejects else RejectLog(keep_all=False).first,
         )
         self._record_reasons = {
-            _json.TOO_LONG: f"longer than {request.max_record_bytes} bytes",
-            _json.BAD_UTF8: "not UTF-8",
+            _json.TOO_LONG: self.too_long,
+            _json.BAD_UTF8: NOT_UTF8,
             _json.NOT_OBJECT: "not a JSON object",
             _json.MALFORMED: "malformed JSON",
             _json.TOO_DEEP: "JSON nested deeper than 1000 levels",

@@ -76,31 +76,31 @@ class RegexDecoder(LineDecoder):
 
     def _spans(self, lines: Lines, wrong: dict[int, str]) -> tuple[Int32Array, Int32Array, Int32Array]:
         """The lines that match, and per wanted group where its text stands in the block; a length of -1 is no text."""
-        raw = lines.block.tobytes()
-        rows, begins, ends = [], [], []
+        raw, groups, search = lines.block.tobytes(), self._groups, self._search
+        rows: list[int] = []
+        places: list[int] = []  # begin and end of each group of each row, in its line
         bounds = zip(lines.starts.tolist(), lines.lengths.tolist(), strict=True)
         for row, (start, length) in enumerate(bounds):
             if row in wrong:
                 continue
             text = raw[start : start + length].decode()
-            match = self._search(text)
+            match = search(text)
             if match is None:
                 wrong[row] = NO_MATCH
                 continue
-            places = [match.span(group) for group in self._groups]
-            if len(text) != length:  # a character is not a byte here
-                places = [_in_bytes(text, place) for place in places]
             rows.append(row)
-            # A group that took no part is at (-1, -1), which gives it a length of -1.
-            begins.append([start + begin for begin, _ in places])
-            ends.append([start + end if end >= 0 else start - 2 for _, end in places])
-        shape = (len(rows), len(self._groups))
-        starts = np.ascontiguousarray(np.array(begins, np.int32).reshape(shape).T)
-        lengths = np.ascontiguousarray(np.array(ends, np.int32).reshape(shape).T) - starts
-        return np.array(rows, np.int32), starts, lengths
+            for group in groups:
+                # A character is not a byte where the lengths differ.
+                places += match.span(group) if len(text) == length else _in_bytes(text, match.span(group))
+        matched = np.array(rows, np.int32)
+        pairs = np.array(places, np.int32).reshape(len(rows), len(groups), 2)
+        begins, ends = np.ascontiguousarray(pairs.T[0]), pairs.T[1]
+        lengths = np.where(begins < 0, np.int32(-1), ends - begins)
+        return matched, np.maximum(begins, 0) + lines.starts[matched], lengths
 
 
 def _in_bytes(text: str, place: tuple[int, int]) -> tuple[int, int]:
+    """Where the characters from ``place[0]`` to ``place[1]`` stand in the text's UTF-8."""
     begin, end = place
     if begin < 0:
         return place
@@ -113,10 +113,7 @@ def _column(field: Field, block: Block, starts: Int32Array, lengths: Int32Array)
     failed = np.zeros(len(starts), np.bool_)
     if field.type is DataType.STRING:
         valid = lengths >= 0
-        column = StringColumn(
-            block, np.maximum(starts, 0), np.maximum(lengths, 0), None if valid.all() else valid
-        )
-        return column, failed
+        return StringColumn(block, starts, np.maximum(lengths, 0), None if valid.all() else valid), failed
     values = np.empty(len(starts), field.type.dtype)
     valid = np.empty(len(starts), np.bool_)
     nulls, _ = _spans.parse_spans(field.type_text, block, starts, lengths, values, valid, failed)

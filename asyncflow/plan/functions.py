@@ -1,7 +1,7 @@
 """The functions and aggregates of the expression language: names, signatures and a line of doc each.
 
 One table serves checking (``typing``), the hint with the nearest name, and ``asyncflow list functions|aggregates``.
-A signature reads ``"float64, int64? -> float64"``: ``?`` may be left out, ``...`` may be repeated.  ``any`` is any type; equal
+A signature reads ``"float64, int64? -> float64"``: ``?`` may be left out, ``...`` comes once or more.  ``any`` is any type; equal
 letters (``a``) are one common type; ``interval`` is a length of time.  Where several signatures fit, the one that needs the
 fewest casts is taken, and the first of those.
 """
@@ -86,13 +86,13 @@ OPERATORS: Mapping[str, Function] = _table(
     Function("le", _COMPARE, "less or equal", "<="),
     Function("gt", _COMPARE, "greater", ">"),
     Function("ge", _COMPARE, "greater or equal", ">="),
-    Function("and", ("bool, bool... -> bool",), "three-valued and", "AND"),
-    Function("or", ("bool, bool... -> bool",), "three-valued or", "OR"),
+    Function("and", ("bool... -> bool",), "three-valued and", "AND"),
+    Function("or", ("bool... -> bool",), "three-valued or", "OR"),
     Function("not", ("bool -> bool",), "three-valued not", "NOT"),
     Function("is_null", ("any -> bool",), "true where there is no value", "IS NULL"),
     Function("in", ("a, a... -> bool",), "equal to one of them", "IN"),
     Function("like", ("string, string, string? -> bool",), "the whole text fits: % any text, _ one character", "LIKE"),
-    Function("concat", ("any, any... -> string",), "texts put together; null if one is null", "||"),
+    Function("concat", ("any... -> string",), "texts put together; null if one is null", "||"),
 )  # fmt: skip
 
 SCALARS: Mapping[str, Function] = _table(
@@ -108,9 +108,9 @@ SCALARS: Mapping[str, Function] = _table(
     Function("power", ("float64, float64 -> float64",), "the first to the power of the second"),
     Function("mod", _NUMBERS, "remainder, as %"),
     Function("sign", ("int64 -> int64", "float64 -> int64"), "-1, 0 or 1; of NaN 0"),
-    Function("greatest", ("a, a... -> a",), "the greatest, nulls left out"),
-    Function("least", ("a, a... -> a",), "the least, nulls left out"),
-    Function("coalesce", ("a, a... -> a",), "the first that is not null"),
+    Function("greatest", ("a... -> a",), "the greatest, nulls left out"),
+    Function("least", ("a... -> a",), "the least, nulls left out"),
+    Function("coalesce", ("a... -> a",), "the first that is not null"),
     Function("nullif", ("a, a -> a",), "null where both are equal, else the first"),
     Function("lower", ("string -> string",), "in small letters, character by character"),
     Function("upper", ("string -> string",), "in capital letters, character by character"),
@@ -129,8 +129,8 @@ SCALARS: Mapping[str, Function] = _table(
     Function("date_trunc", ("string, timestamp -> timestamp",),
              "start of its microsecond, millisecond, second, minute, hour, day, week, month, quarter, year, ..."),
     Function("extract", ("string, timestamp -> int64",), "a field: extract(hour FROM ts); epoch is a float64 of seconds"),
-    Function("epoch_ms", ("timestamp -> int64", "int64 -> timestamp"), "milliseconds since 1970, or the instant of so many"),
-    Function("hash", ("any, any... -> int64",), "a number from 0 to 2^63-1, the same in every run and process"),
+    Function("epoch_ms", ("timestamp -> int64", "int64 -> timestamp"), "milliseconds since 1970 (rounded), or the instant of so many"),
+    Function("hash", ("any... -> int64",), "a number from 0 to 2^63-1, the same in every run and process"),
 )  # fmt: skip
 
 AGGREGATES: Mapping[str, Function] = _table(

@@ -182,16 +182,18 @@ def _guarded_case(parts: list[Evaluate]) -> Evaluate:
 
     def evaluate(frame: Frame) -> Column:
         open_rows = np.ones(1, np.bool_)
-        conditions, columns = [], []
+        conditions: list[BoolArray] = []
+        tests: list[Column] = []
+        columns: list[Column] = []
         for when, then in zip(parts[:-1:2], parts[1::2], strict=True):
             test = when(frame.within(open_rows))
             assert isinstance(test, FixedColumn)
+            tests.append(test)
             condition = is_true(test)
             conditions.append(condition)
             columns.append(then(frame.within(open_rows & condition)))
             open_rows = open_rows & ~condition
         columns.append(parts[-1](frame.within(open_rows)))
-        rows = max((len(condition) for condition in conditions), default=1)
-        return choose(conditions, columns, rows if rows != 1 else rows_of(*columns))
+        return choose(conditions, columns, rows_of(*tests, *columns))
 
     return evaluate

@@ -13,7 +13,7 @@ import asyncflow as af
 async def total(numbers: np.ndarray, pieces: int = 10, workers: int = 1) -> int:
     batches = [{"number": piece} for piece in np.array_split(numbers, pieces)]
     flow = af.source(batches, schema={"number": "int64"}).window(total="sum(number)")
-    async for batch in flow.with_workers(workers):
+    async for batch in flow.batches(workers=workers):
         return int(batch["total"][0])
     return 0
 

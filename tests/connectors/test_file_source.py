@@ -12,7 +12,7 @@ import threading
 import msgspec
 import pytest
 import zstandard
-from reading import read_source, read_stream
+from streams import read_source, read_stream
 
 from asyncflow.connectors.file import SourceOptions, open_source
 from asyncflow.errors import ConnectorError

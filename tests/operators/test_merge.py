@@ -35,9 +35,13 @@ def merged(inputs: list[list[Batch]], delay_ns: int) -> tuple[Rows, list[int]]:
     rows: Rows = []
     watermarks = []
     while (number := merge.wanted) is not None:
-        batch = merge.feed_batch(number, pending[number].pop(0)) if pending[number] else merge.feed_end(number)
+        batch = (
+            merge.feed_batch(number, pending[number].pop(0)) if pending[number] else merge.feed_end(number)
+        )
         if batch is not None:
-            rows += zip(batch["input"].tolist(), batch["row"].tolist(), batch.row_watermarks().tolist(), strict=True)
+            rows += zip(
+                batch["input"].tolist(), batch["row"].tolist(), batch.row_watermarks().tolist(), strict=True
+            )
         watermarks.append(merge.watermark)
     return rows, watermarks
 
@@ -47,9 +51,13 @@ cuts = st.lists(st.integers(0, 12), max_size=4)
 
 
 @given(st.lists(times, min_size=1, max_size=3), st.lists(cuts, min_size=6, max_size=6), st.integers(0, 5))
-def test_order_does_not_depend_on_batches(inputs: list[list[int]], cut: list[list[int]], delay_ns: int) -> None:
+def test_order_does_not_depend_on_batches(
+    inputs: list[list[int]], cut: list[list[int]], delay_ns: int
+) -> None:
     one, _ = merged([batches_of(n, t, cut[n], delay_ns) for n, t in enumerate(inputs)], delay_ns)
-    other, watermarks = merged([batches_of(n, t, cut[n + 3], delay_ns) for n, t in enumerate(inputs)], delay_ns)
+    other, watermarks = merged(
+        [batches_of(n, t, cut[n + 3], delay_ns) for n, t in enumerate(inputs)], delay_ns
+    )
     assert one == other
     assert watermarks == sorted(watermarks)
     assert watermarks[-1] == END_OF_TIME
@@ -58,13 +66,17 @@ def test_order_does_not_depend_on_batches(inputs: list[list[int]], cut: list[lis
 
 
 @given(st.lists(times, min_size=2, max_size=3), st.lists(cuts, min_size=3, max_size=3))
-def test_no_row_comes_after_the_watermark_passed_its_own(inputs: list[list[int]], cut: list[list[int]]) -> None:
+def test_no_row_comes_after_the_watermark_passed_its_own(
+    inputs: list[list[int]], cut: list[list[int]]
+) -> None:
     """The watermark given out never passes the watermark that a waiting row was judged by."""
     merge = InStepMerge(len(inputs), 0)
     pending = [batches_of(n, t, cut[n], 0) for n, t in enumerate(inputs)]
     risen = NO_TIME
     while (number := merge.wanted) is not None:
-        batch = merge.feed_batch(number, pending[number].pop(0)) if pending[number] else merge.feed_end(number)
+        batch = (
+            merge.feed_batch(number, pending[number].pop(0)) if pending[number] else merge.feed_end(number)
+        )
         if batch is not None and batch.num_rows:
             assert int(batch.row_watermarks().min()) >= risen
         risen = merge.watermark

@@ -12,7 +12,7 @@ SMALLEST, LARGEST = -342, 308
 def mantissa(exponent: int) -> int:
     """The 128-bit mantissa of 5**exponent, in [2**127, 2**128)."""
     if exponent >= 0:
-        power = 5**exponent
+        power: int = 5**exponent
         shift = 128 - power.bit_length()
         return power << shift if shift >= 0 else power >> -shift
     power = 5**-exponent

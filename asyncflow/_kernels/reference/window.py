@@ -283,7 +283,8 @@ class WindowState:
     ) -> None:
         self._aggregates = tuple(aggregates)
         self._sized = size_ns is not None
-        self._size, self._every, self._offset = size_ns or 1, every_ns if size_ns else 1, offset_ns
+        self._size, self._every = size_ns or 1, every_ns if size_ns else 1
+        self._offset = offset_ns % self._every
         self._tail = self._size % self._every
         self._step = 2 if self._tail else 1
         self._span = self._size // self._every * self._step + (1 if self._tail else 0)
@@ -358,17 +359,22 @@ class WindowState:
     # -- windows out -------------------------------------------------------------------------------------------------
 
     def ready(self, watermark_ns: int) -> bool:
-        """Whether ``close`` has anything to give for this watermark."""
-        self._advanced = max(self._advanced, watermark_ns)
+        """Takes note of the watermark; whether ``close`` has anything to give for it."""
         following = self._next_window()
-        return bool(self._pending) or (following is not None and following < self._first_open(self._advanced))
+        return bool(self._pending) or (following is not None and following < self._open_after(watermark_ns))
+
+    def _open_after(self, watermark_ns: int) -> float:
+        if not self._sized:
+            return self._first_open(watermark_ns)
+        self._advanced = max(self._advanced, watermark_ns)
+        return self._first_open(self._advanced)
 
     def close(self, watermark_ns: int, order: NDArray[np.int32], max_rows: int) -> Closed | None:
         """The next rows, at most ``max_rows``, of windows that end at or before the watermark: ``(starts, ends, groups, results,
         overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64."""
         while len(self._pending) < max_rows and self.ready(watermark_ns):
             window = self._next_window()
-            if window is None or window >= self._first_open(self._advanced):
+            if window is None or window >= self._open_after(watermark_ns):
                 break
             merged = self._window(window)
             self._pending += [(window, group, merged[group]) for group in order.tolist() if group in merged]

@@ -87,7 +87,7 @@ def choose(conditions: Sequence[BoolArray], columns: Sequence[Column], rows: int
         for condition, column in zip(reversed(conditions), reversed(columns[:-1]), strict=True):
             assert isinstance(column, FixedColumn)
             values = np.where(condition, column.values, values)
-        return fixed(np.broadcast_to(values, rows), valid)
+        return fixed(_whole(values, rows), valid)
     strings = [column for column in columns if isinstance(column, StringColumn)]
     data, starts_of = _one_buffer(strings)
     starts, lengths = starts_of[-1], strings[-1].lengths
@@ -95,7 +95,11 @@ def choose(conditions: Sequence[BoolArray], columns: Sequence[Column], rows: int
         reversed(conditions), reversed(starts_of[:-1]), reversed(strings[:-1]), strict=True
     ):
         starts, lengths = np.where(condition, start, starts), np.where(condition, string.lengths, lengths)
-    return StringColumn(data, np.broadcast_to(starts, rows), np.broadcast_to(lengths, rows), valid)
+    return StringColumn(data, _whole(starts, rows), _whole(lengths, rows), valid)
+
+
+def _whole(values: NDArray[Any], rows: int) -> NDArray[Any]:
+    return values if len(values) == rows else np.repeat(values, rows)
 
 
 def _one_buffer(columns: Sequence[StringColumn]) -> tuple[NDArray[np.uint8], list[NDArray[np.int32]]]:

@@ -177,7 +177,7 @@ def round_(count: Count, a: FixedColumn, digits: FixedColumn | None = None) -> F
         result = np.where(
             places >= 0,
             np.where(np.isfinite(finer), finer, a.values),
-            np.where(np.isfinite(coarser), coarser, 0.0),
+            np.where(np.isfinite(coarser), coarser, np.where(np.isfinite(a.values), 0.0, a.values)),
         )
     return fixed(result, valid_of(a, digits))
 

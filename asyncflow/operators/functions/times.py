@@ -142,8 +142,10 @@ def extract(field: StringColumn, instant: FixedColumn) -> FixedColumn:
 
 
 def epoch_ms(instant: FixedColumn) -> FixedColumn:
-    """int64 milliseconds since the epoch, rounded down."""
-    return fixed(instant.values // MILLISECOND_NS, instant.valid)
+    """int64 milliseconds since the epoch, halves away from zero."""
+    whole, rest = np.divmod(instant.values, MILLISECOND_NS)
+    half = MILLISECOND_NS // 2
+    return fixed(whole + ((rest > half) | ((rest == half) & (whole >= 0))), instant.valid)
 
 
 def from_epoch_ms(count: Count, milliseconds: FixedColumn) -> FixedColumn:

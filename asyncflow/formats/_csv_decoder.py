@@ -1,0 +1,242 @@
+"""CSV on the way in: the header and what it maps to, the cuts, and columns and readable reasons from what the kernel gives.
+
+What a record is, what is rejected and in which order is said by the kernel's twin, ``_kernels.reference.csv``; how the
+compiled kernel goes about it, by ``csv.h``.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.errors import DataError
+from asyncflow.formats._infer import infer_types
+from asyncflow.formats._lines import BYTE_ORDER_MARK, NOT_UTF8
+from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Reject, RejectLog
+from asyncflow.model.columns import Column, FixedColumn, StringColumn
+from asyncflow.model.schema import DataType, Schema
+
+_csv = kernel("csv")
+
+INFERRED_RECORDS = 1000
+VALUE_SHOWN_BYTES = 60
+
+
+class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How CSV is written (RFC 4180).
+
+    Spaces and tabs around a value that is not text are ignored; a quoted empty field is the empty text, and null for other types.
+    """
+
+    delimiter: Annotated[str, msgspec.Meta(description="what stands between fields: one ASCII character")] = (
+        ","
+    )
+    header: Annotated[
+        bool,
+        msgspec.Meta(
+            description="the first record names the columns, in any order; without it the schema is in file order"
+        ),
+    ] = True
+    quote: Annotated[
+        str,
+        msgspec.Meta(
+            description="what encloses a field that holds delimiters or line ends: one ASCII character"
+        ),
+    ] = '"'
+    null: Annotated[str, msgspec.Meta(description="the unquoted text that means null")] = ""
+
+    def __post_init__(self) -> None:
+        for option, text in (("delimiter", self.delimiter), ("quote", self.quote)):
+            if len(text) != 1 or not text.isascii() or text in "\r\n\0":
+                raise ValueError(f"{option} must be one ASCII character, not {text!r}")
+        if self.delimiter == self.quote:
+            raise ValueError("delimiter and quote must differ")
+        if any(character in self.null for character in (self.delimiter, self.quote, "\r", "\n")):
+            raise ValueError("the null text must not hold the delimiter, the quote or a line end")
+
+
+class CsvDecoder(Decoder):
+    """Decodes one stream.  Until ``prepare`` has seen a header, fields are taken to be in schema order."""
+
+    def __init__(self, options: DecoderOptions, request: DecodeRequest) -> None:
+        self.output = request.schema.select(request.columns)
+        self._options = options
+        self._request = request
+        self._use(request.schema.names)
+
+    def _use(self, names: tuple[str, ...]) -> None:
+        """Fields have these names, in this order."""
+        position = {name: field for field, name in enumerate(names)}
+        wanted = [(position[f.name], f.type_text, f.name in self._request.required) for f in self.output]
+        self._fields = len(names)
+        self._plan = make_plan(self._options, self._request, self._fields, wanted)
+        self._cutter = _csv.Cutter(self._plan)
+
+    def prepare(self, head: Block, final: bool) -> int | None:
+        data = head.tobytes()
+        start = skip_byte_order_mark(data, final)
+        if start is None or not self._options.header:
+            return start
+        header = read_record(data, start, self._options, final)
+        if header is None:
+            if len(data) - start > self._request.max_record_bytes:
+                raise DataError(f"no end of the header in the first {self._request.max_record_bytes} bytes")
+            return len(data) if final else None
+        names, end = header
+        for name in self._request.schema.names:
+            if names.count(name) != 1:
+                raise DataError(_header_problem(name, names))
+        self._use(names)
+        return end
+
+    def cut(self, data: Block, final: bool) -> Cut:
+        end, resume, lines, dropped = self._cutter.cut(data, final)
+        if dropped is None:
+            return Cut(end, resume, lines=lines)
+        return Cut(end, resume, (Reject(0, 0, 0, self._reason(_TOO_LONG, 0, -1, b""), dropped),), lines)
+
+    def decode(self, block: Block) -> Decoded:
+        num_rows, lines, rejected, rejects, arrays = self._plan.decode(block)
+        columns: list[Column] = [
+            FixedColumn(values, valid) if lengths is None else StringColumn(block, values, lengths, valid)
+            for values, lengths, valid in arrays
+        ]
+        found = tuple(
+            Reject(line, offset, after_row, self._reason(*why), record)
+            for line, offset, after_row, *why, record in rejects
+        )
+        return Decoded(tuple(columns), num_rows, lines, rejected, found)
+
+    def _reason(self, reason: int, detail: int, column: int, value: bytes) -> str:
+        if reason == _BAD_VALUE:
+            field = self.output.fields[column]
+            if detail == _MISSING:
+                return f"{field.name}: null"
+            article = "an" if field.type is DataType.INT64 else "a"
+            limits = " that int64 can hold" if detail == _OUT_OF_RANGE else ""
+            return f"{field.name}: not {article} {field.type_text}{limits}: {_shown(value)}"
+        if reason == _FIELD_COUNT:
+            return f"expected {self._fields} field{'s' * (self._fields != 1)}, found {detail}"
+        if reason == _TOO_LONG:
+            return f"longer than {self._request.max_record_bytes} bytes"
+        return _REASONS[reason]
+
+
+_TOO_LONG, _UNCLOSED, _TEXT_AFTER_QUOTE, _NOT_UTF8, _FIELD_COUNT, _BAD_VALUE = range(6)
+_REASONS = {_UNCLOSED: "unclosed quote", _TEXT_AFTER_QUOTE: "text after closing quote", _NOT_UTF8: NOT_UTF8}
+_OUT_OF_RANGE, _MISSING = 2, 3
+
+
+def make_plan(
+    options: DecoderOptions, request: DecodeRequest, fields: int, columns: list[tuple[int, str, bool]]
+) -> Any:
+    """The kernel's plan for records of so many fields; ``columns``: field, type text, required."""
+    return _csv.Plan(
+        delimiter=ord(options.delimiter),
+        quote=ord(options.quote),
+        null_text=options.null.encode(),
+        max_record_bytes=request.max_record_bytes,
+        fields=max(fields, 1),
+        columns=columns,
+        rejects_kept=2**62 if request.keep_rejects else RejectLog(keep_all=False).first,
+    )
+
+
+def skip_byte_order_mark(data: bytes, final: bool) -> int | None:
+    """Where text begins; None: more bytes are needed to tell."""
+    if data.startswith(BYTE_ORDER_MARK):
+        return len(BYTE_ORDER_MARK)
+    return None if BYTE_ORDER_MARK.startswith(data) and not final else 0
+
+
+def read_record(
+    data: bytes, start: int, options: DecoderOptions, final: bool
+) -> tuple[tuple[str, ...], int] | None:
+    """The texts of the first record at or after ``start`` and where it ends; None where it is not complete, or there is none.
+
+    For the header, which must be right: DataError where it is not UTF-8 or a quote is wrong.
+    """
+    delimiter, quote = options.delimiter.encode(), options.quote.encode()
+    at = start + len(data[start:]) - len(data[start:].lstrip(b"\r\n"))
+    if at == len(data):
+        return None
+    stop_byte = re.compile(b"[\n" + re.escape(delimiter) + b"]")
+    texts: list[bytes] = []
+    while True:
+        if data.startswith(quote, at):
+            end = data.find(quote, at + 1)
+            while end >= 0 and data.startswith(quote, end + 1):
+                end = data.find(quote, end + 2)
+            if end < 0 and final:
+                raise DataError("a quote in the header is not closed")
+            if not final and (end < 0 or data[end + 1 :] in (b"", b"\r")):
+                return None
+            texts.append(data[at + 1 : end].replace(quote * 2, quote))
+            at = end + 1
+            if data[at:] == b"\r" or data.startswith(b"\r\n", at):
+                at += 1
+            if at < len(data) and stop_byte.match(data, at) is None:
+                raise DataError("text after a closing quote in the header")
+        else:
+            found = stop_byte.search(data, at)
+            if found is None and not final:
+                return None
+            end = len(data) if found is None else found.start()
+            ends_line = found is None or found[0] == b"\n"
+            texts.append(data[at:end].removesuffix(b"\r") if ends_line else data[at:end])
+            at = end
+        if at == len(data) or data.startswith(b"\n", at):
+            break
+        at += 1
+    try:
+        return tuple(text.decode() for text in texts), min(at + 1, len(data))
+    except UnicodeDecodeError as error:
+        raise DataError(f"the header is {NOT_UTF8}") from error
+
+
+def infer_schema(options: DecoderOptions, head: Block, final: bool) -> Schema:
+    """Names from the header (else ``c0``, ``c1``, ...), types from the first complete records."""
+    data = head.tobytes()
+    start = skip_byte_order_mark(data, final)
+    first = None if start is None else read_record(data, start, options, final)
+    if start is None or first is None:
+        if final:
+            return Schema(())
+        raise DataError(f"no end of the first record in {len(data)} bytes")
+    names, end = first
+    if options.header:
+        start = end
+        for name in names:
+            if names.count(name) > 1:
+                raise DataError(_header_problem(name, names))
+    else:
+        names = tuple(f"c{field}" for field in range(len(names)))
+    schema = Schema.of((name, DataType.STRING) for name in names)
+    request = DecodeRequest(schema, names, max_record_bytes=max(len(data), 1))
+    wanted = [(field, "string", False) for field in range(len(names))]
+    plan = make_plan(options, request, len(names), wanted)
+    rest = np.frombuffer(bytearray(data[start:]), np.uint8)
+    rest = rest[: _csv.Cutter(plan).cut(rest, final)[0]]
+    arrays = plan.decode(rest)[4]
+    columns: dict[str, list[str | None]] = {}
+    for name, (starts, lengths, valid) in zip(names, arrays, strict=True):
+        columns[name] = StringColumn(rest, starts, lengths, valid).slice(0, INFERRED_RECORDS).to_list()
+    return infer_types(columns)
+
+
+def _header_problem(name: str, names: tuple[str, ...]) -> str:
+    if name in names:
+        return f"the header names column {name!r} {names.count(name)} times"
+    near = get_close_matches(name, names, 1, 0.5)
+    hint = f"nearest: {near[0]!r}" if near else "it has " + ", ".join(map(repr, names[:8]))
+    return f"the header has no column {name!r} ({hint})"
+
+
+def _shown(value: bytes) -> str:
+    text = value[:VALUE_SHOWN_BYTES].decode(errors="ignore")
+    return f"'{text}'" if len(value) <= VALUE_SHOWN_BYTES else f"'{text}...'"

@@ -1,0 +1,29 @@
+"""CSV (RFC 4180): records of fields, quoted where they must be; a header names the columns.
+
+On the way in the header's order is what counts, names that the schema does not have are ignored, and an empty field is null.  On the way
+out columns come in schema order.
+"""
+
+from __future__ import annotations
+
+from asyncflow.formats._csv_decoder import CsvDecoder, DecoderOptions, infer_schema
+from asyncflow.formats._csv_encoder import EncoderOptions, encoder
+from asyncflow.formats.contract import Block, DecodeRequest
+from asyncflow.model.schema import Schema
+
+__all__ = ["DecoderOptions", "EncoderOptions", "decoder", "encoder", "infer"]
+
+
+def decoder(options: DecoderOptions, request: DecodeRequest) -> CsvDecoder:
+    """A decoder for one stream of records."""
+    return CsvDecoder(options, request)
+
+
+def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
+    """The schema of a stream that begins with ``head`` (``final``: that is all of it); no bytes at all give an empty schema.
+
+    Names come from the header, or are ``c0``, ``c1``, ... without one.  A column's type is the narrowest of bool, int64,
+    float64 and timestamp (ISO text) that the first 1000 complete records fit, else string.  DataError where the header
+    cannot be read.
+    """
+    return infer_schema(options, head, final)
