@@ -381,7 +381,7 @@ def _number(text: str) -> Literal:
 
 def _type(node: Any) -> DataType:
     this = node.this
-    name = str(getattr(this, "value", this)).upper()
+    name = str(getattr(this, "name", this)).upper()
     if name == "USERDEFINED":
         kind = node.args.get("kind")
         name = str(getattr(kind, "name", kind)).upper()

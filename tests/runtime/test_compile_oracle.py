@@ -31,8 +31,42 @@ SCHEMA = Schema.of(COLUMNS.items())
 ARROW = {B: pa.bool_(), I: pa.int64(), F: pa.float64(), S: pa.string(), T: pa.timestamp("us")}
 
 EDGE_INTS = [0, 1, -1, 2, 3, -7, 10, 2**31, 2**53 + 1, 2**62, 2**63 - 1, -(2**63), -(2**63) + 1]
-EDGE_FLOATS = [0.0, -0.0, 0.5, -0.5, 1.5, 2.5, -2.5, 1e300, -1e300, 5e-324, 0.1, 2.0**53, 2.0**63, math.inf, -math.inf, math.nan]
-EDGE_TEXTS = ["", "a", "abc", "ABC", "a%b", "a_b", "naïve", "日本語", "  x ", "a,b,,c", "1", " 12 ", "-3.5", "1e3", "true", "x\ny"]
+EDGE_FLOATS = [
+    0.0,
+    -0.0,
+    0.5,
+    -0.5,
+    1.5,
+    2.5,
+    -2.5,
+    1e300,
+    -1e300,
+    5e-324,
+    0.1,
+    2.0**53,
+    2.0**63,
+    math.inf,
+    -math.inf,
+    math.nan,
+]
+EDGE_TEXTS = [
+    "",
+    "a",
+    "abc",
+    "ABC",
+    "a%b",
+    "a_b",
+    "naïve",
+    "日本語",
+    "  x ",
+    "a,b,,c",
+    "1",
+    " 12 ",
+    "-3.5",
+    "1e3",
+    "true",
+    "x\ny",
+]
 MICROS = st.one_of(
     st.sampled_from([0, -1, 1, 951_782_400_000_000, -2_208_988_800_000_000, 1_709_251_199_999_999]),
     st.integers(-9_000_000_000_000_000, 9_000_000_000_000_000),
@@ -63,7 +97,9 @@ def literal(type_: DataType, value: Any) -> Text:
             return f"({value})", f"('{value}'::BIGINT)"
         case DataType.FLOAT64:
             if math.isfinite(value):
-                return f"({value!r})" if "e" in repr(value) or "." in repr(value) else f"({value!r}.0)", f"('{value!r}'::DOUBLE)"
+                return f"({value!r})" if "e" in repr(value) or "." in repr(
+                    value
+                ) else f"({value!r}.0)", f"('{value!r}'::DOUBLE)"
             return f"CAST('{value}' AS double)", f"('{value}'::DOUBLE)"
         case DataType.STRING:
             return sql_text(value), sql_text(value)
@@ -97,7 +133,10 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
         if draw(st.booleans()):
             name = draw(st.sampled_from([name for name, of in COLUMNS.items() if of is type_]))
             return name, name
-        return literal(type_, draw(st.one_of(VALUES[type_], st.none()) if draw(st.integers(0, 5)) == 0 else VALUES[type_]))
+        return literal(
+            type_,
+            draw(st.one_of(VALUES[type_], st.none()) if draw(st.integers(0, 5)) == 0 else VALUES[type_]),
+        )
     general = ["CASE WHEN {0} THEN {1} ELSE {2} END", "CASE WHEN {0} THEN {1} END", "coalesce({1}, {2})", "nullif({1}, {2})",
                "greatest({1}, {2})", "least({1}, {2})"]  # fmt: skip
     choice = draw(st.integers(0, 3))
@@ -108,7 +147,11 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
     if type_ is I:
         kind = draw(st.integers(0, 6))
         if kind <= 2:
-            return tried(draw(st.sampled_from(["({0} + {1})", "({0} - {1})", "({0} * {1})", "({0} // {1})"])), sub(I), sub(I))
+            return tried(
+                draw(st.sampled_from(["({0} + {1})", "({0} - {1})", "({0} * {1})", "({0} // {1})"])),
+                sub(I),
+                sub(I),
+            )
         if kind == 3:
             return same("({0} % {1})", sub(I), literal(I, draw(st.sampled_from([0, 1, 2, -3, 7, 2**40]))))
         if kind == 4:
@@ -117,9 +160,10 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
         if kind == 5:
             ours, theirs = sub(draw(st.sampled_from([F, S, B])))
             return f"CAST({ours} AS bigint)", f"TRY_CAST({theirs} AS BIGINT)"
-        field = draw(st.sampled_from("year month day hour minute second millisecond microsecond quarter week dow isodow doy isoyear "
-                                     "yearweek decade century".split()))  # fmt: skip
-        return draw(st.sampled_from([same(f"extract({field} FROM {{0}})", sub(T)), same("epoch_ms({0})", sub(T))]))
+        field = draw(st.sampled_from(["year", "month", "day", "hour", "minute", "second", "millisecond", "microsecond", "quarter", "week", "dow", "isodow", "doy", "isoyear", "yearweek", "decade", "century"]))  # fmt: skip
+        return draw(
+            st.sampled_from([same(f"extract({field} FROM {{0}})", sub(T)), same("epoch_ms({0})", sub(T))])
+        )
     if type_ is F:
         kind = draw(st.integers(0, 4))
         if kind <= 1:
@@ -129,14 +173,20 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
             of = draw(st.sampled_from([I, F]))
             return same(draw(st.sampled_from(["({0} / {1})", "({0} + {1})"])), sub(of), sub(F))
         if kind == 3:
-            name = draw(st.sampled_from(["abs({0})", "(- {0})", "floor({0})", "ceil({0})", "sqrt({0})", "round({0})"]))
+            name = draw(
+                st.sampled_from(["abs({0})", "(- {0})", "floor({0})", "ceil({0})", "sqrt({0})", "round({0})"])
+            )
             return draw(st.sampled_from([same(name, sub(F)), same("round({0}, {1})", sub(F), whole(-5, 5))]))
         ours, theirs = sub(draw(st.sampled_from([I, S, B])))
         return f"CAST({ours} AS double)", f"TRY_CAST({theirs} AS DOUBLE)"
     if type_ is S:
         kind = draw(st.integers(0, 4))
         if kind == 0:
-            return same(draw(st.sampled_from(["({0} || {1})", "replace({0}, {1}, 'zz')", "trim({0}, {1})"])), sub(S), sub(S))
+            return same(
+                draw(st.sampled_from(["({0} || {1})", "replace({0}, {1}, 'zz')", "trim({0}, {1})"])),
+                sub(S),
+                sub(S),
+            )
         if kind == 1:
             return same(draw(st.sampled_from(["lower({0})", "upper({0})", "trim({0})", "replace({0}, 'a', '')",
                                               "regexp_extract({0}, '([a-z])(.)', 2)", "({0} || 'x')"])), sub(S))  # fmt: skip
@@ -145,8 +195,29 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
         if kind == 3:
             ours, theirs = sub(draw(st.sampled_from([I, F, B, T])))
             return f"CAST({ours} AS varchar)", f"replace(CAST({theirs} AS VARCHAR), '-nan', 'nan')"
-        return same(f"split_part({{0}}, {sql_text(draw(st.sampled_from([',', 'a', '', 'bc'])))}, {{1}})", sub(S), whole(-4, 4))
-    unit = draw(st.sampled_from("microseconds millisecond second minute hour day week month quarter year decade century".split()))
+        return same(
+            f"split_part({{0}}, {sql_text(draw(st.sampled_from([',', 'a', '', 'bc'])))}, {{1}})",
+            sub(S),
+            whole(-4, 4),
+        )
+    unit = draw(
+        st.sampled_from(
+            [
+                "microseconds",
+                "millisecond",
+                "second",
+                "minute",
+                "hour",
+                "day",
+                "week",
+                "month",
+                "quarter",
+                "year",
+                "decade",
+                "century",
+            ]
+        )
+    )
     length = f"INTERVAL '{draw(st.integers(-(10**4), 10**4))}' {draw(st.sampled_from(['SECOND', 'MINUTE', 'HOUR', 'DAY', 'MILLISECOND']))}"
     return draw(st.sampled_from([same(f"date_trunc('{unit}', {{0}})", sub(T)), same(f"({{0}} + {length})", sub(T)),
                                  same(f"({{0}} - {length})", sub(T))]))  # fmt: skip
@@ -168,11 +239,17 @@ def condition(draw: st.DrawFn, depth: int) -> Text:
         return same(draw(st.sampled_from(["({0} AND {1})", "({0} OR {1})", "(NOT {0})", "({0} IS TRUE)", "({0} IS NOT FALSE)"])),
                     sub(B), sub(B))  # fmt: skip
     if kind == 3:
-        candidates = [literal(of, draw(st.one_of(VALUES[of], st.none()))) for _ in range(draw(st.integers(1, 16)))]
+        candidates = [
+            literal(of, draw(st.one_of(VALUES[of], st.none()))) for _ in range(draw(st.integers(1, 16)))
+        ]
         if draw(st.booleans()):
             candidates.append(sub(of))
         word = draw(st.sampled_from(["IN", "NOT IN"]))
-        return same(f"({{0}} {word} ({', '.join(f'{{{n + 1}}}' for n in range(len(candidates)))}))", sub(of), *candidates)
+        return same(
+            f"({{0}} {word} ({', '.join(f'{{{n + 1}}}' for n in range(len(candidates)))}))",
+            sub(of),
+            *candidates,
+        )
     if kind == 4:
         return same(draw(st.sampled_from(["({0} IS NULL)", "({0} IS NOT NULL)", "({0} BETWEEN {1} AND {2})",
                                           "({0} NOT BETWEEN {1} AND {2})"])), sub(of), sub(of), sub(of))  # fmt: skip
@@ -185,7 +262,9 @@ def condition(draw: st.DrawFn, depth: int) -> Text:
                                       "regexp_matches({0}, '^[ab]+.')", "regexp_matches({0}, 'b$')"])), sub(S), sub(S))  # fmt: skip
 
 
-rows_of_table = st.lists(st.tuples(*(st.one_of(st.none(), VALUES[of]) for of in COLUMNS.values())), max_size=9)
+rows_of_table = st.lists(
+    st.tuples(*(st.one_of(st.none(), VALUES[of]) for of in COLUMNS.values())), max_size=9
+)
 
 
 @pytest.fixture(scope="module")
@@ -237,8 +316,10 @@ def agree(a: Any, b: Any, tolerance: float = 0.0) -> bool:
     if isinstance(a, float) and isinstance(b, float):
         if math.isnan(a) or math.isnan(b):
             return math.isnan(a) and math.isnan(b)
-        return a == b or (math.isfinite(a) and math.isfinite(b) and abs(a - b) <= tolerance * max(abs(a), abs(b)))
-    return type(a) is type(b) and a == b
+        return a == b or (
+            math.isfinite(a) and math.isfinite(b) and abs(a - b) <= tolerance * max(abs(a), abs(b))
+        )
+    return isinstance(a, bool) == isinstance(b, bool) and a == b
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
