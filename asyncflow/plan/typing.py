@@ -141,6 +141,7 @@ class _Typing:
         self.schema = schema
         self.aggregates = aggregates
         self.inside_aggregate = False
+        self.columns_stand = not aggregates
         self.problems: list[ExpressionProblem] = []
 
     def problem(self, message: str, hint: str = "") -> None:
@@ -187,7 +188,7 @@ class _Typing:
         if self.schema is not None and name not in self.schema:
             self.problem(f"there is no column {name!r}", nearest(name, self.schema.names))
             return None
-        if self.aggregates and not self.inside_aggregate:
+        if not self.columns_stand:
             self.problem(
                 f"column {name!r} stands outside an aggregate", f"write any_value({name}), or add it to by"
             )
@@ -202,10 +203,12 @@ class _Typing:
     def call(self, node: Call) -> _Found | None:
         name = ALIASES.get(node.function, node.function)
         function = find_function(name)
+        if function is None and (name in AGGREGATES or name in RESERVED_AGGREGATES):
+            return self.aggregate(Aggregate(name, node.args))
+        columns_stand, self.columns_stand = self.columns_stand, self.columns_stand or function is None
         parts = [self.visit(arg) for arg in node.args]
+        self.columns_stand = columns_stand
         if function is None:
-            if name in AGGREGATES or name in RESERVED_AGGREGATES:
-                return self.aggregate(Aggregate(name, node.args))
             self.problem(f"there is no function {name!r}", nearest(name, (*SCALARS, *AGGREGATES)))
             return None
         found = [part for part in parts if part is not None]
@@ -330,10 +333,10 @@ class _Typing:
         if node.distinct and len(node.args) != 1:
             self.problem("count(DISTINCT ...) takes one argument")
             return None
-        self.inside_aggregate = True
+        self.inside_aggregate = self.columns_stand = True
         parts = [self.visit(arg) for arg in node.args]
         condition = None if node.filter is None else self.visit(node.filter)
-        self.inside_aggregate = False
+        self.inside_aggregate = self.columns_stand = False
         if condition is not None and condition.kind not in (BOOL, NULL):
             self.problem(f"FILTER takes a bool, not {_word(condition.kind)}", "compare it: x <> 0")
             return None

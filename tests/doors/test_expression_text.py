@@ -208,67 +208,19 @@ def test_long_flat_texts_are_fine() -> None:
     assert parse_expression("(" * 20 + "a" + ")" * 20) == A
 
 
+WORDS = [
+    "a", "b", "1", "'x'", "(", ")", ",", ".", "*", "+", "-", "/", "//", "%", "=", "<>", "<", "AND", "OR", "NOT", "IS", "NULL", "IN",
+    "LIKE", "BETWEEN", "CASE", "WHEN", "THEN", "ELSE", "END", "CAST", "AS", "int", "extract", "FROM", "INTERVAL", "second", "sum",
+    "count", "DISTINCT", "FILTER", "WHERE", "TIMESTAMP", "::", "[", "]", "{", "}", "?", ";", "||", "SELECT",
+]  # fmt: skip
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.one_of(
         st.text(max_size=40),
         st.lists(
-            st.sampled_from(
-                [
-                    "a",
-                    "b",
-                    "1",
-                    "'x'",
-                    "(",
-                    ")",
-                    ",",
-                    ".",
-                    "*",
-                    "+",
-                    "-",
-                    "/",
-                    "//",
-                    "%",
-                    "=",
-                    "<>",
-                    "<",
-                    "AND",
-                    "OR",
-                    "NOT",
-                    "IS",
-                    "NULL",
-                    "IN",
-                    "LIKE",
-                    "BETWEEN",
-                    "CASE",
-                    "WHEN",
-                    "THEN",
-                    "ELSE",
-                    "END",
-                    "CAST",
-                    "AS",
-                    "int",
-                    "extract",
-                    "FROM",
-                    "INTERVAL",
-                    "second",
-                    "sum",
-                    "count",
-                    "DISTINCT",
-                    "FILTER",
-                    "WHERE",
-                    "TIMESTAMP",
-                    "::",
-                    "[",
-                    "]",
-                    "{",
-                    "}",
-                    "?",
-                    ";",
-                    "||",
-                    "SELECT",
-                ]
-            ),
+            st.sampled_from(WORDS),
             max_size=14,
         ).map(" ".join),
     )

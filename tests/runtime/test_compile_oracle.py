@@ -25,55 +25,27 @@ from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.runtime.compile import compile_expression
 
-B, I, F, S, T = DataType.BOOL, DataType.INT64, DataType.FLOAT64, DataType.STRING, DataType.TIMESTAMP
-COLUMNS = {"b0": B, "b1": B, "i0": I, "i1": I, "f0": F, "f1": F, "s0": S, "s1": S, "t0": T, "t1": T}
+B, N, F, S, T = DataType.BOOL, DataType.INT64, DataType.FLOAT64, DataType.STRING, DataType.TIMESTAMP
+COLUMNS = {"b0": B, "b1": B, "i0": N, "i1": N, "f0": F, "f1": F, "s0": S, "s1": S, "t0": T, "t1": T}
 SCHEMA = Schema.of(COLUMNS.items())
-ARROW = {B: pa.bool_(), I: pa.int64(), F: pa.float64(), S: pa.string(), T: pa.timestamp("us")}
+ARROW = {B: pa.bool_(), N: pa.int64(), F: pa.float64(), S: pa.string(), T: pa.timestamp("us")}
 
 EDGE_INTS = [0, 1, -1, 2, 3, -7, 10, 2**31, 2**53 + 1, 2**62, 2**63 - 1, -(2**63), -(2**63) + 1]
-EDGE_FLOATS = [
-    0.0,
-    -0.0,
-    0.5,
-    -0.5,
-    1.5,
-    2.5,
-    -2.5,
-    1e300,
-    -1e300,
-    5e-324,
-    0.1,
-    2.0**53,
-    2.0**63,
-    math.inf,
-    -math.inf,
-    math.nan,
-]
-EDGE_TEXTS = [
-    "",
-    "a",
-    "abc",
-    "ABC",
-    "a%b",
-    "a_b",
-    "naïve",
-    "日本語",
-    "  x ",
-    "a,b,,c",
-    "1",
-    " 12 ",
-    "-3.5",
-    "1e3",
-    "true",
-    "x\ny",
-]
+EDGE_FLOATS = [0.0, -0.0, 0.5, -0.5, 1.5, 2.5, -2.5, 1e300, -1e300, 5e-324, 0.1, 2.0**53, 2.0**63,
+               math.inf, -math.inf, math.nan]  # fmt: skip
+EDGE_TEXTS = ["", "a", "abc", "ABC", "a%b", "a_b", "naïve", "日本語", "  x ", "a,b,,c", "1", " 12 ", "-3.5", "1e3",
+              "true", "x\ny"]  # fmt: skip
+FIELDS = ["year", "month", "day", "hour", "minute", "second", "millisecond", "microsecond", "quarter", "week", "dow", "isodow",
+          "doy", "isoyear", "yearweek", "decade", "century"]  # fmt: skip
+UNITS = ["microseconds", "millisecond", "second", "minute", "hour", "day", "week", "month", "quarter", "year", "decade",
+         "century"]  # fmt: skip
 MICROS = st.one_of(
     st.sampled_from([0, -1, 1, 951_782_400_000_000, -2_208_988_800_000_000, 1_709_251_199_999_999]),
-    st.integers(-9_000_000_000_000_000, 9_000_000_000_000_000),
+    st.integers(-6_000_000_000_000_000, 6_000_000_000_000_000),
 )
 VALUES: dict[DataType, st.SearchStrategy[Any]] = {
     B: st.booleans(),
-    I: st.one_of(st.sampled_from(EDGE_INTS), st.integers(-100, 100), st.integers(-(2**63), 2**63 - 1)),
+    N: st.one_of(st.sampled_from(EDGE_INTS), st.integers(-100, 100), st.integers(-(2**63), 2**63 - 1)),
     F: st.one_of(st.sampled_from(EDGE_FLOATS), st.floats(), st.integers(-50, 50).map(lambda n: n / 4)),
     S: st.one_of(st.sampled_from(EDGE_TEXTS), st.text(st.sampled_from("ab%_, 1éß日"), max_size=12)),
     T: MICROS.map(lambda micros: micros * 1000),
@@ -88,7 +60,7 @@ def sql_text(text: str) -> str:
 
 def literal(type_: DataType, value: Any) -> Text:
     if value is None:
-        name = {B: "bool", I: "bigint", F: "double", S: "varchar", T: "timestamp"}[type_]
+        name = {B: "bool", N: "bigint", F: "double", S: "varchar", T: "timestamp"}[type_]
         return f"CAST(NULL AS {name})", f"CAST(NULL AS {name})"
     match type_:
         case DataType.BOOL:
@@ -144,23 +116,23 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
         return same(draw(st.sampled_from(general)), sub(B), sub(type_), sub(type_))
     if type_ is B:
         return draw(condition(depth))
-    if type_ is I:
+    if type_ is N:
         kind = draw(st.integers(0, 6))
         if kind <= 2:
             return tried(
                 draw(st.sampled_from(["({0} + {1})", "({0} - {1})", "({0} * {1})", "({0} // {1})"])),
-                sub(I),
-                sub(I),
+                sub(N),
+                sub(N),
             )
         if kind == 3:
-            return same("({0} % {1})", sub(I), literal(I, draw(st.sampled_from([0, 1, 2, -3, 7, 2**40]))))
+            return same("({0} % {1})", sub(N), literal(N, draw(st.sampled_from([0, 1, 2, -3, 7, 2**40]))))
         if kind == 4:
-            return draw(st.sampled_from([tried("abs({0})", sub(I)), tried("(- {0})", sub(I)), same("sign({0})", sub(F)),
-                                         same("length({0})", sub(S)), tried("round({0}, {1})", sub(I), whole(-19, 2))]))  # fmt: skip
+            return draw(st.sampled_from([tried("abs({0})", sub(N)), tried("(- {0})", sub(N)), same("sign({0})", sub(F)),
+                                         same("length({0})", sub(S)), tried("round({0}, {1})", sub(N), whole(-19, 2))]))  # fmt: skip
         if kind == 5:
             ours, theirs = sub(draw(st.sampled_from([F, S, B])))
             return f"CAST({ours} AS bigint)", f"TRY_CAST({theirs} AS BIGINT)"
-        field = draw(st.sampled_from(["year", "month", "day", "hour", "minute", "second", "millisecond", "microsecond", "quarter", "week", "dow", "isodow", "doy", "isoyear", "yearweek", "decade", "century"]))  # fmt: skip
+        field = draw(st.sampled_from(FIELDS))
         return draw(
             st.sampled_from([same(f"extract({field} FROM {{0}})", sub(T)), same("epoch_ms({0})", sub(T))])
         )
@@ -170,14 +142,14 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
             return same(draw(st.sampled_from(["({0} + {1})", "({0} - {1})", "({0} * {1})", "({0} / {1})", "({0} // {1})",
                                               "({0} % {1})"])), sub(F), sub(F))  # fmt: skip
         if kind == 2:
-            of = draw(st.sampled_from([I, F]))
+            of = draw(st.sampled_from([N, F]))
             return same(draw(st.sampled_from(["({0} / {1})", "({0} + {1})"])), sub(of), sub(F))
         if kind == 3:
             name = draw(
                 st.sampled_from(["abs({0})", "(- {0})", "floor({0})", "ceil({0})", "sqrt({0})", "round({0})"])
             )
             return draw(st.sampled_from([same(name, sub(F)), same("round({0}, {1})", sub(F), whole(-5, 5))]))
-        ours, theirs = sub(draw(st.sampled_from([I, S, B])))
+        ours, theirs = sub(draw(st.sampled_from([N, S, B])))
         return f"CAST({ours} AS double)", f"TRY_CAST({theirs} AS DOUBLE)"
     if type_ is S:
         kind = draw(st.integers(0, 4))
@@ -193,7 +165,7 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
         if kind == 2:
             return same("substring({0}, {1}, {2})", sub(S), whole(-9, 9), whole(-9, 9))
         if kind == 3:
-            ours, theirs = sub(draw(st.sampled_from([I, F, B, T])))
+            ours, theirs = sub(draw(st.sampled_from([N, F, B, T])))
             return f"CAST({ours} AS varchar)", f"replace(CAST({theirs} AS VARCHAR), '-nan', 'nan')"
         return same(
             f"split_part({{0}}, {sql_text(draw(st.sampled_from([',', 'a', '', 'bc'])))}, {{1}})",
@@ -218,7 +190,7 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
             ]
         )
     )
-    length = f"INTERVAL '{draw(st.integers(-(10**4), 10**4))}' {draw(st.sampled_from(['SECOND', 'MINUTE', 'HOUR', 'DAY', 'MILLISECOND']))}"
+    length = f"INTERVAL '{draw(st.integers(-5000, 5000))}' {draw(st.sampled_from(['SECOND', 'MINUTE', 'HOUR', 'DAY', 'MILLISECOND']))}"
     return draw(st.sampled_from([same(f"date_trunc('{unit}', {{0}})", sub(T)), same(f"({{0}} + {length})", sub(T)),
                                  same(f"({{0}} - {length})", sub(T))]))  # fmt: skip
 
@@ -229,11 +201,11 @@ def condition(draw: st.DrawFn, depth: int) -> Text:
         return draw(expression(of, depth - 1))
 
     kind = draw(st.integers(0, 5))
-    of = draw(st.sampled_from([B, I, F, S, T]))
+    of = draw(st.sampled_from([B, N, F, S, T]))
     if kind <= 1:
         operator = draw(st.sampled_from(["=", "<>", "<", "<=", ">", ">="]))
         if of is F and draw(st.booleans()):
-            return same(f"({{0}} {operator} {{1}})", sub(I), sub(F))
+            return same(f"({{0}} {operator} {{1}})", sub(N), sub(F))
         return same(f"({{0}} {operator} {{1}})", sub(of), sub(of))
     if kind == 2:
         return same(draw(st.sampled_from(["({0} AND {1})", "({0} OR {1})", "(NOT {0})", "({0} IS TRUE)", "({0} IS NOT FALSE)"])),
@@ -326,8 +298,44 @@ def agree(a: Any, b: Any, tolerance: float = 0.0) -> bool:
 @given(data=st.data())
 def test_random_expressions_agree_with_duckdb(oracle: duckdb.DuckDBPyConnection, data: st.DataObject) -> None:
     batch, table = table_of(data.draw(rows_of_table))
-    texts = [data.draw(expression(of)) for of in (B, I, F, S, T)]
+    texts = [data.draw(expression(of)) for of in (B, N, F, S, T)]
     expected = theirs(oracle, [other for _, other in texts], table)
     for (text, other), column in zip(texts, expected, strict=True):
         found = ours(text, batch)
         assert all(agree(a, b) for a, b in zip(found, column, strict=True)), (text, other, found, column)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=rows_of_table)
+def test_library_functions_agree_to_the_last_bits(oracle: duckdb.DuckDBPyConnection, rows: list[Any]) -> None:
+    """Not a law of bits: which of two neighbours ``exp`` or ``power`` gives is the C library's choice."""
+    batch, table = table_of(rows)
+    texts = ["exp(f0)", "ln(f0)", "log10(f0)", "power(f0, f1)", "power(i0, 2)", "ln(i0)", "sqrt(i0)"]
+    for text, column in zip(texts, theirs(oracle, texts, table), strict=True):
+        found = ours(text, batch)
+        assert all(agree(a, b, 1e-13) for a, b in zip(found, column, strict=True)), (text, found, column)
+
+
+def test_small_integers_of_substring_and_split_part(oracle: duckdb.DuckDBPyConnection) -> None:
+    """Every small position and length, inside and outside the text."""
+    batch, table = table_of(
+        [(None,) * 6 + ("hélló", "a,b,,c") + (None,) * 2, (None,) * 6 + ("", ",") + (None,) * 2]
+    )
+    texts = [f"substring(s0, {start}, {size})" for start in range(-8, 9) for size in range(-8, 9)]
+    texts += [f"substring(s0, {start})" for start in range(-8, 9)]
+    texts += [f"split_part(s1, '{mark}', {n})" for mark in (",", "", "b,", "x") for n in range(-8, 9)]
+    for text, column in zip(texts, theirs(oracle, texts, table), strict=True):
+        assert ours(text, batch) == column, text
+
+
+def test_letters_change_one_for_one(oracle: duckdb.DuckDBPyConnection) -> None:
+    """``lower`` and ``upper`` of letters in use; newer Unicode tables may know more than DuckDB's."""
+    letters = "".join(chr(code) for code in range(0x20, 0x530) if chr(code).isalpha())
+    rows = [
+        (None,) * 6 + (letters[start : start + 16], None, None, None) for start in range(0, len(letters), 16)
+    ]
+    batch, table = table_of(rows)
+    for text in ("lower(s0)", "upper(s0)"):
+        (column,) = theirs(oracle, [text], table)
+        for found, expected in zip(ours(text, batch), column, strict=True):
+            assert not [(a, b) for a, b in zip(found, expected, strict=True) if a != b]

@@ -52,7 +52,7 @@ def mapped(function: Callable[..., Any], type_: DataType, *columns: Column) -> C
     valid = valid_of(*columns)
     first = columns[0]
     if len(first) > 1 and isinstance(first, StringColumn) and all(len(column) == 1 for column in columns[1:]):
-        if valid is not None and len(valid) == 1 and not valid[0]:  # a constant is null
+        if any(column.valid is not None and not column.valid[0] for column in columns[1:]):
             return _nulls(type_, len(first))
         texts, ids = distinct(first)
         constants = [_python_values(column)[0] for column in columns[1:]]
