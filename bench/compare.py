@@ -21,6 +21,7 @@ from typing import Any
 
 from cases import CASES, OURS
 from rounds import Settings, run_case
+from running import compile_package
 from tables import floors, table
 
 ROUNDS = 5
@@ -80,6 +81,7 @@ def main() -> int:
         peers=None if arguments.peers is None else frozenset(arguments.peers.split(",")),
         threads=frozenset(map(int, arguments.threads.split(","))),
     )
+    compile_package()
     present = versions()
     report: dict[str, Any] = {
         "date": date.today().isoformat(),

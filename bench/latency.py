@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from cases import BENCH
 from numpy.typing import NDArray
+from running import compile_package, installed_environment
 
 WINDOW_MS = 10
 KEYS = 8
@@ -114,7 +115,7 @@ format = {{ type = "csv", timestamps = "ms" }}
         cpus = sorted(os.sched_getaffinity(0))
         process = subprocess.Popen(
             [sys.executable, "-m", "asyncflow", "run", str(file), "--workers", "1", "--quiet"],
-            env=os.environ | {"PYTHONPATH": str(BENCH.parent)},
+            env=installed_environment() | {"PYTHONPATH": str(BENCH.parent)},
             preexec_fn=lambda: os.sched_setaffinity(0, cpus[:1]),
         )
         try:
@@ -191,6 +192,7 @@ def measure(scale: float = 1.0, quick: bool = False) -> dict[str, Any]:
 
 
 def measure_here(scale: float, quick: bool) -> dict[str, Any]:
+    compile_package()
     sys.setswitchinterval(0.0005)
     rows = max(100_000, int(FULL_SPEED_ROWS * scale))
     try:
