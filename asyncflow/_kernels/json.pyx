@@ -38,6 +38,10 @@ cdef extern from "json_levels.h" nogil:
         const uint8_t *names
         uint32_t key_room
         uint64_t max_record_bytes, max_rejects
+    ctypedef struct json_lines:
+        uint32_t *ends
+        uint64_t count, room
+        int ascii
     ctypedef struct json_output:
         void *values
         int32_t *lengths
@@ -49,14 +53,13 @@ cdef extern from "json_levels.h" nogil:
         const json_plan *plan
         uint8_t *block
         uint32_t size
-        uint64_t lines
-        int ascii
+        json_lines lines
         json_output *outputs
         int64_t rows, rejected
         json_reject *rejects
         uint64_t reject_count, reject_room
     int af_cpu_level()
-    void json_survey(int level, const uint8_t *block, size_t size, uint64_t *lines, int *ascii)
+    bint json_survey(int level, const uint8_t *block, size_t size, json_lines *lines)
     bint json_decode(int level, json_job *job)
 
 cdef extern from "columns.h" nogil:
@@ -158,54 +161,61 @@ cdef class Decoder:
         self.plan.max_record_bytes = max_record_bytes
         self.plan.max_rejects = 0xFFFFFFFFFFFFFFFF if max_rejects is None else max_rejects
 
-    def decode(self, uint8_t[::1] block):
+    def decode(self, block):
         """Returns (rows, lines, columns, rejected, rejects): see the twin.  Escapes are resolved inside ``block``."""
         cdef json_job job
-        cdef json_output output
-        cdef uint64_t lines = 0
-        cdef bint decoded
-        cdef bytearray outputs = bytearray()
-        cdef size_t size = block.shape[0]
-        cdef uint8_t *first = &block[0] if size else NULL
-        cdef uint8_t[::1] valid, values, data
-        cdef int32_t[::1] lengths
+        cdef uint8_t[::1] bytes_ = block
+        cdef size_t size = bytes_.shape[0]
+        cdef uint8_t *first = &bytes_[0] if size else NULL
+        cdef bint done
         if size > 0x7FFFFFFF:
             raise ValueError("a block must be smaller than 2 GiB")
-        job.ascii = 1
-        if size:
+        job.plan = &self.plan
+        job.block = first
+        job.size = size
+        job.lines.ends = NULL
+        job.lines.count = job.lines.room = 0
+        job.rejects = NULL
+        job.rows = job.rejected = job.reject_count = job.reject_room = 0
+        try:
             with nogil:
-                json_survey(LEVEL, first, size, &lines, &job.ascii)
+                done = json_survey(LEVEL, first, size, &job.lines)
+            if not done:
+                raise MemoryError
+            return self._fill(&job, block)
+        finally:
+            free(job.lines.ends)
+            free(job.rejects)
+
+    cdef _fill(self, json_job *job, block):
+        """Makes the columns' arrays, has them filled, and cuts them to what came."""
+        cdef json_output output
+        cdef bytearray outputs = bytearray()
+        cdef uint64_t lines = job.lines.count
+        cdef uint8_t[::1] valid, values, data
+        cdef int32_t[::1] lengths
+        cdef bint done
         arrays = []
         for dtype, text, own_bytes in zip(self._dtypes, self._texts, self._own_bytes):
             raw_values = np.empty(lines + 1, dtype)
             raw_valid = np.empty(lines + 1, np.uint8)
             raw_lengths = np.empty(lines + 1 if text else 0, np.int32)
-            source = np.array(block) if own_bytes else np.asarray(block)
+            source = np.array(block) if own_bytes else block
             arrays.append((raw_values, raw_lengths, raw_valid, source))
             values, valid, lengths, data = raw_values.view(np.uint8), raw_valid, raw_lengths, source
             output.values = &values[0]
             output.valid = &valid[0]
             output.lengths = &lengths[0] if text else NULL
-            output.text = &data[0] if size else NULL
+            output.text = &data[0] if job.size else NULL
             outputs += (<char *>&output)[: sizeof(output)]
-        job.plan = &self.plan
-        job.block = first
-        job.size = size
-        job.lines = lines
         job.outputs = <json_output *><char *>outputs
-        job.rows = job.rejected = 0
-        job.rejects = NULL
-        job.reject_count = job.reject_room = 0
-        try:
-            with nogil:
-                decoded = json_decode(LEVEL, &job)
-            if not decoded:
-                raise MemoryError
-            rejects = np.empty((job.reject_count, 8), np.int64)
-            if job.reject_count:
-                memcpy(<void *><size_t>rejects.ctypes.data, job.rejects, job.reject_count * sizeof(json_reject))
-        finally:
-            free(job.rejects)
+        with nogil:
+            done = json_decode(LEVEL, job)
+        if not done:
+            raise MemoryError
+        rejects = np.empty((job.reject_count, 8), np.int64)
+        if job.reject_count:
+            memcpy(<void *><size_t>rejects.ctypes.data, job.rejects, job.reject_count * sizeof(json_reject))
         rows = job.rows
         columns = []
         for (raw_values, raw_lengths, raw_valid, source), dtype, text in zip(arrays, self._dtypes, self._texts):

@@ -9,7 +9,8 @@
  * end of one is the context of the next, and every path from the start to a segment that ends a record is a well-formed record.
  * Values that are no scalars are walked into only where columns lie below; the parser skips the others.
  *
- * It lives for one call of decode, starts empty and stays bounded; when it is full it starts again and learns more rarely.
+ * It lives for one call of decode, starts empty and stays bounded; when it is full it starts again, and the more it has learned the
+ * more rarely it learns: where no record looks like another, that costs a share of the time that only falls.
  * Nothing here changes what a record means: only how soon it is known.
  */
 #ifndef ASYNCFLOW_JSON_LAYOUTS_H
@@ -20,7 +21,7 @@
 #include <string.h>
 
 #define JSON_MAX_SEGMENTS 256
-#define JSON_MAX_SUCCESSORS 8
+#define JSON_MAX_SUCCESSORS 15
 #define JSON_MAX_CONTEXTS 64
 #define JSON_MAX_LITERAL 128
 #define JSON_POOL_BYTES 16384
@@ -29,20 +30,28 @@
 
 enum json_follow { JSON_VALUE, JSON_ENTER, JSON_RECORD_END };
 
-typedef struct {
-    uint16_t count, oldest;
-    uint16_t segments[JSON_MAX_SUCCESSORS];
-} json_successors;
+enum json_special {
+    JSON_PLAIN,
+    JSON_ENDS_RECORD,
+    JSON_HAS_BELOW /* columns lie below the node: an object is walked into, and any mention makes them null first */
+};
+
+struct json_segment;
 
 typedef struct {
+    const struct json_segment *first; /* NULL: none */
+    uint16_t count;
+    uint16_t segments[JSON_MAX_SUCCESSORS]; /* in the order they are tried */
+} json_successors;
+
+typedef struct json_segment {
     uint8_t head[16]; /* the literal's first bytes, zeros behind */
     uint8_t mask[16];
     const uint8_t *tail; /* the rest of it, in the pool */
     int32_t column, node;
     uint16_t length;
     uint8_t context, depth; /* depth: objects open where the value stands */
-    uint8_t ends_record;
-    uint8_t has_below; /* columns lie below the node: an object is walked into, and any mention makes them null first */
+    uint8_t special; /* enum json_special */
     json_successors after, inside;
 } json_segment;
 
@@ -54,7 +63,7 @@ typedef struct {
 } json_step;
 
 typedef struct {
-    uint32_t segment_count, context_count, pool_used, restarts, misses;
+    uint32_t segment_count, context_count, pool_used, links, misses;
     uint32_t step_count;
     int recording;
     const uint8_t *literal; /* where the literal of the next step begins */
@@ -78,15 +87,15 @@ static void json_layouts_clear(json_layouts *graph) {
 static json_layouts *json_layouts_new(void) {
     json_layouts *graph = malloc(sizeof *graph);
     if (graph == NULL) return NULL;
-    graph->restarts = graph->misses = 0;
+    graph->links = graph->misses = 0;
     graph->recording = 0;
     json_layouts_clear(graph);
     return graph;
 }
 
-/* Before the parser reads a record: shall its steps be recorded?  After n restarts one miss in 2^n is worth it. */
+/* Before the parser reads a record: shall its steps be recorded?  Every 256 links that were made halve how often it is worth it. */
 static void json_record_begin(json_layouts *graph, const uint8_t *record) {
-    uint32_t rarity = graph->restarts < 8 ? graph->restarts : 8;
+    uint32_t rarity = graph->links / 256 < 8 ? graph->links / 256 : 8;
     graph->recording = (graph->misses++ & ((1u << rarity) - 1)) == 0;
     graph->step_count = 0;
     graph->literal = record;
@@ -146,11 +155,34 @@ static uint32_t json_segment_of(json_layouts *graph, const json_step *step, cons
     segment->length = (uint16_t)length;
     segment->column = step->column;
     segment->node = step->node;
-    segment->ends_record = step->follow == JSON_RECORD_END;
+    segment->special = step->follow == JSON_RECORD_END                            ? JSON_ENDS_RECORD
+                       : step->node >= 0 && nodes[step->node].below_count > 0 ? JSON_HAS_BELOW
+                                                                                  : JSON_PLAIN;
     segment->context = step->context;
     segment->depth = step->depth;
-    segment->has_below = step->node >= 0 && nodes[step->node].below_count > 0;
     return graph->segment_count++;
+}
+
+/* Whether one literal is how the other begins: `"a":` and `"a": `. */
+static bool json_begins(const json_segment *begin, const json_segment *literal) {
+    uint32_t head = begin->length < 16 ? begin->length : 16;
+    return begin->length < literal->length && !memcmp(begin->head, literal->head, head) &&
+           !memcmp(begin->tail, literal->tail, begin->length - head);
+}
+
+/* Makes a segment a successor; behind those that were there before, but before those that it begins with. */
+static void json_link(json_layouts *graph, json_successors *from, uint32_t to) {
+    uint32_t at = 0;
+    graph->links++;
+    if (from->count == JSON_MAX_SUCCESSORS) { /* the oldest but the first makes room */
+        from->count--;
+        memmove(from->segments + 1, from->segments + 2, (from->count - 1u) * sizeof *from->segments);
+    }
+    while (at < from->count && !json_begins(&graph->segments[from->segments[at]], &graph->segments[to])) at++;
+    memmove(from->segments + at + 1, from->segments + at, (from->count - at) * sizeof *from->segments);
+    from->segments[at] = (uint16_t)to;
+    from->count++;
+    from->first = &graph->segments[from->segments[0]];
 }
 
 /* After the parser has accepted the record: adds its steps to the graph. */
@@ -165,16 +197,10 @@ static void json_record_commit(json_layouts *graph, const json_node *nodes) {
         if (!found) {
             found = json_segment_of(graph, step, nodes);
             if (!found) {
-                graph->restarts++;
                 json_layouts_clear(graph);
                 return;
             }
-            if (from->count < JSON_MAX_SUCCESSORS) {
-                from->segments[from->count++] = (uint16_t)found;
-            } else {
-                from->segments[from->oldest] = (uint16_t)found;
-                from->oldest = (uint16_t)((from->oldest + 1) % JSON_MAX_SUCCESSORS);
-            }
+            json_link(graph, from, found);
         }
         from = step->follow == JSON_ENTER ? &graph->segments[found].inside : &graph->segments[found].after;
     }

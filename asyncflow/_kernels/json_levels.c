@@ -14,8 +14,8 @@
 #define JSON_AT_LEVEL(level, name, arguments) name##_portable arguments
 #endif
 
-void json_survey(int level, const uint8_t *block, size_t size, uint64_t *lines, int *ascii) {
-    JSON_AT_LEVEL(level, json_survey, (block, size, lines, ascii));
+bool json_survey(int level, const uint8_t *block, size_t size, json_lines *lines) {
+    return JSON_AT_LEVEL(level, json_survey, (block, size, lines));
 }
 
 bool json_decode(int level, json_job *job) { return JSON_AT_LEVEL(level, json_decode, (job)); }

@@ -5,8 +5,8 @@
 #include "cpu.h"
 #include "json_plan.h"
 
-/* How many lines the block has (a last one without its newline counts), and whether all of it is ASCII. */
-void json_survey(int level, const uint8_t *block, size_t size, uint64_t *lines, int *ascii);
+/* Finds a block's lines; `lines` starts as zeros.  False where memory ran out. */
+bool json_survey(int level, const uint8_t *block, size_t size, json_lines *lines);
 
 /* Decodes a block; false where memory ran out. */
 bool json_decode(int level, json_job *job);

@@ -130,12 +130,6 @@ static inline const uint8_t *json_scan_word(const uint8_t *p, const uint8_t *end
     return NULL;
 }
 
-/* The first newline at or behind ``p``, or ``end``. */
-static inline const uint8_t *json_line_end(const uint8_t *p, const uint8_t *end) {
-    const uint8_t *newline = p < end ? memchr(p, '\n', (size_t)(end - p)) : NULL;
-    return newline == NULL ? end : newline;
-}
-
 /* Behind white space that may stand inside a record. */
 static inline const uint8_t *json_skip_space(const uint8_t *p, const uint8_t *end) {
     while (p < end && (*p == ' ' || *p == '\t' || *p == '\r')) p++;

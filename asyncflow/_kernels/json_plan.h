@@ -86,6 +86,13 @@ typedef struct {
     uint64_t max_rejects; /* more are only counted */
 } json_plan;
 
+/* The lines of a block: where each ends, at its LF or at the block's end. */
+typedef struct {
+    uint32_t *ends; /* malloc'ed; the caller frees it */
+    uint64_t count, room;
+    int ascii; /* the whole block is */
+} json_lines;
+
 /* One column's rows.  ``text``: the buffer that a string column's views point into, where escapes are resolved. */
 typedef struct {
     void *values; /* a string column's starts */
@@ -98,13 +105,12 @@ typedef struct {
     int64_t line, offset, length, after_row, reason, column, value_start, value_length;
 } json_reject;
 
-/* In: plan, block, size (below 2**31), lines, ascii, outputs with room for as many rows as lines.  Out: the rest. */
+/* In: plan, block, size (below 2**31), its lines, outputs with room for as many rows as lines.  Out: the rest. */
 typedef struct {
     const json_plan *plan;
     uint8_t *block;
     uint32_t size;
-    uint64_t lines;
-    int ascii;
+    json_lines lines;
     json_output *outputs;
     int64_t rows, rejected;
     json_reject *rejects; /* malloc'ed; the caller frees it */

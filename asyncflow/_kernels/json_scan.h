@@ -47,23 +47,25 @@ AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_text)(const uint8_t *p, const uin
     }
 }
 
-/* Past a number: at once where it has up to 15 digits and no exponent. */
+/* Past a number: at once where sign, digits and point are at most 15 bytes and there is no exponent.  Everything comes from one load and
+ * bit masks: what follows must wait for the result, so the chain to it is short. */
 AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_number)(const uint8_t *p, const uint8_t *end) {
 #if AF_LEVEL >= 2
-    if (AF_LIKELY(end - p > 17)) {
-        const uint8_t *digits = p + (*p == '-');
-        __m128i x = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)digits), _mm_set1_epi8('0'));
-        uint32_t is_digit = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(9)), x));
-        uint32_t others = ~is_digit & 0xFFFF;
-        uint32_t whole = (uint32_t)__builtin_ctz(others | 0x10000), length = whole;
-        if (AF_LIKELY(whole - 1 < 15 && !(*digits == '0' && whole > 1))) {
-            if (digits[whole] == '.') {
-                others &= others - 1;
-                length = (uint32_t)__builtin_ctz(others | 0x10000);
-                if (length == 16 || length == whole + 1) return json_scan_long_number(p, end);
-            }
-            if (AF_LIKELY((digits[length] | 0x20) != 'e')) return digits + length;
+    if (AF_LIKELY(end - p >= 16)) {
+        __m128i x = _mm_loadu_si128((const __m128i *)p), digits = _mm_sub_epi8(x, _mm_set1_epi8('0'));
+        uint32_t others = ~(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(digits, _mm_set1_epi8(9)), digits));
+        uint32_t points = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, _mm_set1_epi8('.')));
+        uint32_t sign = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, _mm_set1_epi8('-'))) & 1;
+        others &= ~sign; /* the bits above the 16 bytes stay set */
+        uint32_t whole = (uint32_t)__builtin_ctz(others), length = whole;
+        if (points & others & (0 - others)) { /* the first other byte is a point */
+            others &= others - 1;
+            length = (uint32_t)__builtin_ctz(others);
+            if (AF_UNLIKELY(length == whole + 1)) return json_scan_long_number(p, end); /* no digit behind it, here at least */
         }
+        /* a digit at least; a leading zero stands alone; the byte that ends it is among the 16, and no exponent */
+        if (AF_LIKELY(whole > sign && length < 16 && (p[sign] != '0' || whole == sign + 1) && (p[length] | 0x20) != 'e'))
+            return p + length;
     }
 #endif
     return json_scan_long_number(p, end);

@@ -23,7 +23,6 @@ typedef struct {
 } json_refused;
 
 typedef struct {
-    uint32_t lines; /* of the block so far */
     uint32_t refused_count;
     json_place places[JSON_TILE_ROWS];
     json_refused refused[JSON_TILE_ROWS];
@@ -214,8 +213,7 @@ static uint32_t json_sort_out(json_job *job, json_walker *w, json_tile *tile) {
             continue;
         }
         const json_place *place = &tile->places[row];
-        const uint8_t *record = w->block + place->offset;
-        int64_t length = json_line_end(record, w->end) - record;
+        int64_t length = job->lines.ends[place->line] - place->offset;
         json_reject reject = {place->line, place->offset, length, job->rows + kept, 0, af_code_column(failed), 0, 0};
         if (af_code_status(failed) == AF_MISSING) {
             reject.reason = JSON_NO_VALUE;

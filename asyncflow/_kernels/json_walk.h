@@ -5,35 +5,57 @@
 
 #include "json_parse.h"
 
-/* Lines in the block (a last one without its newline included) and whether all of it is ASCII. */
-AF_EXPORT void AF_AT(json_survey)(const uint8_t *block, size_t size, uint64_t *lines, int *ascii) {
-    uint64_t newlines = 0, high = 0;
-    size_t i = 0;
+/* Finds where each line of the block ends, and whether all of it is ASCII; false where memory ran out. */
+AF_EXPORT bool AF_AT(json_survey)(const uint8_t *block, size_t size, json_lines *lines) {
+    uint64_t high = 0, count = 0;
+    for (size_t i = 0; i < size; i += 64) {
+        uint64_t newlines = 0;
+        if (AF_UNLIKELY(lines->room - count < 66)) {
+            uint64_t room = lines->room + lines->room / 2 + size / 64 + 66;
+            uint32_t *ends = realloc(lines->ends, room * sizeof *ends);
+            if (ends == NULL) return false;
+            lines->ends = ends;
+            lines->room = room;
+        }
+#if AF_LEVEL >= 2
+        if (AF_LIKELY(size - i >= 64)) {
+            const uint8_t *p = block + i;
 #if AF_LEVEL >= 3
-    const __m256i newline = _mm256_set1_epi8('\n');
-    __m256i seen = _mm256_setzero_si256();
-    for (; i + 32 <= size; i += 32) {
-        __m256i x = _mm256_loadu_si256((const __m256i *)(block + i));
-        newlines += (uint64_t)__builtin_popcount((uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(x, newline)));
-        seen = _mm256_or_si256(seen, x);
-    }
-    high = (uint32_t)_mm256_movemask_epi8(seen);
-#elif AF_LEVEL == 2
-    const __m128i newline = _mm_set1_epi8('\n');
-    __m128i seen = _mm_setzero_si128();
-    for (; i + 16 <= size; i += 16) {
-        __m128i x = _mm_loadu_si128((const __m128i *)(block + i));
-        newlines += (uint64_t)__builtin_popcount((uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, newline)));
-        seen = _mm_or_si128(seen, x);
-    }
-    high = (uint32_t)_mm_movemask_epi8(seen);
+            const __m256i newline = _mm256_set1_epi8('\n');
+            __m256i low = _mm256_loadu_si256((const __m256i *)p), top = _mm256_loadu_si256((const __m256i *)(p + 32));
+            newlines = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(low, newline)) |
+                       (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(top, newline)) << 32;
+            high |= (uint32_t)_mm256_movemask_epi8(_mm256_or_si256(low, top));
+#else
+            const __m128i newline = _mm_set1_epi8('\n');
+            for (int part = 0; part < 4; part++) {
+                __m128i x = _mm_loadu_si128((const __m128i *)(p + 16 * part));
+                newlines |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, newline)) << 16 * part;
+                high |= (uint32_t)_mm_movemask_epi8(x);
+            }
 #endif
-    for (; i < size; i++) {
-        newlines += block[i] == '\n';
-        high |= block[i] & 0x80;
+        } else
+#endif
+            for (size_t k = i; k < size && k < i + 64; k++) {
+                newlines |= (uint64_t)(block[k] == '\n') << (k - i);
+                high |= block[k] & 0x80;
+            }
+        /* two stores without asking: lines are seldom shorter, and a branch on how many there are would be a coin's toss */
+        uint64_t others = newlines & (newlines - 1);
+        lines->ends[count] = (uint32_t)i + (uint32_t)__builtin_ctzll(newlines | (uint64_t)1 << 63);
+        lines->ends[count + 1] = (uint32_t)i + (uint32_t)__builtin_ctzll(others | (uint64_t)1 << 63);
+        uint64_t found = (uint64_t)__builtin_popcountll(newlines);
+        if (AF_UNLIKELY(found > 2)) {
+            others &= others - 1;
+            for (uint64_t k = 2; k < found; k++, others &= others - 1)
+                lines->ends[count + k] = (uint32_t)i + (uint32_t)__builtin_ctzll(others);
+        }
+        count += found;
     }
-    *lines = newlines + (size > 0 && block[size - 1] != '\n');
-    *ascii = high == 0;
+    if (size > 0 && block[size - 1] != '\n') lines->ends[count++] = (uint32_t)size;
+    lines->count = count;
+    lines->ascii = high == 0;
+    return true;
 }
 
 AF_LEVEL_INLINE int AF_AT(json_segment_stands)(const json_segment *segment, const uint8_t *p) {
@@ -47,25 +69,25 @@ AF_LEVEL_INLINE int AF_AT(json_segment_stands)(const json_segment *segment, cons
 #endif
 }
 
-/* Reads the record at ``p`` by its layout: what follows its newline, or NULL, and the parser has to look. */
-AF_LEVEL_INLINE const uint8_t *AF_AT(json_follow)(json_walker *w, const uint8_t *p) {
-    const json_segment *segments = w->layouts->segments, *segment;
-    const json_successors *next = &segments[JSON_START].after;
+/* Reads the record at ``p`` by its layout; false: the parser has to look.  JSON_SLACK bytes behind the record are readable. */
+AF_LEVEL_INLINE bool AF_AT(json_follow)(json_walker *w, const uint8_t *p) {
+    const json_segment *segment;
+    const json_successors *next = &w->layouts->segments[JSON_START].after;
     const uint8_t *from, *to, *end = w->end;
     uint32_t kind;
     for (;;) {
-        if (AF_UNLIKELY(end - p < JSON_SLACK)) return NULL;
-        for (uint32_t i = 0;; i++) {
-            if (AF_UNLIKELY(i == next->count)) return NULL;
-            segment = &segments[next->segments[i]];
-            if (AF_AT(json_segment_stands)(segment, p)) break;
+        segment = next->first;
+        if (AF_UNLIKELY(segment == NULL)) return false;
+        for (uint32_t i = 1; AF_UNLIKELY(!AF_AT(json_segment_stands)(segment, p)); i++) {
+            if (i >= next->count) return false;
+            segment = &w->layouts->segments[next->segments[i]];
         }
         p += segment->length;
-        if (segment->ends_record) return p;
-        if (AF_UNLIKELY(segment->has_below)) {
+        if (AF_UNLIKELY(segment->special != JSON_PLAIN)) {
+            if (segment->special == JSON_ENDS_RECORD) return true;
             json_clear_below(w, segment->node);
             if (*p == '{') {
-                if (segment->column >= 0) return NULL;
+                if (segment->column >= 0) return false;
                 p++;
                 next = &segment->inside;
                 continue;
@@ -79,72 +101,73 @@ AF_LEVEL_INLINE const uint8_t *AF_AT(json_follow)(json_walker *w, const uint8_t 
         } else {
             p = AF_AT(json_scan_scalar)(p, end, &kind, &from, &to);
         }
-        if (AF_UNLIKELY(p == NULL)) return NULL;
+        if (AF_UNLIKELY(p == NULL)) return false;
         if (segment->column >= 0) json_put(w, segment->column, kind, from, to);
     }
 }
 
-/* Reads the record at ``p`` by the whole grammar, and learns its layout; NULL and w->reason where it is refused. */
-AF_LEVEL_FUNCTION const uint8_t *AF_AT(json_read_record)(json_walker *w, const uint8_t *p) {
+/* Reads the record at ``p`` by the whole grammar, and learns its layout; false and w->reason where it is refused. */
+AF_LEVEL_FUNCTION bool AF_AT(json_read_record)(json_walker *w, const uint8_t *p) {
     json_layouts *graph = w->layouts;
     json_record_begin(graph, p);
     p = json_skip_space(p, w->end);
-    if (p == w->end || *p != '{') {
+    if (*p != '{') {
         w->reason = JSON_NOT_OBJECT;
-        return NULL;
+        return false;
     }
     p = AF_AT(json_parse)(w, p, 0, 0);
-    if (p == NULL) return NULL;
+    if (p == NULL) return false;
     p = json_skip_space(p, w->end);
-    if (p == w->end) return p;
+    if (p == w->end) return true;
     if (*p != '\n') {
         w->reason = JSON_MALFORMED;
-        return NULL;
+        return false;
     }
     if (graph->recording) {
         json_record_step(graph, p + 1, JSON_RECORD_END, -1, -1, 0);
         json_record_commit(graph, w->plan->nodes);
     }
-    return p + 1;
+    return true;
 }
 
-/* Walks records from ``p`` until the tile is full or the block ends; returns where it stopped. */
-AF_LEVEL_FUNCTION const uint8_t *AF_AT(json_walk_tile)(json_walker *w, json_tile *tile, const uint8_t *p) {
-    const uint8_t *end = w->end, *tile_end = end - p > JSON_TILE_BYTES ? p + JSON_TILE_BYTES : end;
+/* Walks lines from number ``line`` until the tile is full or the block ends; returns the number of the next line. */
+AF_LEVEL_FUNCTION uint32_t AF_AT(json_walk_tile)(json_walker *w, json_tile *tile, const json_lines *lines, uint32_t line) {
+    const uint8_t *block = w->block, *end = w->end;
     const uint64_t longest = w->plan->max_record_bytes;
+    uint32_t record = line > 0 ? lines->ends[line - 1] + 1 : 0, tile_end = record + JSON_TILE_BYTES;
     w->row = tile->refused_count = w->note_count = 0;
-    for (uint32_t c = 0; c < w->plan->column_count; c++)
-        memset(w->spans + (size_t)c * JSON_TILE_ROWS, 0, w->rows_at_most * sizeof(json_span)); /* all null */
-    for (; p < tile_end && w->row < JSON_TILE_ROWS && tile->refused_count < JSON_TILE_ROWS; tile->lines++) {
-        const uint8_t *record = p, *line_end = NULL;
-        uint32_t notes_before = w->note_count;
-        if (AF_LIKELY(w->clean)) {
-            p = AF_AT(json_follow)(w, record);
-            if (AF_LIKELY(p != NULL) && AF_LIKELY((uint64_t)(p - 1 - record) <= longest)) {
-                tile->places[w->row++] = (json_place){(uint32_t)(record - w->block), tile->lines};
+    for (uint32_t c = 0; c < w->plan->column_count; c++) /* all null */
+        memset(w->spans + (size_t)c * JSON_TILE_ROWS, 0, w->rows_at_most * sizeof(json_span));
+    /* the next record's place comes from the index, not from the end of this one: so the two can be worked on at the same time */
+    for (; line < lines->count && record < tile_end && w->row < JSON_TILE_ROWS && tile->refused_count < JSON_TILE_ROWS;
+         record = lines->ends[line++] + 1) {
+        const uint8_t *begin = block + record, *line_end = block + lines->ends[line];
+        const uint32_t notes_before = w->note_count;
+        const bool fits = (uint64_t)(line_end - begin) <= longest;
+        if (AF_LIKELY(w->clean && fits && end - line_end >= JSON_SLACK)) {
+            if (AF_LIKELY(AF_AT(json_follow)(w, begin))) {
+                tile->places[w->row++] = (json_place){record, line};
                 continue;
             }
             w->note_count = notes_before;
         }
-        line_end = json_line_end(record, end);
-        p = line_end < end ? line_end + 1 : end;
-        if ((uint64_t)(line_end - record) > longest) {
+        if (!fits) {
             w->reason = JSON_TOO_LONG;
-        } else if (json_skip_space(record, line_end) == line_end) {
+        } else if (json_skip_space(begin, line_end) == line_end) {
             continue;
-        } else if (!w->clean && !AF_AT(utf8_valid)(record, (size_t)(line_end - record))) {
+        } else if (!w->clean && !AF_AT(utf8_valid)(begin, (size_t)(line_end - begin))) {
             w->reason = JSON_BAD_UTF8;
-        } else if (AF_AT(json_read_record)(w, record) != NULL) {
-            tile->places[w->row++] = (json_place){(uint32_t)(record - w->block), tile->lines};
+        } else if (AF_AT(json_read_record)(w, begin)) {
+            tile->places[w->row++] = (json_place){record, line};
             continue;
         }
         w->note_count = notes_before;
         for (uint32_t c = 0; c < w->plan->column_count; c++)
             w->spans[(size_t)c * JSON_TILE_ROWS + w->row] = (json_span){0, 0};
-        tile->refused[tile->refused_count++] = (json_refused){{(uint32_t)(record - w->block), tile->lines},
-                                                              (uint32_t)(line_end - record), w->row, (uint8_t)w->reason};
+        tile->refused[tile->refused_count++] =
+            (json_refused){{record, line}, (uint32_t)(line_end - begin), w->row, (uint8_t)w->reason};
     }
-    return p;
+    return line;
 }
 
 /* Spans to columns, for the rows that a tile has walked. */
@@ -192,16 +215,15 @@ AF_EXPORT bool AF_AT(json_decode)(json_job *job) {
     const uint8_t *p = job->block;
     json_walker w = {.plan = plan, .block = p, .end = p + job->size, .key_room = plan->key_room};
     json_tile *tile = malloc(sizeof *tile);
-    w.rows_at_most = job->lines < JSON_TILE_ROWS ? (uint32_t)job->lines : JSON_TILE_ROWS;
-    w.clean = job->ascii || AF_AT(utf8_valid)(p, job->size);
+    w.rows_at_most = job->lines.count < JSON_TILE_ROWS ? (uint32_t)job->lines.count : JSON_TILE_ROWS;
+    w.clean = job->lines.ascii || AF_AT(utf8_valid)(p, job->size);
     w.spans = malloc((size_t)plan->column_count * JSON_TILE_ROWS * sizeof(json_span) + 1);
     w.key = malloc((size_t)w.key_room + 1);
     w.layouts = json_layouts_new();
     w.out_of_memory = tile == NULL || w.spans == NULL || w.key == NULL || w.layouts == NULL;
     if (!w.out_of_memory) {
-        tile->lines = 0;
-        while (p < w.end && !w.out_of_memory) {
-            p = AF_AT(json_walk_tile)(&w, tile, p);
+        for (uint32_t line = 0; line < job->lines.count && !w.out_of_memory;) {
+            line = AF_AT(json_walk_tile)(&w, tile, &job->lines, line);
             AF_AT(json_fill_tile)(job, &w, tile);
         }
     }

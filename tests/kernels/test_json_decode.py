@@ -187,7 +187,7 @@ def test_valid_records_mean_what_python_reads(records: list[dict[str, Any]], asc
             columns = [(name, types[type(value)], False) for name, value in json.loads(line).items()]
             rows, _, decoded, _, _ = decode(kernel, line, columns)
             assert rows == 1
-            for value, column in zip(record.values(), decoded, strict=True):
+            for value, column in zip(json.loads(line).values(), decoded, strict=True):
                 expected = value.encode() if isinstance(value, str) else bits(value) if isinstance(value, float) else value
                 assert column == [expected]
 
