@@ -1,16 +1,16 @@
 /* Layouts: the learned shapes of records, as a graph of segments.
  *
- * A segment is the literal text from one value to the next (`{"ts":`, `,"key":`, `},"b": `), white space, keys and
- * brackets included, and what to do with the value that follows.  Its successors are the segments that were seen to follow it.  A
- * record that the graph can spell needs one masked compare a value, and no look at its keys.
+ * A segment is the literal text from one scalar to the next (`{"ts":`, `,"key":`, `}],"b": `), keys, brackets and white space included, and the
+ * column that the scalar behind it belongs to.  Its successors are the segments that were seen to follow it.  A record that the graph can
+ * spell needs one masked compare a value, and no look at its keys or brackets.
  *
- * The graph never accepts what the parser would not.  A segment belongs to a context, the stack of objects that are open
- * where its literal begins; two segments are linked only after the parser has met them in a row, so the context at the
- * end of one is the context of the next, and every path from the start to a segment that ends a record is a well-formed record.
- * Values that are no scalars are walked into only where columns lie below; the parser skips the others.
+ * The graph never accepts what the parser would not.  A segment belongs to a context, the stack of objects and arrays that are open where
+ * its literal begins; two segments are linked only after the parser has met them in a row, so the context at the end of one is the
+ * context of the next, and every path from the start to a segment that ends a record spells a well-formed record.
  *
- * It lives for one call of decode, starts empty and stays bounded; when it is full it starts again, and the more it has learned the
- * more rarely it learns: where no record looks like another, that costs a share of the time that only falls.
+ * It lives for one call of decode, starts empty and stays bounded.  Where it has learned much and still misses, it forgets all and goes on
+ * coarse: what is nested and holds no wanted column then counts as one value, which the parser skips.  And it learns the more rarely the
+ * more it has learned.  So where no record looks like another, trying costs a share of the time that only falls.
  * Nothing here changes what a record means: only how soon it is known.
  */
 #ifndef ASYNCFLOW_JSON_LAYOUTS_H
@@ -26,15 +26,9 @@
 #define JSON_MAX_LITERAL 128
 #define JSON_POOL_BYTES 16384
 #define JSON_SLACK (JSON_MAX_LITERAL + 64) /* readable bytes that following a segment asks for */
-#define JSON_START 0                       /* the segment before every record */
-
-enum json_follow { JSON_VALUE, JSON_ENTER, JSON_RECORD_END };
-
-enum json_special {
-    JSON_PLAIN,
-    JSON_ENDS_RECORD,
-    JSON_HAS_BELOW /* columns lie below the node: an object is walked into, and any mention makes them null first */
-};
+#define JSON_MAX_CLEARS 3
+#define JSON_FINE_LINKS 256 /* learned before the graph turns coarse */
+#define JSON_START 0        /* the segment before every record */
 
 struct json_segment;
 
@@ -48,26 +42,29 @@ typedef struct json_segment {
     uint8_t head[16]; /* the literal's first bytes, zeros behind */
     uint8_t mask[16];
     const uint8_t *tail; /* the rest of it, in the pool */
-    int32_t column, node;
+    int32_t column; /* of the value behind it, or -1 */
     uint16_t length;
-    uint8_t context, depth; /* depth: objects open where the value stands */
-    uint8_t special; /* enum json_special */
-    json_successors after, inside;
+    uint8_t context, depth; /* depth: containers open where the value stands */
+    uint8_t ends_record;
+    uint8_t walked_into; /* the value's own node has columns below: an object there is not to be skipped */
+    uint8_t clear_count;
+    int32_t clears[JSON_MAX_CLEARS]; /* nodes whose mention makes the columns below them null */
+    json_successors after;
 } json_segment;
 
-/* What the parser met on its way through one record, in terms of segments. */
+/* What the parser met on its way through one record, as segments. */
 typedef struct {
     const uint8_t *from, *to; /* the literal */
-    int32_t column, node;
-    uint8_t follow, context, depth;
+    int32_t column;
+    uint8_t ends_record, walked_into, context, depth, clear_count;
+    int32_t clears[JSON_MAX_CLEARS];
 } json_step;
 
 typedef struct {
     uint32_t segment_count, context_count, pool_used, links, misses;
+    bool recording, coarse;
     uint32_t step_count;
-    int recording;
-    const uint8_t *literal; /* where the literal of the next step begins */
-    uint8_t literal_context;
+    json_step step; /* being made: its literal has begun */
     struct {
         uint8_t parent;
         int32_t node;
@@ -88,9 +85,16 @@ static json_layouts *json_layouts_new(void) {
     json_layouts *graph = malloc(sizeof *graph);
     if (graph == NULL) return NULL;
     graph->links = graph->misses = 0;
-    graph->recording = 0;
+    graph->recording = graph->coarse = false;
     json_layouts_clear(graph);
     return graph;
+}
+
+/* The next literal begins at ``from``, inside a container of that context. */
+static void json_record_literal(json_layouts *graph, const uint8_t *from, uint8_t context) {
+    graph->step.from = from;
+    graph->step.context = context;
+    graph->step.clear_count = 0;
 }
 
 /* Before the parser reads a record: shall its steps be recorded?  Every 256 links that were made halve how often it is worth it. */
@@ -98,16 +102,16 @@ static void json_record_begin(json_layouts *graph, const uint8_t *record) {
     uint32_t rarity = graph->links / 256 < 8 ? graph->links / 256 : 8;
     graph->recording = (graph->misses++ & ((1u << rarity) - 1)) == 0;
     graph->step_count = 0;
-    graph->literal = record;
-    graph->literal_context = 0;
+    json_record_literal(graph, record, 0);
 }
 
-/* The context of an object that opens under ``node`` inside ``parent``. */
+/* The context of a container that opens inside another; ``node``: -1 an object of no wanted path, -2 an array. */
 static uint8_t json_record_context(json_layouts *graph, uint8_t parent, int32_t node) {
     for (uint32_t i = 1; i < graph->context_count; i++)
         if (graph->contexts[i].parent == parent && graph->contexts[i].node == node) return (uint8_t)i;
     if (graph->context_count == JSON_MAX_CONTEXTS) {
-        graph->recording = 0;
+        graph->recording = false;
+        graph->links += JSON_FINE_LINKS; /* deeper and more various than is worth walking */
         return 0;
     }
     graph->contexts[graph->context_count].parent = parent;
@@ -115,21 +119,24 @@ static uint8_t json_record_context(json_layouts *graph, uint8_t parent, int32_t 
     return (uint8_t)graph->context_count++;
 }
 
-/* A value begins at ``to``, or the record ends there. */
-static void json_record_step(json_layouts *graph, const uint8_t *to, uint8_t follow, int32_t node, int32_t column,
-                             uint32_t depth) {
-    if (graph->step_count == JSON_MAX_SEGMENTS || to - graph->literal > JSON_MAX_LITERAL || depth > 255) {
-        graph->recording = 0;
-        return;
-    }
-    graph->steps[graph->step_count++] =
-        (json_step){graph->literal, to, column, node, follow, graph->literal_context, (uint8_t)depth};
+/* The literal mentions a node with columns below it. */
+static void json_record_clear(json_layouts *graph, int32_t node) {
+    if (graph->step.clear_count == JSON_MAX_CLEARS) graph->recording = false;
+    else graph->step.clears[graph->step.clear_count++] = node;
 }
 
-/* The next literal begins at ``from``, inside an object of that context. */
-static void json_record_literal(json_layouts *graph, const uint8_t *from, uint8_t context) {
-    graph->literal = from;
-    graph->literal_context = context;
+/* The literal is over: a value begins at ``to``, or the record has ended there. */
+static void json_record_step(json_layouts *graph, const uint8_t *to, bool ends_record, bool walked_into, int32_t column,
+                             uint32_t depth) {
+    json_step *step = &graph->step;
+    if (graph->step_count == JSON_MAX_SEGMENTS || to - step->from > JSON_MAX_LITERAL || depth > 255) graph->recording = false;
+    if (!graph->recording) return;
+    step->to = to;
+    step->ends_record = ends_record;
+    step->walked_into = walked_into;
+    step->column = column;
+    step->depth = (uint8_t)depth;
+    graph->steps[graph->step_count++] = *step;
 }
 
 static int json_step_is(const json_segment *segment, const json_step *step) {
@@ -139,7 +146,7 @@ static int json_step_is(const json_segment *segment, const json_step *step) {
 }
 
 /* The segment of that step, made if need be; 0 when there is no room. */
-static uint32_t json_segment_of(json_layouts *graph, const json_step *step, const json_node *nodes) {
+static uint32_t json_segment_of(json_layouts *graph, const json_step *step) {
     uint32_t length = (uint32_t)(step->to - step->from), head = length < 16 ? length : 16;
     json_segment *segment;
     for (uint32_t i = 1; i < graph->segment_count; i++)
@@ -154,12 +161,12 @@ static uint32_t json_segment_of(json_layouts *graph, const json_step *step, cons
     graph->pool_used += length - head;
     segment->length = (uint16_t)length;
     segment->column = step->column;
-    segment->node = step->node;
-    segment->special = step->follow == JSON_RECORD_END                            ? JSON_ENDS_RECORD
-                       : step->node >= 0 && nodes[step->node].below_count > 0 ? JSON_HAS_BELOW
-                                                                                  : JSON_PLAIN;
     segment->context = step->context;
     segment->depth = step->depth;
+    segment->ends_record = step->ends_record;
+    segment->walked_into = step->walked_into;
+    segment->clear_count = step->clear_count;
+    memcpy(segment->clears, step->clears, sizeof segment->clears);
     return graph->segment_count++;
 }
 
@@ -186,23 +193,28 @@ static void json_link(json_layouts *graph, json_successors *from, uint32_t to) {
 }
 
 /* After the parser has accepted the record: adds its steps to the graph. */
-static void json_record_commit(json_layouts *graph, const json_node *nodes) {
+static void json_record_commit(json_layouts *graph) {
     json_successors *from = &graph->segments[JSON_START].after;
     if (!graph->recording) return;
+    if (!graph->coarse && graph->links > JSON_FINE_LINKS) {
+        graph->coarse = true; /* from the next record on */
+        json_layouts_clear(graph);
+        return;
+    }
     for (uint32_t i = 0; i < graph->step_count; i++) {
         const json_step *step = &graph->steps[i];
         uint32_t found = 0;
         for (uint32_t k = 0; k < from->count && !found; k++)
             if (json_step_is(&graph->segments[from->segments[k]], step)) found = from->segments[k];
         if (!found) {
-            found = json_segment_of(graph, step, nodes);
+            found = json_segment_of(graph, step);
             if (!found) {
                 json_layouts_clear(graph);
                 return;
             }
             json_link(graph, from, found);
         }
-        from = step->follow == JSON_ENTER ? &graph->segments[found].inside : &graph->segments[found].after;
+        from = &graph->segments[found].after;
     }
 }
 

@@ -16,18 +16,20 @@ AF_LEVEL_FUNCTION const uint8_t *AF_AT(json_parse)(json_walker *w, const uint8_t
     int32_t child, column = -1;
     uint32_t kind;
     uint8_t context = 0;
+    bool recorded = node == 0 && graph->recording, is_array;
 
     w->reason = JSON_MALFORMED;
-open: /* *p is { or [; column, node, context describe the new container */
+open: /* *p is { or [; column, node, recorded, context describe the new container */
     if (++level - levels + outside > JSON_MAX_DEPTH) {
         w->reason = JSON_TOO_DEEP;
         return NULL;
     }
-    *level = (json_level){*p == '{' ? node : -1, column, p, *p == '[', context};
+    is_array = *p == '[';
+    *level = (json_level){is_array ? -1 : node, column, p, is_array, recorded, context};
     p = json_skip_space(p + 1, end);
     if (p == end) return NULL;
-    if (*p == (level->is_array ? ']' : '}')) goto close;
-    if (level->is_array) {
+    if (*p == (is_array ? ']' : '}')) goto close;
+    if (is_array) {
         child = -1;
         goto value;
     }
@@ -42,28 +44,31 @@ key:
     p = json_skip_space(p + 1, end);
 value:
     if (p == end) return NULL;
-    column = child < 0 ? -1 : nodes[child].column;
-    if (child >= 0 && nodes[child].below_count) json_clear_below(w, child);
+    column = node = -1;
+    if (child >= 0) {
+        column = nodes[child].column;
+        if (nodes[child].below_count) {
+            node = child;
+            json_clear_below(w, node);
+            if (level->recorded) json_record_clear(graph, node);
+        }
+    }
     if (*p == '{' || *p == '[') {
-        node = child >= 0 && nodes[child].below_count ? child : -1;
-        if (level->node >= 0 && graph->recording) {
-            int enters = *p == '{' && node >= 0;
-            json_record_step(graph, p, enters ? JSON_ENTER : JSON_VALUE, child, column, (uint32_t)(level - levels));
-            if (enters) {
-                context = json_record_context(graph, level->context, node);
-                json_record_literal(graph, p + 1, context);
-                if (column >= 0) graph->recording = 0; /* raw text and fields of the same object: rare, left to the parser */
-            }
+        recorded = level->recorded && column < 0 && (!graph->coarse || (node >= 0 && *p == '{'));
+        if (recorded) {
+            context = json_record_context(graph, level->context, *p == '{' ? node : -2);
+        } else if (level->recorded) {
+            json_record_step(graph, p, false, node >= 0, column, (uint32_t)(level - levels));
+            if (node >= 0 && *p == '{') graph->recording = false; /* raw text, and fields of the same object: left to the parser */
         }
         goto open;
     }
-    if (level->node >= 0 && graph->recording)
-        json_record_step(graph, p, JSON_VALUE, child, column, (uint32_t)(level - levels));
+    if (level->recorded) json_record_step(graph, p, false, node >= 0, column, (uint32_t)(level - levels));
     p = AF_AT(json_scan_scalar)(p, end, &kind, &from, &to);
     if (p == NULL) return NULL;
     if (column >= 0) json_put(w, column, kind, from, to);
 after:
-    if (level->node >= 0) json_record_literal(graph, p, level->context);
+    if (level->recorded) json_record_literal(graph, p, level->context);
 after_inner:
     p = json_skip_space(p, end);
     if (p == end) return NULL;
@@ -77,8 +82,8 @@ after_inner:
 close:
     p++;
     if (level->column >= 0) json_put(w, level->column, JSON_NESTED, level->start, p);
-    node = level->node;
+    recorded = level->recorded;
     if (--level == levels) return p;
-    if (node >= 0) goto after_inner; /* its brace is part of the literal that runs on to the next value */
+    if (recorded) goto after_inner; /* its bracket is part of the literal that runs on to the next value */
     goto after;
 }

@@ -83,18 +83,11 @@ AF_LEVEL_INLINE bool AF_AT(json_follow)(json_walker *w, const uint8_t *p) {
             segment = &w->layouts->segments[next->segments[i]];
         }
         p += segment->length;
-        if (AF_UNLIKELY(segment->special != JSON_PLAIN)) {
-            if (segment->special == JSON_ENDS_RECORD) return true;
-            json_clear_below(w, segment->node);
-            if (*p == '{') {
-                if (segment->column >= 0) return false;
-                p++;
-                next = &segment->inside;
-                continue;
-            }
-        }
         next = &segment->after;
+        if (AF_UNLIKELY(segment->ends_record)) return true;
+        for (uint32_t i = 0; AF_UNLIKELY(i < segment->clear_count); i++) json_clear_below(w, segment->clears[i]);
         if (AF_UNLIKELY(*p == '{' || *p == '[')) {
+            if (segment->walked_into && *p == '{') return false;
             from = p;
             kind = JSON_NESTED;
             p = to = AF_AT(json_parse)(w, p, segment->depth, -1);
@@ -124,8 +117,8 @@ AF_LEVEL_FUNCTION bool AF_AT(json_read_record)(json_walker *w, const uint8_t *p)
         return false;
     }
     if (graph->recording) {
-        json_record_step(graph, p + 1, JSON_RECORD_END, -1, -1, 0);
-        json_record_commit(graph, w->plan->nodes);
+        json_record_step(graph, p + 1, true, false, -1, 0);
+        json_record_commit(graph);
     }
     return true;
 }

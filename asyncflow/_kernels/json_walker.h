@@ -34,7 +34,9 @@ typedef struct {
     int32_t node;   /* >= 0: an object of the plan's tree */
     int32_t column; /* that takes the container's raw text, or -1 */
     const uint8_t *start;
-    uint8_t is_array, context;
+    bool is_array;
+    bool recorded; /* what stands in it becomes part of a layout */
+    uint8_t context;
 } json_level;
 
 AF_NOINLINE void json_put_unusual(json_walker *w, int32_t column, uint32_t kind, uint32_t start,
