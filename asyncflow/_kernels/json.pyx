@@ -4,12 +4,13 @@ The design, bottom up: a record is followed along a graph of layouts that earlie
 masked compare for the text up to each value, one vector search for the value's end.  A record of an unknown layout goes through the parser
 (``json_parse.h``), which knows the whole grammar, teaches the graph, and alone may reject.  Both put down where each wanted value's text
 stands; a tile of 1024 rows at a time then goes through the column loops that all text formats share (``columns.h``), and what those do
-not take is worked off from a list of notes (``json_tile.h``).  All state lives for one call of ``decode``; time is linear in the
-block, whatever it holds.
+not take is worked off from a list of notes (``json_tile.h``).  Time is linear in the block, whatever it holds, and what was read before
+never changes what is read: only how soon.
 """
 
+from itertools import count
+
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 import numpy as np
@@ -30,6 +31,7 @@ cdef extern from "json_levels.h" nogil:
         int32_t column
         uint32_t edges_at, edge_count, below_at, below_count
     ctypedef struct json_plan:
+        uint64_t serial
         uint32_t column_count
         const json_column *columns
         const json_node *nodes
@@ -38,10 +40,8 @@ cdef extern from "json_levels.h" nogil:
         const uint8_t *names
         uint32_t key_room
         uint64_t max_record_bytes, max_rejects
-    ctypedef struct json_lines:
-        uint32_t *ends
-        uint64_t count, room
-        int ascii
+    ctypedef struct json_scratch:
+        pass
     ctypedef struct json_output:
         void *values
         int32_t *lengths
@@ -53,14 +53,16 @@ cdef extern from "json_levels.h" nogil:
         const json_plan *plan
         uint8_t *block
         uint32_t size
-        json_lines lines
+        json_scratch *scratch
+        uint64_t line_count
         json_output *outputs
         int64_t rows, rejected
         json_reject *rejects
         uint64_t reject_count, reject_room
     int af_cpu_level()
-    bint json_survey(int level, const uint8_t *block, size_t size, json_lines *lines)
+    bint json_survey(int level, json_job *job)
     bint json_decode(int level, json_job *job)
+    void json_release(json_job *job)
 
 cdef extern from "columns.h" nogil:
     enum:
@@ -80,6 +82,8 @@ _TYPES = {
     "timestamp[us]": (AF_EPOCH_US, np.int64, (JSON_NUMBER,)),
     "timestamp[ns]": (AF_EPOCH_NS, np.int64, (JSON_NUMBER,)),
 }  # type text -> the columns.h kind, dtype of the values, kinds of JSON value that the column's loop takes as they are
+
+_serials = count(1)
 
 cdef int LEVEL = af_cpu_level()
 if LEVEL < 0:
@@ -151,6 +155,7 @@ cdef class Decoder:
         # raw text of an object stays raw, also where a field of it is resolved in place: such a column gets bytes of its own
         outer = {name[:i] for name in names for i, letter in enumerate(name) if letter == "."}
         self._own_bytes = [text and name in outer for name, text in zip(names, self._texts)]
+        self.plan.serial = next(_serials)
         self.plan.column_count = len(names)
         self.plan.columns = <const json_column *><const char *>self._columns
         self.plan.nodes = <const json_node *><const char *>self._nodes
@@ -173,25 +178,23 @@ cdef class Decoder:
         job.plan = &self.plan
         job.block = first
         job.size = size
-        job.lines.ends = NULL
-        job.lines.count = job.lines.room = 0
+        job.scratch = NULL
         job.rejects = NULL
         job.rows = job.rejected = job.reject_count = job.reject_room = 0
         try:
             with nogil:
-                done = json_survey(LEVEL, first, size, &job.lines)
+                done = json_survey(LEVEL, &job)
             if not done:
                 raise MemoryError
             return self._fill(&job, block)
         finally:
-            free(job.lines.ends)
-            free(job.rejects)
+            json_release(&job)
 
     cdef _fill(self, json_job *job, block):
         """Makes the columns' arrays, has them filled, and cuts them to what came."""
         cdef json_output output
         cdef bytearray outputs = bytearray()
-        cdef uint64_t lines = job.lines.count
+        cdef uint64_t lines = job.line_count
         cdef uint8_t[::1] valid, values, data
         cdef int32_t[::1] lengths
         cdef bint done

@@ -8,7 +8,7 @@
  * its literal begins; two segments are linked only after the parser has met them in a row, so the context at the end of one is the
  * context of the next, and every path from the start to a segment that ends a record spells a well-formed record.
  *
- * It lives for one call of decode, starts empty and stays bounded.  Where it has learned much and still misses, it forgets all and goes on
+ * It starts empty and stays bounded.  Where it has learned much and still misses, it forgets all and goes on
  * coarse: what is nested and holds no wanted column then counts as one value, which the parser skips.  And it learns the more rarely the
  * more it has learned.  So where no record looks like another, trying costs a share of the time that only falls.
  * Nothing here changes what a record means: only how soon it is known.
@@ -81,13 +81,11 @@ static void json_layouts_clear(json_layouts *graph) {
     graph->pool_used = 0;
 }
 
-static json_layouts *json_layouts_new(void) {
-    json_layouts *graph = malloc(sizeof *graph);
-    if (graph == NULL) return NULL;
+/* An empty graph for a new plan. */
+static void json_layouts_start(json_layouts *graph) {
     graph->links = graph->misses = 0;
     graph->recording = graph->coarse = false;
     json_layouts_clear(graph);
-    return graph;
 }
 
 /* The next literal begins at ``from``, inside a container of that context. */

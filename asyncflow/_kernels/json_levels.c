@@ -1,7 +1,7 @@
 /* The NDJSON decoder for every instruction-set level. */
 #include "json_levels.h"
 
-#include "json_tile.h"
+#include "json_scratch.h"
 
 #define AF_BODY "json_walk.h"
 #include "levels.h"
@@ -14,8 +14,13 @@
 #define JSON_AT_LEVEL(level, name, arguments) name##_portable arguments
 #endif
 
-bool json_survey(int level, const uint8_t *block, size_t size, json_lines *lines) {
-    return JSON_AT_LEVEL(level, json_survey, (block, size, lines));
-}
+bool json_survey(int level, json_job *job) { return JSON_AT_LEVEL(level, json_survey, (job)); }
 
 bool json_decode(int level, json_job *job) { return JSON_AT_LEVEL(level, json_decode, (job)); }
+
+void json_release(json_job *job) {
+    free(job->rejects);
+    if (job->scratch == NULL) return;
+    if (json_is_large(job->scratch, job->plan)) json_free_scratch(job->scratch);
+    else json_keep_scratch(job->scratch);
+}

@@ -1,14 +1,17 @@
-/* What json.pyx calls.  `level`: af_cpu_level(). */
+/* What json.pyx calls, in this order.  `level`: af_cpu_level(). */
 #ifndef ASYNCFLOW_JSON_LEVELS_H
 #define ASYNCFLOW_JSON_LEVELS_H
 
 #include "cpu.h"
 #include "json_plan.h"
 
-/* Finds a block's lines; `lines` starts as zeros.  False where memory ran out. */
-bool json_survey(int level, const uint8_t *block, size_t size, json_lines *lines);
+/* Takes working memory for a job and finds the block's lines; false where memory ran out. */
+bool json_survey(int level, json_job *job);
 
-/* Decodes a block; false where memory ran out. */
+/* Decodes the surveyed block; false where memory ran out. */
 bool json_decode(int level, json_job *job);
+
+/* Gives back what the job holds, however far it came. */
+void json_release(json_job *job);
 
 #endif

@@ -75,7 +75,8 @@ typedef struct {
 } json_node;
 
 typedef struct {
-    uint32_t column_count, node_count;
+    uint64_t serial; /* from 1, of no other plan of this process */
+    uint32_t column_count;
     const json_column *columns;
     const json_node *nodes; /* nodes[0] is the record itself */
     const json_edge *edges;
@@ -88,7 +89,7 @@ typedef struct {
 
 /* The lines of a block: where each ends, at its LF or at the block's end. */
 typedef struct {
-    uint32_t *ends; /* malloc'ed; the caller frees it */
+    uint32_t *ends;
     uint64_t count, room;
     int ascii; /* the whole block is */
 } json_lines;
@@ -105,12 +106,16 @@ typedef struct {
     int64_t line, offset, length, after_row, reason, column, value_start, value_length;
 } json_reject;
 
-/* In: plan, block, size (below 2**31), its lines, outputs with room for as many rows as lines.  Out: the rest. */
+typedef struct json_scratch json_scratch;
+
+/* In: plan, block, size (below 2**31).  Survey gives scratch and line_count.  In: outputs with room for as many rows as lines.
+ * Decode gives the rest. */
 typedef struct {
     const json_plan *plan;
     uint8_t *block;
     uint32_t size;
-    json_lines lines;
+    json_scratch *scratch;
+    uint64_t line_count;
     json_output *outputs;
     int64_t rows, rejected;
     json_reject *rejects; /* malloc'ed; the caller frees it */

@@ -196,7 +196,7 @@ static json_span json_failed_value(const json_walker *w, uint32_t row, uint32_t 
 
 /* Puts refused records and failed rows into the reject list, in the order of their lines, and finds every other row's new position.
  * Returns how many rows stay. */
-static uint32_t json_sort_out(json_job *job, json_walker *w, json_tile *tile) {
+static uint32_t json_sort_out(json_job *job, json_walker *w, json_tile *tile, const json_lines *lines) {
     uint32_t kept = 0, next = 0;
     if (!tile->any_failed && tile->refused_count == 0) return w->row;
     for (uint32_t row = 0; row <= w->row; row++) {
@@ -213,7 +213,7 @@ static uint32_t json_sort_out(json_job *job, json_walker *w, json_tile *tile) {
             continue;
         }
         const json_place *place = &tile->places[row];
-        int64_t length = job->lines.ends[place->line] - place->offset;
+        int64_t length = lines->ends[place->line] - place->offset;
         json_reject reject = {place->line, place->offset, length, job->rows + kept, 0, af_code_column(failed), 0, 0};
         if (af_code_status(failed) == AF_MISSING) {
             reject.reason = JSON_NO_VALUE;

@@ -6,7 +6,7 @@
 #include "json_parse.h"
 
 /* Finds where each line of the block ends, and whether all of it is ASCII; false where memory ran out. */
-AF_EXPORT bool AF_AT(json_survey)(const uint8_t *block, size_t size, json_lines *lines) {
+AF_LEVEL_FUNCTION bool AF_AT(json_find_lines)(const uint8_t *block, size_t size, json_lines *lines) {
     uint64_t high = 0, count = 0;
     for (size_t i = 0; i < size; i += 64) {
         uint64_t newlines = 0;
@@ -164,7 +164,7 @@ AF_LEVEL_FUNCTION uint32_t AF_AT(json_walk_tile)(json_walker *w, json_tile *tile
 }
 
 /* Spans to columns, for the rows that a tile has walked. */
-AF_LEVEL_FUNCTION void AF_AT(json_fill_tile)(json_job *job, json_walker *w, json_tile *tile) {
+AF_LEVEL_FUNCTION void AF_AT(json_fill_tile)(json_job *job, json_walker *w, json_tile *tile, const json_lines *lines) {
     const json_plan *plan = w->plan;
     memset(tile->failed, 0, w->row * sizeof *tile->failed);
     tile->any_failed = false;
@@ -189,7 +189,7 @@ AF_LEVEL_FUNCTION void AF_AT(json_fill_tile)(json_job *job, json_walker *w, json
         AF_AT(fill_column)(&texts, &column);
         json_finish_fixed(w, tile, &column, c);
     }
-    uint32_t kept = json_sort_out(job, w, tile);
+    uint32_t kept = json_sort_out(job, w, tile, lines);
     for (uint32_t c = 0; c < plan->column_count; c++) {
         uint32_t size = af_value_size(plan->columns[c].type);
         if (plan->columns[c].type == AF_STRING) {
@@ -202,28 +202,30 @@ AF_LEVEL_FUNCTION void AF_AT(json_fill_tile)(json_job *job, json_walker *w, json
     job->rows += kept;
 }
 
-/* Decodes a block; false where memory ran out. */
+/* Takes working memory for the job and finds the block's lines; false where memory ran out. */
+AF_EXPORT bool AF_AT(json_survey)(json_job *job) {
+    job->scratch = json_find_scratch();
+    if (job->scratch == NULL || !json_suit_scratch(job->scratch, job->plan)) return false;
+    if (!AF_AT(json_find_lines)(job->block, job->size, &job->scratch->lines)) return false;
+    job->line_count = job->scratch->lines.count;
+    return true;
+}
+
+/* Decodes a surveyed block; false where memory ran out. */
 AF_EXPORT bool AF_AT(json_decode)(json_job *job) {
-    const json_plan *plan = job->plan;
-    const uint8_t *p = job->block;
-    json_walker w = {.plan = plan, .block = p, .end = p + job->size, .key_room = plan->key_room};
-    json_tile *tile = malloc(sizeof *tile);
-    w.rows_at_most = job->lines.count < JSON_TILE_ROWS ? (uint32_t)job->lines.count : JSON_TILE_ROWS;
-    w.clean = job->lines.ascii || AF_AT(utf8_valid)(p, job->size);
-    w.spans = malloc((size_t)plan->column_count * JSON_TILE_ROWS * sizeof(json_span) + 1);
-    w.key = malloc((size_t)w.key_room + 1);
-    w.layouts = json_layouts_new();
-    w.out_of_memory = tile == NULL || w.spans == NULL || w.key == NULL || w.layouts == NULL;
-    if (!w.out_of_memory) {
-        for (uint32_t line = 0; line < job->lines.count && !w.out_of_memory;) {
-            line = AF_AT(json_walk_tile)(&w, tile, &job->lines, line);
-            AF_AT(json_fill_tile)(job, &w, tile);
-        }
+    const json_lines *lines = &job->scratch->lines;
+    json_tile *tile = &job->scratch->tile;
+    json_walker *w = &job->scratch->walker;
+    w->plan = job->plan;
+    w->block = job->block;
+    w->end = job->block + job->size;
+    w->layouts = &job->scratch->layouts;
+    w->rows_at_most = lines->count < JSON_TILE_ROWS ? (uint32_t)lines->count : JSON_TILE_ROWS;
+    w->clean = lines->ascii || AF_AT(utf8_valid)(job->block, job->size);
+    w->out_of_memory = false;
+    for (uint32_t line = 0; line < lines->count && !w->out_of_memory;) {
+        line = AF_AT(json_walk_tile)(w, tile, lines, line);
+        AF_AT(json_fill_tile)(job, w, tile, lines);
     }
-    free(w.layouts);
-    free(w.key);
-    free(w.spans);
-    free(w.notes);
-    free(tile);
-    return !w.out_of_memory;
+    return !w->out_of_memory;
 }

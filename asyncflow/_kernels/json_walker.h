@@ -23,8 +23,7 @@ typedef struct {
     uint32_t reason;     /* of the last failure, enum json_reason */
     json_note *notes;    /* of the tile, in row order */
     uint32_t note_count, note_room;
-    uint8_t *key;        /* room for a key without its escapes */
-    uint32_t key_room;
+    uint8_t *key;        /* room for a key without its escapes: the plan's key_room */
     uint32_t rows_at_most; /* in any tile */
     bool clean;            /* the whole block is UTF-8 */
     bool out_of_memory;
@@ -82,7 +81,7 @@ static int32_t json_find_key(json_walker *w, int32_t node, const uint8_t *key, u
     const json_edge *edges = plan->edges + plan->nodes[node].edges_at;
     uint32_t low = 0, high = plan->nodes[node].edge_count;
     if (kind != JSON_TEXT) {
-        if (kind == JSON_SURROGATE || length > w->key_room) return -1;
+        if (kind == JSON_SURROGATE || length > plan->key_room) return -1;
         length = json_unescape(key, length, w->key);
         key = w->key;
     }
