@@ -13,7 +13,7 @@ compared byte by byte.  O(bytes) time, O(distinct) memory.
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp
 
 
 cdef inline uint64_t mix(uint64_t x) noexcept nogil:
@@ -23,28 +23,32 @@ cdef inline uint64_t mix(uint64_t x) noexcept nogil:
     return x ^ (x >> 31)
 
 
-cdef inline uint64_t load_word(const uint8_t *text, Py_ssize_t size) noexcept nogil:
-    """Up to 8 bytes, little-endian on every machine."""
-    cdef uint64_t word = 0
-    cdef uint8_t bytes_[8]
-    cdef int i
-    memcpy(&word, text, size)
-    memcpy(bytes_, &word, 8)
-    word = 0
-    for i in range(8):
-        word |= <uint64_t>bytes_[i] << (8 * i)
-    return word
+cdef inline uint64_t load8(const uint8_t *text) noexcept nogil:
+    """8 bytes, little-endian on every machine."""
+    return (<uint64_t>text[0] | <uint64_t>text[1] << 8 | <uint64_t>text[2] << 16 | <uint64_t>text[3] << 24
+            | <uint64_t>text[4] << 32 | <uint64_t>text[5] << 40 | <uint64_t>text[6] << 48 | <uint64_t>text[7] << 56)
+
+
+cdef inline uint64_t load4(const uint8_t *text) noexcept nogil:
+    return <uint64_t>text[0] | <uint64_t>text[1] << 8 | <uint64_t>text[2] << 16 | <uint64_t>text[3] << 24
 
 
 cdef inline uint64_t hash_text(const uint8_t *text, int32_t length) noexcept nogil:
+    """The last word overlaps what was read before rather than reach outside the view."""
     cdef uint64_t h = <uint64_t>length * <uint64_t>0xD6E8FEB86659FD93
     cdef int32_t left = length
     while left >= 8:
-        h = mix(h ^ load_word(text, 8))
+        h = mix(h ^ load8(text))
         text += 8
         left -= 8
     if left > 0:
-        h = mix(h ^ load_word(text, left))
+        if length >= 8:
+            h = mix(h ^ (load8(text + left - 8) >> (64 - 8 * left)))
+        elif left >= 4:
+            h = mix(h ^ (load4(text) | load4(text + left - 4) << (8 * left - 32)))
+        else:
+            h = mix(h ^ (<uint64_t>text[0] | <uint64_t>text[left >> 1] << (8 * (left >> 1))
+                         | <uint64_t>text[left - 1] << (8 * (left - 1))))
     return mix(h)
 
 

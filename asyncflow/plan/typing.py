@@ -7,13 +7,12 @@ to a timestamp beside a timestamp; NULL to anything; anything to text in ``||``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
-from asyncflow.model.instants import EXTRACT_FIELDS, TRUNC_UNITS, parse_timestamp
-from asyncflow.model.patterns import like, regexp
+from asyncflow.model.instants import EXTRACT_FIELDS, parse_timestamp
 from asyncflow.model.schema import DataType, Schema
+from asyncflow.plan.constant_arguments import CONSTANT_CHECKS
 from asyncflow.plan.expressions import (
     Aggregate,
     Call,
@@ -34,14 +33,23 @@ from asyncflow.plan.functions import (
     find_function,
 )
 from asyncflow.plan.names import nearest
+from asyncflow.plan.typed import (
+    INTERVAL,
+    NULL,
+    AggregateCall,
+    Found,
+    Kind,
+    Typed,
+    bind,
+    common_kind,
+    data_type,
+    node_of,
+    result_kind,
+    word_of,
+)
 
 BOOL, INT64, FLOAT64 = DataType.BOOL, DataType.INT64, DataType.FLOAT64
 STRING, TIMESTAMP = DataType.STRING, DataType.TIMESTAMP
-
-NULL = "NULL"
-INTERVAL = "interval"
-Kind: TypeAlias = DataType | str
-"""A type as checking sees it: a DataType, or ``NULL`` (fits anything) or ``INTERVAL`` (only beside + and -)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +70,6 @@ class ExpressionError(ValueError):
         self.problems = tuple(problems) or (ExpressionProblem(message, hint),)
         self.message, self.hint = message, hint
         super().__init__("; ".join(str(problem) for problem in self.problems))
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """A resolved node.  ``operation``: a function's name, or ``literal`` (``value``: int ns for a timestamp, None for null), ``column``
-    (``value``: its name), ``case`` (when, then, ..., default), ``cast``, ``shift`` (timestamp, literal ns), or ``aggregate``
-    (``value``: an :class:`AggregateCall`; ``args``: its arguments, then its filter if it has one)."""
-
-    operation: str
-    args: tuple[Typed, ...]
-    type: DataType
-    value: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class AggregateCall:
-    function: str
-    distinct: bool
-    filtered: bool
 
 
 def check_expression(
@@ -121,17 +110,7 @@ def _check(
         return None, [
             ExpressionProblem("the type of NULL is not known here", "write CAST(NULL AS int64), for example")
         ]
-    return typing.cast(found, _data_type(found.kind)), []
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What checking knows of a part: its kind, and its node (None for NULL, whose type comes from what stands around it)."""
-
-    kind: Kind
-    node: Typed | None
-    text: str | None = None
-    """A text constant's value: it may still become a timestamp."""
+    return typing.cast(found, data_type(found.kind)), []
 
 
 class _Typing:
@@ -147,7 +126,7 @@ class _Typing:
     def problem(self, message: str, hint: str = "") -> None:
         self.problems.append(ExpressionProblem(message, hint))
 
-    def visit(self, node: Expression) -> _Found | None:
+    def visit(self, node: Expression) -> Found | None:
         match node:
             case Literal():
                 return self.literal(node)
@@ -155,7 +134,7 @@ class _Typing:
                 if not -(2**63) <= ns < 2**63:
                     self.problem("the interval is too long")
                     return None
-                return _Found(INTERVAL, Typed("literal", (), INT64, ns))
+                return Found(INTERVAL, Typed("literal", (), INT64, ns))
             case ColumnRef(name=name):
                 return self.column(name)
             case Call():
@@ -169,12 +148,10 @@ class _Typing:
 
     # -- leaves ------------------------------------------------------------------------------------------------------
 
-    def literal(self, node: Literal) -> _Found | None:
+    def literal(self, node: Literal) -> Found | None:
         if node.type is None or node.value is None:
             return (
-                _Found(NULL, None)
-                if node.type is None
-                else _Found(node.type, Typed("literal", (), node.type))
+                Found(NULL, None) if node.type is None else Found(node.type, Typed("literal", (), node.type))
             )
         if node.type in (INT64, TIMESTAMP) and not -(2**63) <= int(node.value) < 2**63:
             self.problem(
@@ -182,9 +159,9 @@ class _Typing:
             )
             return None
         text = node.value if isinstance(node.value, str) else None
-        return _Found(node.type, Typed("literal", (), node.type, node.value), text)
+        return Found(node.type, Typed("literal", (), node.type, node.value), text)
 
-    def column(self, name: str) -> _Found | None:
+    def column(self, name: str) -> Found | None:
         if self.schema is not None and name not in self.schema:
             self.problem(f"there is no column {name!r}", nearest(name, self.schema.names))
             return None
@@ -196,11 +173,11 @@ class _Typing:
         if self.schema is None:
             return None
         type_ = self.schema[name].type
-        return _Found(type_, Typed("column", (), type_, name))
+        return Found(type_, Typed("column", (), type_, name))
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    def call(self, node: Call) -> _Found | None:
+    def call(self, node: Call) -> Found | None:
         name = ALIASES.get(node.function, node.function)
         function = find_function(name)
         if function is None and (name in AGGREGATES or name in RESERVED_AGGREGATES):
@@ -221,13 +198,13 @@ class _Typing:
         if match is None:
             return None
         signature, kinds = match
-        result = _result(signature, kinds)
+        result = result_kind(signature, kinds)
         if name in ("add", "sub") and result == TIMESTAMP:
             return self.shift(name, found)
         if name == "concat":
             kinds = tuple(STRING for _ in kinds)
         args = tuple(
-            self.cast(part, _data_type(INT64 if kind == NULL else kind))
+            self.cast(part, data_type(INT64 if kind == NULL else kind))
             for part, kind in zip(found, kinds, strict=True)
         )
         if name == "nullif":
@@ -235,84 +212,84 @@ class _Typing:
             kept = found[0]
             if kept.kind == NULL:
                 return kept
-            type_ = _data_type(kept.kind)
+            type_ = data_type(kept.kind)
             null = Typed("literal", (), type_)
-            return _Found(type_, Typed("case", (equal, null, self.cast(kept, type_)), type_))
+            return Found(type_, Typed("case", (equal, null, self.cast(kept, type_)), type_))
         if result == NULL:
-            return _Found(NULL, None)
-        check = _CONSTANT_CHECKS.get(name)
+            return Found(NULL, None)
+        check = CONSTANT_CHECKS.get(name)
         if check is not None:
             problem = check(args)
             if problem is not None:
-                self.problems.append(problem)
+                self.problem(*problem)
                 return None
-        type_ = _data_type(result)
+        type_ = data_type(result)
         if name == "extract" and EXTRACT_FIELDS[args[0].value.lower()] == "epoch":
             type_ = FLOAT64
         operation = _BY_TYPE.get((name, args[0].type), name)
-        return _Found(type_, Typed(operation, args, type_))
+        return Found(type_, Typed(operation, args, type_))
 
-    def shift(self, name: str, found: Sequence[_Found]) -> _Found:
+    def shift(self, name: str, found: Sequence[Found]) -> Found:
         """Timestamp plus or minus an interval; the interval is a constant."""
         instant, interval = found if found[0].kind != INTERVAL else (found[1], found[0])
         length = interval.node
         ns = None if length is None else (-length.value if name == "sub" else length.value)
         args = (self.cast(instant, TIMESTAMP), Typed("literal", (), INT64, ns))
-        return _Found(TIMESTAMP, Typed("shift", args, TIMESTAMP))
+        return Found(TIMESTAMP, Typed("shift", args, TIMESTAMP))
 
-    def case(self, node: Case) -> _Found | None:
+    def case(self, node: Case) -> Found | None:
         conditions = [self.visit(when) for when, _ in node.whens]
         values = [self.visit(then) for _, then in node.whens]
         values.append(self.visit(node.default))
         for condition in conditions:
             if condition is not None and condition.kind not in (BOOL, NULL):
-                self.problem(f"WHEN takes a bool, not {_word(condition.kind)}", "compare it: x <> 0")
+                self.problem(f"WHEN takes a bool, not {word_of(condition.kind)}", "compare it: x <> 0")
                 return None
         whens = [part for part in conditions if part is not None]
         thens = [part for part in values if part is not None]
         if len(whens) < len(conditions) or len(thens) < len(values):
             return None
-        common = _common(thens)
+        common = common_kind(thens)
         if common is None:
-            kinds = ", ".join(dict.fromkeys(_word(part.kind) for part in thens))
+            kinds = ", ".join(dict.fromkeys(word_of(part.kind) for part in thens))
             self.problem(f"the branches of CASE have no common type: {kinds}", "CAST them to one")
             return None
         if common == NULL:
-            return _Found(NULL, None)
-        type_ = _data_type(common)
+            return Found(NULL, None)
+        type_ = data_type(common)
         args: list[Typed] = []
         for when, then in zip(whens, thens[:-1], strict=True):
             args += (self.cast(when, BOOL), self.cast(then, type_))
-        return _Found(type_, Typed("case", (*args, self.cast(thens[-1], type_)), type_))
+        return Found(type_, Typed("case", (*args, self.cast(thens[-1], type_)), type_))
 
-    def explicit_cast(self, arg: Expression, type_: DataType) -> _Found | None:
+    def explicit_cast(self, arg: Expression, type_: DataType) -> Found | None:
         found = self.visit(arg)
         if found is None:
             return None
         if found.kind in (NULL, type_):
-            return _Found(type_, self.cast(found, type_))
+            return Found(type_, self.cast(found, type_))
         if found.kind == INTERVAL or (TIMESTAMP in (found.kind, type_) and STRING not in (found.kind, type_)):
             hint = (
                 "epoch_ms(x) turns a timestamp into milliseconds and back"
                 if {found.kind, type_} & {INT64, FLOAT64}
                 else ""
             )
-            self.problem(f"cannot CAST {_word(found.kind)} to {type_.value}", hint)
+            self.problem(f"cannot CAST {word_of(found.kind)} to {type_.value}", hint)
             return None
         if found.text is not None and type_ == TIMESTAMP:
             return self.instant(found.text)
-        return _Found(type_, Typed("cast", (_node(found),), type_))
+        return Found(type_, Typed("cast", (node_of(found),), type_))
 
-    def instant(self, text: str) -> _Found | None:
+    def instant(self, text: str) -> Found | None:
         try:
-            return _Found(TIMESTAMP, Typed("literal", (), TIMESTAMP, parse_timestamp(text)))
+            return Found(TIMESTAMP, Typed("literal", (), TIMESTAMP, parse_timestamp(text)))
         except ValueError as error:
             self.problem(str(error))
             return None
 
     # -- aggregates --------------------------------------------------------------------------------------------------
 
-    def aggregate(self, node: Aggregate) -> _Found | None:
+    def aggregate(self, node: Aggregate) -> Found | None:
         name = ALIASES.get(node.function, node.function)
         if name in RESERVED_AGGREGATES:
             self.problem(f"the aggregate {name} is reserved: it is not there yet")
@@ -338,7 +315,7 @@ class _Typing:
         condition = None if node.filter is None else self.visit(node.filter)
         self.inside_aggregate = self.columns_stand = False
         if condition is not None and condition.kind not in (BOOL, NULL):
-            self.problem(f"FILTER takes a bool, not {_word(condition.kind)}", "compare it: x <> 0")
+            self.problem(f"FILTER takes a bool, not {word_of(condition.kind)}", "compare it: x <> 0")
             return None
         found = [part for part in parts if part is not None]
         if len(found) < len(parts) or (condition is None and node.filter is not None):
@@ -348,18 +325,18 @@ class _Typing:
             return None
         signature, kinds = match
         kinds = tuple(INT64 if kind == NULL else kind for kind in kinds)
-        args = tuple(self.cast(part, _data_type(kind)) for part, kind in zip(found, kinds, strict=True))
+        args = tuple(self.cast(part, data_type(kind)) for part, kind in zip(found, kinds, strict=True))
         if condition is not None:
             args = (*args, self.cast(condition, BOOL))
-        type_ = _data_type(_result(signature, kinds))
+        type_ = data_type(result_kind(signature, kinds))
         distinct = node.distinct and name == "count"  # the least of the different values is the least
-        return _Found(
+        return Found(
             type_, Typed("aggregate", args, type_, AggregateCall(name, distinct, condition is not None))
         )
 
     # -- matching and casting ----------------------------------------------------------------------------------------
 
-    def match(self, function: Function, found: Sequence[_Found]) -> tuple[Signature, tuple[Kind, ...]] | None:
+    def match(self, function: Function, found: Sequence[Found]) -> tuple[Signature, tuple[Kind, ...]] | None:
         """The signature that fits with the fewest casts, with what each argument becomes; None after noting a problem."""
         best: tuple[int, Signature, tuple[Kind, ...]] | None = None
         fits_in_number = False
@@ -368,7 +345,7 @@ class _Typing:
             if words is None:
                 continue
             fits_in_number = True
-            kinds = _bind(words, found)
+            kinds = bind(words, found)
             if kinds is None:
                 continue
             casts = sum(part.kind != kind for part, kind in zip(found, kinds, strict=True))
@@ -376,7 +353,7 @@ class _Typing:
                 best = (casts, signature, kinds)
         shown = function.operator or function.name
         if best is None:
-            given = ", ".join(_word(part.kind) for part in found)
+            given = ", ".join(word_of(part.kind) for part in found)
             usage = "; ".join(function.usage.splitlines())
             if not fits_in_number:
                 self.problem(f"{shown} does not take {len(found)} arguments", usage)
@@ -394,7 +371,7 @@ class _Typing:
                 return None
         return signature, kinds
 
-    def cast(self, found: _Found, type_: DataType) -> Typed:
+    def cast(self, found: Found, type_: DataType) -> Typed:
         """The part as ``type_``; the cast is one that is allowed."""
         if found.node is None:
             return Typed("literal", (), type_)
@@ -409,101 +386,3 @@ _BY_TYPE = {("epoch_ms", TIMESTAMP): "to_epoch_ms", ("epoch_ms", INT64): "from_e
 """Functions that are two, told apart by what they are given."""
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "in")
-
-
-def _word(kind: Kind) -> str:
-    return kind.value if isinstance(kind, DataType) else kind
-
-
-def _data_type(kind: Kind) -> DataType:
-    assert isinstance(kind, DataType)
-    return kind
-
-
-def _node(found: _Found) -> Typed:
-    assert found.node is not None
-    return found.node
-
-
-def _fits(part: _Found, kind: Kind) -> bool:
-    return (
-        part.kind in (kind, NULL)
-        or (part.kind == INT64 and kind == FLOAT64)
-        or (part.text is not None and kind == TIMESTAMP)
-    )
-
-
-def _common(parts: Sequence[_Found]) -> Kind | None:
-    """The one type all parts can have; NULL where all are NULL; None where there is none."""
-    kinds = {part.kind for part in parts} - {NULL}
-    if INTERVAL in kinds:
-        return None
-    if not kinds:
-        return NULL
-    for candidate in (*kinds, FLOAT64, TIMESTAMP):
-        if candidate in kinds and all(_fits(part, candidate) for part in parts):
-            return candidate
-    return None
-
-
-_WORDS: dict[str, Kind] = {**{type_.value: type_ for type_ in DataType}, "interval": INTERVAL}
-
-
-def _bind(words: Sequence[str], found: Sequence[_Found]) -> tuple[Kind, ...] | None:
-    """What each argument becomes under these parameter words; None where one does not fit."""
-    shared: dict[str, Kind] = {}
-    for letter in {word for word in words if len(word) == 1}:
-        common = _common([part for word, part in zip(words, found, strict=True) if word == letter])
-        if common is None:
-            return None
-        shared[letter] = common
-    kinds: list[Kind] = []
-    for word, part in zip(words, found, strict=True):
-        kind = part.kind if word == "any" else shared[word] if word in shared else _WORDS[word]
-        if (kind == INTERVAL) != (word == part.kind == INTERVAL) or not _fits(part, kind):
-            return None
-        kinds.append(kind)
-    return tuple(kinds)
-
-
-def _result(signature: Signature, kinds: Sequence[Kind]) -> Kind:
-    if len(signature.result) > 1:
-        return _WORDS[signature.result]
-    return kinds[signature.parameters.index(signature.result)]
-
-
-# -- arguments that must be constants, and their words ---------------------------------------------------------------
-
-
-def _unit(words: Sequence[str], what: str) -> Callable[[tuple[Typed, ...]], ExpressionProblem | None]:
-    def check(args: tuple[Typed, ...]) -> ExpressionProblem | None:
-        unit = args[0].value if args[0].operation == "literal" else None
-        if not isinstance(unit, str):
-            return ExpressionProblem(f"{what} must be a constant text")
-        if unit.lower() not in words:
-            return ExpressionProblem(f"there is no {what} {unit!r}", nearest(unit, words))
-        return None
-
-    return check
-
-
-def _pattern(compile_: Callable[..., object]) -> Callable[[tuple[Typed, ...]], ExpressionProblem | None]:
-    def check(args: tuple[Typed, ...]) -> ExpressionProblem | None:
-        texts = [arg.value for arg in args[1:] if arg.operation == "literal" and isinstance(arg.value, str)]
-        if texts:
-            try:
-                compile_(*texts)
-            except ValueError as error:
-                return ExpressionProblem(str(error))
-        return None
-
-    return check
-
-
-_CONSTANT_CHECKS: dict[str, Callable[[tuple[Typed, ...]], ExpressionProblem | None]] = {
-    "date_trunc": _unit(tuple(TRUNC_UNITS), "unit of date_trunc"),
-    "extract": _unit(tuple(EXTRACT_FIELDS), "field of extract"),
-    "regexp_matches": _pattern(regexp),
-    "regexp_extract": _pattern(regexp),
-    "like": _pattern(like),
-}

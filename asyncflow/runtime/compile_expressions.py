@@ -19,7 +19,8 @@ from asyncflow.operators.functions import COUNTED, FUNCTIONS, cast
 from asyncflow.operators.functions.arrays import choose, expand, rows_of
 from asyncflow.operators.functions.logic import is_true
 from asyncflow.plan.expressions import Expression
-from asyncflow.plan.typing import Typed, resolve_expression
+from asyncflow.plan.typed import Typed
+from asyncflow.plan.typing import resolve_expression
 
 
 class Frame:

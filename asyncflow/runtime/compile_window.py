@@ -14,7 +14,8 @@ from asyncflow.model.schema import Field, Schema
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.window import AggregateSpec, Prepared, WindowOperator
 from asyncflow.plan.tables import Window
-from asyncflow.plan.typing import AggregateCall, Typed, resolve_expression
+from asyncflow.plan.typed import AggregateCall, Typed
+from asyncflow.plan.typing import resolve_expression
 from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
 from asyncflow.runtime.compile_expressions import Frame, compile_typed
 

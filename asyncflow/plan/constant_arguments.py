@@ -1,0 +1,54 @@
+"""Arguments whose value decides whether a call is right: units, fields and patterns written as constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TypeAlias
+
+from asyncflow.model.instants import EXTRACT_FIELDS, TRUNC_UNITS
+from asyncflow.model.patterns import like, regexp
+from asyncflow.plan.names import nearest
+from asyncflow.plan.typed import Typed
+
+Problem: TypeAlias = tuple[str, str]
+"""A message and a hint."""
+
+Check: TypeAlias = Callable[[tuple[Typed, ...]], Problem | None]
+"""Looks at a call's arguments; None where all is well."""
+
+
+def _unit(words: Sequence[str], what: str) -> Check:
+    def check(args: tuple[Typed, ...]) -> Problem | None:
+        unit = args[0].value if args[0].operation == "literal" else None
+        if not isinstance(unit, str):
+            return f"{what} must be a constant text", ""
+        if unit.lower() not in words:
+            return f"there is no {what} {unit!r}", nearest(unit, words)
+        return None
+
+    return check
+
+
+def _pattern(compile_: Callable[..., object]) -> Check:
+    def check(args: tuple[Typed, ...]) -> Problem | None:
+        texts = [arg.value for arg in args[1:] if arg.operation == "literal" and isinstance(arg.value, str)]
+        if texts:
+            try:
+                compile_(*texts)
+            except ValueError as error:
+                return str(error), ""
+        return None
+
+    return check
+
+
+CONSTANT_CHECKS: Mapping[str, Check] = MappingProxyType(
+    {
+        "date_trunc": _unit(tuple(TRUNC_UNITS), "unit of date_trunc"),
+        "extract": _unit(tuple(EXTRACT_FIELDS), "field of extract"),
+        "regexp_matches": _pattern(regexp),
+        "regexp_extract": _pattern(regexp),
+        "like": _pattern(like),
+    }
+)
