@@ -2,7 +2,11 @@
 
 Each expression is written twice: as a user of ours writes it, and for DuckDB with the difference that is meant: what makes DuckDB stop
 (an int64 beyond its range, a cast that does not fit) is null with us (``TRY``, ``TRY_CAST``), our float literals are DOUBLE, and
-``hash`` is our own.  Left out, because they differ in the last bits by library: ``exp ln log10 power`` stand in a test of their own.
+``hash`` is our own.  ``exp ln log10 power`` differ in the last bits by library and stand in a test of their own.
+
+Agreed exceptions, which the generated expressions stay clear of: instants outside 1677 to 2262 are null with us; nanoseconds are kept
+and cut where DuckDB rounds them to microseconds; an offset in a timestamp's text is honoured; the text of a NaN has no sign; regular
+expressions are Python's, not RE2's; decimal literals are float64.
 """
 
 from __future__ import annotations
