@@ -62,7 +62,8 @@ def output(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 def process(*args: str, **options: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "asyncflow", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    # Unbuffered: what is read here line by line must not take more than the line.
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, **options)
 
 
 # -- run ---------------------------------------------------------------------------------------------------------------

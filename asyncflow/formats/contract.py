@@ -79,7 +79,7 @@ class Cut:
 
 
 class Decoder(ABC):
-    """One byte stream's decoder.  ``cut`` is called in order by one owner and may keep state; ``decode`` keeps none and releases the GIL."""
+    """One byte stream's decoder.  ``cut`` is called in order by one owner and may keep state; ``decode`` keeps none, releases the GIL."""
 
     output: Schema
     """Of the decoded columns, in the order asked for."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 import pkgutil
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 _NOT_COMPONENTS = {"contract"}
 
@@ -19,7 +22,7 @@ _NOT_COMPONENTS = {"contract"}
 def names(room: str, capability: str, group: str) -> tuple[str, ...]:
     """Names of the components in package ``room`` whose module defines ``capability`` (``"open_source"``), and of those in ``group``."""
     found = [name for name in _modules(room) if hasattr(import_module(f"{room}.{name}"), capability)]
-    found += [point.name for point in entry_points(group=group) if point.name not in found]
+    found += [point.name for point in _entry_points(group) if point.name not in found]
     return tuple(sorted(found))
 
 
@@ -30,12 +33,19 @@ def find(room: str, name: str, capability: str, group: str) -> ModuleType:
         module = import_module(f"{room}.{name}")
         if hasattr(module, capability):
             return module
-    for point in entry_points(group=group):
+    for point in _entry_points(group):
         if point.name == name:
             module = point.load()
             assert isinstance(module, ModuleType)
             return module
     raise KeyError(name)
+
+
+def _entry_points(group: str) -> EntryPoints:
+    # Imported when a name is not ours: it costs tens of milliseconds at the start of every command.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=group)
 
 
 @cache

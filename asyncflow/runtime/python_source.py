@@ -126,14 +126,16 @@ class ObjectSource(SourceConnector):
             while True:
                 await news.wait()
                 news.clear()
+                if stopped.done():
+                    collector.cancel()
                 taken, waiting[:] = tuple(waiting), []
                 room.set()
                 if taken:
                     yield taken
-                elif collector.done():
-                    collector.result()
+                if stopped.done():
                     return
-                elif stopped.done():
+                if collector.done() and not waiting:
+                    collector.result()
                     return
         finally:
             collector.cancel()

@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
-from asyncflow.runtime.compile import build_operator
-
 from asyncflow import connectors
 from asyncflow.connectors.contract import SinkConnector, SourceConnector
 from asyncflow.errors import AsyncflowError, InternalError, PipelineError
@@ -25,6 +23,7 @@ from asyncflow.plan.tables import Component, Filter, MapBatches, Plan, Sink, Sou
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.plan.validate import validate
 from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.compile import build_operator
 from asyncflow.runtime.event_time import Clock
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ledger import Ledger

@@ -8,9 +8,9 @@ import struct
 import sys
 
 
-def ask(values: list[float], host: str = "127.0.0.1", port: int = 9998) -> float:
+def ask(values: list[float], host: str = "127.0.0.1", port: int = 9998, seconds: float = 5) -> float:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
+        client.settimeout(seconds)
         client.sendto(struct.pack(f"<{len(values)}d", *values), (host, port))
         (mean,) = struct.unpack("<d", client.recv(64))
     return float(mean)

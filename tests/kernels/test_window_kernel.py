@@ -74,7 +74,7 @@ def batch_of(rng, sized):
         "groups": np.array([rng.choice(groups) for _ in range(rows)], np.int32),
         "group_count": 200,
         "time": np.array([moment() for _ in range(rows)], np.int64) if timed else None,
-        "watermarks": np.array([moment() - 20 for _ in range(rows)], np.int64) if explicit else None,
+        "watermarks": np.array([max(moment() - 20, -(2**63)) for _ in range(rows)], np.int64) if explicit else None,
         "watermark_before": rng.choice([-(2**63), base, anywhen(rng)]),
         "delay_ns": rng.choice([0, 5, 100, 10**12]),
         "inputs": columns,
@@ -192,14 +192,14 @@ def test_a_hopping_window_is_found_across_a_huge_gap():
 
 def test_the_arena_gives_memory_back():
     state = compiled.WindowState(10, 10, 0, spec("sum", "min", "max"))
-    order = np.arange(300_000, dtype=np.int32)
-    values = [(np.ones(300_000), None)]
-    state.add(order, 300_000, np.zeros(300_000, np.int64), None, -(2**63), 0, values, [])
+    order = np.arange(1_200_000, dtype=np.int32)
+    values = [(np.ones(1_200_000), None)]
+    state.add(order, 1_200_000, np.zeros(1_200_000, np.int64), None, -(2**63), 0, values, [])
     state.close(10, order, 10**6)
     full = state.nbytes
     few = np.zeros(1, np.int32)
     for window in range(1, 100):
-        state.add(few, 300_000, np.array([window * 10]), None, -(2**63), 0, [(np.ones(1), None)], [])
+        state.add(few, 1_200_000, np.array([window * 10]), None, -(2**63), 0, [(np.ones(1), None)], [])
         state.close(window * 10 + 10, order, 10)
     assert state.nbytes < full / 2
 

@@ -32,7 +32,14 @@ STAGES = {
 type = "window"
 window = { tumbling = "10s" }
 by = ["key"]
-aggregates = { n = "count(*)", c = "count(value)", s = "sum(value)", lo = "min(value)", hi = "max(value)", m = "mean(value)", t = "sum(qty)" }
+[stages.w.aggregates]
+n = "count(*)"
+c = "count(value)"
+s = "sum(value)"
+lo = "min(value)"
+hi = "max(value)"
+m = "mean(value)"
+t = "sum(qty)"
 """,
     "hopping": """
 [stages.w]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ def batches_of(number: int, times: list[int], cuts: list[int], delay_ns: int) ->
     """One input's rows, cut at ``cuts``, as a source would give them."""
     edges = sorted({0, len(times), *(cut % (len(times) + 1) for cut in cuts)})
     batches, watermark = [], NO_TIME
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         part = np.array(times[start:stop], np.int64)
         rows = np.arange(start, stop)
         columns = (FixedColumn(np.full(len(part), number)), FixedColumn(rows))

@@ -360,8 +360,8 @@ class WindowState:
 
     def ready(self, watermark_ns: int) -> bool:
         """Takes note of the watermark; whether ``close`` has anything to give for it."""
-        following = self._next_window()
-        return bool(self._pending) or (following is not None and following < self._open_after(watermark_ns))
+        following, open_after = self._next_window(), self._open_after(watermark_ns)
+        return bool(self._pending) or (following is not None and following < open_after)
 
     def _open_after(self, watermark_ns: int) -> float:
         if not self._sized:
