@@ -7,6 +7,7 @@ twice, 141 the reader of stdout went away.  Everything heavy is imported by the 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ DEMO_SECONDS = 4.0
 
 def main(args: Sequence[str] | None = None) -> None:
     """The console script; leaves by ``sys.exit`` with the code."""
+    gc.disable()  # what is imported stays; the engine turns it on again, over what comes after
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here is linear algebra: no threads for it
     sys.exit(run_command(args))
 
 

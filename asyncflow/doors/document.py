@@ -198,17 +198,14 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
     type_ = table.get("type")
     if name in problems.incomplete:
         return _unreadable(name, before, problems)
-    if type_ not in STAGES:
-        if type_ is None:
-            problems.add(f"{path}.type", "'type' is missing", "there is " + ", ".join(STAGES))
+    if not isinstance(type_, str) or type_ not in STAGES:
+        choices = "there is " + ", ".join(STAGES)
+        if not isinstance(type_, str):
+            problems.add(f"{path}.type", "a stage needs a type", choices)
         elif type_ in LATER_STAGES:
-            problems.add(
-                f"{path}.type", f"the stage {type_!r} is {NOT_BUILT_YET}", "there is " + ", ".join(STAGES)
-            )
+            problems.add(f"{path}.type", f"the stage {type_!r} is {NOT_BUILT_YET}", choices)
         else:
-            problems.add(
-                f"{path}.type", f"unknown stage {type_!r}", nearest(str(type_), (*STAGES, *LATER_STAGES))
-            )
+            problems.add(f"{path}.type", f"unknown stage {type_!r}", nearest(type_, STAGES))
         return _unreadable(name, _inputs(table.get("inputs"), before), problems)
     struct = STAGES[type_]
     if struct is WindowTable:

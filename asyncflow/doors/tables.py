@@ -124,7 +124,7 @@ STAGES: dict[str, type[msgspec.Struct]] = {
     "derive": DeriveTable,
     "window": WindowTable,
 }
-LATER_STAGES = frozenset({"join", "dedup", "top", "sequence", "pattern", "map"})
+LATER_STAGES = frozenset({"join", "dedup", "top", "sequence", "pattern"})
 LATER_WINDOW_KEYS = {"allowed_lateness": "0s", "emit": "final"}
 """Keys of a window stage that are not built yet, and the one value that they may have: what happens without them."""
 LATER_SHAPES = ("session", "cumulate", "count")

@@ -95,7 +95,7 @@ class RegexDecoder(LineDecoder):
         matched = np.array(rows, np.int32)
         pairs = np.array(places, np.int32).reshape(len(rows), len(groups), 2)
         begins, ends = np.ascontiguousarray(pairs.T[0]), pairs.T[1]
-        lengths = np.where(begins < 0, np.int32(-1), ends - begins)
+        lengths = np.ascontiguousarray(np.where(begins < 0, np.int32(-1), ends - begins))
         return matched, np.maximum(begins, 0) + lines.starts[matched], lengths
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -44,6 +45,9 @@ def run_plan(
     ``stop_after_seconds``: as if the first signal came then.
     """
     shown = progress == "on" or (progress == "auto" and not quiet and _free_terminal(plan))
+
+    gc.freeze()
+    gc.enable()
 
     async def main() -> None:
         run = Run(plan, workers=workers)

@@ -24,8 +24,35 @@ TYPES = [
     "timestamp[ns]",
 ]
 PIECES = st.sampled_from(
-    [b'"', b'""', b'"""', b",", b",", b"\n", b"\n", b"\r\n", b"\r", b'",', b',"', b'"\n', b"NA", b"\0", b"\xff"]
-    + [b"\xc3\xa9", b"\xed\xa0\x80", b"a", b" ", b"1", b"-", b"12.5", b"1e5", b"2024-02-29T23:59:59.5Z", b"true"]
+    [
+        b'"',
+        b'""',
+        b'"""',
+        b",",
+        b",",
+        b"\n",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b'",',
+        b',"',
+        b'"\n',
+        b"NA",
+        b"\0",
+        b"\xff",
+    ]
+    + [
+        b"\xc3\xa9",
+        b"\xed\xa0\x80",
+        b"a",
+        b" ",
+        b"1",
+        b"-",
+        b"12.5",
+        b"1e5",
+        b"2024-02-29T23:59:59.5Z",
+        b"true",
+    ]
     + [b"0" * 17, b"9223372036854775808", b"x" * 70, b",,,", b"\n\n"]
 )
 DATA = st.lists(PIECES, max_size=60).map(b"".join)
@@ -35,9 +62,13 @@ TYPED = st.lists(
             st.integers(-(2**64), 2**64).map(str),
             st.floats().map(repr),
             st.datetimes().map(lambda t: t.isoformat()),
-            st.sampled_from(["", "NA", "nan", "-inf", "t", "FALSE", " 7 ", '"8"', '""', "1e400", "9999-12-31"]),
+            st.sampled_from(
+                ["", "NA", "nan", "-inf", "t", "FALSE", " 7 ", '"8"', '""', "1e400", "9999-12-31"]
+            ),
         ),
-        st.text(max_size=12).map(lambda text: '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text),
+        st.text(max_size=12).map(
+            lambda text: '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
+        ),
         st.floats(-1e6, 1e6).map(lambda x: f"{x:.2f}"),
     ),
     max_size=40,
@@ -110,7 +141,9 @@ def read_stream(module: Any, arguments: dict[str, Any], data: bytes, sizes: list
     return rows, rejected
 
 
-def plan_of(columns: list[tuple[int, str, bool]], fields: int, max_bytes: int, null: bytes = b"") -> dict[str, Any]:
+def plan_of(
+    columns: list[tuple[int, str, bool]], fields: int, max_bytes: int, null: bytes = b""
+) -> dict[str, Any]:
     return {
         "delimiter": ord(","),
         "quote": ord('"'),
@@ -125,14 +158,20 @@ def plan_of(columns: list[tuple[int, str, bool]], fields: int, max_bytes: int, n
 PLANS = st.builds(
     plan_of,
     st.lists(
-        st.tuples(st.integers(0, 2), st.sampled_from(TYPES), st.booleans()), min_size=1, max_size=3, unique_by=lambda c: c[0]
+        st.tuples(st.integers(0, 2), st.sampled_from(TYPES), st.booleans()),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda c: c[0],
     ),
     st.just(3),
     st.sampled_from([1, 5, 20, 63, 64, 100, 300, 1 << 20]),
     st.sampled_from([b"", b"NA", b"1"]),
 )
 ONE_FIELD = st.builds(
-    plan_of, st.sampled_from(TYPES).map(lambda t: [(0, t, False)]), st.just(1), st.sampled_from([3, 80, 1 << 20])
+    plan_of,
+    st.sampled_from(TYPES).map(lambda t: [(0, t, False)]),
+    st.just(1),
+    st.sampled_from([3, 80, 1 << 20]),
 )
 
 
@@ -146,7 +185,9 @@ def test_a_block_decodes_as_its_twin_says(data: bytes, arguments: dict[str, Any]
 
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(DATA, TYPED), PLANS, st.lists(st.integers(0, 50), max_size=30))
-def test_a_stream_reads_the_same_however_it_is_cut(data: bytes, arguments: dict[str, Any], sizes: list[int]) -> None:
+def test_a_stream_reads_the_same_however_it_is_cut(
+    data: bytes, arguments: dict[str, Any], sizes: list[int]
+) -> None:
     whole = read_stream(twin, arguments, data, [])
     assert read_stream(compiled, arguments, data, []) == whole
     assert read_stream(compiled, arguments, data, sizes) == whole
@@ -154,7 +195,11 @@ def test_a_stream_reads_the_same_however_it_is_cut(data: bytes, arguments: dict[
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(PIECES, min_size=1, max_size=12).map(b"".join), st.integers(1, 3000), st.lists(st.integers(1, 40_000), max_size=5))
+@given(
+    st.lists(PIECES, min_size=1, max_size=12).map(b"".join),
+    st.integers(1, 3000),
+    st.lists(st.integers(1, 40_000), max_size=5),
+)
 def test_many_tiles_read_as_the_twin_says(piece: bytes, repeat: int, sizes: list[int]) -> None:
     """Blocks of more than one tile, records longer than a tile, and open quotes in them."""
     data = (piece * repeat)[:150_000]

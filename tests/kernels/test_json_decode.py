@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from asyncflow._kernels import json as compiled
 from asyncflow._kernels.reference import json as twin
 
-TYPES = ["bool", "int64", "float64", "string", "timestamp"] + [f"timestamp[{u}]" for u in ("s", "ms", "us", "ns")]
+TYPES = ["bool", "int64", "float64", "string", "timestamp"] + [
+    f"timestamp[{u}]" for u in ("s", "ms", "us", "ns")
+]
 NAMES = ["a", "b", "a.b", "a.b.c", "b.c", "é", "k"]
 Columns = list[tuple[str, str, bool]]
 
@@ -28,7 +30,9 @@ def block(data: bytes) -> Any:
     return np.frombuffer(bytearray(data), np.uint8)
 
 
-def decode(kernel: Any, data: bytes, columns: Columns, max_bytes: int = 1 << 20, max_rejects: int | None = None) -> Any:
+def decode(
+    kernel: Any, data: bytes, columns: Columns, max_bytes: int = 1 << 20, max_rejects: int | None = None
+) -> Any:
     """What a kernel makes of ``data``, as plain values: floats as their bits, text as bytes, null as None."""
     names, types, required = zip(*columns, strict=True) if columns else ((), (), ())
     result = kernel.Decoder(names, types, required, max_bytes, max_rejects).decode(block(data))
@@ -38,7 +42,9 @@ def decode(kernel: Any, data: bytes, columns: Columns, max_bytes: int = 1 << 20,
         *values, valid = column
         if type_ == "string":
             raw, starts, lengths = (array.tolist() for array in values)
-            plain = [bytes(raw[start : start + length]) for start, length in zip(starts, lengths, strict=True)]
+            plain = [
+                bytes(raw[start : start + length]) for start, length in zip(starts, lengths, strict=True)
+            ]
         else:
             assert values[0].dtype == {"bool": np.bool_, "float64": np.float64}.get(type_, np.int64)
             plain = (values[0].view(np.int64) if type_ == "float64" else values[0]).tolist()
@@ -113,7 +119,9 @@ def json_object(draw: st.DrawFn, depth: int = 0) -> str:
     members = []
     for _ in range(draw(st.integers(0, 5))):
         key = draw(json_text(draw(KEYS)))
-        members.append(f"{draw(SPACES)}{key}{draw(SPACES)}:{draw(SPACES)}{draw(json_value(depth))}{draw(SPACES)}")
+        members.append(
+            f"{draw(SPACES)}{key}{draw(SPACES)}:{draw(SPACES)}{draw(json_value(depth))}{draw(SPACES)}"
+        )
     return "{" + (",".join(members) or draw(SPACES)) + "}"
 
 
@@ -128,7 +136,9 @@ def json_lines(draw: st.DrawFn) -> bytes:
 
 
 COLUMNS = st.lists(
-    st.tuples(st.sampled_from(NAMES), st.sampled_from(TYPES), st.booleans()), max_size=6, unique_by=lambda column: column[0]
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(TYPES), st.booleans()),
+    max_size=6,
+    unique_by=lambda column: column[0],
 )
 
 
@@ -139,8 +149,14 @@ def test_twins_agree_on_records(data: bytes, columns: Columns) -> None:
 
 
 @settings(max_examples=250, deadline=None)
-@given(json_lines(), COLUMNS, st.lists(st.tuples(st.integers(0, 10_000), st.binary(max_size=3), st.integers(0, 3)), max_size=6))
-def test_twins_agree_on_damaged_records(data: bytes, columns: Columns, damage: list[tuple[int, bytes, int]]) -> None:
+@given(
+    json_lines(),
+    COLUMNS,
+    st.lists(st.tuples(st.integers(0, 10_000), st.binary(max_size=3), st.integers(0, 3)), max_size=6),
+)
+def test_twins_agree_on_damaged_records(
+    data: bytes, columns: Columns, damage: list[tuple[int, bytes, int]]
+) -> None:
     for at, inserted, removed in damage:
         at %= len(data) + 1
         data = data[:at] + inserted + data[at + removed :]
@@ -148,7 +164,12 @@ def test_twins_agree_on_damaged_records(data: bytes, columns: Columns, damage: l
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.one_of(st.binary(max_size=300), st.text('{}[]",:\\ \n\r0123eE+-.aubtrflsn', max_size=300).map(str.encode)), COLUMNS)
+@given(
+    st.one_of(
+        st.binary(max_size=300), st.text('{}[]",:\\ \n\r0123eE+-.aubtrflsn', max_size=300).map(str.encode)
+    ),
+    COLUMNS,
+)
 def test_twins_agree_on_garbage(data: bytes, columns: Columns) -> None:
     assert_twins_agree(data, columns)
 
@@ -160,7 +181,9 @@ def test_twins_agree_on_garbage(data: bytes, columns: Columns) -> None:
     st.sampled_from(TYPES),
     st.integers(0, 40),
 )
-def test_twins_agree_on_values_of_one_layout(values: list[tuple[str, str]], first: str, second: str, padding: int) -> None:
+def test_twins_agree_on_values_of_one_layout(
+    values: list[tuple[str, str]], first: str, second: str, padding: int
+) -> None:
     pad = "x" * padding
     lines = [f'{{"a":{number},"pad":"{pad}","b":{{"c":{text}}}}}' for number, text in values]
     data = "\n".join(lines).encode("utf-8", "surrogatepass")
@@ -188,12 +211,24 @@ def test_valid_records_mean_what_python_reads(records: list[dict[str, Any]], asc
             rows, _, decoded, _, _ = decode(kernel, line, columns)
             assert rows == 1
             for value, column in zip(json.loads(line).values(), decoded, strict=True):
-                expected = value.encode() if isinstance(value, str) else bits(value) if isinstance(value, float) else value
+                expected = (
+                    value.encode()
+                    if isinstance(value, str)
+                    else bits(value)
+                    if isinstance(value, float)
+                    else value
+                )
                 assert column == [expected]
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.one_of(json_object(), json_value(), st.text('{}[]",:\\ 01eE+-.u', max_size=40).map(lambda text: '{"a":' + text + "}")))
+@given(
+    st.one_of(
+        json_object(),
+        json_value(),
+        st.text('{}[]",:\\ 01eE+-.u', max_size=40).map(lambda text: '{"a":' + text + "}"),
+    )
+)
 @example('{"a":01}')
 @example('{"a":1.}')
 @example('{"a":.5}')
@@ -341,7 +376,14 @@ def test_depth_has_a_limit_and_costs_no_stack() -> None:
     assert one(nested(1000), "x", "int64") is None
     assert one(nested(1001), "x", "int64") == ("rejected", compiled.TOO_DEEP)
     assert one(b'{"a":' * 100_000, "a", "string") == ("rejected", compiled.TOO_DEEP)
-    known = b'{"k":1,"a":[]}\n' * 40 + b'{"k":1,"a":' + b"[" * 999 + b"]" * 999 + b"}\n" + b'{"k":1,"a":[]}\n' * 40
+    known = (
+        b'{"k":1,"a":[]}\n' * 40
+        + b'{"k":1,"a":'
+        + b"[" * 999
+        + b"]" * 999
+        + b"}\n"
+        + b'{"k":1,"a":[]}\n' * 40
+    )
     assert assert_twins_agree(known, [("k", "int64", False)])[0] == 81
     known = known.replace(b"[[", b"[[[", 1).replace(b"]]", b"]]]", 1)
     assert assert_twins_agree(known, [("k", "int64", False)])[3] == 1
@@ -399,11 +441,17 @@ def mixed_records(seed: int, count: int) -> bytes:
     lines = []
     for _ in range(count):
         fields = {
-            "ts": rng.choice([1_700_000_000_000 + rng.randrange(10**6), "1700000000000", None, "soon", 1.7e12]),
-            "key": rng.choice(["k", "é", 'a"b\\', "x" * rng.randrange(90), "\U0001f600", rng.randrange(10**6), None]),
+            "ts": rng.choice(
+                [1_700_000_000_000 + rng.randrange(10**6), "1700000000000", None, "soon", 1.7e12]
+            ),
+            "key": rng.choice(
+                ["k", "é", 'a"b\\', "x" * rng.randrange(90), "\U0001f600", rng.randrange(10**6), None]
+            ),
             "value": rng.choice([rng.randrange(-1000, 1000) / 100, rng.random(), 10**30, "NaN", True, -0.0]),
             "at": rng.choice(["2023-11-14T22:13:20Z", "2023-11-14T22:13:20.5+02:00", "never", ""]),
-            "meta": rng.choice([{"a": [1, 2, {"ts": 5}], "b": None, "c": "}"}, {"n": {"x": rng.randrange(9)}}, [], 4]),
+            "meta": rng.choice(
+                [{"a": [1, 2, {"ts": 5}], "b": None, "c": "}"}, {"n": {"x": rng.randrange(9)}}, [], 4]
+            ),
             "flag": rng.choice([True, False, None]),
         }
         names = list(fields)
@@ -411,10 +459,16 @@ def mixed_records(seed: int, count: int) -> bytes:
         names = names[turn:] + names[:turn]
         names = [name for name in names if rng.random() > 0.1]
         separators = rng.choice([(",", ":"), (", ", ": "), (" ,\t", " : ")])
-        line = json.dumps({name: fields[name] for name in names}, ensure_ascii=rng.random() < 0.5, separators=separators)
+        line = json.dumps(
+            {name: fields[name] for name in names}, ensure_ascii=rng.random() < 0.5, separators=separators
+        )
         if rng.random() < 0.05:
             at = rng.randrange(len(line) + 1)
-            line = line[:at] + rng.choice(["", '"', "\\", "{", "\n", "\x01", "9" * 300]) + line[at + rng.randrange(3) :]
+            line = (
+                line[:at]
+                + rng.choice(["", '"', "\\", "{", "\n", "\x01", "9" * 300])
+                + line[at + rng.randrange(3) :]
+            )
         lines.append(line + rng.choice(["", "", "", " ", "\r"]))
     return "\n".join(lines).encode()
 
@@ -450,7 +504,9 @@ def test_twins_agree_on_wide_records() -> None:
 
 def test_twins_agree_over_several_tiles() -> None:
     record = b'{"a":%d,"s":"\\t%d","pad":"' + b"p" * 60 + b'"}\n'
-    data = b"".join(b"{}\n" if i % 700 == 3 else b"bad\n" if i % 900 == 5 else record % (i, i) for i in range(3000))
+    data = b"".join(
+        b"{}\n" if i % 700 == 3 else b"bad\n" if i % 900 == 5 else record % (i, i) for i in range(3000)
+    )
     assert_twins_agree(data, [("a", "int64", True), ("s", "string", False)])
 
 

@@ -28,6 +28,8 @@ TAKES = {
     "stddev": ["int64", "float64"], "var_pop": ["int64", "float64"], "stddev_pop": ["int64", "float64"],
     "bool_and": ["bool"], "bool_or": ["bool"],
 }  # fmt: skip
+
+
 @st.composite
 def aggregate(draw):
     function = draw(st.sampled_from([*TAKES, "count(*)", "covar", "corr", "arg_min", "arg_max"]))
@@ -74,7 +76,9 @@ def batch_of(rng, sized):
         "groups": np.array([rng.choice(groups) for _ in range(rows)], np.int32),
         "group_count": 200,
         "time": np.array([moment() for _ in range(rows)], np.int64) if timed else None,
-        "watermarks": np.array([max(moment() - 20, -(2**63)) for _ in range(rows)], np.int64) if explicit else None,
+        "watermarks": np.array([max(moment() - 20, -(2**63)) for _ in range(rows)], np.int64)
+        if explicit
+        else None,
         "watermark_before": rng.choice([-(2**63), base, anywhen(rng)]),
         "delay_ns": rng.choice([0, 5, 100, 10**12]),
         "inputs": columns,
@@ -83,7 +87,9 @@ def batch_of(rng, sized):
 
 
 def anywhen(rng):
-    return rng.choice([rng.randint(-40, 40), rng.randint(-(10**12), 10**12), -(2**63), -(2**63) + 1, 2**63 - 2, 2**63 - 1])
+    return rng.choice(
+        [rng.randint(-40, 40), rng.randint(-(10**12), 10**12), -(2**63), -(2**63) + 1, 2**63 - 2, 2**63 - 1]
+    )
 
 
 def bits(kind, column):
@@ -195,7 +201,7 @@ def test_the_arena_gives_memory_back():
     order = np.arange(1_200_000, dtype=np.int32)
     values = [(np.ones(1_200_000), None)]
     state.add(order, 1_200_000, np.zeros(1_200_000, np.int64), None, -(2**63), 0, values, [])
-    state.close(10, order, 10**6)
+    state.close(10, order, 10**7)
     full = state.nbytes
     few = np.zeros(1, np.int32)
     for window in range(1, 100):

@@ -253,7 +253,9 @@ def _column(type_: str, values: list[Any]) -> tuple[Any, ...]:
     filled = [value is not None for value in values]
     valid = None if all(filled) else np.array(filled, np.bool_)
     if type_ != "string":
-        return np.array([0 if value is None else value for value in values], _DTYPES.get(type_, np.int64)), valid
+        return np.array(
+            [0 if value is None else value for value in values], _DTYPES.get(type_, np.int64)
+        ), valid
     found = [value or b"" for value in values]
     lengths = np.array([len(text) for text in found], np.int32)
     starts = np.cumsum([0, *lengths[:-1]], dtype=np.int32)[: len(found)]
