@@ -20,8 +20,9 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
 class ByteStream(ABC):
-    """One run of bytes with a beginning: a file, a pipe, one client of a listening socket.  ``name`` goes into positions of rejected records.
+    """One run of bytes with a beginning: a file, a pipe, one client of a listening socket.
 
+    ``name`` goes into the positions of rejected records.
     ``error``: set by the time ``read_into`` gives 0 where the bytes ended before their own end (the peer reset the connection, the
     source was stopped, the file was truncated): a last record without its newline is then cut short, not whole.
     """

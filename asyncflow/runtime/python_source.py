@@ -184,10 +184,11 @@ class ObjectSource(SourceConnector):
                 converted = [
                     None if (value := row.get(name)) is None else read(value) for name, read in readers
                 ]
-                if required is not None and converted[schema.index(required)] is None:
-                    raise ValueError(f"{required}: null event time")
             except (ValueError, TypeError, OverflowError) as error:
                 rejects.append((repr(dict(row))[:4096], str(error), f"row {self._row}"))
+                continue
+            if required is not None and converted[schema.index(required)] is None:
+                rejects.append((repr(dict(row))[:4096], f"{required}: null event time", f"row {self._row}"))
                 continue
             for column, value in zip(values, converted, strict=True):
                 column.append(value)
