@@ -7,8 +7,7 @@
 
 /* Reads the container at ``p``, ``outside`` others being open around it; ``node``: what it is in the plan's tree, or -1.
  * Returns what follows it, or NULL and leaves the reason. */
-AF_LEVEL_FUNCTION const uint8_t *AF_AT(json_parse)(json_walker *w, const uint8_t *p, uint32_t outside,
-                                                           int32_t node) {
+AF_LEVEL_FUNCTION const uint8_t *AF_AT(json_parse)(json_walker *w, const uint8_t *p, uint32_t outside, int32_t node) {
     json_level levels[JSON_MAX_DEPTH + 1], *level = levels;
     const json_node *nodes = w->plan->nodes;
     const uint8_t *end = w->end, *from, *to;

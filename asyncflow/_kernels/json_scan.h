@@ -3,9 +3,9 @@
  * Every function takes the first byte and the end of what may be read, and never reads further.  NULL says "not well
  * formed".
  */
+
 /* From behind the opening quote to the closing one; says in ``kind`` what was met on the way. */
-AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_text)(const uint8_t *p, const uint8_t *end,
-                                                                           uint32_t *kind) {
+AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_text)(const uint8_t *p, const uint8_t *end, uint32_t *kind) {
     *kind = JSON_TEXT;
     for (;;) {
 #if AF_LEVEL >= 3
@@ -72,9 +72,8 @@ AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_number)(const uint8_t *p, const u
 }
 
 /* Any scalar (``p < end``): its kind and span, and what follows it.  NULL also for a container, told by its first byte. */
-AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_scalar)(const uint8_t *p, const uint8_t *end,
-                                                                             uint32_t *kind, const uint8_t **from,
-                                                                             const uint8_t **to) {
+AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_scalar)(const uint8_t *p, const uint8_t *end, uint32_t *kind, const uint8_t **from,
+                                                         const uint8_t **to) {
     const uint8_t *next;
     if (*p == '"') {
         *from = p + 1;

@@ -1,4 +1,4 @@
-/* The decoder: walks a block tile by tile, records to spans, and hands each tile to json_columns.h.  A body for levels.h. */
+/* The decoder: walks a block tile by tile, records to spans, spans to columns.  A body for levels.h. */
 #include "columns.h"
 #include "json_scan.h"
 #include "utf8.h"

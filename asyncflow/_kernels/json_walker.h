@@ -38,8 +38,7 @@ typedef struct {
     uint8_t context;
 } json_level;
 
-AF_NOINLINE void json_put_unusual(json_walker *w, int32_t column, uint32_t kind, uint32_t start,
-                                                       uint32_t end) {
+AF_NOINLINE void json_put_unusual(json_walker *w, int32_t column, uint32_t kind, uint32_t start, uint32_t end) {
     json_span *span = &w->spans[(size_t)column * JSON_TILE_ROWS + w->row];
     uint8_t action = w->plan->columns[column].action[kind];
     if (action == JSON_VOID) {
@@ -61,8 +60,7 @@ AF_NOINLINE void json_put_unusual(json_walker *w, int32_t column, uint32_t kind,
 }
 
 /* The value of a column in the row being read. */
-AF_INLINE void json_put(json_walker *w, int32_t column, uint32_t kind,
-                                                           const uint8_t *from, const uint8_t *to) {
+AF_INLINE void json_put(json_walker *w, int32_t column, uint32_t kind, const uint8_t *from, const uint8_t *to) {
     uint32_t start = (uint32_t)(from - w->block), end = (uint32_t)(to - w->block);
     if (AF_LIKELY(w->plan->columns[column].action[kind] == JSON_TAKE))
         w->spans[(size_t)column * JSON_TILE_ROWS + w->row] = (json_span){start - 1, end};

@@ -22,6 +22,7 @@ from asyncflow.model.schema import DataType, Field, Schema
 __all__ = ["DecoderOptions", "EncoderOptions", "decoder", "encoder", "infer"]
 
 INFERRED_RECORDS = 1000
+INFERRED_DEPTH = 32  # what lies deeper is the raw text of the object there
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
@@ -38,20 +39,29 @@ def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
     """The schema of the first 1000 records of ``head``: paths in the order they were first seen.
 
     A path's type is that of all its values: bool, int64, float64 (also ints and floats mixed), timestamp (texts that all look like ISO
-    times) or string (texts, arrays, any other mixture, nothing but null).  An object is no column: its fields are.  Records that
-    cannot be read say nothing; neither does a last line without its end, unless ``final``.
+    times) or string (texts, arrays, any other mixture, nothing but null).  An object's fields are columns; it is one itself, and
+    string, only where the same path has other values too.  Records that cannot be read say nothing; neither does a last line
+    without its end, unless ``final``.
     """
     seen: dict[str, list[Any]] = {}
+    objects: set[str] = set()
     for record in islice(_records(head.tobytes(), final), INFERRED_RECORDS):
         for path, value in _fields(record):
             if _HALF_PAIR.search(path):
                 continue  # no schema can name it
+            if isinstance(value, dict) and path.count(".") < INFERRED_DEPTH:
+                objects.add(path)
+                continue
             values = seen.setdefault(path, [])
             if value is not None:
                 values.append(value)
-    objects = {path[:end] for path in seen for end, letter in enumerate(path) if letter == "."}
-    columns = {path: values for path, values in seen.items() if values or path not in objects}
-    return Schema(tuple(Field(path, _type_of(values)) for path, values in columns.items()))
+    return Schema(
+        tuple(
+            Field(path, DataType.STRING if path in objects else _type_of(values))
+            for path, values in seen.items()
+            if values or path not in objects
+        )
+    )
 
 
 def _records(data: bytes, final: bool) -> Iterator[dict[str, Any]]:
@@ -66,14 +76,13 @@ def _records(data: bytes, final: bool) -> Iterator[dict[str, Any]]:
 
 
 def _fields(record: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Every field's path and value in the order written; objects are walked into."""
+    """Every field's path and value in the order written; an object comes before its fields."""
     pending = [(key, value) for key, value in reversed(record.items())]
     while pending:
         path, value = pending.pop()
-        if isinstance(value, dict):
+        if isinstance(value, dict) and path.count(".") < INFERRED_DEPTH:
             pending += [(f"{path}.{key}", inner) for key, inner in reversed(value.items())]
-        else:
-            yield path, value
+        yield path, value
 
 
 def _type_of(values: list[Any]) -> DataType:

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -421,6 +422,19 @@ def test_one_decoder_may_decode_many_blocks() -> None:
     first, second = block(b'{"a":"\\n1"}\n' * 2000), block(b'{"b":0}\n' * 50)
     assert decoder.decode(first)[0] == 2000 and decoder.decode(second)[0] == 50
     assert decoder.decode(first[:0])[:2] == (0, 0)
+
+
+def test_threads_share_a_decoder() -> None:
+    decoders = [compiled.Decoder([name], ["int64"], [False], 1 << 20) for name in ("a", "b")]
+    blocks = [block(b"".join(b'{"a":%d,"b":%d}\n' % (i, -i) for i in range(5000))) for _ in range(8)]
+
+    def total(at: int) -> int:
+        return int(decoders[at % 2].decode(blocks[at])[2][0][0].sum())
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            totals = list(pool.map(total, range(8)))
+            assert totals == [12_497_500, -12_497_500] * 4
 
 
 def test_arguments_are_checked() -> None:
