@@ -87,6 +87,7 @@ cdef extern from "window_state.h" nogil:
     bint af_store_layout(af_store *)
     void af_state_free(af_state *)
     void af_state_shrink(af_state *)
+    void af_forget_head(af_state *)
     uint64_t af_state_bytes(const af_state *, const af_result *)
     void af_result_free(af_result *)
     bint af_add_rows(af_state *, af_rows *)
@@ -348,8 +349,8 @@ cdef class WindowState:
         with nogil:
             for i in range(self.state.head, self.state.end):
                 done = done and af_pane_rename(&self.state.store, self.state.panes[i], new, count)
-            if done and self.state.head_pane != NULL:
-                done = af_pane_rename(&self.state.store, self.state.head_pane, new, count)
+            # What the next block begins with may be of panes that are gone, and of groups that are; the next window merges it anew.
+            af_forget_head(&self.state)
         if not done:
             raise MemoryError
         self.group_count = count

@@ -177,6 +177,13 @@ static bool af_next_window(const af_state *state, af_wide *window) {
     return found;
 }
 
+/* Drops the merged beginning of the next block; it is merged again, in the same order, for the next window that needs it. */
+static void af_forget_head(af_state *state) {
+    af_pane_free(&state->store, state->head_pane);
+    state->head_pane = NULL;
+    state->head_block = AF_NO_FIRST;
+}
+
 /* Takes note of the watermark; whether it closes a window that holds a row. */
 static bool af_window_ready(af_state *state, int64_t watermark) {
     af_wide window, next;
@@ -491,9 +498,8 @@ static void af_end_window(af_state *state) {
     }
     if (state->head == state->end) {
         state->head = state->end = 0;
-        af_pane_free(&state->store, state->head_pane);
-        state->head_pane = NULL;
-        state->head_block = state->flipped_block = AF_NO_FIRST;
+        af_forget_head(state);
+        state->flipped_block = AF_NO_FIRST;
     }
 }
 

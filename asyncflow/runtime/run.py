@@ -105,6 +105,11 @@ class Run:
         return sum(getattr(stage.operator, "open_windows", 0) for stage in self._stages)
 
     @property
+    def state_bytes(self) -> int:
+        """Bytes of state that the stages hold now, about."""
+        return sum(stage.operator.state_bytes for stage in self._stages if stage.operator is not None)
+
+    @property
     def warnings(self) -> list[str]:
         """What the user should know at the end: the first rejected records of each source."""
         return [f"{stage.source.name}: {reason}" for stage in self._sources for reason in stage.reasons]
