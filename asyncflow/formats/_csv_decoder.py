@@ -83,9 +83,11 @@ class CsvDecoder(Decoder):
         if start is None or not self._options.header:
             return start
         header = read_record(data, start, self._options, final)
+        # Also where all of a long header came at once: what is refused must not hang on how the bytes were cut.
+        seen = data[start:] if header is None else data[start : header[1]].removesuffix(b"\n")
+        if len(seen) > self._request.max_record_bytes:
+            raise DataError(f"no end of the header in the first {self._request.max_record_bytes} bytes")
         if header is None:
-            if len(data) - start > self._request.max_record_bytes:
-                raise DataError(f"no end of the header in the first {self._request.max_record_bytes} bytes")
             return len(data) if final else None
         names, end = header
         for name in self._request.schema.names:

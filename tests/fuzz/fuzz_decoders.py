@@ -62,9 +62,10 @@ SEEDS: dict[str, list[bytes]] = {
     "raw": [bytes(range(17)) * 6],
 }
 TOKENS = (
-    b'"', b'""', b"\\", b"\n", b"\r\n", b"\r", b",", b";", b":", b"{", b"}", b"[", b"]", b"\x00", b"\xff", b"\xc3", b"\xed\xa0\x80",
-    b"\xef\xbb\xbf",    b"\\ud800", b"\\u0000", b"null", b"NaN", b"-inf", b"1e999", b"-0.0", b"5e-324", b"9223372036854775808", b"0" * 40, b"1" * 25,
-    b"2023-02-30",    b"0000-01-01T00:00:00Z", b"9999-12-31T24:00:00", b"T", b"+99:59", b"[" * 300, b'"' * 65, b"x" * 1025, b" " * 33, b"\n" * 64,
+    b'"', b'""', b"\\", b"\n", b"\r\n", b"\r", b",", b";", b":", b"{", b"}", b"[", b"]", b" ", b"T", b"\x00", b"\xff", b"\xc3",
+    b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\\ud800", b"\\u0000", b"null", b"NaN", b"-inf", b"1e999", b"-0.0", b"5e-324", b"+99:59",
+    b"9223372036854775808", b"0" * 40, b"1" * 25, b"2023-02-30", b"0000-01-01T00:00:00Z", b"9999-12-31T24:00:00",
+    b"[" * 300, b'"' * 65, b"x" * 1025, b" " * 33, b"\n" * 64,
 )  # fmt: skip
 
 
@@ -119,7 +120,16 @@ def answer(request: dict[str, Any]) -> str:
         except DataError as error:
             said.append(f"{REFUSED}: {error}")
     both_refused = all(text.startswith(REFUSED) for text in said)
-    return said[0] if both_refused or said[0] == said[1] else f"PIECES DIFFER: {said[0]} BUT {said[1]}"
+    return said[0] if both_refused or said[0] == said[1] else f"PIECES DIFFER: {apart(*said)}"
+
+
+def apart(one: str, other: str) -> str:
+    """Two long texts where they part."""
+    at = next(
+        (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    begin = max(0, at - 200)
+    return f"\n  ...{one[begin : at + 300]}\n  ...{other[begin : at + 300]}"
 
 
 def child() -> None:
@@ -195,7 +205,8 @@ def main() -> int:
                 KEPT.mkdir(parents=True, exist_ok=True)
                 kept = KEPT / f"decoders-{arguments.seed}-{tried}.json"
                 kept.write_text(request)
-                print(f"compiled: {compiled[:2000]}\n    twin: {twin[:2000]}\nkept: {kept}")
+                print(compiled if compiled == twin else apart(compiled, twin))
+                print(f"kept: {kept}")
                 return 1
             if arguments.replay:
                 break
