@@ -27,6 +27,7 @@ static void json_free_scratch(json_scratch *scratch) {
     free(scratch->lines.ends);
     free(scratch->walker.spans);
     free(scratch->walker.notes);
+    free(scratch->walker.first_note);
     free(scratch->walker.key);
     free(scratch);
 }
@@ -45,9 +46,11 @@ static bool json_suit_scratch(json_scratch *scratch, const json_plan *plan) {
     size_t spans = (size_t)plan->column_count * JSON_TILE_ROWS;
     if (spans > scratch->span_room) {
         free(w->spans);
+        free(w->first_note);
         w->spans = malloc(spans * sizeof *w->spans);
-        scratch->span_room = w->spans == NULL ? 0 : spans;
-        if (w->spans == NULL) return false;
+        w->first_note = malloc(plan->column_count * sizeof *w->first_note);
+        scratch->span_room = w->spans == NULL || w->first_note == NULL ? 0 : spans;
+        if (scratch->span_room == 0) return false;
     }
     if (scratch->serial != plan->serial) {
         scratch->serial = plan->serial;

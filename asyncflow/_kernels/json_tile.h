@@ -119,6 +119,15 @@ static bool json_is_current(const json_walker *w, const json_note *note) {
     return w->spans[(size_t)note->column * JSON_TILE_ROWS + note->row].before + 1 == note->start;
 }
 
+/* Strings the notes together by column, in row order: so working off many notes of many columns takes one pass. */
+static void json_sort_notes(json_walker *w) {
+    for (uint32_t c = 0; c < w->plan->column_count; c++) w->first_note[c] = JSON_NO_NOTE;
+    for (uint32_t i = w->note_count; i-- > 0;) {
+        w->notes[i].next = w->first_note[w->notes[i].column];
+        w->first_note[w->notes[i].column] = i;
+    }
+}
+
 /* Works off the notes, the nulls and the numbers that a fixed-width column's loop did not take. */
 static void json_finish_fixed(json_walker *w, json_tile *tile, const af_column *filled, uint32_t c) {
     const json_column *column = &w->plan->columns[c];
@@ -133,9 +142,9 @@ static void json_finish_fixed(json_walker *w, json_tile *tile, const af_column *
             else tile->any_failed = true;
         }
     }
-    for (uint32_t i = 0; i < w->note_count; i++) {
+    for (uint32_t i = w->first_note[c]; i != JSON_NO_NOTE; i = w->notes[i].next) {
         const json_note *note = &w->notes[i];
-        if (note->column != c || !json_is_current(w, note)) continue;
+        if (!json_is_current(w, note)) continue;
         int status = json_parse_note(w, note, column->type, values + (size_t)note->row * af_value_size(column->type));
         if (status == AF_OK) valid[note->row] = 1;
         else json_fail(tile, note->row, c, (uint32_t)status);
@@ -151,9 +160,9 @@ static void json_finish_fixed(json_walker *w, json_tile *tile, const af_column *
 /* The same for a string column, before its spans become views. */
 static void json_finish_text(json_walker *w, json_tile *tile, uint32_t c) {
     const json_span *spans = w->spans + (size_t)c * JSON_TILE_ROWS;
-    for (uint32_t i = 0; i < w->note_count; i++) {
+    for (uint32_t i = w->first_note[c]; i != JSON_NO_NOTE; i = w->notes[i].next) {
         const json_note *note = &w->notes[i];
-        if (note->column == c && note->kind == JSON_SURROGATE && json_is_current(w, note))
+        if (note->kind == JSON_SURROGATE && json_is_current(w, note))
             json_fail(tile, note->row, c, AF_WRONG);
     }
     for (uint32_t row = 0; w->plan->columns[c].required && row < w->row; row++)
@@ -242,9 +251,9 @@ static void json_write_text(json_job *job, json_walker *w, const json_tile *tile
         lengths[position] = (int32_t)(has_value ? spans[row].end - spans[row].before - 1 : 0);
         valid[position] = (uint8_t)has_value;
     }
-    for (uint32_t i = 0; i < w->note_count; i++) {
+    for (uint32_t i = w->first_note[c]; i != JSON_NO_NOTE; i = w->notes[i].next) {
         const json_note *note = &w->notes[i];
-        if (note->column != c || note->kind != JSON_ESCAPED || !json_is_current(w, note)) continue;
+        if (note->kind != JSON_ESCAPED || !json_is_current(w, note)) continue;
         if (tile->failed[note->row] != 0) continue;
         lengths[tile->any_failed ? tile->position[note->row] : note->row] =
             (int32_t)json_unescape(w->block + note->start, note->end - note->start, out->text + note->start);

@@ -155,8 +155,9 @@ AF_LEVEL_FUNCTION uint32_t AF_AT(json_walk_tile)(json_walker *w, json_tile *tile
             continue;
         }
         w->note_count = notes_before;
-        for (uint32_t c = 0; c < w->plan->column_count; c++)
-            w->spans[(size_t)c * JSON_TILE_ROWS + w->row] = (json_span){0, 0};
+        if (w->reason == JSON_MALFORMED || w->reason == JSON_TOO_DEEP) /* it got as far as values */
+            for (uint32_t c = 0; c < w->plan->column_count; c++)
+                w->spans[(size_t)c * JSON_TILE_ROWS + w->row] = (json_span){0, 0};
         tile->refused[tile->refused_count++] =
             (json_refused){{record, line}, (uint32_t)(line_end - begin), w->row, (uint8_t)w->reason};
     }
@@ -168,6 +169,7 @@ AF_LEVEL_FUNCTION void AF_AT(json_fill_tile)(json_job *job, json_walker *w, json
     const json_plan *plan = w->plan;
     memset(tile->failed, 0, w->row * sizeof *tile->failed);
     tile->any_failed = false;
+    json_sort_notes(w);
     for (uint32_t c = 0; c < plan->column_count; c++) {
         json_span *spans = w->spans + (size_t)c * JSON_TILE_ROWS;
         json_output *out = &job->outputs[c];

@@ -10,9 +10,12 @@
 /* What is really there where the column's own loop sees nothing. */
 typedef struct {
     uint32_t row, start, end;
+    uint32_t next; /* the column's next one, see json_sort_notes */
     uint16_t column;
     uint8_t kind;
 } json_note;
+
+#define JSON_NO_NOTE UINT32_MAX
 
 typedef struct {
     const json_plan *plan;
@@ -23,6 +26,7 @@ typedef struct {
     uint32_t reason;     /* of the last failure, enum json_reason */
     json_note *notes;    /* of the tile, in row order */
     uint32_t note_count, note_room;
+    uint32_t *first_note; /* of each column, once the tile is walked */
     uint8_t *key;        /* room for a key without its escapes: the plan's key_room */
     uint32_t rows_at_most; /* in any tile */
     bool clean;            /* the whole block is UTF-8 */
@@ -56,7 +60,7 @@ AF_NOINLINE void json_put_unusual(json_walker *w, int32_t column, uint32_t kind,
         w->notes = notes;
         w->note_room = room;
     }
-    w->notes[w->note_count++] = (json_note){w->row, start, end, (uint16_t)column, (uint8_t)kind};
+    w->notes[w->note_count++] = (json_note){w->row, start, end, JSON_NO_NOTE, (uint16_t)column, (uint8_t)kind};
 }
 
 /* The value of a column in the row being read. */

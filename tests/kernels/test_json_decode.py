@@ -549,3 +549,13 @@ def test_every_level_gives_the_same() -> None:
         assert done.returncode == 0, done.stderr
         digests[level] = done.stdout
     assert len(digests) >= 1 and len(set(digests.values())) == 1, digests
+
+
+def test_twins_agree_on_wide_records_of_misfits() -> None:
+    """Every value of many columns is one that its column's loop does not take."""
+    columns: Columns = [(f"c{i}", ("int64", "string", "float64")[i % 3], False) for i in range(60)]
+    lines = []
+    for row in range(40):
+        values = {f"c{i}": f'{row}\\"' if i % 3 == 1 else str(row) for i in range(60)}
+        lines.append(json.dumps(values | ({"c57": "x"} if row % 7 == 3 else {})))
+    assert assert_twins_agree("\n".join(lines).encode(), columns)[:2] == (34, 40)
