@@ -136,7 +136,9 @@ static bool af_merge_sets(af_store *store, af_pane *into, const af_pane *from) {
         for (uint64_t at = 0; set->mask && at <= set->mask; at++) {
             const af_member *member = &set->members[at];
             if (member->group < 0) continue;
-            const uint8_t *text = op->input_kind == AF_STRING ? set->text + member->value : NULL;
+            /* a set of empty texts alone has no bytes, but its members are texts all the same */
+            const uint8_t *bytes = set->text != NULL ? set->text : (const uint8_t *)"";
+            const uint8_t *text = op->input_kind == AF_STRING ? bytes + member->value : NULL;
             int added = af_set_add(store, &into->sets[op->set], member->group, member->hash, member->value, text, member->length);
             if (added < 0) return false;
             uint8_t *page = into->pages[member->group >> AF_PAGE_SHIFT];

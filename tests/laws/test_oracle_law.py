@@ -56,6 +56,7 @@ rows = st.lists(
         st.one_of(st.none(), st.integers(-5, 9)),
         st.one_of(st.none(), st.booleans()),
     ),
+    min_size=1,
     max_size=50,
 )
 
@@ -82,9 +83,9 @@ def theirs(
     order = "".join(f", {name} NULLS LAST" for name in by)
     steps = -(-size // every)
     query = f"""
-        WITH w AS (SELECT t.*, {start} AS s FROM t, range({steps}) AS r(k) WHERE {where})
-        SELECT s, s + {size} AS e{keys}, {columns} FROM w WHERE ts < s + {size} GROUP BY s{keys}
-        ORDER BY e, s{order}"""
+        WITH w AS (SELECT t.*, {start} AS w0 FROM t, range({steps}) AS r(k) WHERE {where})
+        SELECT w0, w0 + {size} AS w1{keys}, {columns} FROM w WHERE ts < w0 + {size} GROUP BY w0{keys}
+        ORDER BY w1, w0{order}"""
     return connection.execute(query).fetchall()
 
 
