@@ -24,7 +24,13 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 if DEBUG:
     compile_args += ["-UNDEBUG", "-g", "-O1"]
 if SANITIZE:
-    compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-g", "-O1"]
+    compile_args += [
+        f"-fsanitize={SANITIZE}",
+        "-fno-omit-frame-pointer",
+        "-fno-sanitize-recover=all",
+        "-g",
+        "-O1",
+    ]
     link_args += [f"-fsanitize={SANITIZE}"]
 
 

@@ -16,12 +16,15 @@ _BOM = b"\xef\xbb\xbf"
 
 
 async def find_schema(stage: SourceStage) -> None:
-    """Fills in the stage's ``format`` and ``schema`` where the plan leaves them out; reads the head of the input only then."""
+    """Fills in the stage's ``format`` and ``schema`` where the plan leaves them out; reads the head of the input only then.
+
+    The schema stays None where the input has no bytes at all.
+    """
     connector, source = stage.connector, stage.source
     if isinstance(connector, ObjectSource):
         if stage.schema is None:
             first = await connector.first()
-            stage.schema = Schema(()) if first is None else infer_schema(first)
+            stage.schema = None if first is None else infer_schema(first)
         return
     if isinstance(connector, BatchSource):
         if stage.schema is None:
@@ -31,6 +34,8 @@ async def find_schema(stage: SourceStage) -> None:
     if stage.format is not None and stage.schema is not None:
         return
     head, final = await stage.read_head(HEAD_BYTES)
+    if stage.schema is None and len(head) == 0:
+        return
     if stage.format is None:
         stage.format = Component(guess_format(head))
     if stage.schema is None:

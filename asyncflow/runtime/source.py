@@ -75,11 +75,14 @@ class SourceStage:
             return np.frombuffer(first, np.uint8), True
         assert isinstance(self.connector, ByteSource)
         self._iterator = self.connector.streams()
-        stream = await anext(self._iterator, None)
-        if stream is None:
-            return np.empty(0, np.uint8), True
-        self._primed = PrimedStream(stream)
-        return await self._primed.head(enough_bytes)
+        async for stream in self._iterator:
+            self._primed = PrimedStream(stream)
+            head, final = await self._primed.head(enough_bytes)
+            if len(head):
+                return head, final
+            await self._primed.aclose()  # a stream without a byte says nothing: the next one may
+            self._primed = None
+        return np.empty(0, np.uint8), True
 
     async def close(self) -> None:
         """Closes whatever is open; may be called at any time, more than once."""
@@ -91,7 +94,9 @@ class SourceStage:
         ticker = asyncio.create_task(self._tick()) if self.source.time is None else None
         try:
             connector = self.connector
-            if isinstance(connector, ByteSource):
+            if self.schema is None:
+                pass  # nothing to tell a schema from: the input has no bytes, so it has no rows
+            elif isinstance(connector, ByteSource):
                 await self._read_streams(connector)
             elif isinstance(connector, MessageSource):
                 await self._read_messages(connector)
