@@ -47,7 +47,7 @@ async def test_columns_that_are_not_there_are_a_pipeline_error_once_the_schema_i
     tmp_path: Path,
 ) -> None:
     path = write(tmp_path / "a.csv", "key,qty\na,1\n")
-    with pytest.raises(PipelineError, match="no column 'qtty'.*qty"):
+    with pytest.raises(PipelineError, match=r"no column 'qtty'.*qty"):
         await collect(af.source("file", path=str(path)).filter("qtty > 0"))
 
 
