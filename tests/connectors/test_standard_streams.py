@@ -296,7 +296,12 @@ def test_a_cancelled_write_lets_go(python):
 
 def test_interrupt_goes_through(python):
     """A waiting read does not swallow SIGINT."""
-    process = python("async def main():\n    say('ready')\n    await read_all()", stdin=subprocess.PIPE)
+    process = python(
+        "async def main():\n    say('ready')\n    await read_all()",
+        stdin=subprocess.PIPE,
+        # A shell that starts tests in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
