@@ -360,7 +360,7 @@ static bool af_output_text(af_output *output, int64_t row, const af_text *text) 
         output->text = grown;
         output->text_capacity = capacity;
     }
-    memcpy(output->text + output->text_bytes, text->bytes, text->length);
+    if (text->length) memcpy(output->text + output->text_bytes, text->bytes, text->length);
     output->text_bytes += text->length;
     output->words[row] = text->length;
     return true;
