@@ -61,8 +61,10 @@ async def test_an_iterator_let_go_closes_everything() -> None:
     tasks = other_tasks()
     async for _ in flow_of(endless()):
         break
-    for _ in range(20):
+    for _ in range(1000):
         await asyncio.sleep(0.01)
+        if other_tasks() == tasks:
+            break
     assert other_tasks() == tasks
 
 
