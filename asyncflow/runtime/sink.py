@@ -11,6 +11,7 @@ from asyncflow.model.batch import Batch, iter_slices
 from asyncflow.model.messages import Message, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Sink
+from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import SinkCounts
 
 MAX_ENCODED_ROWS = 1 << 16
@@ -33,12 +34,13 @@ class SinkStage:
     async def run(self) -> None:
         failed = True
         try:
-            async for message in self._messages:
-                if isinstance(message, Batch):
-                    await self._write(message)
-                elif isinstance(message, Watermark) and self._unflushed:
-                    await self.connector.flush()
-                    self._unflushed = False
+            async with closing(self._messages) as messages:
+                async for message in messages:
+                    if isinstance(message, Batch):
+                        await self._write(message)
+                    elif isinstance(message, Watermark) and self._unflushed:
+                        await self.connector.flush()
+                        self._unflushed = False
             if self._encoder is not None:
                 await self._put(self._encoder.finish(), None)
             await self.connector.flush()

@@ -31,6 +31,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Source
 from asyncflow.runtime.blocks import Dropped, blocks
 from asyncflow.runtime.buffers import BlockPool
+from asyncflow.runtime.closing import closing
 from asyncflow.runtime.event_time import Clock, EventTime
 from asyncflow.runtime.ledger import SourceCounts
 from asyncflow.runtime.offload import Offload, decoded
@@ -101,8 +102,9 @@ class SourceStage:
             elif isinstance(connector, MessageSource):
                 await self._read_messages(connector)
             elif isinstance(connector, BatchSource):
-                async for batch in connector.batches():
-                    await self._take_batch(batch)
+                async with closing(connector.batches()) as batches:
+                    async for batch in batches:
+                        await self._take_batch(batch)
             elif isinstance(connector, ObjectSource):
                 await self._read_objects(connector)
             else:
@@ -122,13 +124,14 @@ class SourceStage:
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
     async def _read_streams(self, connector: ByteSource) -> None:
-        if not connector.concurrent:
-            async for stream in self._streams(connector):
-                await self._read_stream(stream)
-            return
-        async with asyncio.TaskGroup() as readers:
-            async for stream in self._streams(connector):
-                readers.create_task(self._read_stream(stream))
+        async with closing(self._streams(connector)) as streams:
+            if not connector.concurrent:
+                async for stream in streams:
+                    await self._read_stream(stream)
+                return
+            async with asyncio.TaskGroup() as readers:
+                async for stream in streams:
+                    readers.create_task(self._read_stream(stream))
 
     async def _streams(self, connector: ByteSource) -> AsyncIterator[ByteStream]:
         """The connector's streams; the first may have been opened already to find the schema."""
@@ -137,26 +140,30 @@ class SourceStage:
         if self._primed is not None:
             primed, self._primed = self._primed, None
             yield primed
-        async for stream in self._iterator:
-            yield stream
+        async with closing(self._iterator) as streams:
+            async for stream in streams:
+                yield stream
 
     async def _read_stream(self, stream: ByteStream) -> None:
         lines = 1
         decoder = self._decoder()
         try:
-            items = blocks(stream, decoder, self.pool)
-            async for item, result in decoded(items, decoder, self._offload):
-                if isinstance(item, Dropped):
-                    self.counts.bytes += item.cut.resume - item.cut.end
-                    await self._reject(
-                        item.cut.rejects, len(item.cut.rejects), stream.name, lines, item.offset
-                    )
-                    lines += item.cut.lines
-                else:
-                    assert result is not None
-                    self.counts.bytes += len(item.data)
-                    await self._take(decoder.output, result, stream.name, lines, item.offset)
-                    lines += result.lines
+            async with (
+                closing(blocks(stream, decoder, self.pool)) as items,
+                closing(decoded(items, decoder, self._offload)) as results,
+            ):
+                async for item, result in results:
+                    if isinstance(item, Dropped):
+                        self.counts.bytes += item.cut.resume - item.cut.end
+                        await self._reject(
+                            item.cut.rejects, len(item.cut.rejects), stream.name, lines, item.offset
+                        )
+                        lines += item.cut.lines
+                    else:
+                        assert result is not None
+                        self.counts.bytes += len(item.data)
+                        await self._take(decoder.output, result, stream.name, lines, item.offset)
+                        lines += result.lines
         finally:
             await stream.aclose()
 
@@ -206,11 +213,12 @@ class SourceStage:
     async def _read_objects(self, connector: ObjectSource) -> None:
         assert self.schema is not None
         required = self.source.time
-        async for objects in connector.objects():
-            converted = connector.convert(objects, self.schema, required)
-            self.counts.rows += len(converted.rejects)
-            await self._reject_objects(converted.rejects)
-            await self._take_batch(converted.batch)
+        async with closing(connector.objects()) as taken:
+            async for objects in taken:
+                converted = connector.convert(objects, self.schema, required)
+                self.counts.rows += len(converted.rejects)
+                await self._reject_objects(converted.rejects)
+                await self._take_batch(converted.batch)
 
     async def _take_batch(self, batch: Batch) -> None:
         self.counts.rows += batch.num_rows

@@ -16,6 +16,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.merge import InStepMerge
 from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.outlet import Outlet
 
@@ -82,20 +83,21 @@ class Stage:
             self._build(schema)
 
     async def run(self) -> None:
-        async for message in self._messages:
-            if isinstance(message, Batch):
-                if self.operator is None:
-                    self._build(message.schema)
-                assert self.operator is not None
-                self.counts.rows_in += message.num_rows
-                await self._hand_on(await self._guarded(self.operator, message))
-            elif isinstance(message, Watermark):
-                self.counts.watermark = message.time_ns
-                if self.operator is not None:
-                    await self._hand_on(self.operator.advance(message.time_ns))
-                await self.outlet.send(message)
-            elif self.operator is not None:
-                await self._hand_on(self.operator.finish())
+        async with closing(self._messages) as messages:
+            async for message in messages:
+                if isinstance(message, Batch):
+                    if self.operator is None:
+                        self._build(message.schema)
+                    assert self.operator is not None
+                    self.counts.rows_in += message.num_rows
+                    await self._hand_on(await self._guarded(self.operator, message))
+                elif isinstance(message, Watermark):
+                    self.counts.watermark = message.time_ns
+                    if self.operator is not None:
+                        await self._hand_on(self.operator.advance(message.time_ns))
+                    await self.outlet.send(message)
+                elif self.operator is not None:
+                    await self._hand_on(self.operator.finish())
         for outlet in (self.outlet, *self.side.values()):
             await outlet.send(End())
 
