@@ -28,10 +28,11 @@ class BlockPool:
 
     def take(self) -> InputBlock:
         """A block that nothing looks at: one used before, or a new one."""
-        for position, memory in enumerate(self._blocks):
-            # The list, this loop's variable and the call's argument are three references; a column's view would be another.
-            if sys.getrefcount(memory) == 3:
-                self._blocks.append(self._blocks.pop(position))
+        for position in range(len(self._blocks)):
+            # The list and the call's argument are two references; a column's view, or a reader's, would be another.
+            if sys.getrefcount(self._blocks[position]) == 2:
+                memory = self._blocks.pop(position)
+                self._blocks.insert(0, memory)  # the one used last is the one still in the processor's cache
                 return InputBlock(memory, self.front_bytes, self.chunk_bytes)
         memory = np.empty(self.front_bytes + self.chunk_bytes + PAD + PAGE, np.uint8)
         if len(self._blocks) < self._keep:
