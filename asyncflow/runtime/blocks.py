@@ -2,6 +2,9 @@
 
 The decoder says where records end (``Decoder.cut``); here the bytes are moved as little as possible.  A read that brought little is
 copied out of its large block, so that a small batch that waits somewhere never keeps a large block from being used again.
+
+A stream that ends by itself may leave out its last newline.  One that was broken off ends with a part of a record, which may well
+read like a whole one (``12`` of ``1234``), so it is never decoded.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from asyncflow.connectors.contract import ByteStream
-from asyncflow.formats.contract import Block, Cut, Decoder
+from asyncflow.errors import ConnectorError
+from asyncflow.formats.contract import Block, Cut, Decoder, Reject
 from asyncflow.runtime.buffers import BlockPool, InputBlock
 
 SMALL_BYTES = 1 << 16
 NEWLINE = 10
+RECORD_KEPT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +41,11 @@ class Dropped:
 
 
 async def blocks(stream: ByteStream, decoder: Decoder, pool: BlockPool) -> AsyncIterator[Records | Dropped]:
-    """The stream's records in blocks, to its end."""
+    """The stream's records in blocks, to its end.
+
+    Where it was broken off (``ByteStream.error``, or a ConnectorError, which is raised after all that came before it), the unfinished
+    record is dropped with one reject, ``cut short: `` and why.
+    """
     offset = 0
     rest: Block = np.empty(0, np.uint8)
     prepared = False
@@ -44,9 +53,19 @@ async def blocks(stream: ByteStream, decoder: Decoder, pool: BlockPool) -> Async
     while not final:
         block = pool.take()
         block.carry(rest)
-        count = await stream.read_into(block.space)
+        fault: ConnectorError | None = None
+        try:
+            count = await stream.read_into(block.space)
+        except ConnectorError as error:
+            count, fault = 0, error
         final = count == 0
         data = _compact(block, count)
+        if final and (fault is not None or stream.error):
+            if len(data):
+                yield Dropped(_cut_short(data, stream.error if fault is None else fault.message), offset)
+            if fault is not None:
+                raise fault
+            return
         if not prepared:
             skip = decoder.prepare(data, final)
             if skip is None:
@@ -54,8 +73,7 @@ async def blocks(stream: ByteStream, decoder: Decoder, pool: BlockPool) -> Async
                 continue
             prepared = True
             if skip:
-                lines = int(np.count_nonzero(data[:skip] == NEWLINE))
-                yield Dropped(Cut(0, skip, lines=lines), offset)
+                yield Dropped(Cut(0, skip, lines=_newlines(data[:skip])), offset)
                 data, offset = data[skip:], offset + skip
         while len(data):
             cut = decoder.cut(data, final)
@@ -67,6 +85,15 @@ async def blocks(stream: ByteStream, decoder: Decoder, pool: BlockPool) -> Async
             if cut.resume == 0:
                 break
         rest = data
+
+
+def _cut_short(data: Block, why: str) -> Cut:
+    reject = Reject(0, 0, 0, f"cut short: {why}", data[:RECORD_KEPT_BYTES].tobytes())
+    return Cut(0, len(data), (reject,), _newlines(data))
+
+
+def _newlines(data: Block) -> int:
+    return int(np.count_nonzero(data == NEWLINE))
 
 
 def _compact(block: InputBlock, count: int) -> Block:
