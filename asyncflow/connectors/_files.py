@@ -1,5 +1,5 @@
-"""Regular files read and written without blocking the loop: what ``file`` is made of, and stdin and stdout
-where they are files.
+"""Regular files read, followed and written without blocking the loop: what ``file`` is made of, and stdin and
+stdout where they are files.
 
 What the page cache holds is read at once, straight into the caller's buffer (``RWF_NOWAIT``: no thread, no
 copy); what the disk must fetch is read by a thread, also straight into the caller's buffer.  A cancelled read
@@ -17,6 +17,7 @@ import io
 import os
 import stat
 from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from aiofiles.threadpool import wrap  # type: ignore[import-untyped, unused-ignore]
@@ -64,9 +65,9 @@ def read_fault(path: str, error: OSError) -> ConnectorError:
     )
 
 
-def expand(patterns: str | Iterable[str]) -> list[str]:
+def expand(patterns: str | Iterable[str], *, missing_ok: bool = False) -> list[str]:
     """The files that paths and globs name, each once, in name order.  ConnectorError for one that names
-    nothing.
+    nothing, unless ``missing_ok``.
     """
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -75,7 +76,7 @@ def expand(patterns: str | Iterable[str]) -> list[str]:
             found.add(path)  # what is wrong with it, opening will say
             continue
         matches = [match for match in glob.glob(path, recursive=True) if not os.path.isdir(match)]
-        if not matches:
+        if not matches and not missing_ok:
             raise ConnectorError(f"{pattern}: no file matches")
         found.update(matches)
     return sorted(found)
@@ -86,14 +87,47 @@ def check_readable(path: str) -> int:
     cannot.
     """
     try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "")
-        if not os.access(path, os.R_OK):
-            raise PermissionError(errno.EACCES, "")
+        status = _status(path)
     except OSError as error:
         raise read_fault(path, error) from error
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _status(path: str) -> os.stat_result:
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "")
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, "")
+    return status
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFile:
+    """A regular file as it stood under a name at some moment; ``identity`` stays with it when it is renamed."""
+
+    path: str
+    identity: tuple[int, int]
+    size_bytes: int
+
+
+def look(patterns: str | Iterable[str]) -> list[SeenFile]:
+    """The regular files that paths and globs name now, in name order, those of several names once; what is not
+    there (yet, or any more) is left out.  ConnectorError for what is there and cannot be followed.
+    """
+    seen: dict[tuple[int, int], SeenFile] = {}
+    for path in expand(patterns, missing_ok=True):
+        try:
+            status = _status(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise read_fault(path, error) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise ConnectorError(f"{path}: only a regular file can be followed")
+        identity = (status.st_dev, status.st_ino)
+        seen.setdefault(identity, SeenFile(path, identity, status.st_size))
+    return list(seen.values())
 
 
 class FileStream(ByteStream):
@@ -161,6 +195,64 @@ class FileStream(ByteStream):
                 self._file.close()
             self._reading = None
             finished.set_result(None)
+
+
+class FollowStream(FileStream):
+    """A file that grows: at its end the next read waits for more, looking every ``poll_seconds``.
+
+    It ends, as far as it was written, once ``leave`` was called; and with ``error`` when it was stopped, or
+    became shorter than what was read of it.  ``path``: where the file is now, also after a rename.
+    """
+
+    def __init__(self, file: io.FileIO, path: str, poll_seconds: float) -> None:
+        super().__init__(file, path)
+        self.path = path
+        self.missed = False
+        self._poll_seconds = poll_seconds
+        self._leaving = False
+        self._woken = asyncio.Event()
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_dev, status.st_ino
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def unlinked(self) -> bool:
+        """The file has no name any more."""
+        return os.fstat(self._file.fileno()).st_nlink == 0
+
+    async def read_into(self, buffer: memoryview) -> int:
+        while True:
+            last_look = self._leaving
+            count = await super().read_into(buffer)
+            if count or self._closed or self._stopped:
+                return count
+            if os.fstat(self._file.fileno()).st_size < self.position_bytes:
+                self.error = "truncated"
+                self._stopped = True
+            if last_look or self._stopped:
+                return 0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._woken.wait()
+
+    def leave(self) -> None:
+        """Nobody writes to this file any more: the stream ends where the file ends."""
+        self._leaving = True
+        self._woken.set()
+
+    def finish(self) -> None:
+        super().finish()
+        self._woken.set()
+
+    async def aclose(self) -> None:
+        self._woken.set()
+        await super().aclose()
 
 
 class FileWriter:

@@ -1,14 +1,18 @@
 """Connector ``file``: bytes from files, globs and lists of them, and into one file.
 
 Reading: each file is a stream, in name order; compressed ones are expanded by their suffix; a pipe or a
-device is read as it comes. Writing: ``replace`` writes beside the target and renames at the successful end,
-so whoever reads the target sees the old file or the whole new one.
+device is read as it comes.  Following: a file is told by what it is, not by its name, so a rename reads nothing
+twice; files are read side by side, and what comes in a file's place is read after it.  Writing: ``replace``
+writes beside the target and renames at the successful end, so whoever reads the target sees the old file or the
+whole new one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import glob
 import io
 import os
 import secrets
@@ -24,8 +28,11 @@ from asyncflow.connectors._descriptors import DescriptorStream, DescriptorWriter
 from asyncflow.connectors._files import (
     FileStream,
     FileWriter,
+    FollowStream,
+    SeenFile,
     check_readable,
     expand,
+    look,
     open_path,
     read_fault,
     to_completion,
@@ -48,7 +55,9 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ]
     follow: Annotated[
         bool,
-        msgspec.Meta(description="Go on as the file grows, through rotation and truncation, until stopped."),
+        msgspec.Meta(
+            description="Go on as the file grows, through rotation and truncation, until stopped; one that is not there yet is waited for."
+        ),
     ] = False
     poll: Annotated[
         str, msgspec.Meta(description="With follow: how often to look for growth, rotation and new files.")
@@ -116,6 +125,86 @@ class FileSource(ByteSource):
         self._stopped = True
         if self._stream is not None:
             await self._stream.aclose()
+
+
+class FollowSource(ByteSource):
+    """Files as they grow, and those that come under the same names and globs, until stopped.
+
+    What stands in a file's place is read once the file is read to its end; so is a file again, from its start,
+    that became shorter (a copy of it that grew past what was read before anybody looked cannot be told).  A file
+    with no successor is left when it was deleted, or no glob finds it any more.
+    """
+
+    bounded = False
+    concurrent = True
+
+    def __init__(self, options: SourceOptions) -> None:
+        paths = [options.path] if isinstance(options.path, str) else options.path
+        self._patterns = paths
+        self._named = {path for path in map(os.path.expanduser, paths) if not glob.has_magic(path)}
+        self._poll_seconds = parse_duration(options.poll) / 1e9
+        self._open: dict[tuple[int, int], FollowStream] = {}
+        self._earlier_bytes = 0
+        self._stopping = asyncio.Event()
+
+    @property
+    def position_bytes(self) -> int:  # type: ignore[override]
+        return self._earlier_bytes + sum(stream.position_bytes for stream in self._open.values())
+
+    async def streams(self) -> AsyncIterator[ByteStream]:
+        while not self._stopping.is_set():
+            seen = await asyncio.to_thread(look, self._patterns)
+            self._leave_gone(seen)
+            for file in seen:
+                if self._stopping.is_set():
+                    return
+                # Its predecessor is closed by the reader, when all of it was handed on: that keeps the order.
+                taken = file.identity in self._open or file.path in {s.path for s in self._open.values()}
+                if not taken and not suffix_of(file.path) and (stream := self._open_file(file)) is not None:
+                    yield stream
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._stopping.wait()
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        for stream in self._open.values():
+            stream.finish()
+
+    async def aclose(self) -> None:
+        self._stopping.set()
+        for stream in self._open.values():
+            await stream.aclose()
+
+    def _open_file(self, file: SeenFile) -> FollowStream | None:
+        """None where the name stands for another file by now, or for none: the next look will tell."""
+        try:
+            opened = io.FileIO(file.path, "rb")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise read_fault(file.path, error) from error
+        stream = FollowStream(opened, file.path, self._poll_seconds)
+        if stream.identity != file.identity:
+            opened.close()
+            return None
+        self._open[file.identity] = stream
+        return stream
+
+    def _leave_gone(self, seen: list[SeenFile]) -> None:
+        """Has streams end whose file nobody writes to any more: by two looks, as a writer may be a little behind."""
+        paths = {file.identity: file.path for file in seen}
+        sizes = {file.path: file.size_bytes for file in seen}
+        for identity, stream in list(self._open.items()):
+            if stream.closed:
+                self._earlier_bytes += stream.position_bytes
+                del self._open[identity]
+            elif identity in paths:
+                stream.path, stream.missed = paths[identity], False
+            elif stream.unlinked or sizes.get(stream.path) or stream.path not in self._named:
+                if stream.missed:
+                    stream.leave()
+                stream.missed = True
 
 
 def _open_stream(path: str) -> FileStream | DescriptorStream | CompressedStream:
@@ -241,9 +330,7 @@ def _sync_directory(path: str) -> None:
 
 
 def open_source(options: SourceOptions) -> SourceConnector:
-    if options.follow:
-        raise ConnectorError("follow = true is not there yet")
-    return FileSource(options)
+    return FollowSource(options) if options.follow else FileSource(options)
 
 
 def open_sink(options: SinkOptions) -> FileSink:
