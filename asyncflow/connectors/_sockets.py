@@ -267,8 +267,8 @@ class ConnectSource(ByteSource):
 
 
 class ConnectSink(SinkConnector):
-    """Writes to the one it connects to.  With ``reconnect`` a batch that the peer did not take whole is sent again, whole, to the next
-    connection: at least once."""
+    """Writes to the one it connects to.  With ``reconnect`` a batch that the system did not take whole is sent again, whole, to the next
+    connection; what it took and the peer never read is lost with the connection."""
 
     def __init__(self, connecting: Connecting) -> None:
         self._connecting = connecting
@@ -322,7 +322,7 @@ class ListenSink(SinkConnector):
     def __init__(self, endpoint: Endpoint) -> None:
         self._listener = Listener(endpoint, self._on_peer)
         self._text = endpoint.text
-        self._peers: dict[str, tuple[socket.socket, DescriptorWriter]] = {}
+        self._peers: dict[socket.socket, tuple[str, DescriptorWriter]] = {}
         self._arrival = asyncio.Event()
         self._closed = False
 
@@ -341,14 +341,14 @@ class ListenSink(SinkConnector):
             if self._closed:
                 raise ConnectorError(f"{self._text}: closed while rows waited for somebody to connect")
             # In a broadcast nobody is sent the same rows twice; only when no one got them do they wait for the next peer.
-            if any(await asyncio.gather(*(self._send(name, data) for name in list(self._peers)))):
+            if any(await asyncio.gather(*(self._send(peer, data) for peer in list(self._peers)))):
                 return
 
     async def aclose(self, *, failed: bool = False) -> None:
         self._closed = True
         self._listener.close()
         self._arrival.set()
-        for peer, writer in self._peers.values():
+        for peer, (_, writer) in self._peers.items():
             say_goodbye(peer)
             writer.close()
         self._peers.clear()
@@ -356,17 +356,17 @@ class ListenSink(SinkConnector):
     def _on_peer(self, peer: socket.socket, name: str) -> None:
         if peer.family != socket.AF_UNIX:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._peers[name] = (peer, DescriptorWriter(peer.fileno(), peer.close))
+        self._peers[peer] = (name, DescriptorWriter(peer.fileno(), peer.close))
         self._arrival.set()
 
-    async def _send(self, name: str, data: Buffer) -> bool:
-        _, writer = self._peers[name]
+    async def _send(self, peer: socket.socket, data: Buffer) -> bool:
+        name, writer = self._peers[peer]
         try:
             await writer.write(data)
         except OSError as error:
             if not self._closed:
                 _log.info("%s: %s went away: %s", self._text, name, os.strerror(error.errno or 0).lower())
-                self._peers.pop(name, None)
+                self._peers.pop(peer, None)
                 writer.close()
             return False
         return True

@@ -87,7 +87,8 @@ class Sender(NamedTuple):
 
 
 class UdpSource(MessageSource):
-    """All datagrams that came since the last ``receive``.  ``addresses``: where it listens, after ``started``."""
+    """All datagrams that came since the last ``receive``, but empty ones: they hold no records.  ``addresses``: where it listens, after
+    ``started``.  The sockets stay open until the source and all that ``hold`` it for replies are closed."""
 
     bounded = False
 
@@ -104,6 +105,8 @@ class UdpSource(MessageSource):
         self._arrival = asyncio.Event()
         self._opening = asyncio.Lock()
         self._ended = False
+        self._closed = False
+        self._holders = 1  # the source itself
 
     @property
     def dropped(self) -> int:
@@ -125,34 +128,49 @@ class UdpSource(MessageSource):
 
     async def receive(self) -> Sequence[Datagram]:
         await self.started()
-        while not self._queue and not self._ended:
-            self._arrival.clear()
-            await self._arrival.wait()
-        messages, self._queue, self._queued_bytes = list(self._queue), deque(), 0
-        if self._sockets and not self._watching and not self._ended:
-            self._watch()
-        return messages
+        while True:
+            while not self._queue and not self._ended:
+                self._arrival.clear()
+                await self._arrival.wait()
+            messages = [message for message in self._queue if message.data]
+            self._queue, self._queued_bytes = deque(), 0
+            if self._sockets and not self._watching and not self._ended:
+                self._watch()
+            if messages or self._ended:
+                return messages
+
+    def hold(self) -> None:
+        """Keeps the sockets open for replies until ``release``: answers to the last messages are on their way when the source ends."""
+        self._holders += 1
+
+    def release(self) -> None:
+        self._holders -= 1
+        if self._holders == 0:
+            self._dropped = self.dropped
+            for opened in self._sockets:
+                opened.close()
+            self._sockets = []
 
     async def reply(self, data: Buffer, origin: Sender) -> None:
         """Sends one datagram to ``origin`` from the socket it wrote to; raises OSError."""
         await send_datagram(self._sockets[origin.socket_number], data, origin.address)
 
     async def stop(self) -> None:
-        """What the system still holds is received; the sockets stay open for replies until ``aclose``."""
+        """What the system still holds is received, as far as the queue has room."""
         if not self._ended:
             for number in range(len(self._sockets)):
                 self._drain(number)
-            self._unwatch()
-            self._ended = True
-            self._arrival.set()
+            self._end()
 
     async def aclose(self) -> None:
-        self._ended = True
+        self._end()
+        if not self._closed:
+            self._closed = True
+            self.release()
+
+    def _end(self) -> None:
         self._unwatch()
-        self._dropped = self.dropped
-        for opened in self._sockets:
-            opened.close()
-        self._sockets = []
+        self._ended = True
         self._arrival.set()
 
     def _watch(self) -> None:
@@ -238,12 +256,18 @@ class UdpReplySink(SinkConnector):
         self.reply_source = options.reply
         self.undelivered = 0
         self._source: UdpSource | None = None
+        self._holds = False
 
     def bind_reply(self, source: SourceConnector) -> None:
         """``source``: the running connector of the source that ``reply`` names; ConnectorError if it is not udp."""
         if not isinstance(source, UdpSource):
             raise ConnectorError(f"reply = {self.reply_source!r}: only a udp source can be replied through")
         self._source = source
+
+    async def open(self) -> None:
+        assert self._source is not None, "open before bind_reply"
+        self._source.hold()
+        self._holds = True
 
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
         assert self._source is not None, "write before bind_reply"
@@ -262,7 +286,10 @@ class UdpReplySink(SinkConnector):
                 )
 
     async def aclose(self, *, failed: bool = False) -> None:
-        return None
+        if self._holds:
+            assert self._source is not None
+            self._holds = False
+            self._source.release()
 
 
 def split_at_lines(data: memoryview, max_bytes: int) -> list[memoryview]:
