@@ -1,4 +1,5 @@
 """Compressed files by suffix: ``.gz .zst .bz2 .xz``, read and written as streams, off the event loop.
+Imported where a file has such a suffix: the libraries cost more than a small run.
 
 An archive is one or more members (gzip members, zstd frames, bzip2 and xz streams) one after the other; zeros
 after the last one are padding.  A thread decompresses the block after the one that is being handed out, so
@@ -82,11 +83,6 @@ _COMPRESSORS: dict[str, Callable[[], Compressor]] = {
     ".xz": lzma.LZMACompressor,
 }
 _FAULTS = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, ValueError, EOFError)
-
-
-def suffix_of(path: str) -> str:
-    """The suffix that says how the file is compressed, ``""`` for none."""
-    return next((suffix for suffix in _MEMBERS if path.lower().endswith(suffix)), "")
 
 
 def compressor(suffix: str) -> Compressor:

@@ -12,21 +12,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import glob
 import io
 import os
 import stat
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
-
-from aiofiles.threadpool import wrap  # type: ignore[import-untyped, unused-ignore]
+from functools import cached_property
+from typing import Any, TypeVar
 
 from asyncflow.connectors._descriptors import TURN_BYTES, DescriptorStream
 from asyncflow.connectors.contract import Buffer, ByteStream
 from asyncflow.errors import ConnectorError
 
 T = TypeVar("T")
+
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+"""Suffixes of what ``_compression`` expands."""
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _NO_NOWAIT = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
@@ -38,6 +39,13 @@ _READ_FAULTS = {
     errno.EPERM: "no permission to read it",
     errno.ENXIO: "is a socket, not a file (see the connector unix)",
 }
+
+
+def _threaded(file: io.FileIO) -> Any:
+    """The file with methods that wait for a thread.  aiofiles is imported where the disk, or a file to write, needs it."""
+    from aiofiles.threadpool import wrap  # type: ignore[import-untyped, unused-ignore]
+
+    return wrap(file)
 
 
 async def to_completion(operation: Awaitable[T]) -> T:
@@ -72,14 +80,26 @@ def expand(patterns: str | Iterable[str], *, missing_ok: bool = False) -> list[s
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         path = os.path.expanduser(pattern)
-        if os.path.exists(path) or not glob.has_magic(path):
+        if os.path.exists(path) or not is_glob(path):
             found.add(path)  # what is wrong with it, opening will say
             continue
+        import glob
+
         matches = [match for match in glob.glob(path, recursive=True) if not os.path.isdir(match)]
         if not matches and not missing_ok:
             raise ConnectorError(f"{pattern}: no file matches")
         found.update(matches)
     return sorted(found)
+
+
+def is_glob(path: str) -> bool:
+    """As ``glob.has_magic``, which is worth no import where no path has any."""
+    return any(character in path for character in "*?[")
+
+
+def suffix_of(path: str) -> str:
+    """The suffix that says how the file is compressed, ``""`` for none."""
+    return next((suffix for suffix in COMPRESSED if path.lower().endswith(suffix)), "")
 
 
 def check_readable(path: str) -> int:
@@ -138,7 +158,6 @@ class FileStream(ByteStream):
         self.error = ""
         self.position_bytes = 0
         self._file = file
-        self._by_thread = wrap(file)
         self._cache_first = bool(_NOWAIT)
         self._bytes_since_turn = 0
         self._reading: asyncio.Future[None] | None = None
@@ -158,6 +177,10 @@ class FileStream(ByteStream):
             self._bytes_since_turn += count
         self.position_bytes += count
         return count
+
+    @cached_property
+    def _by_thread(self) -> Any:
+        return _threaded(self._file)
 
     def finish(self) -> None:
         """Orderly end: the next read gives 0."""
@@ -260,7 +283,7 @@ class FileWriter:
 
     def __init__(self, file: io.FileIO) -> None:
         self.file = file
-        self._by_thread = wrap(file)
+        self._by_thread = _threaded(file)
 
     async def write(self, data: Buffer) -> None:
         view = memoryview(data).cast("B")

@@ -12,18 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import glob
 import io
 import os
-import secrets
 import stat
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from asyncflow.connectors._compression import Archive, CompressedStream, Compressor, compressor, suffix_of
 from asyncflow.connectors._descriptors import DescriptorStream, DescriptorWriter
 from asyncflow.connectors._files import (
     FileStream,
@@ -32,14 +29,19 @@ from asyncflow.connectors._files import (
     SeenFile,
     check_readable,
     expand,
+    is_glob,
     look,
     open_path,
     read_fault,
+    suffix_of,
     to_completion,
 )
 from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector, SourceConnector
 from asyncflow.errors import ConnectorError, ReaderGoneError
 from asyncflow.model.durations import parse_duration
+
+if TYPE_CHECKING:
+    from asyncflow.connectors._compression import CompressedStream, Compressor
 
 PIPE_READER_POLL_SECONDS = 0.05
 
@@ -67,6 +69,8 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         paths = [self.path] if isinstance(self.path, str) else self.path
         if not paths or not all(paths):
             raise ValueError("path must name at least one file")
+        if any("\0" in path for path in paths):
+            raise ValueError("path must not hold a NUL character")
         if parse_duration(self.poll) <= 0:
             raise ValueError("poll must be longer than 0s")
         if self.follow and any(map(suffix_of, paths)):
@@ -87,6 +91,8 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("path must name a file")
+        if "\0" in self.path:
+            raise ValueError("path must not hold a NUL character")
 
 
 class FileSource(ByteSource):
@@ -141,7 +147,7 @@ class FollowSource(ByteSource):
     def __init__(self, options: SourceOptions) -> None:
         paths = [options.path] if isinstance(options.path, str) else options.path
         self._patterns = paths
-        self._named = {path for path in map(os.path.expanduser, paths) if not glob.has_magic(path)}
+        self._named = {path for path in map(os.path.expanduser, paths) if not is_glob(path)}
         self._poll_seconds = parse_duration(options.poll) / 1e9
         self._open: dict[tuple[int, int], FollowStream] = {}
         self._earlier_bytes = 0
@@ -213,6 +219,8 @@ def _open_stream(path: str) -> FileStream | DescriptorStream | CompressedStream:
         return open_path(path)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ConnectorError(f"{path}: only a regular file can be decompressed")
+    from asyncflow.connectors._compression import Archive, CompressedStream
+
     try:
         return CompressedStream(Archive(io.FileIO(path, "rb"), path, suffix), path)
     except OSError as error:
@@ -237,6 +245,8 @@ class FileSink(SinkConnector):
         except OSError as error:
             raise self._fault(error) from error
         if self._suffix:
+            from asyncflow.connectors._compression import compressor
+
             self._compressor = compressor(self._suffix)
 
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
@@ -266,7 +276,8 @@ class FileSink(SinkConnector):
         finally:
             writer.close()
             if self._temporary:
-                os.unlink(self._temporary)
+                with contextlib.suppress(OSError):  # it may be gone, and its folder with it
+                    os.unlink(self._temporary)
                 self._temporary = ""
 
     async def _open_target(self) -> FileWriter | DescriptorWriter:
@@ -278,7 +289,7 @@ class FileSink(SinkConnector):
             return await self._open_special()
         if self._mode == "replace" and not stat.S_ISDIR(existing):
             folder, name = os.path.split(self._target)
-            temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+            temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             self._temporary = temporary
             if existing:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -150,7 +150,6 @@ def convert_fields(
     also_known: Collection[str] = (),
 ) -> dict[str, Any]:
     """The options that fit, converted, by field name; a problem for each of the others and for each required one that is missing."""
-    hints = get_type_hints(struct, include_extras=True)
     fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
     values = {}
     for key, value in options.items():
@@ -158,9 +157,9 @@ def convert_fields(
             problems.add(f"{path}.{key}", f"unknown key {key!r}", nearest(key, (*fields, *also_known)))
             continue
         try:
-            values[fields[key].name] = _convert(value, hints[fields[key].name])
+            values[fields[key].name] = _convert(value, fields[key].type)
         except (msgspec.ValidationError, ValueError) as error:
-            problems.found += _value_problems(value, hints[fields[key].name], f"{path}.{key}", error)
+            problems.found += _value_problems(value, fields[key].type, f"{path}.{key}", error)
     for key, each in fields.items():
         if each.required and key not in options:
             problems.add(f"{path}.{key}", f"{key!r} is missing")

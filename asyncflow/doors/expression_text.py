@@ -1,8 +1,8 @@
 """SQL text to plan expressions: the front end of every door for conditions and computed columns.
 
-sqlglot reads the text (its DuckDB dialect, loaded at first use); each node of its tree is taken over only if it is one we know, so
-nothing of SQL beyond the language of expressions gets through.  All functions are read as plain names: what they are is our own
-table's business (``plan.functions``).  Nothing is evaluated here.
+The plainest texts are read by ``plain_expression``, all others by sqlglot (its DuckDB dialect, loaded at first use); each node of
+sqlglot's tree is taken over only if it is one we know, so nothing of SQL beyond the language of expressions gets through.  All functions
+are read as plain names: what they are is our own table's business (``plan.functions``).  Nothing is evaluated here.
 
 Invariants: any text gives an expression or an :class:`ExpressionError`; the tree is never deeper than ``MAX_DEPTH``.
 """
@@ -15,6 +15,7 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from asyncflow.doors.plain_expression import plain_expression
 from asyncflow.model.instants import parse_timestamp
 from asyncflow.model.schema import DataType
 from asyncflow.plan.expressions import Aggregate, Call, Case, Cast, ColumnRef, Expression, Interval, Literal
@@ -65,9 +66,14 @@ def parse_expression(text: str) -> Expression:
     if len(text) > MAX_TEXT:
         raise ExpressionError(f"the expression is longer than {MAX_TEXT} characters")
     try:
-        return _Reader().read(_tree(text), MAX_DEPTH)
+        return plain_expression(text) or read_by_sqlglot(text)
     except RecursionError:
         raise ExpressionError("the expression is nested too deeply") from None
+
+
+def read_by_sqlglot(text: str) -> Expression:
+    """As ``parse_expression``, of a text that is not empty and not too long."""
+    return _Reader().read(_tree(text), MAX_DEPTH)
 
 
 def _tree(text: str) -> exp.Expression:

@@ -7,7 +7,6 @@ compiled kernel goes about it, by ``csv.h``.
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
@@ -15,7 +14,6 @@ import numpy as np
 
 from asyncflow._kernels import kernel
 from asyncflow.errors import DataError
-from asyncflow.formats._infer import infer_types
 from asyncflow.formats._lines import BYTE_ORDER_MARK, NOT_UTF8
 from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Reject, RejectLog
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
@@ -228,12 +226,16 @@ def infer_schema(options: DecoderOptions, head: Block, final: bool) -> Schema:
     columns: dict[str, list[str | None]] = {}
     for name, (starts, lengths, valid) in zip(names, arrays, strict=True):
         columns[name] = StringColumn(rest, starts, lengths, valid).slice(0, INFERRED_RECORDS).to_list()
+    from asyncflow.formats._infer import infer_types  # with its patterns, where there is no schema
+
     return infer_types(columns)
 
 
 def _header_problem(name: str, names: tuple[str, ...]) -> str:
     if name in names:
         return f"the header names column {name!r} {names.count(name)} times"
+    from difflib import get_close_matches
+
     near = get_close_matches(name, names, 1, 0.5)
     hint = f"nearest: {near[0]!r}" if near else "it has " + ", ".join(map(repr, names[:8]))
     return f"the header has no column {name!r} ({hint})"

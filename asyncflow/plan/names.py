@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -11,6 +10,8 @@ TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint for an unknown name: ``did you mean 'price'?``, or what there is where that is little, or ``""``."""
+    import difflib  # only who mistyped waits for it
+
     known = list(dict.fromkeys(names))
     folded = {candidate.lower(): candidate for candidate in reversed(known)}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)

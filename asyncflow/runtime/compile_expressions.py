@@ -15,7 +15,7 @@ import numpy as np
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, column_from_values
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.operators.functions import COUNTED, FUNCTIONS, cast
+from asyncflow.operators.functions import COUNTED, FUNCTIONS
 from asyncflow.operators.functions.arrays import choose, expand, rows_of
 from asyncflow.operators.functions.logic import is_true
 from asyncflow.plan.expressions import Expression
@@ -169,6 +169,8 @@ def _remembered(node: Typed, evaluate: Evaluate) -> Evaluate:
 
 def _call(node: Typed, parts: list[Evaluate]) -> Evaluate:
     if node.operation == "cast":
+        from asyncflow.operators.functions.casts import cast
+
         source, target, part = node.args[0].type, node.type, parts[0]
         return lambda frame: cast(frame.count, part(frame), source, target)
     if node.operation in COUNTED:

@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asyncflow.errors import ConnectorError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.plan import graph
 from asyncflow.plan.tables import Plan
-from asyncflow.runtime import progress as progress_display
 from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.loop import run_in_loop
-from asyncflow.runtime.progress import Snapshot
 from asyncflow.runtime.run import Run
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.progress import Snapshot
 
 PROGRESS_AFTER_SECONDS = 0.5
 """A run that ends sooner shows none."""
@@ -84,11 +85,15 @@ async def _execute(run: Run, shown: bool, stop_after_seconds: float | None) -> N
 
 async def _display(run: Run) -> None:
     await asyncio.sleep(PROGRESS_AFTER_SECONDS)
-    await progress_display.show(lambda: snapshot(run))
+    from asyncflow.runtime import progress
+
+    await progress.show(lambda: snapshot(run))
 
 
 def snapshot(run: Run) -> Snapshot:
     """The run at this moment, for the progress display."""
+    from asyncflow.runtime.progress import Snapshot
+
     counts = run.ledger.sources.values()
     watermarks = [each.watermark for each in counts if NO_TIME < each.watermark < END_OF_TIME]
     return Snapshot(
@@ -136,6 +141,8 @@ def _signals(run: Run) -> Iterator[None]:
 
 
 def _write_stats(ledger: Ledger, target: str) -> None:
+    import json
+
     text = json.dumps(ledger.to_dict()) + "\n"
     if target == "-":
         sys.stderr.write(text)

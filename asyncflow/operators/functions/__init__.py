@@ -8,10 +8,12 @@ they may lose values.  The keys are the names of the plan; where the types decid
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncflow.operators.functions import comparing, hashing, logic, numbers, texts, times
-from asyncflow.operators.functions.casts import cast
+
+if TYPE_CHECKING:
+    from asyncflow.operators.functions.casts import cast
 
 __all__ = ["COUNTED", "FUNCTIONS", "cast"]
 
@@ -33,3 +35,12 @@ COUNTED: dict[str, Callable[..., Any]] = {
     "abs": numbers.absolute, "round": numbers.round_, "shift": times.shift, "date_trunc": times.date_trunc,
     "from_epoch_ms": times.from_epoch_ms,
 }  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """``cast`` is imported, with its patterns, when an expression first has one."""
+    if name != "cast":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from asyncflow.operators.functions.casts import cast
+
+    return cast
