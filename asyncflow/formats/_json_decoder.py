@@ -6,6 +6,8 @@ blocks of lines, and what the kernel gives becomes columns, and reasons that a p
 
 from __future__ import annotations
 
+import numpy as np
+
 from asyncflow._kernels import kernel
 from asyncflow.formats._lines import NOT_UTF8, LineStream
 from asyncflow.formats.contract import Block, Decoded, DecodeRequest, Reject, RejectLog
@@ -13,8 +15,13 @@ from asyncflow.model.columns import Column, FixedColumn, StringColumn
 from asyncflow.model.schema import DataType
 
 _json = kernel("json")
+_lines = kernel("lines")
 
 VALUE_SHOWN_BYTES = 60
+VALUE_BYTES = 9
+"""What a value takes in a column at most: eight bytes, or where a text stands, and whether it is null."""
+OUTPUT_BYTES = 16 << 20
+"""Bound of a block's columns.  A record of two bytes is a row of every declared column, so lines alone bound nothing."""
 
 
 class JsonDecoder(LineStream):
@@ -23,6 +30,7 @@ class JsonDecoder(LineStream):
     def __init__(self, request: DecodeRequest) -> None:
         super().__init__(request)
         self.output = request.schema.select(request.columns)
+        self._max_lines = max(OUTPUT_BYTES // (VALUE_BYTES * max(len(self.output), 1)), 1)
         self._kernel = _json.Decoder(
             self.output.names,
             [field.type_text for field in self.output],
@@ -37,6 +45,12 @@ class JsonDecoder(LineStream):
             _json.MALFORMED: "malformed JSON",
             _json.TOO_DEEP: "JSON nested deeper than 1000 levels",
         }
+
+    def _portion(self, lines: Block) -> int:
+        while _lines.count_lines(lines) > self._max_lines:
+            half = _lines.last_line_end(lines[: len(lines) // 2])
+            lines = lines[: half or int(np.argmax(lines == ord("\n"))) + 1]
+        return len(lines)
 
     def decode(self, block: Block) -> Decoded:
         num_rows, lines, arrays, rejected, rejects = self._kernel.decode(block)

@@ -33,6 +33,7 @@ class LineStream(Decoder):
         self.too_long = f"longer than {request.max_record_bytes} bytes"
         self._max_bytes = request.max_record_bytes
         self._dropping = False  # inside a line whose head was rejected
+        self._searched = 0  # bytes at the front, seen before, that hold no line end
 
     def prepare(self, head: Block, final: bool) -> int | None:
         begins = head[:3].tobytes()
@@ -43,11 +44,23 @@ class LineStream(Decoder):
     def cut(self, data: Block, final: bool) -> Cut:
         if self._dropping:
             return self._drop(data, final)
-        end: int = len(data) if final else _lines.last_line_end(data)
-        if end or len(data) <= self._max_bytes:
-            return Cut(end, end)
-        self._dropping = True
-        return Cut(0, len(data), (Reject(0, 0, 0, self.too_long, self._record(data)),))
+        end = len(data) if final else self._last_line_end(data)
+        if end == 0 and len(data) > self._max_bytes:
+            self._dropping = True
+            self._searched = 0
+            return Cut(0, len(data), (Reject(0, 0, 0, self.too_long, self._record(data)),))
+        taken = self._portion(data[:end])
+        self._searched = len(data) - end if taken == end else 0
+        return Cut(taken, taken)
+
+    def _last_line_end(self, data: Block) -> int:
+        """As the kernel's; of an unfinished line that came before only what is new is searched."""
+        found: int = _lines.last_line_end(data[self._searched :])
+        return found and found + self._searched
+
+    def _portion(self, lines: Block) -> int:
+        """How many bytes of ``lines`` to decode as one block, to a line's end: a format may bound what comes of it."""
+        return len(lines)
 
     def _drop(self, data: Block, final: bool) -> Cut:
         found = np.flatnonzero(data == ord("\n"))
