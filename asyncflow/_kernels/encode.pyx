@@ -1,14 +1,13 @@
 """Columns to rows of text, JSON or CSV: one pass over the rows without the GIL, into one buffer.
 
 ``encode_rows.h`` holds the pass, ``encode_float.h`` the shortest decimal of a double, ``encode_digits.h`` the digits.  Here
-columns become C arrays, and the buffer grows where the pass asks for it: it starts from a guess per cell, at least doubles, and is
-cut to size at the end, so a batch costs O(bytes written).  What the bytes are is said by ``reference.encode``.
+columns become C arrays, and the buffer grows where the pass asks for it: it starts from a guess per cell and at least doubles, so a batch
+costs O(bytes written).  The rows are given as a memoryview of the buffer, which is written to again once that view is gone.  What the bytes are is said by ``reference.encode``.
 """
 
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 cimport numpy as cnp
@@ -16,8 +15,8 @@ cimport numpy as cnp
 cnp.import_array()
 
 cdef extern from "Python.h":
-    PyObject *PyBytes_FromStringAndSize(const char *text, Py_ssize_t size) except NULL
-    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
+    ctypedef struct PyByteArrayObject:
+        Py_ssize_t ob_exports
 
 cdef extern from "encode_rows.h" nogil:
     enum:
@@ -48,6 +47,7 @@ cdef extern from "encode_rows.h" nogil:
         const uint8_t *lead
         int64_t lead_bytes
         int64_t second
+        int64_t second_bytes
 
     ctypedef struct encode_style:
         int style
@@ -136,7 +136,7 @@ cdef const void *_data(object array, int type_number, Py_ssize_t size) except? N
     return cnp.PyArray_DATA(array)
 
 
-cdef bytes _rows(Py_ssize_t num_rows, tuple columns, list leads, bytes null, bytes row_end, encode_style *style):
+cdef object _rows(Py_ssize_t num_rows, tuple columns, list leads, bytes null, bytes row_end, encode_style *style):
     cdef Py_ssize_t num_columns = len(columns), j
     cdef int64_t guess = len(row_end)  # bytes per row
     cdef int64_t text_bytes = 0
@@ -176,34 +176,60 @@ cdef bytes _rows(Py_ssize_t num_rows, tuple columns, list leads, bytes null, byt
             cell.lead = <const uint8_t *>PyBytes_AS_STRING(padded_leads[j])
             cell.lead_bytes = len(leads[j])
             cell.second = NO_SECOND
+            cell.second_bytes = 0
             guess += cell.lead_bytes
         return _grown(style, cells, num_columns, num_rows, guess * num_rows + style.row_room)
     finally:
         PyMem_Free(cells)
 
 
-cdef bytes _grown(
+cdef enum:
+    KEPT_BYTES = 1 << 22
+    KEPT_BUFFERS = 4
+
+cdef list _buffers = []  # used again as soon as nothing looks at them: fresh memory costs as much as encoding
+
+
+cdef bytearray _take_buffer(Py_ssize_t capacity):
+    """A buffer that nothing looks at, of at least this size."""
+    cdef bytearray buffer
+    for _ in range(len(_buffers)):
+        try:
+            buffer = _buffers.pop()
+        except IndexError:  # another thread was faster
+            break
+        if (<PyByteArrayObject *>buffer).ob_exports == 0:
+            if PyByteArray_GET_SIZE(buffer) < capacity:
+                PyByteArray_Resize(buffer, capacity)
+            return buffer
+        _buffers.insert(0, buffer)
+    buffer = bytearray()
+    PyByteArray_Resize(buffer, capacity)
+    return buffer
+
+
+cdef object _grown(
     const encode_style *style, encode_column *cells, Py_ssize_t num_columns, Py_ssize_t num_rows, Py_ssize_t capacity
 ):
-    cdef PyObject *buffer = PyBytes_FromStringAndSize(NULL, capacity)
+    cdef bytearray buffer = _take_buffer(capacity)
     cdef uint8_t *first
     cdef uint8_t *out
     cdef Py_ssize_t written = 0
     cdef int64_t row = 0
     cdef int status
     while True:
-        first = <uint8_t *>PyBytes_AS_STRING(<object>buffer)
+        capacity = PyByteArray_GET_SIZE(buffer)
+        first = <uint8_t *>PyByteArray_AS_STRING(buffer)
         out = first + written
         with nogil:
             status = encode_rows(style, cells, num_columns, num_rows, &row, &out, first + capacity)
         written = out - first
         if status != ENCODE_FULL:
             break
-        capacity *= 2
-        _PyBytes_Resize(&buffer, capacity)
-    _PyBytes_Resize(&buffer, written)
-    rows = <bytes>buffer
-    Py_DECREF(rows)
+        PyByteArray_Resize(buffer, 2 * capacity)
     if status == ENCODE_BAD_STRING:
         raise ValueError("a string lies outside its text")
+    rows = memoryview(buffer)[:written]
+    if capacity <= KEPT_BYTES and len(_buffers) < KEPT_BUFFERS:
+        _buffers.insert(0, buffer)
     return rows

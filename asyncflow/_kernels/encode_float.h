@@ -78,6 +78,16 @@ static inline uint64_t shortest_decimal(uint64_t bits, int *exponent) {
     return below + (uint64_t)(value > middle || (value == middle && (below & 1)));
 }
 
+/* The same for a number of at most four decimals and fifteen digits, as most measurements are: v is m / 10^4, correctly rounded, and as
+ * no two decimals of up to fifteen digits read as one double, m without its zeros is the shortest.  Returns 0 where v is not such. */
+static inline uint64_t four_decimals(double number) {
+    const double scaled = number * 1e4;
+    if (!(scaled < 1e15))
+        return 0;
+    const uint64_t m = (uint64_t)(int64_t)(scaled + 0.5);
+    return (double)(int64_t)m / 1e4 == number ? m : 0;
+}
+
 static inline int count_digits(uint64_t value) {
     int about = ((64 - __builtin_clzll(value)) * 1233) >> 12; /* floor(bits * log10(2)): exact or one too few */
     return about + (value >= small_powers_of_ten[about]);
@@ -95,8 +105,11 @@ static inline uint8_t *write_finite(uint8_t *out, double number) {
         return out + 3;
     }
 
-    int exponent;
-    const uint64_t decimal = shortest_decimal(bits, &exponent);
+    int exponent = -4;
+    memcpy(&number, &bits, 8);
+    uint64_t decimal = four_decimals(number);
+    if (decimal == 0)
+        decimal = shortest_decimal(bits, &exponent);
     const int places = count_digits(decimal);
     const int point = places + exponent;
     /* Moved up to 17 places, the digits stand at fixed bytes: one, eight and eight. */

@@ -9,6 +9,9 @@
 #define ASYNCFLOW_ENCODE_ROWS_H
 
 #include <stddef.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "encode_digits.h"
 #include "encode_float.h"
@@ -29,8 +32,9 @@ typedef struct {
     const uint8_t *valid; /* NULL: no nulls */
     const uint8_t *lead;
     int64_t lead_bytes;
-    int64_t second; /* timestamps: the last second written, and its text: times near each other share it */
-    uint8_t second_text[24];
+    int64_t second; /* timestamps: the last second (or tick) written, and its text: times near each other share it */
+    int64_t second_bytes;
+    uint8_t second_text[40];
 } encode_column;
 
 typedef struct {
@@ -76,10 +80,44 @@ static inline uint64_t load_text(const uint8_t *text, int64_t bytes) {
     return text[0] | (uint64_t)text[middle] << (8 * middle) | (uint64_t)text[last] << (8 * last) | filling;
 }
 
-/* At most 6 * bytes + 2, and up to 8 stored beyond. */
-static inline uint8_t *write_json_string(uint8_t *out, const uint8_t *text, int64_t bytes) {
+/* Copies whole pieces of 16 bytes while none of them holds a byte that needs care, for texts with `readable` bytes from their begin on; up to
+ * 16 stored beyond.  Returns how many bytes are done; the rest goes the careful way. */
+#if defined(__SSE2__)
+static inline int64_t copy_plain(uint8_t *out, const uint8_t *text, int64_t bytes, int64_t readable, __m128i (*care)(__m128i, __m128i, __m128i),
+                                 __m128i first, __m128i second) {
+    int64_t at = 0;
+    for (; at < bytes && at + 16 <= readable; at += 16) {
+        const __m128i piece = _mm_loadu_si128((const __m128i *)(text + at));
+        const uint32_t found = (uint32_t)_mm_movemask_epi8(care(piece, first, second));
+        _mm_storeu_si128((__m128i *)(out + at), piece);
+        if (found && at + __builtin_ctz(found) < bytes)
+            return at;
+    }
+    return at < bytes ? at : bytes;
+}
+
+static inline __m128i json_care(__m128i piece, __m128i quote, __m128i backslash) {
+    const __m128i controls = _mm_set1_epi8(0x1f);
+    return _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(piece, quote), _mm_cmpeq_epi8(piece, backslash)),
+                        _mm_cmpeq_epi8(_mm_max_epu8(piece, controls), controls));
+}
+
+static inline __m128i csv_care(__m128i piece, __m128i delimiter, __m128i quote) {
+    const __m128i ends = _mm_or_si128(_mm_cmpeq_epi8(piece, _mm_set1_epi8('\n')), _mm_cmpeq_epi8(piece, _mm_set1_epi8('\r')));
+    return _mm_or_si128(ends, _mm_or_si128(_mm_cmpeq_epi8(piece, delimiter), _mm_cmpeq_epi8(piece, quote)));
+}
+#endif
+
+/* At most 6 * bytes + 2, and up to 16 stored beyond.  `readable`: bytes that may be read from the text's begin on. */
+static inline uint8_t *write_json_string(uint8_t *out, const uint8_t *text, int64_t bytes, int64_t readable) {
     static const char hex[] = "0123456789abcdef";
     *out++ = '"';
+#if defined(__SSE2__)
+    const int64_t plain = copy_plain(out, text, bytes, readable, json_care, _mm_set1_epi8('"'), _mm_set1_epi8('\\'));
+    out += plain;
+    text += plain;
+    bytes -= plain;
+#endif
     while (bytes > 0) {
         const int64_t here = bytes < 8 ? bytes : 8;
         const uint64_t word = load_text(text, here);
@@ -112,10 +150,13 @@ static inline uint8_t *write_json_string(uint8_t *out, const uint8_t *text, int6
     return out;
 }
 
-/* At most 2 * bytes + 2, and up to 8 stored beyond. */
-static inline uint8_t *write_csv_string(uint8_t *out, const uint8_t *text, int64_t bytes, const encode_style *style) {
+/* At most 2 * bytes + 2, and up to 16 stored beyond. */
+static inline uint8_t *write_csv_string(uint8_t *out, const uint8_t *text, int64_t bytes, int64_t readable, const encode_style *style) {
     if (bytes > 0 && (bytes != style->null_bytes || memcmp(text, style->null, (size_t)bytes) != 0)) {
         int64_t at = 0;
+#if defined(__SSE2__)
+        at = copy_plain(out, text, bytes, readable, csv_care, _mm_set1_epi8((char)style->delimiter), _mm_set1_epi8((char)style->quote));
+#endif
         uint64_t found = 0;
         for (; at < bytes && !found; at += 8) {
             const uint64_t word = load_text(text + at, bytes - at);
@@ -220,8 +261,14 @@ static inline uint8_t *write_float(uint8_t *out, double number, int style) {
 }
 
 static inline uint8_t *write_timestamp(uint8_t *out, int64_t time_ns, encode_column *column, const encode_style *style) {
-    if (style->tick_ns)
-        return write_int64(out, floor_divide(time_ns, style->tick_ns));
+    if (style->tick_ns) {
+        if (time_ns != column->second || column->second_bytes == 0) {
+            column->second = time_ns;
+            column->second_bytes = write_int64(column->second_text, floor_divide(time_ns, style->tick_ns)) - column->second_text;
+        }
+        memcpy(out, column->second_text, 24);
+        return out + column->second_bytes;
+    }
     const int quoted = style->style == STYLE_JSON;
     *out = '"';
     out = write_iso(out + quoted, time_ns, column);
@@ -233,7 +280,7 @@ enum { ENCODE_DONE, ENCODE_FULL, ENCODE_BAD_STRING };
 
 /* Writes rows *row .. num_rows at *out.  ENCODE_FULL: rows before the new *row are written, the rest needs more room before
  * `end`.  ENCODE_BAD_STRING: a string of row *row lies outside its text.  Before the
- * first call each column's `second` is NO_SECOND. */
+ * first call each column's `second` is NO_SECOND and its `second_bytes` 0. */
 static int encode_rows(const encode_style *style, encode_column *columns, int64_t num_columns, int64_t num_rows,
                        int64_t *row, uint8_t **out, const uint8_t *end) {
     uint8_t *to = *out;
@@ -266,8 +313,9 @@ static int encode_rows(const encode_style *style, encode_column *columns, int64_
                 if (end - to < 6 * bytes + style->row_room)
                     return ENCODE_FULL;
                 const uint8_t *text = (const uint8_t *)column->values + start;
-                to = style->style == STYLE_JSON ? write_json_string(to, text, bytes)
-                                                : write_csv_string(to, text, bytes, style);
+                const int64_t readable = column->text_bytes - start;
+                to = style->style == STYLE_JSON ? write_json_string(to, text, bytes, readable)
+                                                : write_csv_string(to, text, bytes, readable, style);
             }
             }
         }

@@ -60,12 +60,12 @@ class CsvEncoder(Encoder):
 
     def _header_line(self, schema: Schema) -> bytes:
         names = [column_cells(DataType.STRING, StringColumn.from_values([name])) for name in schema.names]
-        line: bytes = _encode.csv_rows(1, names, *self._dialect)
-        return line
+        line = _encode.csv_rows(1, names, *self._dialect)
+        return bytes(line)
 
-    def encode(self, batch: Batch) -> bytes:
+    def encode(self, batch: Batch) -> bytes | memoryview:
         header, self._header = self._header, b""
-        rows: bytes = _encode.csv_rows(batch.num_rows, batch_cells(batch), *self._dialect)
+        rows: memoryview = _encode.csv_rows(batch.num_rows, batch_cells(batch), *self._dialect)
         return header + rows if header else rows
 
     def finish(self) -> bytes:

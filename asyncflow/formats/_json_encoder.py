@@ -32,8 +32,8 @@ class JsonEncoder(Encoder):
         self._tick_ns = tick_ns(options.timestamps)
         self._keys = [json.dumps(name, ensure_ascii=False).encode() + b":" for name in schema.names]
 
-    def encode(self, batch: Batch) -> bytes:
-        rows: bytes = _encode.json_rows(batch.num_rows, batch_cells(batch), self._keys, self._tick_ns)
+    def encode(self, batch: Batch) -> memoryview:
+        rows: memoryview = _encode.json_rows(batch.num_rows, batch_cells(batch), self._keys, self._tick_ns)
         return rows
 
 

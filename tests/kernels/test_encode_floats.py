@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from asyncflow._kernels import encode
@@ -10,7 +11,7 @@ from asyncflow._kernels import encode
 
 def assert_reprs(values: NDArray[np.float64]) -> None:
     values = values[np.isfinite(values)]
-    written = encode.csv_rows(len(values), [("float64", values, None, None, None)], b",", b'"', b"", 0)
+    written = bytes(encode.csv_rows(len(values), [("float64", values, None, None, None)], b",", b'"', b"", 0))
     assert written.decode().split("\n")[:-1] == [repr(value) for value in values.tolist()]
 
 
@@ -81,3 +82,11 @@ def test_where_plain_spelling_ends() -> None:
     )
     assert_reprs(around(edges))
     assert_reprs(np.array([1.7976931348623157e308, 2.2250738585072014e-308, 0.1, 0.3, 2 / 3, 20.0, 100.5]))
+
+
+@pytest.mark.parametrize("decimals", range(8))
+def test_numbers_of_few_decimals_and_their_neighbours(decimals: int) -> None:
+    rng = np.random.default_rng(decimals)
+    digits = np.concatenate([rng.integers(-(10**power), 10**power, 2000) for power in range(1, 18)])
+    values = digits / 10.0**decimals
+    assert_reprs(around(values))

@@ -87,7 +87,7 @@ def test_json_is_the_twins_and_reads_back(
     rows, kinds, columns = table
     keys = [json.dumps(f"a column {position} \n").encode() + b":" for position in range(len(kinds))]
     arrays = [cells(kind, values) for kind, values in zip(kinds, columns, strict=True)]
-    written = compiled.json_rows(rows, arrays, keys, tick_ns)
+    written = bytes(compiled.json_rows(rows, arrays, keys, tick_ns))
     assert written == twin.json_rows(rows, arrays, keys, tick_ns)
     lines = written.decode().split("\n")[:-1]
     assert len(lines) == rows
@@ -118,7 +118,7 @@ def test_csv_is_the_twins_and_reads_back(
     rows, kinds, columns = table
     arrays = [cells(kind, values) for kind, values in zip(kinds, columns, strict=True)]
     dialect = (delimiter.encode(), quote.encode(), null.encode(), 0)
-    written = compiled.csv_rows(rows, arrays, *dialect)
+    written = bytes(compiled.csv_rows(rows, arrays, *dialect))
     assert written == twin.csv_rows(rows, arrays, *dialect)
     if len(kinds) < 2:  # Python's reader skips a blank line, which is what one null alone looks like
         return
@@ -144,11 +144,11 @@ def test_what_the_bytes_are() -> None:
         cells("float64", [20.0, math.nan, -math.inf]),
         cells("bool", [True, None, False]),
     ]
-    assert compiled.csv_rows(3, columns, b",", b'"', b"", 0).decode() == (
+    assert bytes(compiled.csv_rows(3, columns, b",", b'"', b"", 0)).decode() == (
         '2023-11-14T22:13:20Z,"",20.0,true\n1969-12-31T23:59:59.999999999Z,"say ""hi""\n",NaN,\n,NA,-inf,false\n'
     )
     assert compiled.csv_rows(1, [cells("string", ["NA"])], b",", b'"', b"NA", 0) == b'"NA"\n'
-    assert compiled.json_rows(3, columns, [b'"t":', b'"s":', b'"f":', b'"b":'], 10**9).decode() == (
+    assert bytes(compiled.json_rows(3, columns, [b'"t":', b'"s":', b'"f":', b'"b":'], 10**9)).decode() == (
         '{"t":1700000000,"s":"","f":20.0,"b":true}\n'
         '{"t":-1,"s":"say \\"hi\\"\\n","f":"NaN","b":null}\n'
         '{"t":null,"s":"NA","f":"-Infinity","b":false}\n'
@@ -198,3 +198,9 @@ def test_arrays_that_do_not_belong_together_are_errors_not_crashes() -> None:
         compiled.json_rows(2, [number], [], 0)
     with pytest.raises(ValueError):
         compiled.csv_rows(2, [number], b"", b'"', b"", 0)
+
+
+def test_rows_stay_as_they_were_while_somebody_looks_at_them() -> None:
+    numbers = [cells("int64", [number] * 3) for number in range(10)]
+    held = [compiled.csv_rows(3, [column], b",", b'"', b"", 0) for column in numbers]
+    assert [bytes(view) for view in held] == [b"%d\n" % number * 3 for number in range(10)]
