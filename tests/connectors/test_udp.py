@@ -193,8 +193,15 @@ def test_each_sender_gets_the_answers_to_its_own_messages(run) -> None:
 
 
 def test_what_was_asked_before_the_stop_is_answered(run) -> None:
+    """Also where the answers take longer than the source: the socket that they leave by stays open for them."""
+
+    async def ponder(batch: af.Batch) -> af.Batch:
+        await asyncio.sleep(0.001)
+        return batch
+
     async def main() -> None:
-        async with Running(answering()) as running:
+        summed = receiving().map(ponder, schema=SCHEMA).window("message", n="count(*)", total="sum(qty)")
+        async with Running(summed.to("udp", name="answers", reply="rows", format="json")) as running:
             with caller(await running.address()) as peer:
                 for number in range(50):
                     peer.send(b"a,%d" % number)
