@@ -57,7 +57,7 @@ def test_csv_options() -> None:
 
 def test_json_names_are_escaped() -> None:
     encoder = _json_encoder.encoder(_json_encoder.EncoderOptions(), SCHEMA)
-    row = encoder.encode(batch([[1, "x", float("inf")]]))
+    row = bytes(encoder.encode(batch([[1, "x", float("inf")]])))
     assert json.loads(row) == {"a": 1, 'odd, "name"': "x", "é\n": "Infinity"}
     assert list(json.loads(row)) == list(SCHEMA.names)
     assert encoder.finish() == b""
