@@ -151,6 +151,15 @@ def test_columns_of_a_block_are_bounded_however_short_its_records_are() -> None:
     assert _json_decoder.OUTPUT_BYTES / 4 < largest <= _json_decoder.OUTPUT_BYTES
 
 
+def test_lines_left_for_the_next_block_are_cut_before_an_unfinished_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_json_decoder, "OUTPUT_BYTES", 1)
+    decoder = json_decoder()
+    data = block(b'{}\n{}\n{"k":"' + b"x" * 50)
+    assert [decoder.cut(data[at:], False).end for at in (0, 3, 6)] == [3, 3, 0]
+
+
 def test_ordinary_blocks_are_decoded_whole() -> None:
     data = block(GOOD * 40_000)
     assert json_decoder().cut(data, False).end == len(data)
