@@ -9,6 +9,7 @@ import array
 import asyncio
 import contextlib
 import fcntl
+import json
 import random
 import select
 import socket
@@ -164,6 +165,10 @@ class Running:
         counts = self.run.ledger.sources.get(name)
         return {"rows": 0, "bytes": 0, "rejected": 0} if counts is None else counts.to_dict()
 
+    def records(self, sink: str = "out") -> list[dict[str, Any]]:
+        """What a sink of JSON was given so far."""
+        return [json.loads(line) for line in self.sinks[sink].data.splitlines()]
+
     async def until(self, condition: Any) -> None:
         """Returns once ``condition()`` is true; raises what ended the run before."""
         task = self.task
@@ -206,8 +211,8 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def adverse_proxy(target: str, seed: int) -> AsyncIterator[str]:
-    """Stands before ``target``: passes all bytes on, but cut anew: single bytes and large pieces, at once or with pauses, several sends
+async def adverse_proxy(target: str, seed: int, path: str = "") -> AsyncIterator[str]:
+    """Stands (at ``path``, or at a tcp port) before ``target``: passes all bytes on, but cut anew: single bytes and large pieces, at once or with pauses, several sends
     as one.  Gives its own address."""
     chance = random.Random(seed)
 
@@ -250,8 +255,9 @@ async def adverse_proxy(target: str, seed: int) -> AsyncIterator[str]:
                 with contextlib.suppress(OSError):
                     await each.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await (
+        asyncio.start_unix_server(serve, path) if path else asyncio.start_server(serve, "127.0.0.1", 0)
+    )
     async with server:
-        host, port = server.sockets[0].getsockname()[:2]
-        yield f"{host}:{port}"
+        yield path or "{}:{}".format(*server.sockets[0].getsockname())
         await asyncio.gather(*serving)

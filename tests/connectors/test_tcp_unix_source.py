@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import random
 import socket
 import subprocess
 import sys
@@ -18,7 +16,6 @@ from peers import (
     SCHEMA,
     Running,
     Server,
-    adverse_proxy,
     delivered,
     dialled,
     family,
@@ -53,12 +50,8 @@ def reading(kind: str, folder: Path, **options: Any) -> af.Flow:
     return out["rows.rejected"].to("null", name="rejected", format="json")
 
 
-def records(running: Running, sink: str = "out") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in running.sinks[sink].data.splitlines()]
-
-
 def keys(running: Running) -> list[str]:
-    return [row["key"] for row in records(running)]
+    return [row["key"] for row in running.records()]
 
 
 # -- many peers ------------------------------------------------------------------------------------------------------------
@@ -78,7 +71,7 @@ def test_fifty_clients_at_once(run, kind: str, tmp_path: Path, workers: int) -> 
             await running.taken(50 * rows)
             counted = await running.stop()
             got = defaultdict(list)
-            for row in records(running):
+            for row in running.records():
                 got[row["key"]].append(row["qty"])
             assert got == {f"c{client}": list(range(rows)) for client in range(50)}
             source = counted["sources"]["rows"]
@@ -121,7 +114,7 @@ def test_a_client_that_leaves_without_a_last_newline_has_said_a_whole_record(
             await say(address, b"c,3")
             await running.taken(3)
             counted = await running.stop()
-            assert sorted((row["key"], row["qty"]) for row in records(running)) == [
+            assert sorted((row["key"], row["qty"]) for row in running.records()) == [
                 ("a", 1),
                 ("b", 12),
                 ("c", 3),
@@ -151,7 +144,7 @@ def test_a_client_that_resets_loses_only_its_unfinished_record(
             await running.taken(4)
             counted = await running.stop()
             assert sorted(keys(running)) == ["a", "x", "y"]
-            assert records(running, "rejected") == [
+            assert running.records("rejected") == [
                 {
                     "record": "b,12",
                     "reason": "cut short: Connection reset by peer",
@@ -176,8 +169,8 @@ def test_a_client_that_resets_within_the_header_is_that_clients_loss(run, kind: 
             await say(address, b"qty,key\n7,a\n")
             await running.taken(2)
             await running.stop()
-            assert records(running) == [{"key": "a", "qty": 7}]
-            assert [row["record"] for row in records(running, "rejected")] == ["key,q"]
+            assert running.records() == [{"key": "a", "qty": 7}]
+            assert [row["record"] for row in running.records("rejected")] == ["key,q"]
 
     run(main())
 
@@ -207,7 +200,7 @@ def test_stopping_takes_what_was_sent_and_ends_listening(run, kind: str, tmp_pat
                     await dialled(address)
                 assert await receive_all(before) == b""
             assert sorted(keys(running)) == ["a", "b", *(f"late{n}" for n in range(5))]
-            assert [(r["record"], r["reason"]) for r in records(running, "rejected")] == [
+            assert [(r["record"], r["reason"]) for r in running.records("rejected")] == [
                 ("c,", "cut short: stopped")
             ]
             assert counted["sources"]["rows"]["rows"] == 8
@@ -314,7 +307,7 @@ def test_connected_a_reset_ends_it_with_the_last_record_cut_short(run, kind: str
                 reset(peer)
                 counted = await running.end()
                 assert keys(running) == ["a"]
-                [rejected] = records(running, "rejected")
+                [rejected] = running.records("rejected")
                 assert rejected["position"] == f"{server.address}:2 (byte 4)"
                 assert counted["sources"]["rows"]["rejected"] == 1
 
@@ -360,87 +353,3 @@ def test_stopping_while_it_connects_or_waits(run, kind: str, tmp_path: Path, ans
                 assert (await running.stop())["sources"]["rows"]["rows"] == 0
 
     run(main())
-
-
-# -- bytes cut in every way --------------------------------------------------------------------------------------------------------
-
-
-def measured(rows: int) -> bytes:
-    chance = random.Random(rows)
-    lines = []
-    for number in range(rows):
-        key = chance.choice(["a", '"b,c"', '"line\nbreak"', "päron", '"say ""hi"""', ""])
-        quantity = chance.choice(["", "x", str(chance.randrange(10_000)), "7,7"])
-        lines.append(f"{number * 40 + chance.randrange(300)},{key},{quantity}\r\n")
-    return b"ts,key,qty\r\n" + "".join(lines).encode()
-
-
-def windows(source: af.Flow) -> af.Flow:
-    summed = source.window(af.tumbling("1s"), by=["key"], n="count(*)", total="sum(qty)").named("w")
-    out = summed.to("null", name="out", format="csv")
-    late = out["w.late"].to("null", name="late", format="json")
-    return late["rows.rejected"].to("null", name="rejected", format="json")
-
-
-WINDOWED: dict[str, Any] = {
-    "name": "rows",
-    "format": "csv",
-    "schema": {"ts": "timestamp[ms]", **SCHEMA},
-    "time": "ts",
-    "watermark_delay": "100ms",
-}
-
-
-def outcome(running: Running, name: str) -> dict[str, Any]:
-    """What the sinks got; of rejected records all but the name of the stream."""
-    rejected = [
-        (row["record"], row["reason"], row["position"].removeprefix(name))
-        for row in records(running, "rejected")
-    ]
-    return {"out": running.sinks["out"].data, "late": running.sinks["late"].data, "rejected": rejected}
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("mode", ["listen", "connect"])
-def test_an_adverse_proxy_changes_nothing(run, kind: str, tmp_path: Path, seed: int, mode: str) -> None:
-    data = measured(400)
-    path = tmp_path / "in.csv"
-    path.write_bytes(data)
-
-    async def from_file() -> dict[str, Any]:
-        async with Running(windows(af.source("file", path=str(path), **WINDOWED))) as running:
-            await running.end()
-            return outcome(running, str(path))
-
-    async def listening() -> dict[str, Any]:
-        source = af.source(kind, listen=local(kind, tmp_path), **WINDOWED)
-        async with Running(windows(source)) as running:
-            address = await running.address()
-            async with adverse_proxy(address, seed) as proxy:
-                with await dialled(proxy) as peer:
-                    name = ""
-                    for piece in chunks(data, seed, 3000):
-                        await send(peer, piece)
-                    peer.shutdown(socket.SHUT_WR)
-                    assert await receive_all(peer) == b""  # the source has read the end
-            counted = await running.stop()
-            assert counted["sources"]["rows"]["bytes"] == len(data)
-            name = records(running, "rejected")[0]["position"].rsplit(":", 1)[0]
-            return outcome(running, name)
-
-    async def connecting() -> dict[str, Any]:
-        with Server(kind, tmp_path) as server:
-            async with (
-                adverse_proxy(server.address, seed) as proxy,
-                Running(windows(af.source("tcp", connect=proxy, **WINDOWED))) as running,
-            ):
-                with await server.accepted() as peer:
-                    for piece in chunks(data, seed, 3000):
-                        await send(peer, piece)
-                await running.end()
-                return outcome(running, proxy)
-
-    expected = run(from_file())
-    assert len(expected["rejected"]) > 50
-    assert expected["late"]
-    assert run(listening() if mode == "listen" else connecting(), seconds=60) == expected

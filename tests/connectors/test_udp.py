@@ -33,10 +33,6 @@ def kept(flow: af.Flow) -> af.Flow:
     return out["rows.rejected"].to("null", name="rejected", format="json")
 
 
-def records(running: Running, sink: str = "out") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in running.sinks[sink].data.splitlines()]
-
-
 def caller(address: str) -> socket.socket:
     """A socket that sends there and hears what comes back."""
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -70,7 +66,7 @@ def test_each_datagram_is_a_message_of_one_or_more_records(run, workers: int) ->
                     peer.send(datagram)
                 await running.taken(7)
             counted = await running.stop()
-            assert [(row["key"], row["n"], row["total"]) for row in records(running)] == [
+            assert [(row["key"], row["n"], row["total"]) for row in running.records()] == [
                 ("a", 1, 1),
                 ("b", 1, 2),
                 ("c", 3, 12),
@@ -93,8 +89,8 @@ def test_a_record_that_cannot_be_read_is_one_rejection_and_its_message_goes_on(r
                 peer.send(b"f,\xff\ng,7")
                 await running.taken(7)
             await running.stop()
-            assert [row["key"] for row in records(running)] == ["a", "c", "e", "g"]
-            found = [(row["reason"], row["position"]) for row in records(running, "rejected")]
+            assert [row["key"] for row in running.records()] == ["a", "c", "e", "g"]
+            found = [(row["reason"], row["position"]) for row in running.records("rejected")]
             assert found == [
                 ("qty: not an int64: 'two'", f"{host}:{port}:2 (byte 4)"),
                 ("longer than 20 bytes", f"{host}:{port}:1 (byte 0)"),
@@ -138,7 +134,7 @@ def test_empty_datagrams_say_nothing(run, schema: dict[str, str] | None) -> None
                 await running.taken(3)
                 peer.send(b"")
             counted = await running.stop()
-            assert [row["qty"] for row in records(running)] == [0, 1, 2]
+            assert [row["qty"] for row in running.records()] == [0, 1, 2]
             assert counted["sources"]["rows"]["rejected"] == 0
 
     run(main())
