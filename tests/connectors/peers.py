@@ -212,8 +212,8 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def adverse_proxy(target: str, seed: int, path: str = "") -> AsyncIterator[str]:
-    """Stands (at ``path``, or at a tcp port) before ``target``: passes all bytes on, but cut anew: single bytes and large pieces, at once or with pauses, several sends
-    as one.  Gives its own address."""
+    """Stands (at ``path``, or at a tcp port) before ``target``: passes all bytes on, but cut anew: single bytes and large pieces, at once
+    or with pauses, several sends as one.  Gives its own address."""
     chance = random.Random(seed)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
