@@ -69,7 +69,7 @@ class TableEncoder(Encoder):
         if isinstance(column, StringColumn):
             return ["" if text is None else _shown(text) for text in column.to_list()]
         cells = column_cells(field.type, column)
-        text: bytes = _encode.csv_rows(len(column), [cells], b",", b'"', b"", self._tick_ns)
+        text = bytes(_encode.csv_rows(len(column), [cells], b",", b'"', b"", self._tick_ns))
         return text.decode().split("\n")[:-1]
 
     def _line(self, texts: tuple[str, ...] | list[str]) -> str:

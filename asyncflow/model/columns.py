@@ -62,7 +62,7 @@ class StringColumn:
 
     @property
     def nbytes(self) -> int:
-        return int(self.lengths.sum(dtype=np.int64)) + 8 * len(self.starts)
+        return int(np.add.reduce(self.lengths.view(np.uint32), dtype=np.uint32)) + 8 * len(self.starts)
 
     @classmethod
     def from_values(cls, values: Iterable[str | bytes | None]) -> StringColumn:

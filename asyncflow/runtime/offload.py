@@ -1,7 +1,8 @@
-"""Decoding beside the event loop: blocks go to worker threads, results come back in the order of the blocks.
+"""Decoding and encoding beside the event loop: blocks go to worker threads, results come back in the order of the blocks.
 
-With one worker everything is done inline: a thread hop costs tens of microseconds and gains nothing.  With more, blocks below
-``INLINE_BYTES`` are still decoded inline.  The order of results never depends on which thread was faster.
+The loop's own thread is one of the workers: it groups and aggregates, in order, while the others decode and encode.  With one worker
+everything is done inline: a thread hop costs tens of microseconds and gains nothing.  With more, what is below ``INLINE_BYTES`` is still
+done inline.  The order of results never depends on which thread was faster.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _Entry: TypeAlias = tuple[Records | Dropped, "asyncio.Future[Decoded] | Decoded 
 
 
 class Offload:
-    """A run's worker threads; none with ``workers`` = 1."""
+    """A run's worker threads besides the loop's own."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._executor = ThreadPoolExecutor(workers, "asyncflow-decode") if workers > 1 else None
+        self._executor = ThreadPoolExecutor(workers - 1, "asyncflow-worker") if workers > 1 else None
 
     def start(self, function: Callable[[], T], size_bytes: int) -> asyncio.Future[T] | T:
         """Runs ``function`` inline and gives its result, or starts it on a worker and gives a future."""

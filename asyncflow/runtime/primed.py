@@ -24,6 +24,10 @@ class PrimedStream(ByteStream):
         self._space = bytearray(1 << 16)
         self._reading: asyncio.Task[int] | None = None
 
+    @property
+    def error(self) -> str:  # type: ignore[override]
+        return self._stream.error
+
     async def head(self, enough_bytes: int) -> tuple[Block, bool]:
         """The first ``enough_bytes``; less where the stream ends or pauses before.  And whether that was the end."""
         while len(self._head) < enough_bytes and not self._ended:

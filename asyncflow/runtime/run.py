@@ -65,7 +65,7 @@ def open_sink(component: Component) -> SinkConnector:
 
 
 class Run:
-    """One run of ``plan``.  ``workers``: threads that decode (1: none, all in the loop).  Used once.
+    """One run of ``plan``.  ``workers``: threads that work, the loop's own among them.  Used once.
 
     ``stop`` asks for an orderly end; cancelling ``execute`` ends at once.  Either way every socket and file is closed when it returns.
     """
@@ -202,7 +202,7 @@ class Run:
         reply = getattr(sink.connector.options, "reply", None)
         if bind_reply is not None and reply:
             bind_reply(next(stage.connector for stage in self._sources if stage.source.name == reply))
-        stage = SinkStage(sink, connector, self._messages(sink.name, sink.inputs), schema)
+        stage = SinkStage(sink, connector, self._messages(sink.name, sink.inputs), schema, self._offload)
         self._sinks.append(stage)
         self.ledger.sinks[sink.name] = stage.counts
 

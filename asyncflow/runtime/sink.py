@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from asyncflow import formats
 from asyncflow.connectors.contract import SinkConnector
@@ -13,6 +15,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Sink
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import SinkCounts
+from asyncflow.runtime.offload import Offload
 
 MAX_ENCODED_ROWS = 1 << 16
 """Rows encoded in one go: bounds the memory of a large result, not its meaning."""
@@ -22,12 +25,18 @@ class SinkStage:
     """One sink of a run.  ``schema``: of its input where it is known before the first row (for a header without rows)."""
 
     def __init__(
-        self, sink: Sink, connector: SinkConnector, messages: AsyncIterator[Message], schema: Schema | None
+        self,
+        sink: Sink,
+        connector: SinkConnector,
+        messages: AsyncIterator[Message],
+        schema: Schema | None,
+        offload: Offload,
     ) -> None:
         self.sink = sink
         self.connector = connector
         self.counts = SinkCounts()
         self._messages = messages
+        self._offload = offload
         self._unflushed = False
         self._encoder = self._make_encoder(schema) if schema is not None else None
 
@@ -56,7 +65,9 @@ class SinkStage:
             self._encoder = self._make_encoder(batch.schema)
         assert self._encoder is not None
         for part in iter_slices(batch, MAX_ENCODED_ROWS):
-            await self._put(self._encoder.encode(part), part.origin)
+            data = self._offload.start(partial(self._encoder.encode, part), part.nbytes)
+            await self._put(await data if isinstance(data, asyncio.Future) else data, part.origin)
+            del data  # its memory can be used again
             self.counts.rows += part.num_rows
 
     async def _put(self, data: bytes | bytearray | memoryview, origin: object) -> None:
