@@ -5,7 +5,8 @@
  *   2. the tags of the bucket against the key's: a candidate id; prefetch its image.
  *   3. the images; rows that differ (new keys, long keys, overflowed buckets, nulls) are collected and take the exact path, in row order,
  *      so that ids are those of first appearance.
- * A key that stands so near the buffer's edge that a whole half of its image cannot be loaded is copied first. */
+ * A key so near the buffer's end that a whole image cannot be loaded is copied first.  No branch asks for a key's length: it would go
+ * wrong for every fourth key. */
 
 #if AF_LEVEL >= 3
 typedef __m256i AF_AT(image_part);
@@ -15,37 +16,28 @@ typedef uint64_t AF_AT(image_part);
 #define AF_PARTS(words) (words)
 #endif
 
-/* Masked halves of the key that is key[0 .. length), and its hash; reads `half` bytes from its begin and before its end. */
+/* The image of the key that is key[0 .. length), and its hash.  Reads words * 8 bytes. */
 AF_LEVEL_INLINE uint64_t AF_AT(load_image)(const uint8_t *key, uint32_t length, uint32_t words, const uint64_t *seeds,
                                            AF_AT(image_part) *image) {
-    const uint32_t half = words * 4, kept = length < half ? length : half;
-    const uint8_t *first_mask = af_keep + 64 - kept, *last_mask = af_keep + 32 - half + kept, *last = key + length - half;
+    const uint8_t *mask = af_keep + 64 - (length < words * 8 ? length : words * 8);
 #if AF_LEVEL >= 3
-    __m256i sums;
-    if (words == 4) {
-        __m128i low = _mm_and_si128(_mm_loadu_si128((const __m128i *)key), _mm_loadu_si128((const __m128i *)first_mask));
-        __m128i high = _mm_and_si128(_mm_loadu_si128((const __m128i *)last), _mm_loadu_si128((const __m128i *)last_mask));
-        image[0] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
-        __m256i keyed = _mm256_add_epi32(image[0], _mm256_loadu_si256((const __m256i *)seeds));
-        sums = _mm256_mul_epu32(keyed, _mm256_srli_epi64(keyed, 32));
-    } else {
-        image[0] = _mm256_and_si256(_mm256_loadu_si256((const __m256i *)key), _mm256_loadu_si256((const __m256i *)first_mask));
-        image[1] = _mm256_and_si256(_mm256_loadu_si256((const __m256i *)last), _mm256_loadu_si256((const __m256i *)last_mask));
-        __m256i keyed = _mm256_add_epi32(image[0], _mm256_loadu_si256((const __m256i *)seeds));
-        __m256i keyed2 = _mm256_add_epi32(image[1], _mm256_loadu_si256((const __m256i *)(seeds + 4)));
-        sums = _mm256_add_epi64(_mm256_mul_epu32(keyed, _mm256_srli_epi64(keyed, 32)),
-                                _mm256_mul_epu32(keyed2, _mm256_srli_epi64(keyed2, 32)));
+    image[0] = _mm256_and_si256(_mm256_loadu_si256((const __m256i *)key), _mm256_loadu_si256((const __m256i *)mask));
+    if (words == 8)
+        image[1] = _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(key + 32)), _mm256_loadu_si256((const __m256i *)(mask + 32)));
+    __m256i keyed = _mm256_add_epi32(image[0], _mm256_loadu_si256((const __m256i *)seeds));
+    __m256i sums = _mm256_mul_epu32(keyed, _mm256_srli_epi64(keyed, 32));
+    if (words == 8) {
+        keyed = _mm256_add_epi32(image[1], _mm256_loadu_si256((const __m256i *)(seeds + 4)));
+        sums = _mm256_add_epi64(sums, _mm256_mul_epu32(keyed, _mm256_srli_epi64(keyed, 32)));
     }
     __m128i pair = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
     uint64_t sum = (uint64_t)_mm_cvtsi128_si64(_mm_add_epi64(pair, _mm_unpackhi_epi64(pair, pair)));
 #else
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < words / 2; i++) {
-        image[i] = af_load64(key + 8 * i) & af_load64(first_mask + 8 * i);
-        image[words / 2 + i] = af_load64(last + 8 * i) & af_load64(last_mask + 8 * i);
-    }
-    for (uint32_t i = 0; i < words; i++)
+    for (uint32_t i = 0; i < words; i++) {
+        image[i] = af_load64(key + 8 * i) & af_load64(mask + 8 * i);
         sum += (uint64_t)(uint32_t)(image[i] + seeds[i]) * (uint32_t)((image[i] >> 32) + (seeds[i] >> 32));
+    }
 #endif
     return af_finish_hash(sum, length, seeds[AF_MAX_WORDS]);
 }
@@ -84,25 +76,24 @@ AF_LEVEL_INLINE bool AF_AT(assign_block)(af_strings *table, const af_string_rows
     uint8_t missed[AF_BLOCK_ROWS];
     const af_bucket *buckets = table->buckets;
     const uint64_t *stored = table->images;
-    const uint32_t mask = table->mask, half = words * 4;
+    const uint32_t mask = table->mask, width = words * 8;
     const int64_t ahead = rows->starts[begin + count - 1] - (int64_t)rows->starts[begin];
     for (uint32_t i = 0; i < count; i++) {
         int64_t start = rows->starts[begin + i];
         uint32_t length = (uint32_t)rows->lengths[begin + i];
         const uint8_t *key = rows->data + start;
         __builtin_prefetch(key + ahead); /* texts stand in the order of their rows, near enough */
-        uint8_t copy[96];
-        /* One branch that is hardly ever taken: asking for the length first would be wrong for every fourth key. */
-        if (AF_UNLIKELY((length < half) & ((start + half > rows->data_bytes) | (start + length < half)))) {
+        uint8_t copy[64];
+        if (AF_UNLIKELY((start + width > rows->data_bytes) & (length < width))) {
             memset(copy, 0, sizeof copy);
-            if (length) memcpy(copy + 32, key, length);
-            key = copy + 32;
+            if (length) memcpy(copy, key, length);
+            key = copy;
         }
         uint64_t hash = AF_AT(load_image)(key, length, words, table->seeds, images[i]);
         places[i] = af_bucket_of(hash, mask);
         __builtin_prefetch(&buckets[places[i]]);
         tags[i] = af_tag(hash, length, words);
-        missed[i] = length > words * 8;
+        missed[i] = length > width;
     }
     for (uint32_t i = 0; i < count; i++) {
         const af_bucket *bucket = &buckets[places[i]];

@@ -1,8 +1,8 @@
 /* Strings to dense ids: the intern table behind a string key column.
  *
  * Layout.  A bucket is one cache line of eight 16-bit tags and eight ids.  A tag is hash bits and the key's length, so that equal tag
- * and equal image mean an equal key.  The image of a key is its first and its last half, each masked to the key's length: 32 bytes
- * (words = 4) for keys of at most 32 bytes, or 64 (words = 8) from the first key of 33 to 64 bytes on, when the table is built anew.
+ * and equal image mean an equal key.  The image of a key is its bytes and then zeros: 32 (words = 4) for keys of at most 32 bytes, or 64
+ * (words = 8) from the first key of 33 to 64 bytes on, when the table is built anew.
  * A longer key has the tag class LONG and is compared by its text.  Arrays indexed by id hold image, hash and text offset; texts are kept
  * end to end.  Null is an id without an entry in the buckets.
  *
@@ -46,8 +46,8 @@ typedef struct {
     const uint8_t *valid;
 } af_string_rows;
 
-/* 32 x FF between 32 x 00 on either side: a load that begins m bytes before or after the right place keeps m bytes. */
-static const uint8_t af_keep[96] __attribute__((aligned(64))) = {[32 ... 63] = 0xFF};
+/* A load that ends n bytes behind the middle masks n bytes off. */
+static const uint8_t af_keep[128] __attribute__((aligned(64))) = {[0 ... 63] = 0xFF};
 
 AF_INLINE uint64_t af_fold(uint64_t left, uint64_t right) {
     __uint128_t product = (__uint128_t)left * right;
@@ -70,11 +70,9 @@ AF_INLINE uint16_t af_tag(uint64_t hash, uint64_t length, uint32_t words) {
 
 /* Image and hash of a key of at most words * 8 bytes, without reading outside of it. */
 static inline uint64_t af_image_of(const af_strings *table, const uint8_t *key, uint64_t length, uint64_t *image) {
-    uint32_t half = table->words * 4;
-    uint64_t kept = length < half ? length : half, sum = 0;
+    uint64_t sum = 0;
     memset(image, 0, table->words * 8);
-    memcpy(image, key, kept);
-    memcpy((uint8_t *)image + table->words * 8 - kept, key + length - kept, kept);
+    if (length) memcpy(image, key, length);
     for (uint32_t i = 0; i < table->words; i++) {
         uint32_t low = (uint32_t)(image[i] + table->seeds[i]), high = (uint32_t)((image[i] >> 32) + (table->seeds[i] >> 32));
         sum += (uint64_t)low * high;
