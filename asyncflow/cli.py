@@ -131,7 +131,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.IntRange(1, 256),
                 default=1,
                 show_default=True,
-                help="Threads that decode the input; the result is the same for any number.",
+                help="Threads that work; the result is the same for any number.",
             ),
             click.option("--quiet", is_flag=True, help="Only errors on stderr."),
             click.option(

@@ -27,6 +27,9 @@ from asyncflow.runtime.run import Run
 if TYPE_CHECKING:
     from asyncflow.runtime.progress import Snapshot
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+KEPT_FREE_BYTES = 32 << 20
+
 PROGRESS_AFTER_SECONDS = 0.5
 """A run that ends sooner shows none."""
 
@@ -49,6 +52,7 @@ def run_plan(
 
     gc.freeze()
     gc.enable()
+    _keep_freed_memory()
 
     async def main() -> None:
         run = Run(plan, workers=workers)
@@ -66,6 +70,19 @@ def run_plan(
 
     run_in_loop(main)
     return 0
+
+
+def _keep_freed_memory() -> None:
+    """Tells glibc not to give large blocks back at once: a run asks for the same sizes over and over, and each time the system would zero
+    them page by page."""
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        mallopt(parameter, KEPT_FREE_BYTES)
 
 
 async def _execute(run: Run, shown: bool, stop_after_seconds: float | None) -> None:
