@@ -116,8 +116,7 @@ class Endpoint(ABC):
             if error.errno in _RETRIABLE or isinstance(error, (TimeoutError, socket.gaierror))
             else ConnectorError
         )
-        reason = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
-        return kind(f"{self.text}: cannot connect: {reason}")
+        return kind(f"{self.text}: cannot connect: {_reason(error)}")
 
 
 class TcpEndpoint(Endpoint):
@@ -214,6 +213,15 @@ class UnixEndpoint(Endpoint):
         except OSError:
             return False
         return False
+
+
+def _reason(error: OSError) -> str:
+    """Why, in the system's words; an event loop's own text repeats the address."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return "no answer"
+    if isinstance(error, socket.gaierror) or (error.errno or 0) <= 0:
+        return (error.strerror or str(error)).lower()
+    return os.strerror(error.errno or 0).lower()
 
 
 async def _connect(opened: socket.socket, address: Any) -> socket.socket:

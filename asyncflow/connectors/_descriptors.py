@@ -94,8 +94,9 @@ class DescriptorStream(ByteStream):
         self._loop: asyncio.AbstractEventLoop | None = None  # set while the loop watches the descriptor
         self._more_likely = not wait_first
         # A named pipe without a writer is not reported as ended to a description opened since: only reading
-        # tells.
-        self._always_try = stat.S_ISFIFO(os.fstat(fd).st_mode)
+        # tells; nor does libuv report a socket again once it was broken off, though it still holds bytes.
+        kind = os.fstat(fd).st_mode
+        self._always_try = stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)
         self._unclaimed = b""
         self._ended = False
         self._left_bytes: int | None = (
@@ -129,6 +130,10 @@ class DescriptorStream(ByteStream):
         poll = select.poll()
         poll.register(self._fd, select.POLLIN | getattr(select, "POLLRDHUP", 0))
         events = sum(event for _, event in poll.poll(0))
+        if events & select.POLLERR:
+            # It broke off: no more can come, and reading it to its end says why.
+            self._on_readable()
+            return
         ended_by_peer = events & (select.POLLHUP | getattr(select, "POLLRDHUP", 0))
         self._left_bytes = _bytes_held(self._fd)
         if not ended_by_peer:

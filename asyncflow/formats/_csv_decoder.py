@@ -23,6 +23,8 @@ _csv = kernel("csv")
 
 INFERRED_RECORDS = 1000
 VALUE_SHOWN_BYTES = 60
+HEADER_BYTES = 4096
+"""A header up to so long is read at each of its line ends."""
 
 
 class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +67,8 @@ class CsvDecoder(Decoder):
         self.output = request.schema.select(request.columns)
         self._options = options
         self._request = request
+        self._seen_bytes = 0  # of a header without an end
+        self._read_again_bytes = 0
         self._use(request.schema.names)
 
     def _use(self, names: tuple[str, ...]) -> None:
@@ -76,6 +80,8 @@ class CsvDecoder(Decoder):
         self._cutter = _csv.Cutter(self._plan)
 
     def prepare(self, head: Block, final: bool) -> int | None:
+        if not (final or self._may_end_header(head)):
+            return None
         data = head.tobytes()
         start = skip_byte_order_mark(data, final)
         if start is None or not self._options.header:
@@ -86,6 +92,7 @@ class CsvDecoder(Decoder):
         if len(seen) > self._request.max_record_bytes:
             raise DataError(f"no end of the header in the first {self._request.max_record_bytes} bytes")
         if header is None:
+            self._read_again_bytes = 2 * len(data) if len(data) > HEADER_BYTES else 0
             return len(data) if final else None
         names, end = header
         for name in self._request.schema.names:
@@ -93,6 +100,15 @@ class CsvDecoder(Decoder):
                 raise DataError(_header_problem(name, names))
         self._use(names)
         return end
+
+    def _may_end_header(self, head: Block) -> bool:
+        """Whether reading the header is worth it: it ends at a line end, so what has come since the last look must hold one.  A
+        long one whose line ends are all within quotes is read again at twice the length, so all the readings together are linear.
+        """
+        seen, self._seen_bytes = self._seen_bytes, len(head)
+        if not self._options.header or len(head) > self._request.max_record_bytes:
+            return True
+        return len(head) >= self._read_again_bytes and bool((head[seen:] == ord("\n")).any())
 
     def cut(self, data: Block, final: bool) -> Cut:
         end, resume, lines, dropped = self._cutter.cut(data, final)
@@ -118,8 +134,8 @@ class CsvDecoder(Decoder):
             if detail == _MISSING:
                 return f"{field.name}: null"
             article = "an" if field.type is DataType.INT64 else "a"
-            limits = " that int64 can hold" if detail == _OUT_OF_RANGE else ""
-            return f"{field.name}: not {article} {field.type_text}{limits}: {_shown(value)}"
+            limits = " out of range:" if detail == _OUT_OF_RANGE else ""
+            return f"{field.name}: not {article} {field.type_text}:{limits} {_shown(value)}"
         if reason == _FIELD_COUNT:
             return f"expected {self._fields} field{'s' * (self._fields != 1)}, found {detail}"
         if reason == _TOO_LONG:

@@ -20,6 +20,14 @@ async def find_schema(stage: SourceStage) -> None:
 
     The schema stays None where the input has no bytes at all.
     """
+    try:
+        await _find(stage)
+    except AsyncflowError as error:
+        error.table = error.table or stage.source.name
+        raise
+
+
+async def _find(stage: SourceStage) -> None:
     connector, source = stage.connector, stage.source
     if isinstance(connector, ObjectSource):
         if stage.schema is None:
@@ -41,13 +49,9 @@ async def find_schema(stage: SourceStage) -> None:
     if stage.schema is None:
         module = formats.find_decoder(stage.format.type)
         options = stage.format.options if stage.format.options is not None else module.DecoderOptions()
-        try:
-            inferred = module.infer(options, head, final)
-        except AsyncflowError as error:
-            error.table = error.table or source.name
-            raise
+        inferred = module.infer(options, head, final)
         if not isinstance(inferred, Schema):
-            raise DataError("no schema can be told from this input: write one", table=source.name)
+            raise DataError("no schema can be told from this input: write one")
         stage.schema = inferred
 
 

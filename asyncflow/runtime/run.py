@@ -129,7 +129,7 @@ class Run:
         try:
             await self._build(result)
             for sink in self._sinks:
-                await sink.connector.open()
+                await _named(sink.sink.name, sink.connector.open())
             await self._run_all()
             self.ledger.end()
             self.ledger.check()
@@ -254,20 +254,21 @@ class Run:
 
 
 async def _named(name: str, coroutine: Awaitable[None]) -> None:
+    """Its failure is told with the table's name: one of our own as it is, anything else as InternalError."""
     try:
         await coroutine
-    except AsyncflowError as error:
-        error.table = error.table or name
-        raise
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:
+    except Exception as raised:
+        error = _first(raised)
+    else:
+        return
+    if not isinstance(error, AsyncflowError):
         raise InternalError(f"{type(error).__name__}: {error}", table=name) from error
+    error.table = error.table or name
+    raise error
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first failure in a group, however deep."""
-    error: BaseException = group
+def _first(error: BaseException) -> BaseException:
+    """The failure itself; of a group the first, however deep."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

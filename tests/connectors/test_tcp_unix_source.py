@@ -28,7 +28,7 @@ from peers import (
 )
 
 import asyncflow as af
-from asyncflow.errors import ConnectorError, InternalError, RetriableError
+from asyncflow.errors import ConnectorError, RetriableError
 from asyncflow.runtime import Run
 from asyncflow.testing import chunks
 
@@ -230,13 +230,6 @@ def test_cancelling_closes_everything(run, kind: str, tmp_path: Path) -> None:
 # -- addresses that cannot be had ----------------------------------------------------------------------------------------------
 
 
-in_a_group = pytest.mark.xfail(
-    raises=(InternalError, AssertionError),
-    reason="a failure among the streams of one source is told as a group of exceptions",
-)
-
-
-@in_a_group
 def test_an_address_in_use_is_a_clear_error(run, kind: str, tmp_path: Path) -> None:
     async def main() -> None:
         with Server(kind, tmp_path) as other:
@@ -249,7 +242,6 @@ def test_an_address_in_use_is_a_clear_error(run, kind: str, tmp_path: Path) -> N
     run(main())
 
 
-@in_a_group
 def test_an_address_in_use_ends_the_command_with_1(kind: str, tmp_path: Path) -> None:
     with Server(kind, tmp_path) as other:
         (tmp_path / "pipeline.toml").write_text(
