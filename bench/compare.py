@@ -2,7 +2,8 @@
 
 ``python bench/compare.py`` makes its data, runs every engine on every case with one and two threads (A B C, A B C, ...), checks that
 all results agree and that asyncflow's are the same bytes for any number of threads, and prints one table per case: medians, minima,
-rates, peak memory and the ratio of asyncflow's rate to each peer's.  ``--quick`` shows in a minute that everything works; its figures
+rates, peak memory and the ratio of asyncflow's rate to each peer's.  Rates and ratios are of the minima: the machines are shared, and noise
+only ever adds.  The input is read once before every run, so that it is in memory for everybody.  ``--quick`` shows in a minute that everything works; its figures
 mean nothing.  Engines that are not installed are reported as absent.
 """
 

@@ -9,7 +9,7 @@ from rounds import Entry
 
 
 def ratio_to(entries: list[Entry], peer: Entry) -> float | None:
-    """asyncflow's rate over this one's, medians, on as many threads."""
+    """asyncflow's rate over this one's, on as many threads."""
     for entry in entries:
         if entry.engine == OURS and entry.threads == peer.threads and entry.runs and peer.runs:
             return entry.rows_per_s / peer.rows_per_s
@@ -34,7 +34,7 @@ def table(case: Case, entries: list[Entry]) -> str:
             f"{entry.median_s:.3f}",
             f"{entry.least_s:.3f}",
             f"{entry.rows_per_s / 1e6:.2f}",
-            f"{entry.size_bytes / entry.median_s / 1e6:,.0f}",
+            f"{entry.size_bytes / entry.least_s / 1e6:,.0f}",
             f"{median(run.cpu_s for run in entry.runs):.3f}",
             f"{entry.peak_bytes / 1e6:,.0f}",
             "" if ratio is None else f"{ratio:.2f} x",
