@@ -1,10 +1,10 @@
 """asyncflow beside its peers: the same file, the same query, whole processes in turn.
 
 ``python bench/compare.py`` makes its data, runs every engine on every case with one and two threads (A B C, A B C, ...), checks that
-all results agree and that asyncflow's are the same bytes for any number of threads, and prints one table per case: medians, minima,
-rates, peak memory and the ratio of asyncflow's rate to each peer's.  Rates and ratios are of the minima: the machines are shared, and noise
-only ever adds.  The input is read once before every run, so that it is in memory for everybody.  ``--quick`` shows in a minute that everything works; its figures
-mean nothing.  Engines that are not installed are reported as absent.
+all results agree and that asyncflow's are the same bytes for any number of threads, and prints one table per case: medians, minima, rates,
+peak memory and the ratio of asyncflow's rate to each peer's.  Rates and ratios are of the minima: the machines are shared, and noise
+only ever adds.  The input is read once before every run, so that it is in memory for everybody.  ``--quick`` shows in a minute that
+everything works; its figures mean nothing.  Engines that are not installed are reported as absent.
 """
 
 from __future__ import annotations

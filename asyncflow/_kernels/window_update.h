@@ -389,6 +389,41 @@ static bool af_accumulate(af_state *state, const af_block *block, int64_t begin,
     return true;
 }
 
+/* Whether all of a block's times are in the pane of times low .. low + length, and none of them makes the watermark close more. */
+AF_INLINE bool af_block_inside(const int64_t *time, uint32_t size, uint64_t low, uint64_t length, int64_t bound) {
+    uint64_t outside = 0;
+    for (uint32_t i = 0; i < size; i++) {
+        const uint64_t from_least = (uint64_t)time[i] ^ 0x8000000000000000ull;
+        outside |= (uint64_t)(from_least - low >= length) | (uint64_t)(time[i] >= bound);
+    }
+    return outside == 0;
+}
+
+/* A block whose rows are all in one pane. */
+AF_INLINE bool af_take_block(af_state *state, af_pane *pane, const int32_t *groups, uint32_t size, af_block *block, af_pane **panes,
+                             bool *one_cell) {
+    const size_t cell_bytes = state->store.cell_bytes;
+    uint64_t different = 0;
+    for (uint32_t i = 0; i < size; i++) {
+        const uint32_t group = (uint32_t)groups[i];
+        uint8_t *page = pane->pages[group >> AF_PAGE_SHIFT];
+        if (AF_UNLIKELY(page == NULL)) {
+            page = af_pane_page(&state->store, pane, group >> AF_PAGE_SHIFT);
+            if (page == NULL) return false;
+        }
+        uint8_t *cell = page + (group % AF_PAGE_CELLS) * cell_bytes;
+        __builtin_prefetch(cell, 1);
+        different |= group ^ (uint32_t)groups[0];
+        block->cells[i] = cell;
+        block->rows[i] = i;
+    }
+    if (state->store.set_count)
+        for (uint32_t i = 0; i < size; i++) panes[i] = pane;
+    block->count = size;
+    *one_cell = different == 0;
+    return true;
+}
+
 /* -- a batch ---------------------------------------------------------------------------------------------------------- */
 
 /* Takes all rows; false: no memory. */
@@ -413,6 +448,13 @@ static bool af_add_rows(af_state *state, af_rows *rows) {
         uint8_t *last_cell = NULL;
         bool one_cell = true;
         block.count = 0;
+        if (pane != NULL && length && (rows->watermarks == NULL || !state->sized) &&
+            (rows->time == NULL || af_block_inside(rows->time + begin, size, low, length, bound))) {
+            if (!af_take_block(state, pane, rows->groups + begin, size, &block, panes, &one_cell)) return false;
+            partly += pane_partly * size;
+            if (!af_accumulate(state, &block, begin, rows, panes, one_cell)) return false;
+            continue;
+        }
         for (uint32_t i = 0; i < size; i++) {
             const int64_t row = begin + i, time = rows->time != NULL ? rows->time[row] : 0;
             if (rows->watermarks != NULL && state->sized) {
