@@ -8,17 +8,17 @@ from asyncflow.errors import AsyncflowError, DataError
 from asyncflow.formats.contract import Block
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Component
+from asyncflow.runtime.primed import content
 from asyncflow.runtime.python_source import ObjectSource, infer_schema
 from asyncflow.runtime.source import SourceStage
 
 HEAD_BYTES = 1 << 16
-_BOM = b"\xef\xbb\xbf"
 
 
 async def find_schema(stage: SourceStage) -> None:
     """Fills in the stage's ``format`` and ``schema`` where the plan leaves them out; reads the head of the input only then.
 
-    The schema stays None where the input has no bytes at all.
+    The schema stays None where the input is empty, or has blank lines only.
     """
     try:
         await _find(stage)
@@ -57,5 +57,4 @@ async def _find(stage: SourceStage) -> None:
 
 def guess_format(head: Block) -> str:
     """``json`` where the first byte that is no white space opens an object, else ``csv``."""
-    text = head[:4096].tobytes().removeprefix(_BOM).lstrip()
-    return "json" if text.startswith(b"{") else "csv"
+    return "json" if content(head[:4096].tobytes()).startswith(b"{") else "csv"

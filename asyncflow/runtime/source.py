@@ -8,7 +8,7 @@ a listening socket) interleave by whole blocks and every reader sees them in the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,13 +36,17 @@ from asyncflow.runtime.event_time import Clock, EventTime
 from asyncflow.runtime.ledger import SourceCounts
 from asyncflow.runtime.offload import Offload, decoded
 from asyncflow.runtime.outlet import Outlet
-from asyncflow.runtime.primed import PrimedStream
+from asyncflow.runtime.primed import Head, PrimedStreams, content
 from asyncflow.runtime.python_source import ObjectSource
+from asyncflow.runtime.refused import Refused, Tolerant
 
 CHUNK_BYTES = 1 << 20
 TICK_SECONDS = 0.05
 KEPT_REASONS = 5
 """How many rejected records a run keeps to show at its end."""
+NO_SCHEMA = "no whole record to tell the schema from"
+CUT_BY_STOP = "cut short: stopped"
+"""Why the last record of a stream was rejected that a stop ended."""
 
 REJECTED_SCHEMA = Schema.of((name, DataType.STRING) for name in ("record", "reason", "position"))
 
@@ -62,43 +66,39 @@ class SourceStage:
         self._offload = offload
         self._time = EventTime(source, clock, self.counts)
         self._order = asyncio.Lock()
-        self._iterator: AsyncIterator[ByteStream] | None = None
-        self._primed: PrimedStream | None = None
+        self._streams: PrimedStreams | None = None
+        self._stopped = False
         self._messages: list[Datagram] = []
         self.pool = BlockPool(CHUNK_BYTES, source.max_record_bytes + CHUNK_BYTES)
 
-    async def read_head(self, enough_bytes: int) -> tuple[Block, bool]:
-        """The first bytes of the first stream (or the first message), and whether that is all there is of it; ``run`` reads them again.
-        Empty where there is no input at all."""
-        if isinstance(self.connector, MessageSource):
-            self._messages = list(await self.connector.receive())
-            first = self._messages[0].data if self._messages else b""
-            return np.frombuffer(first, np.uint8), True
-        assert isinstance(self.connector, ByteSource)
-        self._iterator = self.connector.streams()
-        async for stream in self._iterator:
-            self._primed = PrimedStream(stream)
-            head, final = await self._primed.head(enough_bytes)
-            if len(head):
-                return head, final
-            await self._primed.aclose()  # a stream without a byte says nothing: the next one may
-            self._primed = None
+    async def read_head(self, enough_bytes: int) -> Head:
+        """The first bytes of the first stream (or the first message) that says something, and whether that is all there is of it;
+        ``run`` reads them again.  Empty where nothing but blank lines has come and nothing more will."""
+        if isinstance(self.connector, ByteSource):
+            self._streams = PrimedStreams(self.connector)
+            return await self._streams.head(enough_bytes)
+        assert isinstance(self.connector, MessageSource)
+        while messages := await self.connector.receive():
+            self._messages += messages
+            for message in messages:
+                if content(message.data):
+                    return np.frombuffer(message.data, np.uint8), True
         return np.empty(0, np.uint8), True
 
     async def close(self) -> None:
         """Closes whatever is open; may be called at any time, more than once."""
-        if self._primed is not None:
-            await self._primed.aclose()
+        if self._streams is not None:
+            await self._streams.aclose()
         await self.connector.aclose()
 
     async def run(self) -> None:
         ticker = asyncio.create_task(self._tick()) if self.source.time is None else None
         try:
             connector = self.connector
-            if self.schema is None:
-                pass  # nothing to tell a schema from: the input has no bytes, so it has no rows
-            elif isinstance(connector, ByteSource):
+            if isinstance(connector, ByteSource):
                 await self._read_streams(connector)
+            elif self.schema is None:
+                pass  # nothing to tell a schema from: the input is empty, so it has no rows
             elif isinstance(connector, MessageSource):
                 await self._read_messages(connector)
             elif isinstance(connector, BatchSource):
@@ -119,12 +119,14 @@ class SourceStage:
 
     async def stop(self) -> None:
         """Takes nothing new from outside; what was read flows out and the source ends."""
+        self._stopped = True
         await self.connector.stop()
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
     async def _read_streams(self, connector: ByteSource) -> None:
-        async with closing(self._streams(connector)) as streams:
+        self._streams = self._streams or PrimedStreams(connector)
+        async with closing(self._streams) as streams:
             if not connector.concurrent:
                 async for stream in streams:
                     await self._read_stream(stream)
@@ -133,20 +135,10 @@ class SourceStage:
                 async for stream in streams:
                     readers.create_task(self._read_stream(stream))
 
-    async def _streams(self, connector: ByteSource) -> AsyncIterator[ByteStream]:
-        """The connector's streams; the first may have been opened already to find the schema."""
-        if self._iterator is None:
-            self._iterator = connector.streams()
-        if self._primed is not None:
-            primed, self._primed = self._primed, None
-            yield primed
-        async with closing(self._iterator) as streams:
-            async for stream in streams:
-                yield stream
-
     async def _read_stream(self, stream: ByteStream) -> None:
         lines = 1
-        decoder = self._decoder()
+        # Without a schema all is blank, but for a stream that was broken off within its first record.
+        decoder = self._decoder() if self.schema is not None else Refused(NO_SCHEMA)
         try:
             async with (
                 closing(blocks(stream, decoder, self.pool)) as items,
@@ -179,7 +171,7 @@ class SourceStage:
         )
         decoder = module.decoder(options, request)
         assert isinstance(decoder, Decoder)
-        return decoder
+        return Tolerant(decoder) if getattr(self.connector, "concurrent", False) else decoder
 
     # -- messages, batches, objects --------------------------------------------------------------------------------------
 
@@ -269,8 +261,9 @@ class SourceStage:
             )
 
     async def _reject_rows(self, rows: Sequence[tuple[bytes, str, str]]) -> None:
-        if self.source.on_error == "fail":
-            _, reason, position = rows[0]
+        _, reason, position = rows[0]
+        # A record that was cut short by our own stop is no error of the data.
+        if self.source.on_error == "fail" and not (self._stopped and reason == CUT_BY_STOP):
             raise DataError(f"{position}: {reason}", table=self.source.name)
         for _, reason, position in rows[: KEPT_REASONS - len(self.reasons)]:
             self.reasons.append(f"{position}: {reason}")
