@@ -16,18 +16,22 @@
 #ifndef ASYNCFLOW_JSON_LAYOUTS_H
 #define ASYNCFLOW_JSON_LAYOUTS_H
 
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "cpu.h"
+#include "json_plan.h"
 
 #define JSON_MAX_SEGMENTS 256
 #define JSON_MAX_SUCCESSORS 31
 #define JSON_MAX_CONTEXTS 64
 #define JSON_MAX_LITERAL 128
+#define JSON_HEAD 32 /* bytes of a literal that are compared at once */
 #define JSON_POOL_BYTES 16384
 #define JSON_SLACK (JSON_MAX_LITERAL + 64) /* readable bytes that following a segment asks for */
 #define JSON_MAX_CLEARS 3
 #define JSON_FINE_LINKS 256 /* learned before the graph turns coarse */
+#define JSON_LANES 4        /* records that are read in step */
+#define JSON_STEP_NOTES 32  /* that they may leave; putting them in order takes time by the square of it */
+#define JSON_LEAST_PAUSE 8
+#define JSON_MOST_PAUSE 4096
 #define JSON_START 0        /* the segment before every record */
 
 struct json_segment;
@@ -39,17 +43,19 @@ typedef struct {
 } json_successors;
 
 typedef struct json_segment {
-    uint8_t head[16]; /* the literal's first bytes, zeros behind */
-    uint8_t mask[16];
-    const uint8_t *tail; /* the rest of it, in the pool */
+    uint8_t head[JSON_HEAD]; /* the literal's first bytes, zeros behind */
+    uint8_t mask[JSON_HEAD];
+    json_successors after;
+    uint32_t length;
+    uint32_t takes; /* bit k: the column behind it reads a value of kind k from its span, so noting that is all there is to do */
     int32_t column; /* of the value behind it, or -1 */
-    uint16_t length;
+    const uint8_t *tail; /* the rest of the literal, in the pool */
+    uint8_t unusual; /* it ends a record, or clears */
     uint8_t context, depth; /* depth: containers open where the value stands */
     uint8_t ends_record;
     uint8_t walked_into; /* the value's own node has columns below: an object there is not to be skipped */
     uint8_t clear_count;
     int32_t clears[JSON_MAX_CLEARS]; /* nodes whose mention makes the columns below them null */
-    json_successors after;
 } json_segment;
 
 /* What the parser met on its way through one record, as segments. */
@@ -61,7 +67,9 @@ typedef struct {
 } json_step;
 
 typedef struct {
+    const json_column *columns; /* the plan's */
     uint32_t segment_count, context_count, pool_used, links, misses;
+    uint32_t pause, paused; /* records to be read one by one before several are tried in step again: after the next failure, and now */
     bool recording, coarse;
     uint32_t step_count;
     json_step step; /* being made: its literal has begun */
@@ -82,9 +90,12 @@ static void json_layouts_clear(json_layouts *graph) {
 }
 
 /* An empty graph for a new plan. */
-static void json_layouts_start(json_layouts *graph) {
+static void json_layouts_start(json_layouts *graph, const json_plan *plan) {
+    graph->columns = plan->columns;
     graph->links = graph->misses = 0;
     graph->recording = graph->coarse = false;
+    graph->pause = JSON_LEAST_PAUSE;
+    graph->paused = 0;
     json_layouts_clear(graph);
 }
 
@@ -138,14 +149,14 @@ static void json_record_step(json_layouts *graph, const uint8_t *to, bool ends_r
 }
 
 static int json_step_is(const json_segment *segment, const json_step *step) {
-    uint32_t length = (uint32_t)(step->to - step->from), head = length < 16 ? length : 16;
+    uint32_t length = (uint32_t)(step->to - step->from), head = length < JSON_HEAD ? length : JSON_HEAD;
     return segment->length == length && segment->context == step->context && !memcmp(segment->head, step->from, head) &&
            !memcmp(segment->tail, step->from + head, length - head);
 }
 
 /* The segment of that step, made if need be; 0 when there is no room. */
 static uint32_t json_segment_of(json_layouts *graph, const json_step *step) {
-    uint32_t length = (uint32_t)(step->to - step->from), head = length < 16 ? length : 16;
+    uint32_t length = (uint32_t)(step->to - step->from), head = length < JSON_HEAD ? length : JSON_HEAD;
     json_segment *segment;
     for (uint32_t i = 1; i < graph->segment_count; i++)
         if (json_step_is(&graph->segments[i], step)) return i;
@@ -157,11 +168,14 @@ static uint32_t json_segment_of(json_layouts *graph, const json_step *step) {
     segment->tail = graph->pool + graph->pool_used;
     memcpy(graph->pool + graph->pool_used, step->from + head, length - head);
     graph->pool_used += length - head;
-    segment->length = (uint16_t)length;
+    segment->length = length;
     segment->column = step->column;
     segment->context = step->context;
     segment->depth = step->depth;
     segment->ends_record = step->ends_record;
+    segment->unusual = step->ends_record || step->clear_count > 0;
+    for (uint32_t kind = 0; step->column >= 0 && kind < JSON_KINDS; kind++)
+        segment->takes |= (uint32_t)(graph->columns[step->column].action[kind] == JSON_TAKE) << kind;
     segment->walked_into = step->walked_into;
     segment->clear_count = step->clear_count;
     memcpy(segment->clears, step->clears, sizeof segment->clears);
@@ -170,7 +184,7 @@ static uint32_t json_segment_of(json_layouts *graph, const json_step *step) {
 
 /* Whether one literal is how the other begins: `"a":` and `"a": `. */
 static bool json_begins(const json_segment *begin, const json_segment *literal) {
-    uint32_t head = begin->length < 16 ? begin->length : 16;
+    uint32_t head = begin->length < JSON_HEAD ? begin->length : JSON_HEAD;
     return begin->length < literal->length && !memcmp(begin->head, literal->head, head) &&
            !memcmp(begin->tail, literal->tail, begin->length - head);
 }

@@ -35,7 +35,7 @@ open: /* *p is { or [; column, node, recorded, context describe the new containe
 key:
     if (p == end || *p != '"') return NULL;
     from = p + 1;
-    to = AF_AT(json_scan_text)(from, end, &kind);
+    to = AF_AT(json_scan_text)(from, end, &kind, false);
     if (to == NULL) return NULL;
     child = level->node < 0 ? -1 : json_find_key(w, level->node, from, (uint32_t)(to - from), kind);
     p = json_skip_space(to + 1, end);
@@ -48,7 +48,7 @@ value:
         column = nodes[child].column;
         if (nodes[child].below_count) {
             node = child;
-            json_clear_below(w, node);
+            json_clear_below(w, node, w->row);
             if (level->recorded) json_record_clear(graph, node);
         }
     }
@@ -63,9 +63,9 @@ value:
         goto open;
     }
     if (level->recorded) json_record_step(graph, p, false, node >= 0, column, (uint32_t)(level - levels));
-    p = AF_AT(json_scan_scalar)(p, end, &kind, &from, &to);
+    p = AF_AT(json_scan_scalar)(p, end, &kind, &from, &to, false);
     if (p == NULL) return NULL;
-    if (column >= 0) json_put(w, column, kind, from, to);
+    if (column >= 0) json_put(w, column, w->row, kind, from, to);
 after:
     if (level->recorded) json_record_literal(graph, p, level->context);
 after_inner:
@@ -80,7 +80,7 @@ after_inner:
     if (*p != (level->is_array ? ']' : '}')) return NULL;
 close:
     p++;
-    if (level->column >= 0) json_put(w, level->column, JSON_NESTED, level->start, p);
+    if (level->column >= 0) json_put(w, level->column, w->row, JSON_NESTED, level->start, p);
     recorded = level->recorded;
     if (--level == levels) return p;
     if (recorded) goto after_inner; /* its bracket is part of the literal that runs on to the next value */

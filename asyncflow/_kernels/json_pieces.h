@@ -116,11 +116,18 @@ AF_NOINLINE const uint8_t *json_scan_long_number(const uint8_t *p, const uint8_t
 
 /* Past true, false, null, NaN, Infinity or -Infinity; NULL where it is none of them. */
 static inline const uint8_t *json_scan_word(const uint8_t *p, const uint8_t *end, uint32_t *kind) {
+    if (AF_LIKELY(end - p >= 4 && memcmp(p, "null", 4) == 0)) {
+        *kind = JSON_NULL;
+        return p + 4;
+    }
     static const struct {
         const char *text;
         uint8_t length, kind;
-    } words[] = {{"null", 4, JSON_NULL},    {"true", 4, JSON_TRUE},         {"false", 5, JSON_FALSE},
-                 {"NaN", 3, JSON_CONSTANT}, {"Infinity", 8, JSON_CONSTANT}, {"-Infinity", 9, JSON_CONSTANT}};
+    } words[] = {{"true", 4, JSON_TRUE},
+                 {"false", 5, JSON_FALSE},
+                 {"NaN", 3, JSON_CONSTANT},
+                 {"Infinity", 8, JSON_CONSTANT},
+                 {"-Infinity", 9, JSON_CONSTANT}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (*p == (uint8_t)words[i].text[0] && end - p >= words[i].length && !memcmp(p, words[i].text, words[i].length)) {
             *kind = words[i].kind;

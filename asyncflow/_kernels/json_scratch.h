@@ -54,7 +54,7 @@ static bool json_suit_scratch(json_scratch *scratch, const json_plan *plan) {
     }
     if (scratch->serial != plan->serial) {
         scratch->serial = plan->serial;
-        json_layouts_start(&scratch->layouts);
+        json_layouts_start(&scratch->layouts, plan);
         free(w->key);
         w->key = malloc((size_t)plan->key_room + 1);
         if (w->key == NULL) {

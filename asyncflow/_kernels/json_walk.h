@@ -58,23 +58,45 @@ AF_LEVEL_FUNCTION bool AF_AT(json_find_lines)(const uint8_t *block, size_t size,
     return true;
 }
 
-AF_LEVEL_INLINE int AF_AT(json_segment_stands)(const json_segment *segment, const uint8_t *p) {
-#if AF_LEVEL >= 2
-    __m128i differ = _mm_xor_si128(_mm_loadu_si128((const __m128i *)p), _mm_loadu_si128((const __m128i *)segment->head));
-    if (!_mm_testz_si128(differ, _mm_loadu_si128((const __m128i *)segment->mask))) return 0;
-    return AF_LIKELY(segment->length <= 16) || memcmp(p + 16, segment->tail, segment->length - 16u) == 0;
+/* Whether the segment's literal stands at ``p``; JSON_HEAD bytes are readable there, and the literal's length. */
+AF_LEVEL_INLINE bool AF_AT(json_segment_stands)(const json_segment *segment, const uint8_t *p) {
+#if AF_LEVEL >= 3
+    __m256i differ = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)segment->head));
+    if (!_mm256_testz_si256(differ, _mm256_loadu_si256((const __m256i *)segment->mask))) return false;
+#elif AF_LEVEL == 2
+    for (uint32_t i = 0; i < JSON_HEAD; i += 16) {
+        __m128i differ = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(p + i)), _mm_loadu_si128((const __m128i *)(segment->head + i)));
+        if (!_mm_testz_si128(differ, _mm_loadu_si128((const __m128i *)(segment->mask + i)))) return false;
+    }
 #else
-    uint32_t head = segment->length < 16 ? segment->length : 16;
-    return memcmp(p, segment->head, head) == 0 && memcmp(p + head, segment->tail, segment->length - head) == 0;
+    if (memcmp(p, segment->head, segment->length < JSON_HEAD ? segment->length : JSON_HEAD) != 0) return false;
 #endif
+    return AF_LIKELY(segment->length <= JSON_HEAD) || memcmp(p + JSON_HEAD, segment->tail, segment->length - JSON_HEAD) == 0;
+}
+
+/* Reads the value at ``p`` behind a segment's literal, and puts it down; returns what follows it, or NULL: the parser has to look. */
+AF_LEVEL_INLINE const uint8_t *AF_AT(json_follow_value)(json_walker *w, const json_segment *segment, const uint8_t *p, uint32_t row) {
+    const uint8_t *from = p, *to;
+    uint32_t kind = JSON_NESTED;
+    if (AF_UNLIKELY((*p | 0x20) == '{')) { /* or [ */
+        if (segment->walked_into && *p == '{') return NULL;
+        p = to = AF_AT(json_parse)(w, p, segment->depth, -1);
+    } else {
+        p = AF_AT(json_scan_scalar)(p, w->end, &kind, &from, &to, true);
+    }
+    if (AF_UNLIKELY(p == NULL)) return NULL;
+    if (segment->column >= 0) json_put(w, segment->column, row, kind, from, to);
+    return p;
+}
+
+AF_LEVEL_FUNCTION const uint8_t *AF_AT(json_follow_other)(json_walker *w, const json_segment *segment, const uint8_t *p, uint32_t row) {
+    return AF_AT(json_follow_value)(w, segment, p, row);
 }
 
 /* Reads the record at ``p`` by its layout; false: the parser has to look.  JSON_SLACK bytes behind the record are readable. */
 AF_LEVEL_INLINE bool AF_AT(json_follow)(json_walker *w, const uint8_t *p) {
     const json_segment *segment;
     const json_successors *next = &w->layouts->segments[JSON_START].after;
-    const uint8_t *from, *to, *end = w->end;
-    uint32_t kind;
     for (;;) {
         segment = next->first;
         if (AF_UNLIKELY(segment == NULL)) return false;
@@ -82,22 +104,116 @@ AF_LEVEL_INLINE bool AF_AT(json_follow)(json_walker *w, const uint8_t *p) {
             if (i >= next->count) return false;
             segment = &w->layouts->segments[next->segments[i]];
         }
-        p += segment->length;
         next = &segment->after;
-        if (AF_UNLIKELY(segment->ends_record)) return true;
-        for (uint32_t i = 0; AF_UNLIKELY(i < segment->clear_count); i++) json_clear_below(w, segment->clears[i]);
-        if (AF_UNLIKELY(*p == '{' || *p == '[')) {
-            if (segment->walked_into && *p == '{') return false;
-            from = p;
-            kind = JSON_NESTED;
-            p = to = AF_AT(json_parse)(w, p, segment->depth, -1);
-        } else {
-            p = AF_AT(json_scan_scalar)(p, end, &kind, &from, &to);
+        if (AF_UNLIKELY(segment->unusual)) {
+            for (uint32_t i = 0; i < segment->clear_count; i++) json_clear_below(w, segment->clears[i], w->row);
+            if (segment->ends_record) return true;
         }
+        p = AF_AT(json_follow_value)(w, segment, p + segment->length, w->row);
         if (AF_UNLIKELY(p == NULL)) return false;
-        if (segment->column >= 0) json_put(w, segment->column, kind, from, to);
     }
 }
+
+#if AF_LEVEL >= 2
+#define EACH(k) _Pragma("GCC unroll 4") for (uint32_t k = 0; k < JSON_LANES; k++)
+
+/* The same for several records of one layout in step, the first that each segment leads to; false: each has to be looked at, and spans of
+ * their rows may be set.
+ *
+ * Where the next value begins is known only when this one's end has been found, and the processor sees no more than a record or two ahead:
+ * with several records in step it always has something else to do while it waits.  And what is the same for all is done once. */
+AF_LEVEL_INLINE bool AF_AT(json_follow_step)(json_walker *w, const uint8_t *const *records) {
+    const AF_AT(json_letters) letters = AF_AT(json_load_letters)();
+    const json_successors *next = &w->layouts->segments[JSON_START].after;
+    const uint8_t *p[JSON_LANES], *const block = w->block;
+    const uint32_t row = w->row;
+    EACH(k) p[k] = records[k];
+    for (;;) {
+        const json_segment *segment = next->first;
+        uint32_t begin[JSON_LANES], end[JSON_LANES], odd = 0, kind;
+        if (AF_UNLIKELY(segment == NULL)) return false;
+#if AF_LEVEL >= 3
+        const __m256i head = _mm256_loadu_si256((const __m256i *)segment->head);
+        __m256i differ = _mm256_setzero_si256();
+        EACH(k) differ = _mm256_or_si256(differ, _mm256_xor_si256(head, _mm256_loadu_si256((const __m256i *)p[k])));
+        if (AF_UNLIKELY(!_mm256_testz_si256(differ, _mm256_loadu_si256((const __m256i *)segment->mask)))) return false;
+        if (AF_UNLIKELY(segment->length > JSON_HEAD))
+            EACH(k) if (!AF_AT(json_segment_stands)(segment, p[k])) return false;
+#else
+        EACH(k) if (AF_UNLIKELY(!AF_AT(json_segment_stands)(segment, p[k]))) return false;
+#endif
+        EACH(k) p[k] += segment->length;
+        next = &segment->after;
+        if (AF_UNLIKELY(segment->unusual)) {
+            for (uint32_t i = 0; i < segment->clear_count; i++) EACH(k) json_clear_below(w, segment->clears[i], row + k);
+            if (segment->ends_record) return true;
+        }
+        if (*p[0] == '"') {
+            kind = JSON_TEXT;
+            EACH(k) {
+                /* where none of 32 bytes is a stop the next one may be it */
+                const uint8_t *stop = p[k] + 1 + __builtin_ctzll(AF_AT(json_text_stops)(p[k] + 1, &letters) | (uint64_t)1 << 32);
+                odd |= (*p[k] ^ '"') | (*stop ^ '"');
+                begin[k] = (uint32_t)(p[k] - block);
+                end[k] = (uint32_t)(stop - block);
+            }
+        } else {
+            kind = JSON_NUMBER;
+            EACH(k) {
+                uint32_t length = AF_AT(json_number_length)(p[k], &letters, &odd);
+                begin[k] = (uint32_t)(p[k] - block) - 1;
+                end[k] = begin[k] + 1 + length;
+            }
+        }
+        if (AF_UNLIKELY(odd != 0)) { /* some other kind, or not so easily told */
+            EACH(k) {
+                p[k] = AF_AT(json_follow_other)(w, segment, p[k], row + k);
+                if (p[k] == NULL) return false;
+            }
+            continue;
+        }
+        EACH(k) p[k] = block + end[k] + (kind == JSON_TEXT);
+        if (segment->takes >> kind & 1) {
+            json_span *spans = w->spans + (size_t)(uint32_t)segment->column * JSON_TILE_ROWS + row;
+            EACH(k) spans[k] = (json_span){begin[k], end[k]};
+        } else if (segment->column >= 0) {
+            EACH(k) json_put(w, segment->column, row + k, kind, block + begin[k] + 1, block + end[k]);
+        }
+    }
+}
+
+/* Reads the records of as many lines from ``line`` as go in step; false where they do not, or had better not be tried. */
+AF_LEVEL_FUNCTION bool AF_AT(json_follow_lanes)(json_walker *w, json_tile *tile, const json_lines *lines, uint32_t line) {
+    const uint8_t *at[JSON_LANES];
+    json_layouts *graph = w->layouts;
+    const uint32_t notes_before = w->note_count;
+    uint32_t record = line > 0 ? lines->ends[line - 1] + 1 : 0;
+    if (!w->clean || lines->count - line < JSON_LANES || JSON_TILE_ROWS - w->row < JSON_LANES) return false;
+    if (w->end - (w->block + lines->ends[line + JSON_LANES - 1]) < JSON_SLACK) return false;
+    for (uint32_t k = 0; k < JSON_LANES; k++) {
+        if (lines->ends[line + k] - record > w->plan->max_record_bytes) return false;
+        at[k] = w->block + record;
+        tile->places[w->row + k] = (json_place){record, line + k};
+        record = lines->ends[line + k] + 1;
+    }
+    if (AF_LIKELY(AF_AT(json_follow_step)(w, at) && w->note_count - notes_before <= JSON_STEP_NOTES)) {
+        json_order_notes(w, notes_before);
+        w->row += JSON_LANES;
+        graph->pause = JSON_LEAST_PAUSE;
+        return true;
+    }
+    w->note_count = notes_before;
+    for (uint32_t c = 0; c < w->plan->column_count; c++) /* a record that becomes no row makes these rows other records' */
+        memset(w->spans + (size_t)c * JSON_TILE_ROWS + w->row, 0, JSON_LANES * sizeof(json_span));
+    graph->paused = graph->pause;
+    if (graph->pause < JSON_MOST_PAUSE) graph->pause *= 2;
+    return false;
+}
+
+#undef EACH
+#else
+AF_LEVEL_INLINE bool AF_AT(json_follow_lanes)(json_walker *w, json_tile *tile, const json_lines *lines, uint32_t line) { return false; }
+#endif
 
 /* Reads the record at ``p`` by the whole grammar, and learns its layout; false and w->reason where it is refused. */
 AF_LEVEL_FUNCTION bool AF_AT(json_read_record)(json_walker *w, const uint8_t *p) {
@@ -134,6 +250,12 @@ AF_LEVEL_FUNCTION uint32_t AF_AT(json_walk_tile)(json_walker *w, json_tile *tile
     /* the next record's place comes from the index, not from the end of this one: so the two can be worked on at the same time */
     for (; line < lines->count && record < tile_end && w->row < JSON_TILE_ROWS && tile->refused_count < JSON_TILE_ROWS;
          record = lines->ends[line++] + 1) {
+        if (w->layouts->paused > 0) {
+            w->layouts->paused--;
+        } else if (AF_LIKELY(AF_AT(json_follow_lanes)(w, tile, lines, line))) {
+            line += JSON_LANES - 1;
+            continue;
+        }
         const uint8_t *begin = block + record, *line_end = block + lines->ends[line];
         const uint32_t notes_before = w->note_count;
         const bool fits = (uint64_t)(line_end - begin) <= longest;

@@ -42,8 +42,8 @@ typedef struct {
     uint8_t context;
 } json_level;
 
-AF_NOINLINE void json_put_unusual(json_walker *w, int32_t column, uint32_t kind, uint32_t start, uint32_t end) {
-    json_span *span = &w->spans[(size_t)column * JSON_TILE_ROWS + w->row];
+AF_NOINLINE void json_put_unusual(json_walker *w, int32_t column, uint32_t row, uint32_t kind, uint32_t start, uint32_t end) {
+    json_span *span = &w->spans[(size_t)column * JSON_TILE_ROWS + row];
     uint8_t action = w->plan->columns[column].action[kind];
     if (action == JSON_VOID) {
         *span = (json_span){0, 0};
@@ -60,22 +60,32 @@ AF_NOINLINE void json_put_unusual(json_walker *w, int32_t column, uint32_t kind,
         w->notes = notes;
         w->note_room = room;
     }
-    w->notes[w->note_count++] = (json_note){w->row, start, end, JSON_NO_NOTE, (uint16_t)column, (uint8_t)kind};
+    w->notes[w->note_count++] = (json_note){row, start, end, JSON_NO_NOTE, (uint16_t)column, (uint8_t)kind};
 }
 
-/* The value of a column in the row being read. */
-AF_INLINE void json_put(json_walker *w, int32_t column, uint32_t kind, const uint8_t *from, const uint8_t *to) {
+/* The value of a column in a row being read. */
+AF_INLINE void json_put(json_walker *w, int32_t column, uint32_t row, uint32_t kind, const uint8_t *from, const uint8_t *to) {
     uint32_t start = (uint32_t)(from - w->block), end = (uint32_t)(to - w->block);
     if (AF_LIKELY(w->plan->columns[column].action[kind] == JSON_TAKE))
-        w->spans[(size_t)column * JSON_TILE_ROWS + w->row] = (json_span){start - 1, end};
+        w->spans[(size_t)column * JSON_TILE_ROWS + row] = (json_span){start - 1, end};
     else
-        json_put_unusual(w, column, kind, start, end);
+        json_put_unusual(w, column, row, kind, start, end);
 }
 
-static void json_clear_below(json_walker *w, int32_t node) {
+/* Puts the notes from number ``first``, those of a few records in step, in row order. */
+static void json_order_notes(json_walker *w, uint32_t first) {
+    for (uint32_t i = first + 1; i < w->note_count; i++) {
+        json_note note = w->notes[i];
+        uint32_t at = i;
+        for (; at > first && w->notes[at - 1].row > note.row; at--) w->notes[at] = w->notes[at - 1];
+        w->notes[at] = note;
+    }
+}
+
+static void json_clear_below(json_walker *w, int32_t node, uint32_t row) {
     const json_node *at = &w->plan->nodes[node];
     for (uint32_t i = 0; i < at->below_count; i++)
-        w->spans[(size_t)w->plan->below[at->below_at + i] * JSON_TILE_ROWS + w->row] = (json_span){0, 0};
+        w->spans[(size_t)w->plan->below[at->below_at + i] * JSON_TILE_ROWS + row] = (json_span){0, 0};
 }
 
 static int32_t json_find_key(json_walker *w, int32_t node, const uint8_t *key, uint32_t length, uint32_t kind) {
