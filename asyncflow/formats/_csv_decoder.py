@@ -14,6 +14,7 @@ import numpy as np
 
 from asyncflow._kernels import kernel
 from asyncflow.errors import DataError
+from asyncflow.formats._csv_dialect import check_dialect
 from asyncflow.formats._lines import BYTE_ORDER_MARK, NOT_UTF8
 from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Reject, RejectLog
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
@@ -51,13 +52,7 @@ class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     null: Annotated[str, msgspec.Meta(description="the unquoted text that means null")] = ""
 
     def __post_init__(self) -> None:
-        for option, text in (("delimiter", self.delimiter), ("quote", self.quote)):
-            if len(text) != 1 or not text.isascii() or text in "\r\n\0":
-                raise ValueError(f"{option} must be one ASCII character, not {text!r}")
-        if self.delimiter == self.quote:
-            raise ValueError("delimiter and quote must differ")
-        if any(character in self.null for character in (self.delimiter, self.quote, "\r", "\n")):
-            raise ValueError("the null text must not hold the delimiter, the quote or a line end")
+        check_dialect(self.delimiter, self.quote, self.null)
 
 
 class CsvDecoder(Decoder):

@@ -13,6 +13,7 @@ import msgspec
 
 from asyncflow._kernels import kernel
 from asyncflow.formats._cells import Timestamps, batch_cells, column_cells, tick_ns
+from asyncflow.formats._csv_dialect import check_dialect
 from asyncflow.formats.contract import Encoder
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import StringColumn
@@ -37,13 +38,7 @@ class EncoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     timestamps: Timestamps = "iso"
 
     def __post_init__(self) -> None:
-        for option, text in (("delimiter", self.delimiter), ("quote", self.quote)):
-            if len(text) != 1 or not text.isascii() or text in "\r\n\0":
-                raise ValueError(f"{option} must be one ASCII character, not {text!r}")
-        if self.delimiter == self.quote:
-            raise ValueError("delimiter and quote must differ")
-        if any(character in self.null for character in (self.delimiter, self.quote, "\r", "\n")):
-            raise ValueError("the null text must not hold the delimiter, the quote or a line end")
+        check_dialect(self.delimiter, self.quote, self.null)
 
 
 class CsvEncoder(Encoder):
