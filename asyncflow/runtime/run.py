@@ -7,8 +7,9 @@ are is in ``source``, ``stage`` and ``sink``; who reads whom is the plan's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
+from typing import Any, TypeVar
 
 from asyncflow import connectors
 from asyncflow.connectors.contract import SinkConnector, SourceConnector
@@ -34,7 +35,9 @@ from asyncflow.runtime.python_source import BytesSource, ObjectSource
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
 from asyncflow.runtime.stage import Stage, in_order, in_step
+from asyncflow.runtime.stopping import Handed, opened, run_to_end, waits_for_peers
 
+T = TypeVar("T")
 CHANNEL_BYTES = 4 << 20
 """Bound of a channel, per input: about two full batches."""
 
@@ -80,6 +83,7 @@ class Run:
         self._sources: list[SourceStage] = []
         self._stages: list[Stage] = []
         self._sinks: list[SinkStage] = []
+        self._handed: dict[str, Handed] = {}
         self._outlets: dict[str, Outlet] = {}
         self._stopping = asyncio.Event()
 
@@ -128,9 +132,8 @@ class Run:
         stopper = asyncio.create_task(self._stop_sources())
         try:
             await self._build(result)
-            for sink in self._sinks:
-                await _named(sink.sink.name, sink.connector.open())
-            await self._run_all()
+            if await self._open_sinks():
+                await self._run_all()
             self.ledger.end()
             self.ledger.check()
         finally:
@@ -139,6 +142,16 @@ class Run:
             await asyncio.gather(stopper, return_exceptions=True)
             await self._close_all()
         return self.ledger
+
+    async def _open_sinks(self) -> bool:
+        """False where the run was stopped before all were open, and nothing had been read: then there is nothing to run."""
+        for sink in self._sinks:
+            if not await _named(sink.sink.name, opened(sink, self._stopping, self._holds_input)):
+                return False
+        return True
+
+    def _holds_input(self) -> bool:
+        return any(stage.holds_input for stage in self._sources)
 
     async def _build(self, result: str | None) -> None:
         self._offload = Offload(self.workers)
@@ -202,7 +215,10 @@ class Run:
         reply = getattr(sink.connector.options, "reply", None)
         if bind_reply is not None and reply:
             bind_reply(next(stage.connector for stage in self._sources if stage.source.name == reply))
-        stage = SinkStage(sink, connector, self._messages(sink.name, sink.inputs), schema, self._offload)
+        messages = self._messages(sink.name, sink.inputs)
+        if waits_for_peers(sink.connector):
+            messages = self._handed[sink.name] = Handed(messages)
+        stage = SinkStage(sink, connector, messages, schema, self._offload)
         self._sinks.append(stage)
         self.ledger.sinks[sink.name] = stage.counts
 
@@ -232,13 +248,17 @@ class Run:
                 for name, coroutine in (
                     *((stage.source.name, stage.run()) for stage in self._sources),
                     *((stage.name, stage.run()) for stage in self._stages),
-                    *((stage.sink.name, stage.run()) for stage in self._sinks),
+                    *((stage.sink.name, self._run_sink(stage)) for stage in self._sinks),
                 ):
                     group.create_task(_named(name, coroutine), name=f"asyncflow:{name}")
         except BaseExceptionGroup as group_error:
             failure = _first(group_error)
         if failure is not None:
             raise failure
+
+    def _run_sink(self, stage: SinkStage) -> Coroutine[Any, Any, None]:
+        handed = self._handed.get(stage.sink.name)
+        return stage.run() if handed is None else run_to_end(stage, handed, self._stopping)
 
     async def _stop_sources(self) -> None:
         await self._stopping.wait()
@@ -253,14 +273,12 @@ class Run:
         self._offload.close()
 
 
-async def _named(name: str, coroutine: Awaitable[None]) -> None:
+async def _named(name: str, coroutine: Awaitable[T]) -> T:
     """Its failure is told with the table's name: one of our own as it is, anything else as InternalError."""
     try:
-        await coroutine
+        return await coroutine
     except Exception as raised:
         error = _first(raised)
-    else:
-        return
     if not isinstance(error, AsyncflowError):
         raise InternalError(f"{type(error).__name__}: {error}", table=name) from error
     error.table = error.table or name

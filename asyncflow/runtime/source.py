@@ -85,6 +85,11 @@ class SourceStage:
                     return np.frombuffer(message.data, np.uint8), True
         return np.empty(0, np.uint8), True
 
+    @property
+    def holds_input(self) -> bool:
+        """Something was read already, to tell the schema, that cannot be read again from the outside."""
+        return not self.connector.bounded and self.connector.position_bytes > 0
+
     async def close(self) -> None:
         """Closes whatever is open; may be called at any time, more than once."""
         if self._streams is not None:
