@@ -56,15 +56,17 @@ class BytesSource(ByteSource, ByteStream):
 
     def __init__(self, iterable: Any) -> None:
         self.bounded = not hasattr(iterable, "__aiter__")
+        self.error = ""
         self._iterator = as_async(iterable)
         self._rest = memoryview(b"")
+        self._next: asyncio.Future[Any] | None = None
 
     async def streams(self) -> AsyncIterator[ByteStream]:
         yield self
 
     async def read_into(self, buffer: memoryview) -> int:
         while not self._rest:
-            item = await anext(self._iterator, None)
+            item = None if self.error else await self._item()
             if item is None:
                 return 0
             self._rest = memoryview(item).cast("B")
@@ -72,6 +74,21 @@ class BytesSource(ByteSource, ByteStream):
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+    async def _item(self) -> Any:
+        """The next item; None at the end, also when it was stopped while waiting."""
+        self._next = asyncio.ensure_future(anext(self._iterator, None))
+        try:
+            await asyncio.wait((self._next,))
+            return None if self._next.cancelled() else self._next.result()
+        finally:
+            self._next.cancel()
+            self._next = None
+
+    async def stop(self) -> None:
+        self.error = "stopped"
+        if self._next is not None:
+            self._next.cancel()
 
     async def aclose(self) -> None:
         await _close(self._iterator)

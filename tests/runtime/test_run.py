@@ -14,7 +14,9 @@ from flows_runtime import collect, write
 
 import asyncflow as af
 from asyncflow.errors import DataError, PipelineError
+from asyncflow.model.messages import End
 from asyncflow.runtime import infer_schemas
+from asyncflow.runtime.run import Run
 
 SECOND = 1_000_000_000
 
@@ -177,3 +179,27 @@ async def test_every_batch_reads_as_arrow_and_pandas() -> None:
             {"a": 1, "s": "x"},
             {"a": None, "s": None},
         ]
+
+
+async def test_a_flow_over_an_endless_iterable_of_bytes_can_be_stopped() -> None:
+    waits, closed = asyncio.Event(), asyncio.Event()
+
+    async def lines() -> AsyncIterator[bytes]:
+        try:
+            yield b"a\n1\n2\n"
+            waits.set()
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    flow = af.source(lines(), format="csv", schema={"a": "int64"}).window(n="count(*)")
+    run = Run(flow.to("null").checked())
+    execution = asyncio.create_task(run.execute("stage_1"))
+    await asyncio.wait_for(waits.wait(), 10)
+    run.stop()
+    rows = []
+    while not isinstance(message := (await asyncio.wait_for(run.results.receive(), 10))[1], End):
+        rows += message.to_pylist() if isinstance(message, af.Batch) else []
+    await asyncio.wait_for(execution, 10)
+    assert rows == [{"n": 2}]
+    assert closed.is_set()
