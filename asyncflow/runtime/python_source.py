@@ -59,7 +59,7 @@ class BytesSource(ByteSource, ByteStream):
         self.error = ""
         self._iterator = as_async(iterable)
         self._rest = memoryview(b"")
-        self._next: asyncio.Future[Any] | None = None
+        self._waiting: asyncio.Task[Any] | None = None  # who waits for an item
 
     async def streams(self) -> AsyncIterator[ByteStream]:
         yield self
@@ -77,18 +77,23 @@ class BytesSource(ByteSource, ByteStream):
 
     async def _item(self) -> Any:
         """The next item; None at the end, also when it was stopped while waiting."""
-        self._next = asyncio.ensure_future(anext(self._iterator, None))
+        self._waiting = task = asyncio.current_task()
         try:
-            await asyncio.wait((self._next,))
-            return None if self._next.cancelled() else self._next.result()
+            return await anext(self._iterator, None)
+        except asyncio.CancelledError:
+            if task is None or self._waiting is not None or task.cancelling() > 1:  # somebody else cancelled
+                raise
+            return None
         finally:
-            self._next.cancel()
-            self._next = None
+            if task is not None and self._waiting is None:
+                task.uncancel()
+            self._waiting = None
 
     async def stop(self) -> None:
         self.error = "stopped"
-        if self._next is not None:
-            self._next.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
     async def aclose(self) -> None:
         await _close(self._iterator)
