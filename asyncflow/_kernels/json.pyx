@@ -47,6 +47,7 @@ cdef extern from "json_levels.h" nogil:
         int32_t *lengths
         uint8_t *valid
         uint8_t *text
+        uint8_t nulls
     ctypedef struct json_reject:
         int64_t line, offset, length, after_row, reason, column, value_start, value_length
     ctypedef struct json_job:
@@ -210,6 +211,7 @@ cdef class Decoder:
             output.valid = &valid[0]
             output.lengths = &lengths[0] if text else NULL
             output.text = &data[0] if job.size else NULL
+            output.nulls = 0
             outputs += (<char *>&output)[: sizeof(output)]
         job.outputs = <json_output *><char *>outputs
         with nogil:
@@ -221,9 +223,11 @@ cdef class Decoder:
             memcpy(<void *><size_t>rejects.ctypes.data, job.rejects, job.reject_count * sizeof(json_reject))
         rows = job.rows
         columns = []
-        for (raw_values, raw_lengths, raw_valid, source), dtype, text in zip(arrays, self._dtypes, self._texts):
-            mask = raw_valid[:rows].view(np.bool_)
-            nulls = None if mask.all() else mask
+        for column, ((raw_values, raw_lengths, raw_valid, source), dtype, text) in enumerate(zip(arrays, self._dtypes, self._texts)):
+            nulls = None
+            if job.outputs[column].nulls:
+                mask = raw_valid[:rows].view(np.bool_)
+                nulls = None if mask.all() else mask
             if text:
                 columns.append((source, raw_values[:rows], raw_lengths[:rows], nulls))
             else:

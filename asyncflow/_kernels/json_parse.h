@@ -35,7 +35,7 @@ open: /* *p is { or [; column, node, recorded, context describe the new containe
 key:
     if (p == end || *p != '"') return NULL;
     from = p + 1;
-    to = AF_AT(json_scan_text)(from, end, &kind, false);
+    to = AF_AT(json_scan_text)(w->letters, from, end, &kind, false);
     if (to == NULL) return NULL;
     child = level->node < 0 ? -1 : json_find_key(w, level->node, from, (uint32_t)(to - from), kind);
     p = json_skip_space(to + 1, end);
@@ -63,7 +63,7 @@ value:
         goto open;
     }
     if (level->recorded) json_record_step(graph, p, false, node >= 0, column, (uint32_t)(level - levels));
-    p = AF_AT(json_scan_scalar)(p, end, &kind, &from, &to, false);
+    p = AF_AT(json_scan_scalar)(w->letters, p, end, &kind, &from, &to, false);
     if (p == NULL) return NULL;
     if (column >= 0) json_put(w, column, w->row, kind, from, to);
 after:

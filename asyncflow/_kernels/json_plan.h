@@ -100,6 +100,7 @@ typedef struct {
     int32_t *lengths;
     uint8_t *valid;
     uint8_t *text;
+    uint8_t nulls; /* set where there may be some */
 } json_output;
 
 typedef struct {

@@ -5,42 +5,26 @@
  */
 
 #if AF_LEVEL >= 2
-/* What the scans compare with, loaded once: the compiler by itself makes such constants anew for every value. */
-typedef struct {
 #if AF_LEVEL >= 3
-    __m256i quote, backslash, control;
+#define AF_LETTER(name) _mm256_load_si256((const __m256i *)letters->name)
 #else
-    __m128i quote, backslash, control;
+#define AF_LETTER(name) _mm_load_si128((const __m128i *)letters->name)
 #endif
-    __m128i minus, zero, point, body, nine;
-} AF_AT(json_letters);
-
-AF_LEVEL_INLINE AF_AT(json_letters) AF_AT(json_load_letters)(void) {
-    AF_AT(json_letters) letters = {
-#if AF_LEVEL >= 3
-        _mm256_set1_epi8('"'), _mm256_set1_epi8('\\'), _mm256_set1_epi8(0x1F),
-#else
-        _mm_set1_epi8('"'), _mm_set1_epi8('\\'), _mm_set1_epi8(0x1F),
-#endif
-        _mm_set1_epi8('-'), _mm_set1_epi8('0'), _mm_set1_epi8('.'), _mm_set1_epi8('9' - '-'), _mm_set1_epi8(9)};
-    __asm__("" : "+x"(letters.quote), "+x"(letters.backslash), "+x"(letters.control), "+x"(letters.minus), "+x"(letters.zero));
-    __asm__("" : "+x"(letters.point), "+x"(letters.body), "+x"(letters.nine));
-    return letters;
-}
+#define AF_NUMERAL(name) _mm_load_si128((const __m128i *)letters->name)
 
 /* Bit by bit, which of 32 bytes may not stand in a text as they are: quotes, backslashes, control characters. */
-AF_LEVEL_INLINE uint32_t AF_AT(json_text_stops)(const uint8_t *p, const AF_AT(json_letters) * letters) {
+AF_LEVEL_INLINE uint32_t AF_AT(json_text_stops)(const uint8_t *p, const json_letters *letters) {
 #if AF_LEVEL >= 3
     __m256i x = _mm256_loadu_si256((const __m256i *)p);
-    __m256i hit = _mm256_or_si256(_mm256_cmpeq_epi8(x, letters->quote), _mm256_cmpeq_epi8(x, letters->backslash));
-    hit = _mm256_or_si256(hit, _mm256_cmpeq_epi8(_mm256_min_epu8(x, letters->control), x));
+    __m256i hit = _mm256_or_si256(_mm256_cmpeq_epi8(x, AF_LETTER(quote)), _mm256_cmpeq_epi8(x, AF_LETTER(backslash)));
+    hit = _mm256_or_si256(hit, _mm256_cmpeq_epi8(_mm256_min_epu8(x, AF_LETTER(control)), x));
     return (uint32_t)_mm256_movemask_epi8(hit);
 #else
     uint32_t hits = 0;
     for (uint32_t i = 0; i < 32; i += 16) {
         __m128i x = _mm_loadu_si128((const __m128i *)(p + i));
-        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(x, letters->quote), _mm_cmpeq_epi8(x, letters->backslash));
-        hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(x, letters->control), x));
+        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(x, AF_LETTER(quote)), _mm_cmpeq_epi8(x, AF_LETTER(backslash)));
+        hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(x, AF_LETTER(control)), x));
         hits |= (uint32_t)_mm_movemask_epi8(hit) << i;
     }
     return hits;
@@ -50,12 +34,12 @@ AF_LEVEL_INLINE uint32_t AF_AT(json_text_stops)(const uint8_t *p, const AF_AT(js
 /* How long the number at ``p`` is, of 16 readable bytes; ``odd`` grows by a bit where it is none, or longer, or has an exponent.  What
  * follows must wait for the length, so the chain to it is short: the first byte that is no digit, sign, point or slash.  Beside it is
  * found whether those are a number, with no branch on what differs from value to value: a sign, a point, a zero in front. */
-AF_LEVEL_INLINE uint32_t AF_AT(json_number_length)(const uint8_t *p, const AF_AT(json_letters) * letters, uint32_t *odd) {
-    __m128i x = _mm_loadu_si128((const __m128i *)p), from_minus = _mm_sub_epi8(x, letters->minus);
-    __m128i from_zero = _mm_sub_epi8(x, letters->zero);
-    uint32_t body = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(from_minus, letters->body), from_minus));
-    uint32_t digits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(from_zero, letters->nine), from_zero));
-    uint32_t points = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, letters->point));
+AF_LEVEL_INLINE uint32_t AF_AT(json_number_length)(const uint8_t *p, const json_letters *letters, uint32_t *odd) {
+    __m128i x = _mm_loadu_si128((const __m128i *)p), from_minus = _mm_sub_epi8(x, AF_NUMERAL(minus));
+    __m128i from_zero = _mm_sub_epi8(x, AF_NUMERAL(zero));
+    uint32_t body = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(from_minus, AF_NUMERAL(body)), from_minus));
+    uint32_t digits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(from_zero, AF_NUMERAL(nine)), from_zero));
+    uint32_t points = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, AF_NUMERAL(point)));
     uint32_t stop = ~body & (body + 1); /* of what ends it; bit 16 where that is not among the 16 */
     uint32_t length = (uint32_t)__builtin_ctz(stop);
     uint32_t sign = af_equal(*p, '-'), first = 1 + sign; /* bit of the first digit */
@@ -64,18 +48,19 @@ AF_LEVEL_INLINE uint32_t AF_AT(json_number_length)(const uint8_t *p, const AF_AT
     *odd |= af_equal(p[length] | 0x20, 'e') | (af_equal(p[sign], '0') & digits >> first);
     return length;
 }
+
+#undef AF_LETTER
+#undef AF_NUMERAL
 #endif
 
 /* From behind the opening quote to the closing one; says in ``kind`` what was met on the way. */
-AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_text)(const uint8_t *p, const uint8_t *end, uint32_t *kind, bool roomy) {
-#if AF_LEVEL >= 2
-    const AF_AT(json_letters) letters = AF_AT(json_load_letters)();
-#endif
+AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_text)(const json_letters *letters, const uint8_t *p, const uint8_t *end, uint32_t *kind,
+                                                       bool roomy) {
     *kind = JSON_TEXT;
     for (;;) {
 #if AF_LEVEL >= 2
         while (roomy || end - p >= 32) {
-            uint32_t stops = AF_AT(json_text_stops)(p, &letters);
+            uint32_t stops = AF_AT(json_text_stops)(p, letters);
             if (AF_LIKELY(stops)) {
                 p += __builtin_ctz(stops);
                 goto stopped;
@@ -96,11 +81,10 @@ AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_text)(const uint8_t *p, const uin
 }
 
 /* Past a number: at once where it has at most 15 bytes and no exponent. */
-AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_number)(const uint8_t *p, const uint8_t *end, bool roomy) {
+AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_number)(const json_letters *letters, const uint8_t *p, const uint8_t *end, bool roomy) {
 #if AF_LEVEL >= 2
     if (AF_LIKELY(roomy || end - p > 16)) {
-        const AF_AT(json_letters) letters = AF_AT(json_load_letters)();
-        uint32_t odd = 0, length = AF_AT(json_number_length)(p, &letters, &odd);
+        uint32_t odd = 0, length = AF_AT(json_number_length)(p, letters, &odd);
         if (AF_LIKELY(odd == 0)) return p + length;
     }
 #endif
@@ -108,12 +92,12 @@ AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_number)(const uint8_t *p, const u
 }
 
 /* Any scalar (``p < end``): its kind and span, and what follows it.  NULL also for a container, told by its first byte. */
-AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_scalar)(const uint8_t *p, const uint8_t *end, uint32_t *kind, const uint8_t **from,
-                                                         const uint8_t **to, bool roomy) {
+AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_scalar)(const json_letters *letters, const uint8_t *p, const uint8_t *end, uint32_t *kind,
+                                                         const uint8_t **from, const uint8_t **to, bool roomy) {
     const uint8_t *next;
     if (*p == '"') {
         *from = p + 1;
-        next = AF_AT(json_scan_text)(p + 1, end, kind, roomy);
+        next = AF_AT(json_scan_text)(letters, p + 1, end, kind, roomy);
         *to = next;
         return next == NULL ? NULL : next + 1;
     }
@@ -121,7 +105,7 @@ AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_scalar)(const uint8_t *p, const u
     next = NULL;
     if (AF_LIKELY((uint32_t)json_is_digit(*p) | (*p == '-'))) {
         *kind = JSON_NUMBER;
-        next = AF_AT(json_scan_number)(p, end, roomy);
+        next = AF_AT(json_scan_number)(letters, p, end, roomy);
     }
     if (AF_UNLIKELY(next == NULL)) next = json_scan_word(p, end, kind);
     *to = next;

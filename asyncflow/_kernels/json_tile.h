@@ -128,8 +128,8 @@ static void json_sort_notes(json_walker *w) {
     }
 }
 
-/* Works off the notes, the nulls and the numbers that a fixed-width column's loop did not take. */
-static void json_finish_fixed(json_walker *w, json_tile *tile, const af_column *filled, uint32_t c) {
+/* Works off the notes, the nulls and the numbers that a fixed-width column's loop did not take; says whether there are nulls. */
+static bool json_finish_fixed(json_walker *w, json_tile *tile, const af_column *filled, uint32_t c) {
     const json_column *column = &w->plan->columns[c];
     const json_span *spans = w->spans + (size_t)c * JSON_TILE_ROWS;
     uint8_t *values = filled->values, *valid = filled->valid;
@@ -149,12 +149,13 @@ static void json_finish_fixed(json_walker *w, json_tile *tile, const af_column *
         if (status == AF_OK) valid[note->row] = 1;
         else json_fail(tile, note->row, c, (uint32_t)status);
     }
-    if (memchr(valid, 0, w->row) == NULL) return;
+    if (memchr(valid, 0, w->row) == NULL) return false;
     for (uint32_t row = 0; row < w->row; row++) {
         if (valid[row]) continue;
         bool missing = spans[row].before + 1 == tile->places[row].offset; /* else: text with nothing in it */
         if (!missing || column->required) json_fail(tile, row, c, missing ? AF_MISSING : AF_WRONG);
     }
+    return true;
 }
 
 /* The same for a string column, before its spans become views. */
@@ -243,6 +244,7 @@ static void json_write_text(json_job *job, json_walker *w, const json_tile *tile
     json_output *out = &job->outputs[c];
     int32_t *starts = (int32_t *)out->values + job->rows, *lengths = out->lengths + job->rows;
     uint8_t *valid = out->valid + job->rows;
+    uint32_t all = 1;
     for (uint32_t row = 0; row < w->row; row++) {
         /* a row that goes writes too; the next one that stays, or nobody, reads over it */
         uint32_t position = tile->any_failed ? tile->position[row] : row;
@@ -250,7 +252,9 @@ static void json_write_text(json_job *job, json_walker *w, const json_tile *tile
         starts[position] = (int32_t)(has_value ? spans[row].before + 1 : 0);
         lengths[position] = (int32_t)(has_value ? spans[row].end - spans[row].before - 1 : 0);
         valid[position] = (uint8_t)has_value;
+        all &= has_value;
     }
+    out->nulls |= !all;
     for (uint32_t i = w->first_note[c]; i != JSON_NO_NOTE; i = w->notes[i].next) {
         const json_note *note = &w->notes[i];
         if (note->kind != JSON_ESCAPED || !json_is_current(w, note)) continue;

@@ -60,18 +60,17 @@ AF_LEVEL_FUNCTION bool AF_AT(json_find_lines)(const uint8_t *block, size_t size,
 
 /* Whether the segment's literal stands at ``p``; JSON_HEAD bytes are readable there, and the literal's length. */
 AF_LEVEL_INLINE bool AF_AT(json_segment_stands)(const json_segment *segment, const uint8_t *p) {
-#if AF_LEVEL >= 3
-    __m256i differ = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)segment->head));
-    if (!_mm256_testz_si256(differ, _mm256_loadu_si256((const __m256i *)segment->mask))) return false;
-#elif AF_LEVEL == 2
-    for (uint32_t i = 0; i < JSON_HEAD; i += 16) {
+#if AF_LEVEL >= 2
+    for (uint32_t i = 0; i < JSON_HEAD; i += 16) { /* the first half tells most of them apart, and is all of most */
         __m128i differ = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(p + i)), _mm_loadu_si128((const __m128i *)(segment->head + i)));
         if (!_mm_testz_si128(differ, _mm_loadu_si128((const __m128i *)(segment->mask + i)))) return false;
+        if (AF_LIKELY(segment->length <= i + 16)) return true;
     }
 #else
     if (memcmp(p, segment->head, segment->length < JSON_HEAD ? segment->length : JSON_HEAD) != 0) return false;
+    if (AF_LIKELY(segment->length <= JSON_HEAD)) return true;
 #endif
-    return AF_LIKELY(segment->length <= JSON_HEAD) || memcmp(p + JSON_HEAD, segment->tail, segment->length - JSON_HEAD) == 0;
+    return memcmp(p + JSON_HEAD, segment->tail, segment->length - JSON_HEAD) == 0;
 }
 
 /* Reads the value at ``p`` behind a segment's literal, and puts it down; returns what follows it, or NULL: the parser has to look. */
@@ -82,7 +81,7 @@ AF_LEVEL_INLINE const uint8_t *AF_AT(json_follow_value)(json_walker *w, const js
         if (segment->walked_into && *p == '{') return NULL;
         p = to = AF_AT(json_parse)(w, p, segment->depth, -1);
     } else {
-        p = AF_AT(json_scan_scalar)(p, w->end, &kind, &from, &to, true);
+        p = AF_AT(json_scan_scalar)(w->letters, p, w->end, &kind, &from, &to, true);
     }
     if (AF_UNLIKELY(p == NULL)) return NULL;
     if (segment->column >= 0) json_put(w, segment->column, row, kind, from, to);
@@ -123,7 +122,7 @@ AF_LEVEL_INLINE bool AF_AT(json_follow)(json_walker *w, const uint8_t *p) {
  * Where the next value begins is known only when this one's end has been found, and the processor sees no more than a record or two ahead:
  * with several records in step it always has something else to do while it waits.  And what is the same for all is done once. */
 AF_LEVEL_INLINE bool AF_AT(json_follow_step)(json_walker *w, const uint8_t *const *records) {
-    const AF_AT(json_letters) letters = AF_AT(json_load_letters)();
+    const json_letters *letters = w->letters;
     const json_successors *next = &w->layouts->segments[JSON_START].after;
     const uint8_t *p[JSON_LANES], *const block = w->block;
     const uint32_t row = w->row;
@@ -152,7 +151,7 @@ AF_LEVEL_INLINE bool AF_AT(json_follow_step)(json_walker *w, const uint8_t *cons
             kind = JSON_TEXT;
             EACH(k) {
                 /* where none of 32 bytes is a stop the next one may be it */
-                const uint8_t *stop = p[k] + 1 + __builtin_ctzll(AF_AT(json_text_stops)(p[k] + 1, &letters) | (uint64_t)1 << 32);
+                const uint8_t *stop = p[k] + 1 + __builtin_ctzll(AF_AT(json_text_stops)(p[k] + 1, letters) | (uint64_t)1 << 32);
                 odd |= (*p[k] ^ '"') | (*stop ^ '"');
                 begin[k] = (uint32_t)(p[k] - block);
                 end[k] = (uint32_t)(stop - block);
@@ -160,7 +159,7 @@ AF_LEVEL_INLINE bool AF_AT(json_follow_step)(json_walker *w, const uint8_t *cons
         } else {
             kind = JSON_NUMBER;
             EACH(k) {
-                uint32_t length = AF_AT(json_number_length)(p[k], &letters, &odd);
+                uint32_t length = AF_AT(json_number_length)(p[k], letters, &odd);
                 begin[k] = (uint32_t)(p[k] - block) - 1;
                 end[k] = begin[k] + 1 + length;
             }
@@ -311,7 +310,7 @@ AF_LEVEL_FUNCTION void AF_AT(json_fill_tile)(json_job *job, json_walker *w, json
                             .valid = out->valid + job->rows,
                             .failed = tile->failed};
         AF_AT(fill_column)(&texts, &column);
-        json_finish_fixed(w, tile, &column, c);
+        out->nulls |= json_finish_fixed(w, tile, &column, c);
     }
     uint32_t kept = json_sort_out(job, w, tile, lines);
     for (uint32_t c = 0; c < plan->column_count; c++) {
@@ -341,6 +340,7 @@ AF_EXPORT bool AF_AT(json_decode)(json_job *job) {
     json_tile *tile = &job->scratch->tile;
     json_walker *w = &job->scratch->walker;
     w->plan = job->plan;
+    w->letters = &json_letter_table;
     w->block = job->block;
     w->end = job->block + job->size;
     w->layouts = &job->scratch->layouts;

@@ -19,6 +19,7 @@ typedef struct {
 
 typedef struct {
     const json_plan *plan;
+    const json_letters *letters;
     const uint8_t *block, *end;
     json_layouts *layouts;
     json_span *spans;    /* [column][JSON_TILE_ROWS]; {0, 0} is null: no value ends there */

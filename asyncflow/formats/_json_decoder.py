@@ -47,7 +47,7 @@ class JsonDecoder(LineStream):
         }
 
     def _portion(self, lines: Block) -> int:
-        while _lines.count_lines(lines) > self._max_lines:
+        while len(lines) > self._max_lines and _lines.count_lines(lines) > self._max_lines:
             half = _lines.last_line_end(lines[: len(lines) // 2])
             lines = lines[: half or int(np.argmax(lines == ord("\n"))) + 1]
         return len(lines)
