@@ -20,6 +20,8 @@ _lines = kernel("lines")
 VALUE_SHOWN_BYTES = 60
 VALUE_BYTES = 9
 """What a value takes in a column at most: eight bytes, or where a text stands, and whether it is null."""
+RECORD_BYTES = 3
+"""What the shortest record takes, its line end included: an empty object."""
 OUTPUT_BYTES = 16 << 20
 """Bound of a block's columns.  A record of two bytes is a row of every declared column, so lines alone bound nothing."""
 
@@ -47,7 +49,7 @@ class JsonDecoder(LineStream):
         }
 
     def _portion(self, lines: Block) -> int:
-        while len(lines) > self._max_lines and _lines.count_lines(lines) > self._max_lines:
+        while len(lines) // RECORD_BYTES > self._max_lines and _lines.count_lines(lines) > self._max_lines:
             half = _lines.last_line_end(lines[: len(lines) // 2])
             lines = lines[: half or int(np.argmax(lines == ord("\n"))) + 1]
         return len(lines)
