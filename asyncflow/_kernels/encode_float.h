@@ -93,6 +93,16 @@ static inline int count_digits(uint64_t value) {
     return about + (value >= small_powers_of_ten[about]);
 }
 
+/* m / 10^4, m below 10^12. */
+static inline uint8_t *write_four_decimals(uint8_t *out, uint64_t m) {
+    const uint32_t whole = (uint32_t)(m / 10000), after = (uint32_t)(m - (uint64_t)whole * 10000);
+    out = write_below_1e8(out, whole);
+    const uint64_t digits = eight_digits(after) >> 32;
+    *out++ = '.';
+    store64(out, digits | ASCII_ZEROS);
+    return out + (digits ? 8 - (__builtin_clzll(digits) >> 3) : 1);
+}
+
 /* A finite double.  At most 24 bytes, and up to 16 stored beyond. */
 static inline uint8_t *write_finite(uint8_t *out, double number) {
     uint64_t bits;
@@ -108,6 +118,8 @@ static inline uint8_t *write_finite(uint8_t *out, double number) {
     int exponent = -4;
     memcpy(&number, &bits, 8);
     uint64_t decimal = four_decimals(number);
+    if (decimal - 1 < 999999999999u)
+        return write_four_decimals(out, decimal);
     if (decimal == 0)
         decimal = shortest_decimal(bits, &exponent);
     const int places = count_digits(decimal);
