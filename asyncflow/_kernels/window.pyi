@@ -1,11 +1,11 @@
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 RawColumn: TypeAlias = tuple[Any, ...]
-Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None]
+Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, Unpack[tuple[float, ...]]]
 Closed: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], list[RawColumn], int]
 
 class WindowState:

@@ -21,7 +21,7 @@ cnp.import_array()
 cdef extern from "window_state.h" nogil:
     ctypedef struct af_op:
         int kind, input, second, mask, input_kind, second_kind
-        int sum, extremes, key, key_input, key_kind, greatest, last, valued, set
+        int sum, extremes, key, key_input, key_kind, greatest, last, valued, set, sketch, counters
     ctypedef struct af_arena:
         size_t used_pages
     ctypedef struct af_store:
@@ -57,14 +57,18 @@ cdef extern from "window_state.h" nogil:
         const uint8_t *const *masks
         int64_t *late
         int64_t late_count, partly
+    ctypedef struct af_item:
+        int64_t word, count
     ctypedef struct af_output:
         int result, op, kind
-        double correction
+        double parameter
         int64_t *words
         uint8_t *valid
         uint8_t *text
         uint64_t text_bytes
         int64_t nulls
+        af_item *items
+        uint64_t item_count
     ctypedef struct af_result:
         int64_t *starts
         int64_t *ends
@@ -73,14 +77,16 @@ cdef extern from "window_state.h" nogil:
         af_output *outputs
         int output_count
     ctypedef enum af_op_kind:
-        AF_NUMBER, AF_MOMENTS, AF_COMOMENTS, AF_PICK, AF_DISTINCT
+        AF_NUMBER, AF_MOMENTS, AF_COMOMENTS, AF_PICK, AF_DISTINCT, AF_SKETCH
+    ctypedef enum af_sketch_kind:
+        AF_SKETCH_DISTINCT, AF_SKETCH_QUANTILE, AF_SKETCH_TOP
     ctypedef enum af_value_kind:
         AF_INT64, AF_FLOAT64, AF_BOOL, AF_STRING
     ctypedef enum af_pick_key:
         AF_KEY_NONE, AF_KEY_TIME, AF_KEY_VALUE
     ctypedef enum af_result_kind:
         AF_ROWS_ALL, AF_COUNT, AF_SUM, AF_MEAN, AF_LEAST, AF_GREATEST, AF_VARIANCE, AF_DEVIATION, AF_COVARIANCE, AF_CORRELATION
-        AF_PICKED, AF_DISTINCT_COUNT
+        AF_PICKED, AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_MOST_FREQUENT
     int AF_SHRINK_EVERY
 
     void af_state_shape(af_state *, int64_t size, int64_t every, int64_t offset)
@@ -116,7 +122,7 @@ cdef dict PICKS = {  # key, greatest, last
 
 
 def _accumulators(aggregates):
-    """The accumulators that give these aggregates, each once, and for every aggregate (result, accumulator, kind, correction)."""
+    """The accumulators that give these aggregates, each once, and for every aggregate (result, accumulator, kind, parameter)."""
     places, fields, results = {}, [], []
 
     def place(kind, *identity, **values):
@@ -127,7 +133,7 @@ def _accumulators(aggregates):
             fields[at][name] = value
         return at
 
-    for function, inputs, types, mask in aggregates:
+    for function, inputs, types, mask, *constants in aggregates:
         kinds = [KINDS[kind] for kind in types]
         first = inputs[0] if inputs else -1
         second = inputs[1] if len(inputs) > 1 else -1
@@ -154,6 +160,16 @@ def _accumulators(aggregates):
             results.append((AF_COVARIANCE if function == "covar" else AF_CORRELATION, at, AF_FLOAT64, 0.0))
         elif function == "count_distinct":
             results.append((AF_DISTINCT_COUNT, place(AF_DISTINCT, first, mask, **given), AF_INT64, 0.0))
+        elif function == "approx_count_distinct":
+            at = place(AF_SKETCH, function, first, mask, **given, sketch=AF_SKETCH_DISTINCT)
+            results.append((AF_ABOUT_DISTINCT, at, AF_INT64, 0.0))
+        elif function == "quantile":
+            at = place(AF_SKETCH, function, first, mask, **given, sketch=AF_SKETCH_QUANTILE)
+            results.append((AF_QUANTILE, at, AF_FLOAT64, constants[0]))
+        elif function == "approx_top_k":
+            counters = max(10 * constants[0], 100)
+            at = place(AF_SKETCH, function, counters, first, mask, **given, sketch=AF_SKETCH_TOP, counters=counters)
+            results.append((AF_MOST_FREQUENT, at, kinds[0], constants[0]))
         elif function in PICKS:
             key, greatest, last = PICKS[function]
             keyed = 1 if len(inputs) > 1 else 0
@@ -204,7 +220,7 @@ cdef class WindowState:
         af_state_shape(&self.state, size_ns or 0, every_ns, offset_ns % every_ns if size_ns else 0)
         fields, results = _accumulators(aggregates)
         self.kinds = []
-        for _, ins, types, mask in aggregates:
+        for _, ins, types, mask, *_ in aggregates:
             self.mask_count = max(self.mask_count, 0 if mask is None else mask + 1)
             for position, kind in zip(ins, types):
                 self.kinds += [None] * (position + 1 - len(self.kinds))
@@ -224,11 +240,11 @@ cdef class WindowState:
                 store.ops[i].set = store.set_count
                 store.set_count += 1
         self.result.output_count = len(results)
-        for i, (result, op, kind, correction) in enumerate(results):
+        for i, (result, op, kind, parameter) in enumerate(results):
             self.result.outputs[i].result = result
             self.result.outputs[i].op = op
             self.result.outputs[i].kind = kind
-            self.result.outputs[i].correction = correction
+            self.result.outputs[i].parameter = parameter
         if not af_store_layout(store):
             raise MemoryError
         self.shrink_at = AF_SHRINK_EVERY
@@ -376,6 +392,8 @@ cdef int _fill(af_op *op, dict field) except -1:
         elif name == "greatest": op.greatest = value
         elif name == "last": op.last = value
         elif name == "valued": op.valued = value
+        elif name == "sketch": op.sketch = value
+        elif name == "counters": op.counters = value
         else: raise KeyError(name)
     return 0
 
@@ -404,15 +422,24 @@ cdef int _point(af_column *column, int kind, raw, Py_ssize_t count, list kept) e
 
 
 cdef object _column(af_output *output, Py_ssize_t count):
-    """A result column as arrays of its own."""
-    valid = _copied(output.valid, cnp.NPY_BOOL, count, 1) if output.nulls else None
+    """A result column as arrays of its own; of lists: their values and counts, one list after another, and their lengths (0: null)."""
+    words = _copied(output.words, cnp.NPY_INT64, count, 8)
+    if output.result == AF_MOST_FREQUENT:
+        items = _copied(output.items, cnp.NPY_INT64, 2 * output.item_count, 8).reshape(-1, 2)
+        return _values(output, items[:, 0].copy(), None), items[:, 1].copy(), words
+    return _values(output, words, _copied(output.valid, cnp.NPY_BOOL, count, 1) if output.nulls else None)
+
+
+cdef object _values(af_output *output, object words, object valid):
+    """The raw column that these words say."""
+    if output.kind == AF_FLOAT64:
+        return words.view(np.float64), valid
     if output.kind != AF_STRING:
-        words = _copied(output.words, cnp.NPY_FLOAT64 if output.kind == AF_FLOAT64 else cnp.NPY_INT64, count, 8)
         return (words != 0 if output.kind == AF_BOOL else words), valid
     if output.text_bytes > 0x7FFFFFFF:
         raise OverflowError("the texts of one batch exceed 2 GiB")
     data = _copied(output.text, cnp.NPY_UINT8, output.text_bytes, 1)
-    lengths = _copied(output.words, cnp.NPY_INT64, count, 8).astype(np.int32)
-    starts = np.zeros(count, np.int32)
-    np.cumsum(lengths[: count - 1], out=starts[1:])
+    lengths = words.astype(np.int32)
+    starts = np.zeros(len(lengths), np.int32)
+    np.cumsum(lengths[: len(lengths) - 1], out=starts[1:])
     return data, starts, lengths, valid

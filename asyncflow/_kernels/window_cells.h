@@ -9,21 +9,22 @@
  *                 word first); where wanted least, greatest (as words that sort like the values)
  *   MOMENTS       n, mean, m2                      COMOMENTS   n, mean x, mean y, m2 x, m2 y, co-moment
  *   PICK          arrival (-1: none), key, value   DISTINCT    number of values (they are in the pane's set)
+ *   SKETCH        where it is (sketches.h)
  *
- * Text in a PICK is a block of its own that belongs to the cell.  Values of a DISTINCT are in one hash set per pane. */
+ * Text in a PICK and a SKETCH are blocks of their own that belong to the cell.  Values of a DISTINCT are in one hash set per pane. */
 #ifndef ASYNCFLOW_WINDOW_CELLS_H
 #define ASYNCFLOW_WINDOW_CELLS_H
 
 #include <math.h>
 #include <sys/mman.h>
 
-#include "cpu.h"
+#include "sketches.h"
 
 typedef __int128 af_wide; /* pane and window numbers: no int64 time or size makes them overflow */
 
 enum { AF_PAGE_CELLS = 64, AF_PAGE_SHIFT = 6, AF_MAX_CHUNK = 2 << 20, AF_FIRST_CHUNK = 64 << 10 };
 
-typedef enum { AF_NUMBER, AF_MOMENTS, AF_COMOMENTS, AF_PICK, AF_DISTINCT } af_op_kind;
+typedef enum { AF_NUMBER, AF_MOMENTS, AF_COMOMENTS, AF_PICK, AF_DISTINCT, AF_SKETCH } af_op_kind;
 typedef enum { AF_INT64, AF_FLOAT64, AF_BOOL, AF_STRING } af_value_kind;
 typedef enum { AF_KEY_NONE, AF_KEY_TIME, AF_KEY_VALUE } af_pick_key;
 
@@ -37,6 +38,7 @@ typedef struct {
     int key, key_input, key_kind;            /* PICK: af_pick_key, column and kind of the key */
     int greatest, last, valued;              /* PICK: which is better; whether there is a value besides the key */
     int set;                                 /* DISTINCT: which of the pane's sets */
+    int sketch, counters;                    /* SKETCH: af_sketch_kind; how many counters */
 } af_op;
 
 typedef struct {
@@ -82,33 +84,16 @@ typedef struct {
 
 typedef struct {
     af_op *ops;
-    int op_count, set_count, has_text;
+    int op_count, set_count, has_blocks;
     size_t cell_bytes, page_bytes;
     uint8_t *empty_page;
     af_arena arena;
-    uint64_t text_bytes, set_bytes, table_bytes;
+    uint64_t text_bytes, set_bytes, sketch_bytes, table_bytes;
     uint64_t seed;
 } af_store;
 
 AF_INLINE int64_t *af_i64(uint8_t *cell, int offset) { return (int64_t *)(cell + offset); }
 AF_INLINE double *af_f64(uint8_t *cell, int offset) { return (double *)(cell + offset); }
-
-/* -- words that sort like values ------------------------------------------------------------------------------------ */
-
-/* float64 bits as an int64 in the order -inf .. -0.0, 0.0 .. inf, NaN; its own inverse but for NaN, of which there is one. */
-AF_INLINE int64_t af_sorting_float(double value) {
-    int64_t bits;
-    memcpy(&bits, &value, 8);
-    bits ^= (bits >> 63) & INT64_MAX;
-    return value != value ? 0x7FF8000000000000ll : bits;
-}
-
-AF_INLINE double af_float_of(int64_t word) {
-    double value;
-    word ^= (word >> 63) & INT64_MAX;
-    memcpy(&value, &word, 8);
-    return value;
-}
 
 /* -- arena ---------------------------------------------------------------------------------------------------------- */
 
@@ -185,12 +170,6 @@ static void af_text_drop(af_store *store, int64_t *slot) {
     if (text != NULL) store->text_bytes -= text->capacity;
     free(text);
     *slot = 0;
-}
-
-static int af_text_compare(const uint8_t *left, uint32_t n, const uint8_t *right, uint32_t m) {
-    uint32_t common = n < m ? n : m;
-    int order = common ? memcmp(left, right, common) : 0;
-    return order ? order : (n > m) - (n < m);
 }
 
 /* -- sets ----------------------------------------------------------------------------------------------------------- */
@@ -311,6 +290,7 @@ AF_NOINLINE uint8_t *af_pane_page(af_store *store, af_pane *pane, uint32_t at) {
 static void af_cell_drop(af_store *store, uint8_t *cell) {
     for (int i = 0; i < store->op_count; i++) {
         const af_op *op = &store->ops[i];
+        if (op->kind == AF_SKETCH) af_sketch_drop(op->sketch, af_i64(cell, op->offset), &store->sketch_bytes);
         if (op->kind != AF_PICK) continue;
         if (op->key == AF_KEY_VALUE && op->key_kind == AF_STRING) af_text_drop(store, af_i64(cell, op->offset + 8));
         if (op->valued && op->input_kind == AF_STRING) af_text_drop(store, af_i64(cell, op->offset + 16));
@@ -322,7 +302,7 @@ static void af_pane_free(af_store *store, af_pane *pane) {
     for (uint32_t i = 0; i < pane->page_count; i++) {
         uint8_t *page = pane->pages[i];
         if (page == NULL) continue;
-        for (int j = 0; store->has_text && j < AF_PAGE_CELLS; j++)
+        for (int j = 0; store->has_blocks && j < AF_PAGE_CELLS; j++)
             if (*af_i64(page + (size_t)j * store->cell_bytes, 0)) af_cell_drop(store, page + (size_t)j * store->cell_bytes);
         af_page_free(store, page);
     }

@@ -18,17 +18,21 @@ AF_INLINE int64_t *af_text_slot(const af_op *op, uint8_t *cell, int which) {
     return op->valued && op->input_kind == AF_STRING ? af_i64(cell, op->offset + 16) : NULL;
 }
 
-AF_INLINE bool af_owns_text(const af_op *op) {
+/* Whether its cells have blocks of their own. */
+AF_INLINE bool af_owns_blocks(const af_op *op) {
+    if (op->kind == AF_SKETCH) return true;
     return op->kind == AF_PICK && ((op->key == AF_KEY_VALUE && op->key_kind == AF_STRING) || (op->valued && op->input_kind == AF_STRING));
 }
 
-/* Copies a cell with the texts that it owns; distinct values are counted anew as they are put into the other pane's set. */
+/* Copies a cell with the texts and sketches that it owns; distinct values are counted anew as they are put into the other pane's set. */
 static bool af_cell_copy(af_store *store, uint8_t *to, uint8_t *from) {
     memcpy(to, from, store->cell_bytes);
     bool done = true;
     for (int i = 0; i < store->op_count; i++) {
         const af_op *op = &store->ops[i];
-        if (op->kind == AF_DISTINCT) *af_i64(to, op->offset) = 0;
+        if (op->kind == AF_DISTINCT || op->kind == AF_SKETCH) *af_i64(to, op->offset) = 0;
+        if (op->kind == AF_SKETCH)
+            done &= af_sketch_merge(op->sketch, af_i64(to, op->offset), *af_i64(from, op->offset), &store->sketch_bytes);
         for (int which = 0; which < 2; which++) {
             int64_t *slot = af_text_slot(op, to, which);
             if (slot == NULL || *slot == 0) continue;
@@ -122,6 +126,8 @@ static bool af_cell_merge(af_store *store, uint8_t *into, uint8_t *from) {
         } else if (op->kind == AF_COMOMENTS) {
             af_merge_comoments(af_f64(into, at), af_f64(from, at));
         } else if (op->kind == AF_PICK && !af_merge_pick(store, op, af_i64(into, at), af_i64(from, at))) {
+            return false;
+        } else if (op->kind == AF_SKETCH && !af_sketch_merge(op->sketch, af_i64(into, at), *af_i64(from, at), &store->sketch_bytes)) {
             return false;
         }
     }
@@ -260,18 +266,25 @@ static af_pane *af_hopping_pane(af_state *state, af_wide window, bool *owned) {
 
 typedef enum {
     AF_ROWS_ALL, AF_COUNT, AF_SUM, AF_MEAN, AF_LEAST, AF_GREATEST, AF_VARIANCE, AF_DEVIATION, AF_COVARIANCE, AF_CORRELATION, AF_PICKED,
-    AF_DISTINCT_COUNT
+    AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_MOST_FREQUENT
 } af_result_kind;
 
-/* One result column: words (int64, float64 bits, 0 or 1, or a text's length) and whether each is a value. */
+/* An item of a list: a value (a word, or its text's length) and its count. */
 typedef struct {
-    int result, op, kind; /* af_result_kind, position of the accumulator (-1: none), af_value_kind of the result */
-    double correction;    /* VARIANCE, DEVIATION: what is taken from n */
+    int64_t word, count;
+} af_item;
+
+/* One result column: words (int64, float64 bits, 0 or 1, a text's length or a list's) and whether each is a value. */
+typedef struct {
+    int result, op, kind; /* af_result_kind, position of the accumulator (-1: none), af_value_kind of the result (of a list: of its values) */
+    double parameter;     /* VARIANCE, DEVIATION: what is taken from n; QUANTILE: which; MOST_FREQUENT: how many */
     int64_t *words;
     uint8_t *valid;
     uint8_t *text;
     uint64_t text_bytes, text_capacity;
     int64_t nulls;
+    af_item *items; /* of lists, one list after another */
+    uint64_t item_count, item_capacity;
 } af_output;
 
 typedef struct {
@@ -329,8 +342,8 @@ AF_INLINE bool af_result_of(const af_output *output, const af_op *op, uint8_t *c
     }
     case AF_VARIANCE:
     case AF_DEVIATION: {
-        if (m[0] <= output->correction) return false;
-        double variance = m[2] / (m[0] - output->correction);
+        if (m[0] <= output->parameter) return false;
+        double variance = m[2] / (m[0] - output->parameter);
         *word = af_bits(output->result == AF_DEVIATION ? sqrt(variance) : variance);
         return true;
     }
@@ -344,6 +357,12 @@ AF_INLINE bool af_result_of(const af_output *output, const af_op *op, uint8_t *c
         *word = af_bits(scale != 0.0 ? m[5] / scale : NAN);
         return true;
     }
+    case AF_ABOUT_DISTINCT: *word = af_distinct_result((const af_distinct *)(intptr_t)*af_i64(cell, at)); return true;
+    case AF_QUANTILE:
+        if (*af_i64(cell, at) == 0) return false;
+        *word = af_bits(af_quantile_result((af_quantile *)(intptr_t)*af_i64(cell, at), output->parameter));
+        return true;
+    case AF_MOST_FREQUENT: *word = *af_i64(cell, at); return *word != 0; /* where the sketch is */
     default:
         if (*af_i64(cell, at) < 0) return false;
         *word = *af_i64(cell, at + (op->valued ? 16 : 8));
@@ -351,19 +370,48 @@ AF_INLINE bool af_result_of(const af_output *output, const af_op *op, uint8_t *c
     }
 }
 
-static bool af_output_text(af_output *output, int64_t row, const af_text *text) {
-    if (output->text_bytes + text->length > output->text_capacity) {
+static bool af_output_text(af_output *output, const uint8_t *bytes, uint32_t length) {
+    if (output->text_bytes + length > output->text_capacity) {
         uint64_t capacity = output->text_capacity ? output->text_capacity * 2 : 1024;
-        while (capacity < output->text_bytes + text->length) capacity *= 2;
+        while (capacity < output->text_bytes + length) capacity *= 2;
         uint8_t *grown = realloc(output->text, capacity);
         if (grown == NULL) return false;
         output->text = grown;
         output->text_capacity = capacity;
     }
-    if (text->length) memcpy(output->text + output->text_bytes, text->bytes, text->length);
-    output->text_bytes += text->length;
-    output->words[row] = text->length;
+    if (length) memcpy(output->text + output->text_bytes, bytes, length);
+    output->text_bytes += length;
     return true;
+}
+
+/* The most frequent values of a sketch as a list. */
+static bool af_output_list(af_output *output, int64_t row, const af_top *top) {
+    uint32_t count = 0;
+    af_ranked *ranked = af_top_result(top, (uint32_t)output->parameter, &count);
+    bool done = ranked != NULL;
+    if (done && output->item_count + count > output->item_capacity) {
+        uint64_t capacity = output->item_capacity ? output->item_capacity * 2 : 64;
+        while (capacity < output->item_count + count) capacity *= 2;
+        af_item *grown = realloc(output->items, capacity * sizeof *grown);
+        done = grown != NULL;
+        if (done) {
+            output->items = grown;
+            output->item_capacity = capacity;
+        }
+    }
+    for (uint32_t i = 0; done && i < count; i++) {
+        const af_counter *counter = ranked[i].counter;
+        int64_t word = (int64_t)counter->word;
+        if (output->kind == AF_FLOAT64) word = af_bits(af_float_of(word));
+        if (output->kind == AF_STRING) {
+            word = counter->length;
+            done = af_output_text(output, counter->text, counter->length);
+        }
+        output->items[output->item_count++] = (af_item){word, counter->count};
+    }
+    output->words[row] = count;
+    free(ranked);
+    return done;
 }
 
 static bool af_result_reserve(af_result *result, int64_t rows) {
@@ -415,7 +463,14 @@ static bool af_write_rows(af_state *state, af_result *result, const int32_t *gro
                 output->valid[row + i] = valid;
                 output->nulls += !valid;
                 output->words[row + i] = valid ? word : 0;
-                if (output->kind == AF_STRING && valid && !af_output_text(output, row + i, (const af_text *)(intptr_t)word)) return false;
+                if (!valid) continue;
+                if (output->result == AF_MOST_FREQUENT) {
+                    if (!af_output_list(output, row + i, (const af_top *)(intptr_t)word)) return false;
+                } else if (output->kind == AF_STRING) {
+                    const af_text *text = (const af_text *)(intptr_t)word;
+                    if (!af_output_text(output, text->bytes, text->length)) return false;
+                    output->words[row + i] = text->length;
+                }
             }
         }
         result->count += size;
@@ -513,7 +568,7 @@ static bool af_close_rows(af_state *state, int64_t watermark, const int32_t *ord
     const af_wide open = af_first_open(state, state->sized ? state->advanced : watermark, &next);
     bool ranked = false;
     result->count = result->overflows = 0;
-    for (int i = 0; i < result->output_count; i++) result->outputs[i].nulls = 0, result->outputs[i].text_bytes = 0;
+    for (int i = 0; i < result->output_count; i++) result->outputs[i].nulls = 0, result->outputs[i].text_bytes = result->outputs[i].item_count = 0;
     while (result->count < max_rows) {
         if (!out->active) {
             if (!af_next_window(state, &out->window) || out->window >= open) break;

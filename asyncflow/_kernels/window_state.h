@@ -27,12 +27,12 @@ static void af_state_shape(af_state *state, int64_t size, int64_t every, int64_t
 static bool af_store_layout(af_store *store) {
     size_t at = 8;
     for (int i = 0; i < store->op_count; i++) {
-        static const size_t words[] = {1, 3, 6, 3, 1};
+        static const size_t words[] = {1, 3, 6, 3, 1, 1};
         af_op *op = &store->ops[i];
         op->offset = (int)at;
         at += 8 * words[op->kind];
         if (op->kind == AF_NUMBER) at += (op->sum ? 16 : 0) + (op->extremes ? 16 : 0);
-        store->has_text |= af_owns_text(op);
+        store->has_blocks |= af_owns_blocks(op);
     }
     store->cell_bytes = at <= 16 ? 16 : at <= 32 ? 32 : at <= 64 ? 64 : (at + 15) / 16 * 16;
     store->page_bytes = store->cell_bytes * AF_PAGE_CELLS;
@@ -68,6 +68,7 @@ static void af_result_free(af_result *result) {
         free(result->outputs[i].words);
         free(result->outputs[i].valid);
         free(result->outputs[i].text);
+        free(result->outputs[i].items);
     }
     free(result->outputs);
     free(result->starts);
@@ -129,9 +130,9 @@ static void af_mark_live(const af_state *state, const af_pane *pane, uint8_t *li
 
 static uint64_t af_state_bytes(const af_state *state, const af_result *result) {
     const af_store *store = &state->store;
-    uint64_t total = store->arena.bytes + store->text_bytes + store->set_bytes + store->table_bytes + state->capacity * sizeof(af_pane *);
+    uint64_t total = store->arena.bytes + store->text_bytes + store->set_bytes + store->sketch_bytes + store->table_bytes + state->capacity * sizeof(af_pane *);
     total += (uint64_t)result->capacity * (20 + 9 * (uint64_t)result->output_count) + (uint64_t)result->ranks_capacity * 4;
-    for (int i = 0; i < result->output_count; i++) total += result->outputs[i].text_capacity;
+    for (int i = 0; i < result->output_count; i++) total += result->outputs[i].text_capacity + result->outputs[i].item_capacity * sizeof(af_item);
     return total + (uint64_t)state->out.capacity * 4;
 }
 

@@ -343,6 +343,40 @@ AF_NOINLINE bool af_distinct_block(af_store *store, const af_op *op, const af_bl
     return true;
 }
 
+AF_NOINLINE bool af_sketch_block(af_store *store, const af_op *op, const af_block *block, int64_t begin, const af_rows *rows) {
+    const af_column *column = &rows->inputs[op->input];
+    const bool is_text = op->input_kind == AF_STRING;
+    for (uint32_t k = 0; k < block->count; k++) {
+        const int64_t row = begin + block->rows[k];
+        int64_t *slot = af_i64(block->cells[k], op->offset);
+        void *sketch = (void *)(intptr_t)*slot;
+        bool done;
+        if (op->sketch == AF_SKETCH_QUANTILE) {
+            af_quantile *quantile = sketch;
+            done = af_quantile_add(&quantile, af_double_at(column->values, op->input_kind, row), &store->sketch_bytes);
+            sketch = quantile;
+        } else {
+            const uint8_t *text = is_text ? column->data + column->starts[row] : NULL;
+            const uint32_t length = is_text ? (uint32_t)column->lengths[row] : 0;
+            const uint64_t word = is_text ? 0 : af_distinct_word(column, op->input_kind, row);
+            if (op->sketch == AF_SKETCH_DISTINCT) {
+                af_distinct *distinct = sketch;
+                done = af_distinct_add(&distinct, is_text ? af_finish_text(text, length) : af_finish(word), &store->sketch_bytes);
+                sketch = distinct;
+            } else {
+                af_top *top = sketch;
+                const uint64_t hash = is_text ? af_hash_text(store, text, length) : af_hash_word(store, word);
+                const af_top_value value = {hash, word, text, length};
+                done = af_top_add(&top, (uint32_t)op->counters, &value, &store->sketch_bytes);
+                sketch = top;
+            }
+        }
+        *slot = (int64_t)(intptr_t)sketch;
+        if (!done) return false;
+    }
+    return true;
+}
+
 /* The rows of a block that an accumulator takes: not null in its columns and let through by its mask. */
 AF_INLINE const af_block *af_select(const af_op *op, const af_block *block, int64_t begin, const af_rows *rows, af_block *taken) {
     const uint8_t *valid = op->input >= 0 ? rows->inputs[op->input].valid : NULL;
@@ -381,6 +415,9 @@ static bool af_accumulate(af_state *state, const af_block *block, int64_t begin,
         case AF_COMOMENTS: af_comoments_block(op, taken, begin, values, rows->inputs[op->second].values); break;
         case AF_PICK:
             if (!af_pick_block(&state->store, op, taken, begin, rows, state->arrivals)) return false;
+            break;
+        case AF_SKETCH:
+            if (!af_sketch_block(&state->store, op, taken, begin, rows)) return false;
             break;
         default:
             if (!af_distinct_block(&state->store, op, taken, begin, rows, panes)) return false;

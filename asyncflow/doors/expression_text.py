@@ -19,7 +19,7 @@ from asyncflow.doors.plain_expression import plain_expression
 from asyncflow.model.instants import parse_timestamp
 from asyncflow.model.schema import DataType
 from asyncflow.plan.expressions import Aggregate, Call, Case, Cast, ColumnRef, Expression, Interval, Literal
-from asyncflow.plan.functions import AGGREGATES, ALIASES, OPERATORS, RESERVED_AGGREGATES, SCALARS
+from asyncflow.plan.functions import AGGREGATES, ALIASES, OPERATORS, SCALARS
 from asyncflow.plan.names import nearest
 from asyncflow.plan.typing import ExpressionError
 
@@ -326,7 +326,7 @@ class _Reader:
         written = node.this if isinstance(node.this, str) else node.this.name
         name = ALIASES.get(written.lower(), written.lower())
         args = node.expressions
-        if name in AGGREGATES or name in RESERVED_AGGREGATES:
+        if name in AGGREGATES:
             return self.aggregate(name, args, room)
         if name == "if" and len(args) in (2, 3):
             default = self.read(args[2], room - 1) if len(args) == 3 else Literal(None, None)

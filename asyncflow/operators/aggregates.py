@@ -16,10 +16,12 @@ _BOOL = frozenset({DataType.BOOL})
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """``inputs``: the types each input may have.  ``result``: the type it gives, None for that of its first input."""
+    """``inputs``: the types each input may have.  ``result``: the type it gives, None for that of its first input.  ``constant``: the bounds
+    of the constant it goes by, None where it takes none."""
 
     inputs: tuple[frozenset[DataType], ...]
     result: DataType | None = None
+    constant: tuple[float, float] | None = None
 
 
 AGGREGATES: dict[str, Aggregate] = {
@@ -42,6 +44,9 @@ AGGREGATES: dict[str, Aggregate] = {
     "corr": Aggregate((_NUMBERS, _NUMBERS), DataType.FLOAT64),
     "arg_min": Aggregate((_ANY, _ANY)),
     "arg_max": Aggregate((_ANY, _ANY)),
+    "approx_count_distinct": Aggregate((_ANY,), DataType.INT64),
+    "quantile": Aggregate((_NUMBERS,), DataType.FLOAT64, (0.0, 1.0)),
+    "approx_top_k": Aggregate((_ANY,), DataType.STRING, (1, 1000)),
 }
 
 
@@ -50,13 +55,15 @@ class AggregateSpec:
     """One aggregate of a window stage.
 
     ``inputs``: positions in ``Prepared.inputs``, () for ``count(*)``; ``types``: their types; ``mask``: position in
-    ``Prepared.masks`` of its ``FILTER (WHERE ...)``, or None.  Raises ValueError for what no aggregate takes.
+    ``Prepared.masks`` of its ``FILTER (WHERE ...)``, or None; ``constant``: which quantile, how many of the top.  Raises ValueError for what
+    no aggregate takes.
     """
 
     function: str
     inputs: tuple[int, ...]
     types: tuple[DataType, ...]
     mask: int | None = None
+    constant: float | None = None
 
     def __post_init__(self) -> None:
         known = AGGREGATES.get(self.function)
@@ -71,6 +78,11 @@ class AggregateSpec:
             raise ValueError(
                 f"{self.function} does not take ({', '.join(type_.value for type_ in self.types)})"
             )
+        bounds = known.constant
+        if bounds is None and self.constant is None:
+            return
+        if bounds is None or self.constant is None or not bounds[0] <= self.constant <= bounds[1]:
+            raise ValueError(f"{self.function} does not go by {self.constant}")
 
     @property
     def result_type(self) -> DataType:

@@ -43,6 +43,33 @@ def _pattern(compile_: Callable[..., object]) -> Check:
     return check
 
 
+CONSTANT_BOUNDS: Mapping[str, tuple[str, int, int, str]] = MappingProxyType(
+    {
+        "quantile": ("share", 0, 1, "quantile(x, 0.99)"),
+        "approx_top_k": ("number", 1, 1000, "approx_top_k(x, 10)"),
+    }
+)
+"""Aggregates whose second argument is a constant: what it is, its least and greatest value, and an example."""
+
+
+def constant_of(name: str, args: Sequence[Typed]) -> float | Problem | None:
+    """The constant that an aggregate goes by besides its first argument, None where it takes none; or what is wrong with it."""
+    if name == "median":
+        return 0.5
+    if name not in CONSTANT_BOUNDS:
+        return None
+    what, least, greatest, example = CONSTANT_BOUNDS[name]
+    arg, sign = args[1], 1
+    while arg.operation in ("cast", "neg"):
+        arg, sign = arg.args[0], -sign if arg.operation == "neg" else sign
+    if arg.operation != "literal" or arg.value is None:
+        return f"the {what} in {name} must be a constant from {least} to {greatest}", example
+    value = sign * arg.value
+    if not least <= value <= greatest:
+        return f"the {what} in {name} must be from {least} to {greatest}, not {value}", example
+    return float(value) if name == "quantile" else int(value)
+
+
 CONSTANT_CHECKS: Mapping[str, Check] = MappingProxyType(
     {
         "date_trunc": _unit(tuple(TRUNC_UNITS), "unit of date_trunc"),

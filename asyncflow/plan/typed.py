@@ -36,6 +36,8 @@ class AggregateCall:
     function: str
     distinct: bool
     filtered: bool
+    constant: float | None = None
+    """Which quantile, how many of the top: an argument that is no input."""
 
 
 @dataclass(frozen=True, slots=True)

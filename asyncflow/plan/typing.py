@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from asyncflow.model.instants import EXTRACT_FIELDS, parse_timestamp
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan.constant_arguments import CONSTANT_CHECKS
+from asyncflow.plan.constant_arguments import CONSTANT_CHECKS, constant_of
 from asyncflow.plan.expressions import (
     Aggregate,
     Call,
@@ -26,7 +26,6 @@ from asyncflow.plan.expressions import (
 from asyncflow.plan.functions import (
     AGGREGATES,
     ALIASES,
-    RESERVED_AGGREGATES,
     SCALARS,
     Function,
     Signature,
@@ -180,7 +179,7 @@ class _Typing:
     def call(self, node: Call) -> Found | None:
         name = ALIASES.get(node.function, node.function)
         function = find_function(name)
-        if function is None and (name in AGGREGATES or name in RESERVED_AGGREGATES):
+        if function is None and name in AGGREGATES:
             return self.aggregate(Aggregate(name, node.args))
         columns_stand, self.columns_stand = self.columns_stand, self.columns_stand or function is None
         parts = [self.visit(arg) for arg in node.args]
@@ -291,9 +290,6 @@ class _Typing:
 
     def aggregate(self, node: Aggregate) -> Found | None:
         name = ALIASES.get(node.function, node.function)
-        if name in RESERVED_AGGREGATES:
-            self.problem(f"the aggregate {name} is reserved: it is not there yet")
-            return None
         function = AGGREGATES.get(name)
         if function is None:
             self.problem(f"there is no aggregate {name!r}", nearest(name, AGGREGATES))
@@ -326,13 +322,18 @@ class _Typing:
         signature, kinds = match
         kinds = tuple(INT64 if kind == NULL else kind for kind in kinds)
         args = tuple(self.cast(part, data_type(kind)) for part, kind in zip(found, kinds, strict=True))
+        constant = constant_of(name, args)
+        if isinstance(constant, tuple):
+            self.problem(*constant)
+            return None
+        if constant is not None:
+            name, args = "quantile" if name == "median" else name, args[:1]
         if condition is not None:
             args = (*args, self.cast(condition, BOOL))
         type_ = data_type(result_kind(signature, kinds))
         distinct = node.distinct and name == "count"  # the least of the different values is the least
-        return Found(
-            type_, Typed("aggregate", args, type_, AggregateCall(name, distinct, condition is not None))
-        )
+        call = AggregateCall(name, distinct, condition is not None, constant)
+        return Found(type_, Typed("aggregate", args, type_, call))
 
     # -- matching and casting ----------------------------------------------------------------------------------------
 

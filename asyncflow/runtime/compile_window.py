@@ -76,6 +76,7 @@ class _Parts:
             tuple(_position(self.inputs, arg) for arg in args),
             tuple(arg.type for arg in args),
             _position(self.masks, tree.args[-1]) if call.filtered else None,
+            call.constant,
         )
         return Typed("column", (), tree.type, self.name(_position(self.specs, spec)))
 

@@ -26,8 +26,12 @@ TAKES = {
     "count": KINDS, "count_distinct": KINDS, "min": KINDS, "max": KINDS, "first": KINDS, "last": KINDS,
     "any_value": KINDS, "sum": ["int64", "float64"], "mean": ["int64", "float64"], "var": ["int64", "float64"],
     "stddev": ["int64", "float64"], "var_pop": ["int64", "float64"], "stddev_pop": ["int64", "float64"],
-    "bool_and": ["bool"], "bool_or": ["bool"],
+    "bool_and": ["bool"], "bool_or": ["bool"], "approx_count_distinct": KINDS, "quantile": ["int64", "float64"], "approx_top_k": KINDS,
 }  # fmt: skip
+CONSTANTS = {
+    "quantile": st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0.0, 1.0)),
+    "approx_top_k": st.integers(1, 12),
+}
 
 
 @st.composite
@@ -42,7 +46,8 @@ def aggregate(draw):
         inputs = tuple(draw(st.integers(0, len(KINDS) - 1)) for _ in range(2))
     else:
         inputs = (draw(st.sampled_from([i for i, kind in enumerate(KINDS) if kind in TAKES[function]])),)
-    return function, inputs, tuple(KINDS[i] for i in inputs), mask
+    constants = (draw(CONSTANTS[function]),) if function in CONSTANTS else ()
+    return function, inputs, tuple(KINDS[i] for i in inputs), mask, *constants
 
 
 @st.composite
@@ -104,8 +109,13 @@ def shown(aggregates, closed):
     if closed is None:
         return None
     starts, ends, groups, results, overflows = closed
-    kinds = [twin.result_kind(function, types) for function, _, types, _ in aggregates]
-    columns = [bits(kind, column) for kind, column in zip(kinds, results, strict=True)]
+    kinds = [twin.result_kind(function, types) for function, _, types, *_ in aggregates]
+    columns = [
+        (bits(types[0], column[0]), column[1].tolist(), column[2].tolist())
+        if kind == "list"
+        else bits(kind, column)
+        for kind, column, (_, _, types, *_) in zip(kinds, results, aggregates, strict=True)
+    ]
     return starts.tolist(), ends.tolist(), groups.tolist(), columns, overflows
 
 

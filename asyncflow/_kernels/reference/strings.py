@@ -75,17 +75,17 @@ def count_characters(data: Bytes, starts: Int32s, lengths: Int32s, out: NDArray[
 
 def hash64(data: Bytes, starts: Int32s, lengths: Int32s, out: NDArray[np.uint64]) -> None:
     for row, value in enumerate(_texts(data, starts, lengths, len(out))):
-        out[row] = _hash(value)
+        out[row] = hash_text(value)
 
 
-def _hash(text: bytes) -> int:
+def hash_text(text: bytes) -> int:
     h = len(text) * _LENGTH & _MASK
     for start in range(0, len(text), 8):
-        h = _mix(h ^ int.from_bytes(text[start : start + 8], "little"))
-    return _mix(h)
+        h = mix(h ^ int.from_bytes(text[start : start + 8], "little"))
+    return mix(h)
 
 
-def _mix(x: int) -> int:
+def mix(x: int) -> int:
     x = (x + _STEP) & _MASK
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & _MASK
     x = (x ^ x >> 27) * 0x94D049BB133111EB & _MASK

@@ -18,16 +18,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import reduce
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asyncflow._kernels.reference.groups import RawColumn, canonical, column_of, sort_key, values_of
+from asyncflow._kernels.reference.sketches import ApproxDistinct, Quantile, Top
 
 NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
-Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None]
+Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, Unpack[tuple[float, ...]]]
+"""Function, inputs by position, their types, mask by position; then the constants of quantile (which) and approx_top_k (how many)."""
 Closed: TypeAlias = tuple[Any, Any, Any, list[RawColumn], int]
 
 
@@ -228,6 +231,11 @@ def total_order(value: Any) -> Any:
     return value
 
 
+_SKETCHES: dict[str, Callable[..., Accumulator]] = {
+    "approx_count_distinct": ApproxDistinct,
+    "quantile": Quantile,
+    "approx_top_k": lambda k: Top(int(k)),
+}
 MAKE: dict[str, Callable[[tuple[str, ...]], Accumulator]] = {
     "count": lambda _: Count(),
     "sum": lambda types: IntSum(False) if types[0] == "int64" else FloatSum(False),
@@ -255,16 +263,29 @@ _SAME_TYPE = {"sum", "min", "max", "first", "last", "any_value", "arg_min", "arg
 
 def result_kind(function: str, types: tuple[str, ...]) -> str:
     """The type name of an aggregate's result."""
-    if function.startswith("count"):
+    if function in ("count", "count_distinct", "approx_count_distinct"):
         return "int64"
+    if function == "approx_top_k":
+        return "list"
     return types[0] if function in _SAME_TYPE else "float64"
+
+
+def lists_of(kind: str, lists: Sequence[list[tuple[Any, int]] | None]) -> RawColumn:
+    """Lists of values and counts as a column: the values, one list after another, their counts, and the lengths of the lists (0: null)."""
+    items = [item for items in lists for item in items or ()]
+    values = [math.nan if kind == "float64" and value == "nan" else value for value, _ in items]
+    counts = np.array([count for _, count in items], np.int64)
+    return column_of(kind, values), counts, np.array([len(items or ()) for items in lists], np.int64)
 
 
 class Cell:
     """One group's accumulators in one pane."""
 
     def __init__(self, aggregates: Sequence[Aggregate]) -> None:
-        self.parts = [MAKE[function](types) for function, _, types, _ in aggregates]
+        self.parts = [
+            _SKETCHES[function](*constants) if function in _SKETCHES else MAKE[function](types)
+            for function, _, types, _, *constants in aggregates
+        ]
 
     def merge(self, other: Cell) -> None:
         for mine, theirs in zip(self.parts, other.parts, strict=True):
@@ -310,7 +331,9 @@ class WindowState:
         masks: Sequence[NDArray[np.bool_]],
     ) -> tuple[NDArray[np.intp], int]:
         """Takes rows in order.  Gives back the positions of those late for all their windows, and how many were late for some."""
-        kinds = {i: kind for _, ins, types, _ in self._aggregates for i, kind in zip(ins, types, strict=True)}
+        kinds = {
+            i: kind for _, ins, types, *_ in self._aggregates for i, kind in zip(ins, types, strict=True)
+        }
         columns = {i: values_of(kind, inputs[i]) for i, kind in kinds.items()}
         selected = [mask.tolist() for mask in masks]
         times = [0] * len(groups) if time is None else time.tolist()
@@ -333,7 +356,7 @@ class WindowState:
             else:
                 home = self._panes.setdefault(pane, {})
             cell = home.get(group) or home.setdefault(group, Cell(self._aggregates))
-            for part, (_, ins, _, mask) in zip(cell.parts, self._aggregates, strict=True):
+            for part, (_, ins, _, mask, *_) in zip(cell.parts, self._aggregates, strict=True):
                 values = tuple(columns[i][row] for i in ins)
                 if None not in values and (mask is None or selected[mask][row]):
                     part.add(values, t, arrival)
@@ -390,7 +413,7 @@ class WindowState:
         starts = [self._offset + window * self._every for window, _, _ in rows]
         overflows = 0
         results = []
-        for j, (function, _, types, _) in enumerate(self._aggregates):
+        for j, (function, _, types, *_) in enumerate(self._aggregates):
             values = []
             for _, _, cell in rows:
                 try:
@@ -398,7 +421,8 @@ class WindowState:
                 except Overflow:
                     values.append(None)
                     overflows += 1
-            results.append(column_of(result_kind(function, types), values))
+            kind = result_kind(function, types)
+            results.append(lists_of(types[0], values) if kind == "list" else column_of(kind, values))
         return (
             np.array([_clamp(start) for start in starts], np.int64),
             np.array([_clamp(start + self._size) for start in starts], np.int64),
@@ -484,9 +508,7 @@ def _copy(cell: Cell) -> Cell:
     copied = Cell(())
     for part in cell.parts:
         twin = object.__new__(type(part))
-        twin.__dict__.update(part.__dict__)
-        if isinstance(twin, Distinct):
-            twin.values = set(twin.values)
+        twin.__dict__.update({name: copy(value) for name, value in part.__dict__.items()})
         copied.parts.append(twin)
     return copied
 

@@ -1,0 +1,252 @@
+"""Sketches, plain: accumulators of bounded size.  The twin of ``sketches.h``; the algorithms, their sources and their bounds are in words at
+the head of ``sketch_distinct.h``, ``sketch_quantile.h`` and ``sketch_top.h``.
+
+``Distinct`` and ``Quantile`` depend on the values alone, not on their order or on merges; ``Top`` on the order too.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+from bisect import insort
+from collections import Counter
+from typing import Any
+
+from asyncflow._kernels.reference.groups import canonical, sort_key
+from asyncflow._kernels.reference.strings import hash_text, mix
+
+REGISTER_BITS = 14
+LAST_RANK = 64 - REGISTER_BITS
+MAX_HASHES = 1536
+FEW_VALUES = 128
+SIGN_BUCKETS = 2048
+LOG_GAMMA = 0.0198
+MIDDLE = 0.9999509970011621
+INFINITE, NAN = 10**6, 10**6 + 1
+
+
+def hash_of(value: Any) -> int:
+    """The fixed hash by which different values are counted; 0 for none."""
+    if isinstance(value, bytes):
+        return hash_text(value) or 1
+    if isinstance(value, float):
+        (bits,) = struct.unpack("<q", struct.pack("<d", math.nan if math.isnan(value) else value + 0.0))
+        value = bits if bits >= 0 else bits ^ 2**63 - 1  # a word that sorts like the value
+    return mix(int(value) & 2**64 - 1) or 1
+
+
+class ApproxDistinct:
+    """Hashes while there are few, then for each register the set of its ranks, of which the greatest and the two below it count."""
+
+    def __init__(self) -> None:
+        self.hashes: set[int] | None = set()
+        self.registers: dict[int, frozenset[int]] = {}
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        self._put(hash_of(values[0]))
+
+    def _put(self, hashed: int) -> None:
+        if self.hashes is not None:
+            self.hashes.add(hashed)
+            if len(self.hashes) > MAX_HASHES:
+                self._spread()
+            return
+        rest = hashed & (1 << LAST_RANK) - 1
+        self._see(hashed >> LAST_RANK, frozenset({LAST_RANK - rest.bit_length() + 1}))
+
+    def _spread(self) -> None:
+        hashes, self.hashes = self.hashes, None
+        for hashed in hashes or ():
+            self._put(hashed)
+
+    def _see(self, register: int, ranks: frozenset[int]) -> None:
+        ranks |= self.registers.get(register, frozenset())
+        self.registers[register] = frozenset(rank for rank in ranks if rank >= max(ranks) - 2)
+
+    def merge(self, other: ApproxDistinct) -> None:
+        if other.hashes is not None:
+            for hashed in other.hashes:
+                self._put(hashed)
+            return
+        self._spread()
+        for register, ranks in other.registers.items():
+            self._see(register, ranks)
+
+    def result(self) -> int:
+        if self.hashes is not None:
+            return len(self.hashes)
+        seen: Counter[int] = Counter()  # the last two ranks in one
+        missing = float(2**REGISTER_BITS - len(self.registers))
+        for ranks, registers in sorted(Counter(self.registers.values()).items(), key=_register_word):
+            top = max(ranks)
+            missing += math.ldexp(registers, -top) if top <= LAST_RANK else 0.0
+            for rank in range(top, max(top - 3, 0), -1):
+                if rank in ranks:
+                    seen[min(rank, LAST_RANK)] += registers
+                else:
+                    missing += math.ldexp(registers, -rank)
+        return round(_likeliest(seen, missing) * 2**REGISTER_BITS)
+
+
+def _register_word(item: tuple[frozenset[int], int]) -> list[int]:
+    top = max(item[0])
+    return [top, top - 1 in item[0], top - 2 in item[0]]
+
+
+def _likeliest(seen: Counter[int], missing: float) -> float:
+    """The rate where the likelihood's derivative is zero."""
+    weighted = 0.0
+    for rank in range(1, LAST_RANK + 1):
+        weighted += math.ldexp(seen[rank], -rank)
+    rate = seen.total() / (missing + 0.5 * weighted)
+    for _ in range(64):
+        left, slope, minus_one = 0.0, 0.0, math.ldexp(rate, -90)
+        for rank in range(89, 0, -1):
+            if not minus_one < 1e16:
+                break
+            minus_one *= 2.0 + minus_one
+            if seen[rank]:
+                weight = math.ldexp(1.0, -rank)
+                share = seen[rank] * weight / minus_one
+                left += share
+                slope += share * weight * ((1.0 + minus_one) / minus_one)
+        step = (left - missing) / slope
+        if not step > rate * 1e-12:
+            break
+        rate += step
+    return rate
+
+
+def _sorting(value: float) -> tuple[bool, float, float]:
+    """-0.0 before 0.0, NaN last."""
+    return (True, 0.0, 0.0) if math.isnan(value) else (False, value, math.copysign(1.0, value))
+
+
+def bucket_of(value: float) -> int:
+    """The key of a value's bucket; keys sort like values."""
+    if math.isnan(value) or value == 0.0:
+        return NAN if value else 0
+    key = INFINITE if math.isinf(value) else math.ceil(math.log(abs(value)) / LOG_GAMMA) + 40_000
+    return -key if value < 0.0 else key
+
+
+def middle_of(key: int) -> float:
+    """The value within 0.99 % of all values of a bucket."""
+    if abs(key) in (INFINITE, NAN) or key == 0:
+        return {0: 0.0, NAN: math.nan}.get(key, math.copysign(math.inf, key))
+    power = (abs(key) - 40_000) * LOG_GAMMA - LOG_GAMMA / 2.0
+    size = sys.float_info.max if power > 709.78 else math.exp(power) * MIDDLE
+    return math.copysign(size, key)
+
+
+class Quantile:
+    """Values in order while there are few, then counts of buckets."""
+
+    def __init__(self, q: float) -> None:
+        self.q, self.count = q, 0
+        self.values: list[float] = []
+        self.buckets: dict[int, int] = {}
+        self.least, self.greatest = math.inf, -math.inf
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        self._put(float(values[0]))
+
+    def _put(self, value: float) -> None:
+        self.count += 1
+        if not math.isnan(value):
+            self.least = min(self.least, value, key=_sorting)
+            self.greatest = max(self.greatest, value, key=_sorting)
+        if self.count <= FEW_VALUES:
+            insort(self.values, value, key=_sorting)
+            return
+        self._spread()
+        self._count(bucket_of(value), 1)
+
+    def _spread(self) -> None:
+        values, self.values = self.values, []
+        for value in values:
+            self._count(bucket_of(value), 1)
+
+    def _count(self, key: int, count: int) -> None:
+        self.buckets[key] = self.buckets.get(key, 0) + count
+        for sign in (1, -1):
+            sizes = sorted(sign * key for key in self.buckets if 0 < sign * key < INFINITE)
+            if len(sizes) > SIGN_BUCKETS:
+                self.buckets[sign * sizes[1]] += self.buckets.pop(sign * sizes[0])
+
+    def merge(self, other: Quantile) -> None:
+        for value in other.values:
+            self._put(value)
+        if not other.buckets:
+            return
+        self._spread()
+        self.count += other.count
+        self.least = min(self.least, other.least, key=_sorting)
+        self.greatest = max(self.greatest, other.greatest, key=_sorting)
+        for key, count in other.buckets.items():
+            self._count(key, count)
+
+    def result(self) -> float | None:
+        if not self.count:
+            return None
+        place = (self.count - 1) * self.q
+        part = place - math.floor(place)
+        low = self._at(math.floor(place))
+        if part == 0.0:
+            return low
+        high = self._at(math.floor(place) + 1)
+        between = high - low
+        if not math.isfinite(between):
+            return low * (1.0 - part) + high * part
+        return low + between * part if part < 0.5 else high - between * (1.0 - part)
+
+    def _at(self, rank: int) -> float:
+        """The value at a rank, or one near it."""
+        if self.values:
+            return self.values[rank]
+        keys = sorted(self.buckets)
+        before = 0
+        for key in keys:
+            before += self.buckets[key]
+            if rank < before:
+                break
+        if key == NAN:
+            return math.nan
+        if rank == 0:
+            return self.least
+        if rank == self.count - self.buckets.get(NAN, 0) - 1:
+            return self.greatest
+        return middle_of(key) if key == 0 else min(max(middle_of(key), self.least), self.greatest)
+
+
+class Top:
+    """Counts by value, the oldest first; ``exact`` until a value had to go."""
+
+    def __init__(self, k: int) -> None:
+        self.k, self.most = k, max(10 * k, 100)
+        self.counts: dict[Any, int] = {}
+        self.exact = True
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        value, count = canonical(values[0]), 0
+        if value not in self.counts and len(self.counts) == self.most:
+            least = min(self.counts, key=self.counts.__getitem__)
+            count = self.counts.pop(least)
+            self.exact = False
+        self.counts[value] = self.counts.get(value, count) + 1
+
+    def _floor(self) -> int:
+        return 0 if self.exact else min(self.counts.values())
+
+    def merge(self, other: Top) -> None:
+        mine, theirs = self._floor(), other._floor()
+        merged = {value: count + other.counts.get(value, theirs) for value, count in self.counts.items()}
+        merged |= {value: count + mine for value, count in other.counts.items() if value not in self.counts}
+        kept = set(sorted(merged, key=lambda value: -merged[value])[: self.most])
+        self.exact = self.exact and other.exact and len(kept) == len(merged)
+        self.counts = {value: count for value, count in merged.items() if value in kept}
+
+    def result(self) -> list[tuple[Any, int]] | None:
+        ranked = sorted(self.counts.items(), key=lambda item: (-item[1], sort_key(item[0])))
+        return ranked[: self.k] or None

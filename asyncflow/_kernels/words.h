@@ -1,0 +1,50 @@
+/* Values as words of 64 bits: words that sort like the values, and words hashed by a function that never changes; the order of texts. */
+#ifndef ASYNCFLOW_WORDS_H
+#define ASYNCFLOW_WORDS_H
+
+#include "cpu.h"
+
+/* float64 bits as an int64 in the order -inf .. -0.0, 0.0 .. inf, NaN; its own inverse but for NaN, of which there is one. */
+AF_INLINE int64_t af_sorting_float(double value) {
+    int64_t bits;
+    memcpy(&bits, &value, 8);
+    bits ^= (bits >> 63) & INT64_MAX;
+    return value != value ? 0x7FF8000000000000ll : bits;
+}
+
+AF_INLINE double af_float_of(int64_t word) {
+    double value;
+    word ^= (word >> 63) & INT64_MAX;
+    memcpy(&value, &word, 8);
+    return value;
+}
+
+/* The finisher of splitmix64 (Steele, Lea, Flood 2014): one word to one word. */
+AF_INLINE uint64_t af_finish(uint64_t x) {
+    x += 0x9E3779B97F4A7C15ull;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+    return x ^ (x >> 31);
+}
+
+/* The hash of a text: as hash64 of strings.pyx. */
+static uint64_t af_finish_text(const uint8_t *bytes, uint32_t length) {
+    uint64_t hash = length * 0xD6E8FEB86659FD93ull;
+    for (uint32_t at = 0; at < length; at += 8) {
+        uint64_t word = 0;
+        memcpy(&word, bytes + at, length - at < 8 ? length - at : 8);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        word = __builtin_bswap64(word);
+#endif
+        hash = af_finish(hash ^ word);
+    }
+    return af_finish(hash);
+}
+
+static int af_text_compare(const uint8_t *left, uint32_t n, const uint8_t *right, uint32_t m) {
+    uint32_t common = n < m ? n : m;
+    int order = common ? memcmp(left, right, common) : 0;
+    return order ? order : (n > m) - (n < m);
+}
+
+#endif
