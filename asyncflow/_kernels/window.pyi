@@ -1,11 +1,11 @@
 from collections.abc import Sequence
-from typing import Any, TypeAlias, Unpack
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 RawColumn: TypeAlias = tuple[Any, ...]
-Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, Unpack[tuple[float, ...]]]
+Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, *tuple[float, ...]]
 Closed: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], list[RawColumn], int]
 
 class WindowState:

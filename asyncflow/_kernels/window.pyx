@@ -14,6 +14,9 @@ import os
 
 import numpy as np
 
+from asyncflow._kernels.encode import json_rows
+from asyncflow._kernels.lists import json_lists
+
 cimport numpy as cnp
 
 cnp.import_array()
@@ -207,6 +210,7 @@ cdef class WindowState:
     cdef af_state state
     cdef af_result result
     cdef list kinds  # of the inputs that are read, None for others
+    cdef list types  # of the aggregates' first inputs, by name
     cdef int mask_count
     cdef af_column *inputs
     cdef const uint8_t **masks
@@ -220,6 +224,7 @@ cdef class WindowState:
         af_state_shape(&self.state, size_ns or 0, every_ns, offset_ns % every_ns if size_ns else 0)
         fields, results = _accumulators(aggregates)
         self.kinds = []
+        self.types = [types[0] if types else None for _, _, types, *_ in aggregates]
         for _, ins, types, mask, *_ in aggregates:
             self.mask_count = max(self.mask_count, 0 if mask is None else mask + 1)
             for position, kind in zip(ins, types):
@@ -323,7 +328,7 @@ cdef class WindowState:
             _copied(result.starts, cnp.NPY_INT64, result.count, 8),
             _copied(result.ends, cnp.NPY_INT64, result.count, 8),
             _copied(result.groups, cnp.NPY_INT32, result.count, 4),
-            [_column(&result.outputs[i], result.count) for i in range(result.output_count)],
+            [_column(&result.outputs[i], result.count, self.types[i]) for i in range(result.output_count)],
             result.overflows,
         )
 
@@ -421,12 +426,12 @@ cdef int _point(af_column *column, int kind, raw, Py_ssize_t count, list kept) e
     return 0
 
 
-cdef object _column(af_output *output, Py_ssize_t count):
-    """A result column as arrays of its own; of lists: their values and counts, one list after another, and their lengths (0: null)."""
+cdef object _column(af_output *output, Py_ssize_t count, type_):
+    """A result column as arrays of its own; of lists: as texts, ``type_`` the name of their values' type."""
     words = _copied(output.words, cnp.NPY_INT64, count, 8)
     if output.result == AF_MOST_FREQUENT:
         items = _copied(output.items, cnp.NPY_INT64, 2 * output.item_count, 8).reshape(-1, 2)
-        return _values(output, items[:, 0].copy(), None), items[:, 1].copy(), words
+        return json_lists(json_rows, type_, _values(output, items[:, 0].copy(), None), items[:, 1].copy(), words)
     return _values(output, words, _copied(output.valid, cnp.NPY_BOOL, count, 1) if output.nulls else None)
 
 

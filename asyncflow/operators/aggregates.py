@@ -6,6 +6,7 @@ Adding one: its accumulator in the window kernel and in the kernel's twin, and i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from asyncflow.model.schema import DataType
 
@@ -16,8 +17,8 @@ _BOOL = frozenset({DataType.BOOL})
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """``inputs``: the types each input may have.  ``result``: the type it gives, None for that of its first input.  ``constant``: the bounds
-    of the constant it goes by, None where it takes none."""
+    """``inputs``: the types each input may have.  ``result``: the type it gives, None for that of its first input.
+    ``constant``: the bounds of the constant it goes by, None where it takes none."""
 
     inputs: tuple[frozenset[DataType], ...]
     result: DataType | None = None
@@ -55,8 +56,8 @@ class AggregateSpec:
     """One aggregate of a window stage.
 
     ``inputs``: positions in ``Prepared.inputs``, () for ``count(*)``; ``types``: their types; ``mask``: position in
-    ``Prepared.masks`` of its ``FILTER (WHERE ...)``, or None; ``constant``: which quantile, how many of the top.  Raises ValueError for what
-    no aggregate takes.
+    ``Prepared.masks`` of its ``FILTER (WHERE ...)``, or None; ``constant``: which quantile, how many of the top.
+    Raises ValueError for what no aggregate takes.
     """
 
     function: str
@@ -83,6 +84,12 @@ class AggregateSpec:
             return
         if bounds is None or self.constant is None or not bounds[0] <= self.constant <= bounds[1]:
             raise ValueError(f"{self.function} does not go by {self.constant}")
+
+    @property
+    def raw(self) -> tuple[Any, ...]:
+        """As the kernels take it."""
+        constants = () if self.constant is None else (self.constant,)
+        return self.function, self.inputs, tuple(type_.value for type_ in self.types), self.mask, *constants
 
     @property
     def result_type(self) -> DataType:

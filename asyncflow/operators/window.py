@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, 
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
-from asyncflow.operators.lists import json_lists
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
 
@@ -85,16 +83,8 @@ class WindowOperator(Operator):
             size_ns,
             every_ns or 1,
             offset_ns,
-            [
-                (a.function, a.inputs, tuple(type_.value for type_ in a.types), a.mask)
-                + (() if a.constant is None else (a.constant,))
-                for a in aggregates
-            ],
+            [spec.raw for spec in aggregates],
         )
-        self._result_of = [
-            partial(json_lists, spec.types[0]) if spec.function == "approx_top_k" else _column
-            for spec in aggregates
-        ]
         self._collect_above = FEW_GROUPS
         self.counts = dict.fromkeys(
             ("aggregated", "late", "late_partly", "windows_opened", "windows_closed", "overflow"), 0
@@ -169,8 +159,7 @@ class WindowOperator(Operator):
             while (closed := self._state.close(watermark_ns, order, MAX_OUTPUT_ROWS)) is not None:
                 starts, ends, groups, results, overflows = closed
                 self.counts["overflow"] += overflows
-                columns = [_column(raw) for raw in self._groups.columns(groups)]
-                columns += [column(raw) for column, raw in zip(self._result_of, results, strict=True)]
+                columns = [_column(raw) for raw in (*self._groups.columns(groups), *results)]
                 yield self._batch(starts, ends, columns, origin)
         if self._groups.size > self._collect_above:
             self._forget_groups()

@@ -160,7 +160,7 @@ AGGREGATES: Mapping[str, Function] = _table(
     Function("median", _REAL, "quantile(x, 0.5)"),
     Function("approx_top_k", ("any, int64 -> string",),
              'the k (a constant from 1 to 1000) most frequent values as JSON text, [{"value":v,"count":n}, ...], by count, then by '
-             "value: exact to m = max(10 k, 100) different values, then counts are up to rows / m too high (Space-Saving; m values a group)"),
+             "value: exact to m = max(10 k, 100) different values, then counts are up to rows / m too high (Space-Saving)"),
 )  # fmt: skip
 
 ALIASES: Mapping[str, str] = MappingProxyType(

@@ -110,12 +110,7 @@ def shown(aggregates, closed):
         return None
     starts, ends, groups, results, overflows = closed
     kinds = [twin.result_kind(function, types) for function, _, types, *_ in aggregates]
-    columns = [
-        (bits(types[0], column[0]), column[1].tolist(), column[2].tolist())
-        if kind == "list"
-        else bits(kind, column)
-        for kind, column, (_, _, types, *_) in zip(kinds, results, aggregates, strict=True)
-    ]
+    columns = [bits(kind, column) for kind, column in zip(kinds, results, strict=True)]
     return starts.tolist(), ends.tolist(), groups.tolist(), columns, overflows
 
 

@@ -67,6 +67,18 @@ window = { tumbling = "5s" }
 by = ["name"]
 aggregates = { n = "count(*)", s = "sum(double) FILTER (WHERE qty > 1)", q = "stddev(qty)" }
 """,
+    "sketches": """
+[stages.w]
+type = "window"
+window = { hopping = "10s", every = "4s" }
+by = ["key"]
+[stages.w.aggregates]
+d = "approx_count_distinct(value)"
+q = "quantile(value, 0.9) - median(qty)"
+m = "median(value) FILTER (WHERE qty > 0)"
+t = "approx_top_k(qty, 2)"
+k = "approx_top_k(key, 3)"
+""",
     "no stage": "",
 }
 

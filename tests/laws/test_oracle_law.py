@@ -36,6 +36,10 @@ AGGREGATES = {
     "co": "covar(value, qty)",
     "big": "sum(value) FILTER (WHERE qty > 0)",
     "ratio": "sum(value * qty) / count(*)",
+    "md": "median(value)",
+    "q9": "quantile(qty, 0.9) FILTER (WHERE flag)",
+    "q0": "quantile(value, 0) + quantile(value, 1)",
+    "ad": "approx_count_distinct(value)",
 }
 ORACLE = {
     **AGGREGATES,
@@ -45,7 +49,9 @@ ORACLE = {
     "m": "avg(value)",
     "co": "covar_samp(value, qty)",
     "t": "TRY_CAST(sum(qty::HUGEINT) AS BIGINT)",
-    "ratio": "sum(value * qty) / count(*)",
+    "q9": "quantile_cont(qty, 0.9) FILTER (WHERE flag)",
+    "q0": "min(value) + max(value)",
+    "ad": "count(DISTINCT value)",
 }
 
 rows = st.lists(

@@ -1,5 +1,5 @@
-"""Sketches, plain: accumulators of bounded size.  The twin of ``sketches.h``; the algorithms, their sources and their bounds are in words at
-the head of ``sketch_distinct.h``, ``sketch_quantile.h`` and ``sketch_top.h``.
+"""Sketches, plain: accumulators of bounded size.  The twin of ``sketches.h``; the algorithms, their sources and their bounds are in words
+at the head of ``sketch_distinct.h``, ``sketch_quantile.h`` and ``sketch_top.h``.
 
 ``Distinct`` and ``Quantile`` depend on the values alone, not on their order or on merges; ``Top`` on the order too.
 """
@@ -86,7 +86,7 @@ class ApproxDistinct:
                     seen[min(rank, LAST_RANK)] += registers
                 else:
                     missing += math.ldexp(registers, -rank)
-        return round(_likeliest(seen, missing) * 2**REGISTER_BITS)
+        return round(_likeliest(seen, missing) * float(2**REGISTER_BITS))
 
 
 def _register_word(item: tuple[frozenset[int], int]) -> list[int]:
@@ -161,19 +161,20 @@ class Quantile:
             insort(self.values, value, key=_sorting)
             return
         self._spread()
-        self._count(bucket_of(value), 1)
+        self._count({bucket_of(value): 1})
 
     def _spread(self) -> None:
         values, self.values = self.values, []
-        for value in values:
-            self._count(bucket_of(value), 1)
+        self._count(Counter(map(bucket_of, values)))
 
-    def _count(self, key: int, count: int) -> None:
-        self.buckets[key] = self.buckets.get(key, 0) + count
-        for sign in (1, -1):
+    def _count(self, counts: dict[int, int]) -> None:
+        for key, count in counts.items():
+            self.buckets[key] = self.buckets.get(key, 0) + count
+        for sign in (1, -1) if len(self.buckets) > SIGN_BUCKETS else ():
             sizes = sorted(sign * key for key in self.buckets if 0 < sign * key < INFINITE)
-            if len(sizes) > SIGN_BUCKETS:
-                self.buckets[sign * sizes[1]] += self.buckets.pop(sign * sizes[0])
+            surplus = len(sizes) - SIGN_BUCKETS
+            for size in sizes[: max(surplus, 0)]:
+                self.buckets[sign * sizes[surplus]] += self.buckets.pop(sign * size)
 
     def merge(self, other: Quantile) -> None:
         for value in other.values:
@@ -184,8 +185,7 @@ class Quantile:
         self.count += other.count
         self.least = min(self.least, other.least, key=_sorting)
         self.greatest = max(self.greatest, other.greatest, key=_sorting)
-        for key, count in other.buckets.items():
-            self._count(key, count)
+        self._count(other.buckets)
 
     def result(self) -> float | None:
         if not self.count:

@@ -20,16 +20,18 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from functools import reduce
-from typing import Any, Protocol, TypeAlias, Unpack
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncflow._kernels.lists import json_lists
+from asyncflow._kernels.reference.encode import json_rows
 from asyncflow._kernels.reference.groups import RawColumn, canonical, column_of, sort_key, values_of
 from asyncflow._kernels.reference.sketches import ApproxDistinct, Quantile, Top
 
 NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
-Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, Unpack[tuple[float, ...]]]
+Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, *tuple[float, ...]]
 """Function, inputs by position, their types, mask by position; then the constants of quantile (which) and approx_top_k (how many)."""
 Closed: TypeAlias = tuple[Any, Any, Any, list[RawColumn], int]
 
@@ -266,16 +268,17 @@ def result_kind(function: str, types: tuple[str, ...]) -> str:
     if function in ("count", "count_distinct", "approx_count_distinct"):
         return "int64"
     if function == "approx_top_k":
-        return "list"
+        return "string"
     return types[0] if function in _SAME_TYPE else "float64"
 
 
-def lists_of(kind: str, lists: Sequence[list[tuple[Any, int]] | None]) -> RawColumn:
-    """Lists of values and counts as a column: the values, one list after another, their counts, and the lengths of the lists (0: null)."""
+def _lists(kind: str, lists: Sequence[list[tuple[Any, int]] | None]) -> RawColumn:
+    """Lists of values and counts as a column of texts."""
     items = [item for items in lists for item in items or ()]
     values = [math.nan if kind == "float64" and value == "nan" else value for value, _ in items]
     counts = np.array([count for _, count in items], np.int64)
-    return column_of(kind, values), counts, np.array([len(items or ()) for items in lists], np.int64)
+    lengths = np.array([len(items or ()) for items in lists], np.int64)
+    return json_lists(json_rows, kind, column_of(kind, values), counts, lengths)
 
 
 class Cell:
@@ -422,7 +425,9 @@ class WindowState:
                     values.append(None)
                     overflows += 1
             kind = result_kind(function, types)
-            results.append(lists_of(types[0], values) if kind == "list" else column_of(kind, values))
+            results.append(
+                _lists(types[0], values) if function == "approx_top_k" else column_of(kind, values)
+            )
         return (
             np.array([_clamp(start) for start in starts], np.int64),
             np.array([_clamp(start + self._size) for start in starts], np.int64),
