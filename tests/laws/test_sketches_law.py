@@ -73,10 +73,10 @@ async def test_they_leave_with_their_windows() -> None:
     held: list[int] = []
     run: Run | None = None
     rng = np.random.default_rng(0)
-    per_window = 8000
+    per_window = 4000
 
     async def rows() -> AsyncIterator[dict[str, Any]]:
-        for number in range(40):
+        for number in range(24):
             times = np.full(per_window, number * 1_000_000_000)
             keys = np.full(per_window, f"key-{number}", object)
             yield {"ts": times, "key": keys, "value": np.exp(rng.uniform(-300, 300, per_window))}
@@ -94,6 +94,6 @@ async def test_they_leave_with_their_windows() -> None:
     )
     run = Run(flow.to("null").checked())
     ledger = await run.execute()
-    assert ledger.to_dict()["stages"]["stage_1"]["rows_out"] == 80
-    assert max(held[20:]) <= 1.2 * max(held[:20])
+    assert ledger.to_dict()["stages"]["stage_1"]["rows_out"] == 48
+    assert max(held[12:]) <= 1.2 * max(held[:12])
     assert max(held) < 1 << 20

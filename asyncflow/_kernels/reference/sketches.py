@@ -11,6 +11,7 @@ import struct
 import sys
 from bisect import insort
 from collections import Counter
+from itertools import accumulate
 from typing import Any
 
 from asyncflow._kernels.reference.groups import canonical, sort_key
@@ -141,7 +142,7 @@ def middle_of(key: int) -> float:
 
 
 class Quantile:
-    """Values in order while there are few, then counts of buckets."""
+    """Values in order while there are few, then counts of buckets, of which only the result leaves some out."""
 
     def __init__(self, q: float) -> None:
         self.q, self.count = q, 0
@@ -170,11 +171,16 @@ class Quantile:
     def _count(self, counts: dict[int, int]) -> None:
         for key, count in counts.items():
             self.buckets[key] = self.buckets.get(key, 0) + count
-        for sign in (1, -1) if len(self.buckets) > SIGN_BUCKETS else ():
-            sizes = sorted(sign * key for key in self.buckets if 0 < sign * key < INFINITE)
+
+    def _kept(self) -> list[tuple[int, int]]:
+        """Keys and counts in order: those nearest to zero that are too many of a sign go into the next one."""
+        kept = dict(self.buckets)
+        for sign in (1, -1):
+            sizes = sorted(sign * key for key in kept if 0 < sign * key < INFINITE)
             surplus = len(sizes) - SIGN_BUCKETS
             for size in sizes[: max(surplus, 0)]:
-                self.buckets[sign * sizes[surplus]] += self.buckets.pop(sign * size)
+                kept[sign * sizes[surplus]] += kept.pop(sign * size)
+        return sorted(kept.items())
 
     def merge(self, other: Quantile) -> None:
         for value in other.values:
@@ -205,12 +211,9 @@ class Quantile:
         """The value at a rank, or one near it."""
         if self.values:
             return self.values[rank]
-        keys = sorted(self.buckets)
-        before = 0
-        for key in keys:
-            before += self.buckets[key]
-            if rank < before:
-                break
+        kept = self._kept()
+        ends = accumulate(count for _, count in kept)
+        key = next(key for (key, _), end in zip(kept, ends, strict=True) if rank < end)
         if key == NAN:
             return math.nan
         if rank == 0:
