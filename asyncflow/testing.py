@@ -1,7 +1,8 @@
 """Public: what the authors of connectors, formats and pipelines test with.  Real parts, kept in memory; no mocks.
 
-``ListSink`` collects what a flow writes.  ``ChunkSource`` gives bytes in the pieces you choose.  ``check_format``, ``check_source`` and
-``check_sink`` hold a component of yours to the contract; each raises AssertionError that says which promise was broken.
+``ListSink`` collects what a flow writes.  ``ChunkSource`` gives bytes in the pieces you choose.  A run given a ``FakeClock`` waits for
+nothing but its input: its clock stands until it is moved.  ``check_format``, ``check_source`` and ``check_sink`` hold a component of
+yours to the contract; each raises AssertionError that says which promise was broken.
 """
 
 from __future__ import annotations
@@ -17,8 +18,18 @@ from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkCo
 from asyncflow.formats.contract import Block, Decoder
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, concat_columns
+from asyncflow.runtime.clock import VirtualClock as FakeClock
 
-__all__ = ["ChunkSource", "ListSink", "check_format", "check_sink", "check_source", "chunks", "decode_all"]
+__all__ = [
+    "ChunkSource",
+    "FakeClock",
+    "ListSink",
+    "check_format",
+    "check_sink",
+    "check_source",
+    "chunks",
+    "decode_all",
+]
 
 
 class ListSink(SinkConnector):

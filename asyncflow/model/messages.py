@@ -10,9 +10,14 @@ from asyncflow.model.batch import Batch
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """No row with an event time below ``time_ns`` is expected any more.  Never falls along one edge."""
+    """No row with an event time below ``time_ns`` is expected any more.  Never falls along one edge.
+
+    ``idle``: the input is quiet from here on and holds nobody's watermark back; its next watermark, which comes before its next row, ends
+    that.
+    """
 
     time_ns: int
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

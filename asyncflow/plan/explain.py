@@ -58,10 +58,16 @@ def _source(
         "time": source.time or "arrival",
         "watermark_delay": format_duration(source.watermark_delay_ns),
         "max_future": format_duration(source.max_future_ns),
+        **_idle(source),
         "on_error": source.on_error,
         "side_outputs": _side_outputs(source, readers),
         "state": None,
     }
+
+
+def _idle(source: Source) -> dict[str, str]:
+    idle = source.idle_timeout_ns
+    return {} if idle is None else {"idle_timeout": format_duration(idle)}
 
 
 def _stage(stage: Stage, schemas: Mapping[str, Schema | None], readers: frozenset[str]) -> dict[str, Any]:
@@ -216,7 +222,8 @@ def _details(table: Mapping[str, Any]) -> Iterator[str]:
             if table["time"] == "arrival"
             else f", watermark {table['watermark_delay']} behind the greatest seen"
         )
-        yield f"time {table['time']}{delay}"
+        quiet = f", not waited for once quiet for {table['idle_timeout']}" if "idle_timeout" in table else ""
+        yield f"time {table['time']}{delay}{quiet}"
     if table.get("state"):
         yield f"state {table['state']}"
 

@@ -118,6 +118,8 @@ def _source(source: Source, schema: Schema | None) -> Iterable[Problem]:
         yield Problem(f"{path}.watermark_delay", "it cannot be negative")
     if source.max_future_ns < 0:
         yield Problem(f"{path}.max_future", "it cannot be negative")
+    if source.idle_timeout_ns is not None and source.idle_timeout_ns <= 0:
+        yield Problem(f"{path}.idle_timeout", "it must be longer than 0s")
     if source.max_record_bytes < 1:
         yield Problem(f"{path}.max_record_bytes", "it must be at least 1 byte")
     if source.time is None and source.watermark_delay_ns:

@@ -6,7 +6,6 @@ of the rows and their order alone, never of where the input was cut.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,17 +14,8 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import Column, FixedColumn, Int64Array
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Source
+from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.ledger import SourceCounts
-
-
-class Clock:
-    """The wall clock in ns since the epoch, UTC, read so that it never goes back during a run."""
-
-    def __init__(self) -> None:
-        self._offset_ns = time.time_ns() - time.monotonic_ns()
-
-    def now_ns(self) -> int:
-        return self._offset_ns + time.monotonic_ns()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +67,11 @@ class EventTime:
 
     def tick(self) -> int:
         """Arrival time only: the clock moves the watermark also when nothing comes."""
-        self.watermark = max(self.watermark, self._clock.now_ns() - self._delay_ns)
+        return self.raise_to(self._clock.now_ns() - self._delay_ns)
+
+    def raise_to(self, watermark_ns: int) -> int:
+        """The watermark is now at least this."""
+        self.watermark = max(self.watermark, watermark_ns)
         self._counts.watermark = self.watermark
         return self.watermark
 

@@ -24,8 +24,8 @@ from asyncflow.plan.tables import Component, Filter, MapBatches, Plan, Sink, Sou
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.plan.validate import validate
 from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.compile import build_operator
-from asyncflow.runtime.event_time import Clock
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.map import MapOperator
@@ -68,17 +68,17 @@ def open_sink(component: Component) -> SinkConnector:
 
 
 class Run:
-    """One run of ``plan``.  ``workers``: threads that work, the loop's own among them.  Used once.
+    """One run of ``plan``.  ``workers``: threads that work, the loop's own among them.  ``clock``: the wall clock unless given.  Used once.
 
     ``stop`` asks for an orderly end; cancelling ``execute`` ends at once.  Either way every socket and file is closed when it returns.
     """
 
-    def __init__(self, plan: Plan, *, workers: int = 1) -> None:
+    def __init__(self, plan: Plan, *, workers: int = 1, clock: Clock | None = None) -> None:
         self.plan = graph.in_order(plan)
         self.workers = workers
         self.ledger = Ledger(plan.name)
         self.results = Channel(1, CHANNEL_BYTES)
-        self._clock = Clock()
+        self._clock = clock or Clock()
         self._offload = Offload(1)
         self._sources: list[SourceStage] = []
         self._stages: list[Stage] = []

@@ -12,7 +12,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.schema import TIMESTAMP_UNITS, DataType, Field, Schema
 from asyncflow.plan.tables import Component, Plan
-from asyncflow.runtime.event_time import Clock
+from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.run import iterate, open_source

@@ -31,14 +31,16 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Source
 from asyncflow.runtime.blocks import Dropped, blocks
 from asyncflow.runtime.buffers import BlockPool
+from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.closing import closing
-from asyncflow.runtime.event_time import Clock, EventTime
+from asyncflow.runtime.event_time import EventTime
 from asyncflow.runtime.ledger import SourceCounts
 from asyncflow.runtime.offload import Offload, decoded
 from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.primed import Head, PrimedStreams, content
 from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.refused import Refused, Tolerant
+from asyncflow.runtime.silence import HeardStream, Silence
 
 CHUNK_BYTES = 1 << 20
 TICK_SECONDS = 0.05
@@ -64,7 +66,11 @@ class SourceStage:
         self.schema = source.schema
         self.format = source.format
         self._offload = offload
+        self._clock = clock
         self._time = EventTime(source, clock, self.counts)
+        # By arrival time the clock moves the watermark: such a source never holds it back.
+        self._silence = Silence(None if source.time is None else source.idle_timeout_ns, clock)
+        self._idle = False
         self._order = asyncio.Lock()
         self._streams: PrimedStreams | None = None
         self._stopped = False
@@ -97,7 +103,9 @@ class SourceStage:
         await self.connector.aclose()
 
     async def run(self) -> None:
-        ticker = asyncio.create_task(self._tick()) if self.source.time is None else None
+        tasks = [asyncio.create_task(self._tick())] if self.source.time is None else []
+        if self._silence.timeout_ns is not None:
+            tasks.append(asyncio.create_task(self._watch()))
         try:
             connector = self.connector
             if isinstance(connector, ByteSource):
@@ -109,15 +117,17 @@ class SourceStage:
             elif isinstance(connector, BatchSource):
                 async with closing(connector.batches()) as batches:
                     async for batch in batches:
-                        await self._take_batch(batch)
+                        await self._heard()
+                        with self._silence.work():
+                            await self._take_batch(batch)
             elif isinstance(connector, ObjectSource):
                 await self._read_objects(connector)
             else:
                 raise InternalError(f"no way to read {type(connector).__name__}", table=self.source.name)
         finally:
-            if ticker is not None:
-                ticker.cancel()
-                await asyncio.gather(ticker, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.close()
         for outlet in (self.outlet, self.rejected, self.future):
             await outlet.send(End())
@@ -144,9 +154,10 @@ class SourceStage:
         lines = 1
         # Without a schema all is blank, but for a stream that was broken off within its first record.
         decoder = self._decoder() if self.schema is not None else Refused(NO_SCHEMA)
+        heard = HeardStream(stream, self._heard)
         try:
             async with (
-                closing(blocks(stream, decoder, self.pool)) as items,
+                closing(self._silence.counted(blocks(heard, decoder, self.pool))) as items,
                 closing(decoded(items, decoder, self._offload)) as results,
             ):
                 async for item, result in results:
@@ -161,6 +172,7 @@ class SourceStage:
                         self.counts.bytes += len(item.data)
                         await self._take(decoder.output, result, stream.name, lines, item.offset)
                         lines += result.lines
+                    self._silence.done()
         finally:
             await stream.aclose()
 
@@ -185,8 +197,10 @@ class SourceStage:
         for datagram in self._messages:
             await self._take_message(decoder, datagram)
         while datagrams := await connector.receive():
-            for datagram in datagrams:
-                await self._take_message(decoder, datagram)
+            await self._heard()
+            with self._silence.work():
+                for datagram in datagrams:
+                    await self._take_message(decoder, datagram)
             await asyncio.sleep(0)
 
     async def _take_message(self, decoder: Decoder, message: Datagram) -> None:
@@ -212,10 +226,12 @@ class SourceStage:
         required = self.source.time
         async with closing(connector.objects()) as taken:
             async for objects in taken:
-                converted = connector.convert(objects, self.schema, required)
-                self.counts.rows += len(converted.rejects)
-                await self._reject_objects(converted.rejects)
-                await self._take_batch(converted.batch)
+                await self._heard()
+                with self._silence.work():
+                    converted = connector.convert(objects, self.schema, required)
+                    self.counts.rows += len(converted.rejects)
+                    await self._reject_objects(converted.rejects)
+                    await self._take_batch(converted.batch)
 
     async def _take_batch(self, batch: Batch) -> None:
         self.counts.rows += batch.num_rows
@@ -279,9 +295,33 @@ class SourceStage:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_SECONDS)
+            await self._clock.sleep(TICK_SECONDS)
             async with self._order:
                 await self.outlet.send(Watermark(self._time.tick()))
+
+    async def _watch(self) -> None:
+        """Says so when the source has fallen silent; ``_heard`` takes it back."""
+        while True:
+            await self._silence.wait()
+            async with self._order:
+                if self._silence.reached:
+                    self._idle = True
+                    await self.outlet.send(Watermark(self._time.watermark, idle=True))
+            if self._idle:
+                await self._silence.wait_for_sound()
+
+    async def _heard(self) -> None:
+        """Something came from outside, before anything is done with it."""
+        self._silence.broken()
+        if self._idle:
+            with self._silence.work():
+                await self._speak()
+
+    async def _speak(self) -> None:
+        async with self._order:
+            if self._idle:
+                self._idle = False
+                await self.outlet.send(Watermark(self._time.watermark))
 
 
 def _valid_text(column: StringColumn) -> StringColumn:

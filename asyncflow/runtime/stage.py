@@ -2,7 +2,7 @@
 
 The operator is a synchronous core; here are the waiting, the watermark of several inputs, and the ledger.  Several inputs that are all
 bounded are read in step with event time (``operators.merge``); inputs that may never end are taken as they come, and the stage goes by
-the lowest watermark among those that have not ended.
+the lowest watermark among those that count (``lowest``).
 """
 
 from __future__ import annotations
@@ -18,26 +18,22 @@ from asyncflow.operators.merge import InStepMerge
 from asyncflow.runtime.channel import Channel
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import StageCounts
+from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.outlet import Outlet
 
 
 async def in_order(channel: Channel, inputs: int) -> AsyncIterator[Message]:
-    """The inputs' messages as they come; watermarks are the lowest of those that have not ended, and End comes once."""
-    watermarks = [NO_TIME] * inputs
-    last = NO_TIME
-    while True:
+    """The inputs' messages as they come; watermarks are the lowest of those that count, and End comes once."""
+    lowest = LowestWatermark(inputs)
+    while not lowest.ended:
         port, message = await channel.receive()
         if isinstance(message, Batch):
-            yield message
+            yield lowest.judged(port, message)
             continue
-        watermarks[port] = END_OF_TIME if isinstance(message, End) else message.time_ns
-        lowest = min(watermarks)
-        if lowest == END_OF_TIME:
-            yield End()
-            return
-        if lowest > last:
-            last = lowest
-            yield Watermark(lowest)
+        news = lowest.feed_end(port) if isinstance(message, End) else lowest.feed(port, message)
+        if news is not None:
+            yield news
+    yield End()
 
 
 async def in_step(channel: Channel, inputs: int, delay_ns: int) -> AsyncIterator[Message]:
@@ -92,14 +88,19 @@ class Stage:
                     self.counts.rows_in += message.num_rows
                     await self._hand_on(await self._guarded(self.operator, message))
                 elif isinstance(message, Watermark):
-                    self.counts.watermark = message.time_ns
-                    if self.operator is not None:
-                        await self._hand_on(self.operator.advance(message.time_ns))
-                    await self.outlet.send(message)
+                    await self._advance(message)
                 elif self.operator is not None:
                     await self._hand_on(self.operator.finish())
         for outlet in (self.outlet, *self.side.values()):
             await outlet.send(End())
+
+    async def _advance(self, watermark: Watermark) -> None:
+        """A watermark that says no more than that its input is quiet, or no longer, is no news to the operator."""
+        if watermark.time_ns > self.counts.watermark:
+            self.counts.watermark = watermark.time_ns
+            if self.operator is not None:
+                await self._hand_on(self.operator.advance(watermark.time_ns))
+        await self.outlet.send(watermark)
 
     async def _guarded(self, operator: Operator, batch: Batch) -> list[Output]:
         """The operator's work; what the user's own code raises is told with the stage's name."""

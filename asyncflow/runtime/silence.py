@@ -1,0 +1,104 @@
+"""Whether a source is quiet: nothing has come from outside for its idle timeout while we were ready to take it.
+
+The time in which something that came is still being decoded, or waits for room further on, is ours and does not count: a source behind a
+slow sink is never quiet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from asyncflow.connectors.contract import ByteStream
+from asyncflow.runtime.clock import Clock
+from asyncflow.runtime.closing import closing
+
+T = TypeVar("T")
+
+
+class Silence:
+    """One source's silence.  ``timeout_ns`` None: it is never quiet."""
+
+    def __init__(self, timeout_ns: int | None, clock: Clock) -> None:
+        self.timeout_ns = timeout_ns
+        self._clock = clock
+        self._since_ns = clock.now_ns()
+        self._under_way = 0
+        self._free = asyncio.Event()
+        self._free.set()
+        self._broken = asyncio.Event()
+
+    @property
+    def reached(self) -> bool:
+        """The source is quiet now."""
+        if self.timeout_ns is None or self._under_way:
+            return False
+        return self._clock.now_ns() - self._since_ns >= self.timeout_ns
+
+    def broken(self) -> None:
+        """Something came from outside."""
+        self._since_ns = self._clock.now_ns()
+        self._broken.set()
+
+    def begin(self) -> None:
+        """Something that came is under way from here on, until ``done``."""
+        self._under_way += 1
+        self._free.clear()
+
+    def done(self) -> None:
+        self._under_way -= 1
+        self._since_ns = self._clock.now_ns()
+        if not self._under_way:
+            self._free.set()
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        self.begin()
+        try:
+            yield
+        finally:
+            self.done()
+
+    async def wait(self) -> None:
+        """Returns when the source is quiet."""
+        assert self.timeout_ns is not None
+        while not self.reached:
+            await self._free.wait()
+            await self._clock.sleep((self._since_ns + self.timeout_ns - self._clock.now_ns()) / 1e9)
+            await asyncio.sleep(0)  # where the loop itself was late, what lies there is read first
+        self._broken.clear()
+
+    async def wait_for_sound(self) -> None:
+        """Returns when something has come since ``wait`` returned."""
+        await self._broken.wait()
+
+    async def counted(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
+        """The same items, each under way from here on; whoever has handled one calls ``done``."""
+        async with closing(items):
+            async for item in items:
+                self.begin()
+                yield item
+
+
+class HeardStream(ByteStream):
+    """The same stream; ``heard`` is awaited whenever bytes have come."""
+
+    def __init__(self, stream: ByteStream, heard: Callable[[], Awaitable[None]]) -> None:
+        self.name = stream.name
+        self._stream = stream
+        self._heard = heard
+
+    @property
+    def error(self) -> str:  # type: ignore[override]
+        return self._stream.error
+
+    async def read_into(self, buffer: memoryview) -> int:
+        count = await self._stream.read_into(buffer)
+        if count:
+            await self._heard()
+        return count
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

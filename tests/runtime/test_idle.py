@@ -1,0 +1,312 @@
+"""``idle_timeout``: a quiet input holds nobody back until it speaks again; one that waits for us does."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import asyncflow as af
+from asyncflow.errors import PipelineError
+from asyncflow.model.batch import NO_TIME, Batch
+from asyncflow.model.columns import FixedColumn
+from asyncflow.model.messages import Watermark
+from asyncflow.model.schema import DataType, Schema
+from asyncflow.plan.tables import Plan
+from asyncflow.runtime import Run
+from asyncflow.runtime.lowest import LowestWatermark
+from asyncflow.runtime.silence import Silence
+from asyncflow.testing import FakeClock
+
+SECOND = 1_000_000_000
+SCHEMA = {"ts": "timestamp[s]", "who": "string"}
+NUMBERS = Schema.of([("n", DataType.INT64)])
+
+
+class Tap:
+    """An input that gives rows when told to."""
+
+    def __init__(self) -> None:
+        self._rows: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    def say(self, *seconds: int, who: str = "x") -> None:
+        for each in seconds:
+            self._rows.put_nowait({"ts": each, "who": who})
+
+    def end(self) -> None:
+        self._rows.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        while (row := await self._rows.get()) is not None:
+            yield row
+
+
+def counted(first: Tap, second: Tap, idle: str = "10s", **options: str) -> af.Flow:
+    """Windows of 10 s over both taps; only the second one has an idle timeout unless ``options`` say so for both."""
+    sources = (
+        af.source(first, name="first", schema=SCHEMA, time="ts", **options),
+        af.source(second, name="second", schema=SCHEMA, time="ts", idle_timeout=idle),
+    )
+    return af.union(*sources).window(af.tumbling("10s"), n="count(*)").named("w")
+
+
+class Running:
+    """A flow under way on virtual time."""
+
+    def __init__(self, flow: af.Flow) -> None:
+        self.clock = FakeClock(1000 * SECOND)
+        self.run = Run(flow.checked(), clock=self.clock)
+        self.task = asyncio.create_task(self.run.execute("w"))
+        self.task.add_done_callback(lambda _: self.run.results.end(0))
+        self.rows: list[tuple[int, int]] = []
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while True:
+            _, message = await self.run.results.receive()
+            if isinstance(message, Batch):
+                self.rows += [(row["window_start"] // SECOND, row["n"]) for row in message.to_pylist()]
+            elif not isinstance(message, Watermark):
+                return
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(10_000):
+            if condition():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError(f"it never came true; rows so far {self.rows}")
+
+    async def settle(self) -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    async def end(self) -> dict[str, Any]:
+        await asyncio.wait_for(self._reader, 10)
+        return (await self.task).to_dict()
+
+
+async def test_a_quiet_input_holds_no_window_open() -> None:
+    first, second = Tap(), Tap()
+    running = Running(counted(first, second))
+    second.say(1)
+    first.say(2, 25)
+    await running.settle()
+    assert running.rows == []  # the second stands at 1
+    running.clock.advance(9.9)
+    await running.settle()
+    assert running.rows == []
+    running.clock.advance(0.2)
+    await running.until(lambda: running.rows == [(0, 2)])
+    first.end()
+    second.end()
+    await running.end()
+    assert running.rows == [(0, 2), (20, 1)]
+
+
+async def test_an_input_that_never_spoke_is_quiet_too() -> None:
+    first, second = Tap(), Tap()
+    running = Running(counted(first, second))
+    first.say(2, 25)
+    await running.settle()
+    assert running.rows == []
+    running.clock.advance(11)
+    await running.until(lambda: running.rows == [(0, 1)])
+    first.end()
+    second.end()
+    await running.end()
+
+
+async def test_when_it_speaks_again_nothing_goes_back_in_time() -> None:
+    """Its old rows are late by the stage's watermark; it holds the watermark again from then on."""
+    first, second = Tap(), Tap()
+    running = Running(counted(first, second))
+    second.say(1)
+    first.say(2, 25)
+    await running.settle()
+    running.clock.advance(11)
+    await running.until(lambda: running.rows == [(0, 2)])
+    second.say(3, 21)
+    first.say(45)
+    await running.settle()
+    assert running.rows == [(0, 2)]  # it counts again, and stands at 21
+    second.say(31)
+    await running.until(lambda: running.rows == [(0, 2), (20, 2)])
+    first.end()
+    second.end()
+    ledger = await running.end()
+    assert ledger["stages"]["w"]["late"] == 1
+    assert running.rows == [(0, 2), (20, 2), (30, 1), (40, 1)]
+
+
+async def test_a_row_that_is_filtered_out_is_a_sign_of_life() -> None:
+    first, second = Tap(), Tap()
+    sources = (
+        af.source(first, name="first", schema=SCHEMA, time="ts"),
+        af.source(second, name="second", schema=SCHEMA, time="ts", idle_timeout="10s").filter("who = 'x'"),
+    )
+    running = Running(af.union(*sources).window(af.tumbling("10s"), n="count(*)").named("w"))
+    second.say(1)
+    first.say(2, 25)
+    await running.settle()
+    running.clock.advance(11)
+    await running.until(lambda: running.rows == [(0, 2)])
+    second.say(0, who="y")
+    await running.settle()
+    first.say(55)
+    await running.settle()
+    assert running.rows == [(0, 2)]
+    first.end()
+    second.end()
+    await running.end()
+
+
+async def test_all_quiet_the_furthest_stands() -> None:
+    """Which timer was first makes no difference."""
+    first, second = Tap(), Tap()
+    running = Running(counted(first, second, idle_timeout="5s"))
+    second.say(1)
+    first.say(2, 25)
+    await running.settle()
+    running.clock.advance(6)  # the first alone: the second, behind it, still counts
+    await running.settle()
+    assert running.rows == []
+    running.clock.advance(6)
+    await running.until(lambda: running.rows == [(0, 2)])
+    first.end()
+    second.end()
+    await running.end()
+
+
+async def test_an_input_that_ended_does_not_count_and_a_quiet_one_alone_stays_where_it_was() -> None:
+    first, second = Tap(), Tap()
+    running = Running(counted(first, second))
+    first.say(2, 25)
+    second.say(12)
+    await running.settle()
+    running.rows.clear()
+    first.end()
+    await running.settle()
+    running.clock.advance(11)
+    await running.settle()
+    second.say(13)
+    await running.settle()
+    assert running.rows == []
+    second.end()
+    await running.end()
+    assert running.rows == [(10, 2), (20, 1)]
+
+
+async def test_an_input_that_waits_for_us_still_counts() -> None:
+    """The coroutine of the second source is blocked on a full channel: however long that lasts, it is not quiet."""
+    gate = asyncio.Event()
+
+    async def slow(batch: Batch) -> Batch:
+        await gate.wait()
+        return batch
+
+    first, second = Tap(), Tap()
+    sources = (
+        af.source(first, name="first", schema=SCHEMA, time="ts"),
+        af.source(second, name="second", schema=SCHEMA, time="ts", idle_timeout="10s"),
+    )
+    held = sources[1].map(slow, schema=SCHEMA)
+    running = Running(af.union(sources[0], held).window(af.tumbling("10s"), n="count(*)").named("w"))
+    await running.settle()
+    channel = running.run._outlets["second"]._targets[0][0]
+    channel._max_bytes = 1
+    second.say(1)
+    await running.settle()
+    second.say(2)
+    await running.settle()
+    second.say(3)
+    await running.settle()
+    assert channel.statistics().blocked_ports == 1
+    first.say(25)
+    running.clock.advance(100)
+    await running.settle()
+    assert running.rows == []
+    gate.set()
+    await running.settle()
+    assert running.rows == []  # its time of silence begins only now
+    running.clock.advance(11)
+    await running.until(lambda: running.rows == [(0, 3)])
+    first.end()
+    second.end()
+    await running.end()
+
+
+async def test_bytes_on_a_socket_real_time() -> None:
+    """A client that connects and says nothing more; the other input goes on."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    accepted = asyncio.get_running_loop().run_in_executor(None, listener.accept)
+    first = Tap()
+    address = "{}:{}".format(*listener.getsockname())
+    sources = (
+        af.source(first, name="first", schema=SCHEMA, time="ts"),
+        af.source("tcp", connect=address, name="second", format="json", schema=SCHEMA, time="ts", idle_timeout="50ms"),
+    )  # fmt: skip
+    rows = af.union(*sources).window(af.tumbling("10s"), n="count(*)").batches()
+    try:
+        coming = asyncio.ensure_future(anext(rows))
+        peer = (await asyncio.wait_for(accepted, 10))[0]
+        peer.sendall(b'{"ts": 1, "who": "y"}\n{"ts"')
+        first.say(2, 25)
+        batch = await asyncio.wait_for(coming, 10)
+        assert batch.to_pylist()[0]["n"] == 2
+        peer.close()
+    finally:
+        await rows.aclose()  # type: ignore[attr-defined]
+        listener.close()
+
+
+async def test_silence_counts_only_the_time_in_which_we_could_have_listened() -> None:
+    clock = FakeClock()
+    silence = Silence(5 * SECOND, clock)
+    clock.advance(4)
+    silence.broken()
+    with silence.work():
+        clock.advance(100)
+        assert not silence.reached
+    assert not silence.reached
+    clock.advance(5)
+    assert silence.reached
+    never = Silence(None, clock)
+    clock.advance(1e6)
+    assert not never.reached
+
+
+def batch_of(*times: int) -> Batch:
+    return Batch(NUMBERS, (FixedColumn(np.array(times, np.int64)),), len(times), np.array(times, np.int64))
+
+
+def test_the_lowest_of_those_that_count() -> None:
+    lowest = LowestWatermark(3)
+    assert lowest.feed(0, Watermark(10)) is None
+    assert lowest.feed(1, Watermark(20)) is None
+    assert lowest.feed(2, Watermark(NO_TIME, idle=True)) == Watermark(10)
+    assert lowest.feed(0, Watermark(10, idle=True)) == Watermark(20)
+    judged = lowest.judged(2, batch_of(5, 40, 6))
+    assert judged.row_watermarks().tolist() == [20, 20, 40]
+    assert lowest.judged(1, same := batch_of(5)) is same
+    assert lowest.feed(2, Watermark(7)) is None
+    assert lowest.feed(1, Watermark(30)) is None
+    assert lowest.feed_end(2) == Watermark(30)
+    assert lowest.feed(1, Watermark(30, idle=True)) == Watermark(30, idle=True)
+    assert lowest.feed_end(1) is None
+    assert lowest.idle and not lowest.ended
+    assert lowest.feed(0, Watermark(35)) == Watermark(35)
+    assert lowest.feed_end(0) is None
+    assert lowest.ended
+
+
+def test_it_must_be_longer_than_nothing() -> None:
+    def plan(idle: str) -> Plan:
+        return af.source([{"ts": 1, "who": "x"}], schema=SCHEMA, time="ts", idle_timeout=idle).checked()
+
+    assert plan("1ms").sources[0].idle_timeout_ns == 1_000_000
+    with pytest.raises(PipelineError, match=r"sources\.source_1\.idle_timeout: it must be longer than 0s"):
+        plan("0s")
