@@ -14,7 +14,8 @@ from typing import Any, Self, TypeVar
 
 from asyncflow.doors import document, toml
 from asyncflow.doors.components import Problems
-from asyncflow.errors import PipelineError
+from asyncflow.errors import PipelineError, Problem
+from asyncflow.model.durations import parse_duration
 from asyncflow.model.schema import Field, Schema
 from asyncflow.plan import graph
 from asyncflow.plan.explain import explain
@@ -61,17 +62,41 @@ class FlowBuilder:
             {"type": "window", "window": shape, "by": keys, "aggregates": {**(aggregates or {}), **more}}
         )
 
-    def map(self, function: Callable[..., Any], *, schema: Mapping[str, str] | Schema | None = None) -> Self:
-        """Gives each batch to a plain or async ``function`` from batch to batch.  ``schema``: its result's columns, if known."""
-        return self._add(MapBatches(self._free("stage"), self.head, function, schema=_schema(schema)))
+    def map(
+        self,
+        function: Callable[..., Any],
+        *,
+        schema: Mapping[str, str] | Schema | None = None,
+        concurrency: int = 1,
+        ordered: bool = True,
+        timeout: str | None = None,
+        on_error: str = "fail",
+    ) -> Self:
+        """Gives each batch to a plain or async ``function`` from batch to batch.  ``schema``: its result's columns, if known.
+
+        ``concurrency``: up to so many calls of an async function are under way at once; ``ordered`` False: batches may then overtake one
+        another, but never a watermark.  ``timeout``: of one call, as ``"200ms"``.  ``on_error``: ``"fail"`` stops the run with StageError;
+        with ``"reject"`` the rows of a call that failed go to ``NAME.rejected``, with its error as reason.
+        """
+        calls = self._calls(concurrency, ordered, timeout, on_error)
+        return self._map(function, _schema(schema), False, calls)
 
     def map_rows(
-        self, function: Callable[..., Any], *, schema: Mapping[str, str] | Schema | None = None
+        self,
+        function: Callable[..., Any],
+        *,
+        schema: Mapping[str, str] | Schema | None = None,
+        concurrency: int = 1,
+        ordered: bool = True,
+        timeout: str | None = None,
+        on_error: str = "fail",
     ) -> Self:
-        """Gives each row, a dict, to a plain or async ``function`` that gives a dict back (or None, to take the row out)."""
-        return self._add(
-            MapBatches(self._free("stage"), self.head, function, rows=True, schema=_schema(schema))
-        )
+        """Gives each row, a dict, to a plain or async ``function`` that gives a dict back (or None, to take the row out).
+
+        The other arguments are as in :meth:`map`, of rows in place of batches.
+        """
+        calls = self._calls(concurrency, ordered, timeout, on_error)
+        return self._map(function, _schema(schema), True, calls)
 
     # -- ends and branches ---------------------------------------------------------------------------------------------
 
@@ -116,6 +141,22 @@ class FlowBuilder:
 
     def _add(self, stage: Stage) -> Self:
         return replace(self, plan=replace(self.plan, stages=(*self.plan.stages, stage)), head=(stage.name,))
+
+    def _calls(self, concurrency: int, ordered: bool, timeout: str | None, on_error: str) -> dict[str, Any]:
+        """How a function is called, as the plan holds it; PipelineError where it cannot be."""
+        calls: dict[str, Any] = {"concurrency": concurrency, "ordered": ordered, "on_error": on_error}
+        try:
+            return calls if timeout is None else {**calls, "timeout_ns": parse_duration(timeout)}
+        except ValueError as error:
+            path = f"stages.{self._free('stage')}.timeout"
+            raise PipelineError([Problem(path, str(error))]) from None
+
+    def _map(
+        self, function: Callable[..., Any], schema: Schema | None, rows: bool, calls: Mapping[str, Any]
+    ) -> Self:
+        return self._add(
+            MapBatches(self._free("stage"), self.head, function, rows=rows, schema=schema, **calls)
+        )
 
     def _free(self, kind: str) -> str:
         return _free_name(

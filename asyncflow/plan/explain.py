@@ -82,11 +82,23 @@ def _stage(stage: Stage, schemas: Mapping[str, Schema | None], readers: frozense
             description |= {"aggregates": _expressions(aggregates)}
         case MapBatches(function=function, rows=rows):
             name = getattr(function, "__qualname__", type(function).__qualname__)
-            description |= {"type": "map_rows" if rows else "map", "function": name}
+            description |= {"type": "map_rows" if rows else "map", "function": name, **_calls(stage)}
     description["columns"] = _columns(schemas[stage.name])
     description["side_outputs"] = _side_outputs(stage, readers)
     description["state"] = state_text(stage)
     return description
+
+
+def _calls(stage: MapBatches) -> dict[str, str]:
+    """How the function is called, where that is not one call after the other."""
+    said = []
+    if stage.concurrency > 1:
+        said.append(f"up to {stage.concurrency} at once, {'in order' if stage.ordered else 'in any order'}")
+    if stage.timeout_ns is not None:
+        said.append(f"timeout {format_duration(stage.timeout_ns)}")
+    if stage.on_error == "reject":
+        said.append("failures rejected")
+    return {"calls": ", ".join(said)} if said else {}
 
 
 def _sink(sink: Sink) -> dict[str, Any]:
@@ -199,7 +211,7 @@ def _details(table: Mapping[str, Any]) -> Iterator[str]:
         yield ", ".join(f"{key} = {_value(value)}" for key, value in table["options"].items())
     if table.get("format"):
         yield "format " + _format_text(table["format"])
-    for key in ("where", "function", "window"):
+    for key in ("where", "function", "calls", "window"):
         if key in table:
             yield f"{key} {table[key]}"
     for key in ("by", "expressions", "aggregates"):

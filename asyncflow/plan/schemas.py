@@ -55,6 +55,8 @@ def table_schemas(
         schemas[stage.name] = None if stage.name in incomplete else stage_schema(stage, read)
         if isinstance(stage, Window):
             schemas[f"{stage.name}.late"] = read
+        elif isinstance(stage, MapBatches):
+            schemas[f"{stage.name}.rejected"] = REJECTED
     return schemas
 
 

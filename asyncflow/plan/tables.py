@@ -78,13 +78,21 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class MapBatches:
-    """The user's own function, batch to batch (or row to row); Python door only.  ``schema``: of its result, if known."""
+    """The user's own function, batch to batch (or row to row); Python door only.  ``schema``: of its result, if known.
+
+    ``concurrency``: calls under way at once; ``ordered`` False: rows may be swapped, but never across a watermark; ``timeout_ns``: of one
+    call; ``on_error``: what a call that fails does, ``"fail"`` or ``"reject"``.
+    """
 
     name: str
     inputs: tuple[str, ...]
     function: Callable[..., Any]
     rows: bool = False
     schema: Schema | None = None
+    concurrency: int = 1
+    ordered: bool = True
+    timeout_ns: int | None = None
+    on_error: str = "fail"
 
 
 # Join, Dedup, Top and Sequence take their places here with the event-time work.
@@ -116,5 +124,9 @@ class Plan:
         raise KeyError(name)
 
 
-SIDE_OUTPUTS: dict[type, tuple[str, ...]] = {Source: ("rejected", "future"), Window: ("late",)}
+SIDE_OUTPUTS: dict[type, tuple[str, ...]] = {
+    Source: ("rejected", "future"),
+    Window: ("late",),
+    MapBatches: ("rejected",),
+}
 """Which side outputs (``NAME.KIND``) a table has."""

@@ -15,7 +15,7 @@ from asyncflow.plan import graph
 from asyncflow.plan.expressions import Expression
 from asyncflow.plan.names import TABLE_NAME, nearest
 from asyncflow.plan.schemas import BOUNDS, input_schema, stage_schema, table_schemas
-from asyncflow.plan.tables import Derive, Filter, Plan, Sink, Source, Stage, Window
+from asyncflow.plan.tables import Derive, Filter, MapBatches, Plan, Sink, Source, Stage, Window
 from asyncflow.plan.typing import check_expression
 from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling
 
@@ -168,6 +168,8 @@ def _stage(stage: Stage, read: Schema | None, plan: Plan) -> Iterable[Problem]:
             yield from _columns(f"{path}.columns", columns, read)
         case Window():
             yield from _window(stage, path, read, plan)
+        case MapBatches():
+            yield from _map(stage, path)
 
 
 def _condition(path: str, where: Expression, read: Schema | None) -> Iterable[Problem]:
@@ -206,6 +208,17 @@ def _window(stage: Window, path: str, read: Schema | None, plan: Plan) -> Iterab
                     "give it another name",
                 )
             taken.setdefault(name, f"{path}.{key}")
+
+
+def _map(stage: MapBatches, path: str) -> Iterable[Problem]:
+    if stage.concurrency < 1:
+        yield Problem(f"{path}.concurrency", "it must be at least 1")
+    if stage.timeout_ns is not None and stage.timeout_ns <= 0:
+        yield Problem(f"{path}.timeout", "it must be longer than 0s")
+    if stage.on_error not in ("fail", "reject"):
+        yield Problem(
+            f"{path}.on_error", f"unknown way {stage.on_error!r}", nearest(stage.on_error, ("fail", "reject"))
+        )
 
 
 def _shape(stage: Window, path: str) -> Iterable[Problem]:

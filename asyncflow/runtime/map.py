@@ -1,82 +1,211 @@
 """The user's own function in a flow: batch to batch (``.map``) or row to row (``.map_rows``), plain or async.
 
 What a function may give back: for ``.map`` a Batch or a dict of arrays (or None: no rows); for ``.map_rows`` a dict (or None: the row
-goes).  Rows keep their event times: a row of ``map_rows`` its own; a result of ``map`` with as many rows as it was given row for row,
-one of another length the greatest event time of the batch it was made from (no row of it can be late).
+goes, and counts as ``filtered``).  Rows keep their event times: a row of ``map_rows`` its own; a result of ``map`` with as many rows as it
+was given row for row, one of another length the greatest event time of the batch it was made from (no row of it can be late).
+
+A call that raises, takes longer than its timeout or gives back what does not fit fails the run, or with ``on_error = "reject"`` its rows
+leave by ``NAME.rejected``.  One call after another is here; several at once are in ``map_stage``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from asyncflow.errors import StageError
 from asyncflow.model.batch import Batch
+from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Output
 from asyncflow.plan.tables import MapBatches
 from asyncflow.runtime.python_source import ObjectSource, infer_schema
+from asyncflow.runtime.rejected import KEPT_CHARACTERS, rejected_batch
 from asyncflow.runtime.stage import AsyncOperator
 
 
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call of the function: with the rows of ``batch`` at ``positions``, the first of them the ``number``-th that the stage took.
+
+    ``done``: it has come to a ``result`` or an ``error``.
+    """
+
+    batch: Batch
+    positions: range
+    number: int
+    argument: Any
+    result: Any = None
+    error: Exception | None = None
+    done: bool = False
+
+
 class MapOperator(AsyncOperator):
-    """Calls the function; the schema of its results is as declared, or as the first result shows."""
+    """Calls the function; the schema of its results is as declared, or as the first result shows.
+
+    ``counts``: rows ``rejected``, and of ``map_rows`` those ``filtered``.
+    """
 
     def __init__(self, stage: MapBatches, _read: Schema) -> None:
         super().__init__()
-        self._function = stage.function
-        self._rows = stage.rows
+        self._stage = stage
         self._schema = stage.schema
         self._reader = ObjectSource(())
+        self._taken = 0
+        self._timeout_ns = stage.timeout_ns
+        self.counts = {"filtered": 0, "rejected": 0} if stage.rows else {"rejected": 0}
 
     def process(self, batch: Batch) -> list[Output]:
         raise NotImplementedError("a user's function is awaited: process_async")
 
     async def process_async(self, batch: Batch) -> list[Output]:
-        result = await (self._map_rows(batch) if self._rows else self._map(batch))
-        return [] if result is None else [Output(result)]
+        calls = []
+        for call in self.calls(batch):
+            await self.run(call)
+            calls.append(call)
+            if call.error is not None and self._stage.on_error == "fail":
+                break
+        return self.outputs(calls)
 
-    async def _call(self, argument: Any) -> Any:
-        result = self._function(argument)
-        return await result if inspect.isawaitable(result) else result
+    def calls(self, batch: Batch) -> Iterator[Call]:
+        """The calls that a batch comes to, in order: one, or one for each of its rows."""
+        first = self._taken + 1
+        self._taken += batch.num_rows
+        if not self._stage.rows:
+            yield Call(batch, range(batch.num_rows), first, batch)
+            return
+        for position, row in enumerate(batch.to_pylist()):
+            yield Call(batch, range(position, position + 1), first + position, row)
 
-    async def _map(self, batch: Batch) -> Batch | None:
-        result = await self._call(batch)
-        if result is None:
-            return None
+    async def run(self, call: Call) -> None:
+        """Makes the call and keeps what it comes to; raises nothing but CancelledError."""
+        try:
+            result = self._stage.function(call.argument)
+            if inspect.isawaitable(result):
+                result = await (
+                    result if self._timeout_ns is None else self._in_time(result, self._timeout_ns)
+                )
+            call.result = result
+        except Exception as error:
+            call.error = error
+        call.done = True
+
+    def outputs(self, calls: Sequence[Call]) -> list[Output]:
+        """What calls that are done come to, in this order.  Raises StageError for one that failed where that is not to be rejected."""
+        outputs = []
+        for _, group in groupby(calls, key=lambda call: id(call.batch)):
+            together = list(group)
+            rows = self._rows(together) if self._stage.rows else self._batches(together)
+            outputs += [Output(each) for each in rows]
+            if failed := [call for call in together if call.error is not None]:
+                outputs.append(Output(self._rejected(failed), "rejected"))
+        return outputs
+
+    @staticmethod
+    async def _in_time(answer: Awaitable[Any], timeout_ns: int) -> Any:
+        try:
+            async with asyncio.timeout(timeout_ns / 1e9) as limit:
+                return await answer
+        except TimeoutError as error:
+            if not limit.expired():  # the function's own
+                raise
+            raise StageError(f"no answer within {format_duration(timeout_ns)}") from error
+
+    def _rejected(self, calls: Sequence[Call]) -> Batch:
+        rows = []
+        for call in calls:
+            assert call.error is not None
+            if self._stage.on_error == "fail":
+                raise call.error if isinstance(call.error, StageError) else _blamed(call.error)
+            reason = str(call.error) if isinstance(call.error, StageError) else _reason(call.error)
+            whole = [call.argument] if self._stage.rows else call.batch.to_pylist()
+            rows += [
+                (
+                    repr(row)[:KEPT_CHARACTERS].encode("utf-8", "replace"),
+                    reason,
+                    f"row {call.number + offset}",
+                )
+                for offset, row in enumerate(whole)
+            ]
+        self.counts["rejected"] += len(rows)
+        return rejected_batch(rows)
+
+    # -- results -------------------------------------------------------------------------------------------------------
+
+    def _batches(self, calls: Sequence[Call]) -> Iterator[Batch]:
+        for call in calls:
+            if call.error is None and call.result is not None:
+                try:
+                    result = self._mapped(call.batch, call.result)
+                except Exception as error:
+                    call.error = error
+                else:
+                    yield result
+
+    def _mapped(self, batch: Batch, result: Any) -> Batch:
         if isinstance(result, Batch) and result.time is not None:
             return result
-        rows = self._batch([result])
+        rows = self._converted([result])
         if rows.num_rows == batch.num_rows:
             return _timed_as(batch, rows)
         latest = np.full(rows.num_rows, batch.time.max() if batch.time is not None else 0, np.int64)
         return replace(rows, time=latest, watermark_before=batch.watermark_before, origin=batch.origin)
 
-    async def _map_rows(self, batch: Batch) -> Batch | None:
-        kept, results = [], []
-        for position, row in enumerate(batch.to_pylist()):
-            result = await self._call(row)
-            if result is None:
+    def _rows(self, calls: Sequence[Call]) -> Iterator[Batch]:
+        kept = []
+        for call in calls:
+            if call.error is not None:
                 continue
-            if not isinstance(result, Mapping):
-                raise TypeError(f"the function of map_rows gives a dict or None, not {type(result).__name__}")
-            kept.append(position)
-            results.append(result)
-        if not results:
-            return None
-        return _timed_as(batch.take(np.array(kept, np.intp)), self._batch(results))
+            if call.result is None:
+                self.counts["filtered"] += 1
+            elif isinstance(call.result, Mapping):
+                kept.append(call)
+            else:
+                call.error = TypeError(
+                    f"the function of map_rows gives a dict or None, not {type(call.result).__name__}"
+                )
+        if not kept:
+            return
+        try:
+            rows = self._converted([call.result for call in kept])
+        except Exception:
+            kept = [call for call in kept if self._fits(call)]
+            if not kept:
+                return
+            rows = self._converted([call.result for call in kept])
+        positions = np.array([call.positions.start for call in kept], np.intp)
+        yield _timed_as(kept[0].batch.take(positions), rows)
 
-    def _batch(self, objects: Sequence[Any]) -> Batch:
+    def _fits(self, call: Call) -> bool:
+        try:
+            self._converted([call.result])
+        except Exception as error:
+            call.error = error
+        return call.error is None
+
+    def _converted(self, objects: Sequence[Any]) -> Batch:
         if self._schema is None:
             self._schema = _nanoseconds(infer_schema(objects[0]))
         converted = self._reader.convert(objects, self._schema, None)
         if converted.rejects:
             raise StageError(f"a result does not fit the schema: {converted.rejects[0][1]}")
         return converted.batch
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _blamed(error: Exception) -> StageError:
+    blamed = StageError(_reason(error))
+    blamed.__cause__ = error
+    return blamed
 
 
 def _timed_as(original: Batch, rows: Batch) -> Batch:

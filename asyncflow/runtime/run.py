@@ -17,10 +17,9 @@ from asyncflow.errors import AsyncflowError, InternalError, PipelineError
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message
 from asyncflow.model.schema import Schema
-from asyncflow.operators.contract import Operator
 from asyncflow.plan import graph
-from asyncflow.plan.schemas import input_schema, read_columns, table_schemas
-from asyncflow.plan.tables import Component, Filter, MapBatches, Plan, Sink, Source, Window
+from asyncflow.plan.schemas import REJECTED, input_schema, read_columns, table_schemas
+from asyncflow.plan.tables import SIDE_OUTPUTS, Component, Filter, MapBatches, Plan, Sink, Source, Window
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.plan.validate import validate
 from asyncflow.runtime.channel import Channel
@@ -29,6 +28,7 @@ from asyncflow.runtime.compile import build_operator
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.map import MapOperator
+from asyncflow.runtime.map_stage import MapStage
 from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.python_source import BytesSource, ObjectSource
@@ -194,20 +194,21 @@ class Run:
 
     def _build_stage(self, table: PlanStage, flowing: dict[str, Schema | None]) -> None:
         read = input_schema(table.inputs, flowing)
-        make: Callable[[Schema], Operator] = partial(build_operator, table)
+        messages = self._messages(table.name, table.inputs)
         if isinstance(table, MapBatches):
-            make = partial(MapOperator, table)
-        kept = None if isinstance(table, MapBatches) else _KEPT.get(type(table), ())
-        stage = Stage(table.name, self._messages(table.name, table.inputs), make, read, kept)
+            stage = _map_stage(table, messages, read)
+        else:
+            kept = _KEPT.get(type(table), ())
+            stage = Stage(table.name, messages, partial(build_operator, table), read, kept)
         self._stages.append(stage)
         self.ledger.stages[table.name] = stage.counts
         self._outlets[table.name] = stage.outlet
         flowing[table.name] = (
             getattr(stage.operator, "output", None) if not isinstance(table, MapBatches) else table.schema
         )
-        if isinstance(table, Window):
-            stage.side["late"] = self._outlets[f"{table.name}.late"] = Outlet()
-            flowing[f"{table.name}.late"] = read
+        for kind in SIDE_OUTPUTS.get(type(table), ()):
+            stage.side[kind] = self._outlets[f"{table.name}.{kind}"] = Outlet()
+            flowing[f"{table.name}.{kind}"] = REJECTED if kind == "rejected" else read
 
     def _build_sink(self, sink: Sink, schema: Schema | None) -> None:
         connector = open_sink(sink.connector)
@@ -271,6 +272,14 @@ class Run:
         for sink in self._sinks:
             await sink.connector.aclose(failed=True)
         self._offload.close()
+
+
+def _map_stage(table: MapBatches, messages: AsyncIterator[Message], read: Schema | None) -> Stage:
+    make = partial(MapOperator, table)
+    kept = ("filtered", "rejected") if table.rows else None
+    if table.concurrency > 1:
+        return MapStage(table, messages, make, read, kept)
+    return Stage(table.name, messages, make, read, kept)
 
 
 async def _named(name: str, coroutine: Awaitable[T]) -> T:

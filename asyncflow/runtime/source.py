@@ -25,9 +25,8 @@ from asyncflow.connectors.contract import (
 from asyncflow.errors import DataError, InternalError
 from asyncflow.formats.contract import Block, Decoded, Decoder, DecodeRequest, LinePosition, Reject
 from asyncflow.model.batch import Batch
-from asyncflow.model.columns import StringColumn
 from asyncflow.model.messages import End, Watermark
-from asyncflow.model.schema import DataType, Schema
+from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Source
 from asyncflow.runtime.blocks import Dropped, blocks
 from asyncflow.runtime.buffers import BlockPool
@@ -40,6 +39,7 @@ from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.primed import Head, PrimedStreams, content
 from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.refused import Refused, Tolerant
+from asyncflow.runtime.rejected import rejected_batch
 from asyncflow.runtime.silence import HeardStream, Silence
 
 CHUNK_BYTES = 1 << 20
@@ -49,8 +49,6 @@ KEPT_REASONS = 5
 NO_SCHEMA = "no whole record to tell the schema from"
 CUT_BY_STOP = "cut short: stopped"
 """Why the last record of a stream was rejected that a stop ended."""
-
-REJECTED_SCHEMA = Schema.of((name, DataType.STRING) for name in ("record", "reason", "position"))
 
 
 class SourceStage:
@@ -289,9 +287,7 @@ class SourceStage:
         for _, reason, position in rows[: KEPT_REASONS - len(self.reasons)]:
             self.reasons.append(f"{position}: {reason}")
         if self.rejected.used:
-            texts = (StringColumn.from_values(list(column)) for column in zip(*rows, strict=True))
-            printable = (_valid_text(column) for column in texts)
-            await self.rejected.send(Batch(REJECTED_SCHEMA, tuple(printable), len(rows)))
+            await self.rejected.send(rejected_batch(rows))
 
     async def _tick(self) -> None:
         while True:
@@ -322,12 +318,3 @@ class SourceStage:
             if self._idle:
                 self._idle = False
                 await self.outlet.send(Watermark(self._time.watermark))
-
-
-def _valid_text(column: StringColumn) -> StringColumn:
-    """A rejected record may be any bytes; as a string it must be UTF-8, so what is not becomes U+FFFD."""
-    if column.data.size == 0 or int(column.data.max()) < 0x80:
-        return column
-    return StringColumn.from_values(
-        [None if t is None else t.decode("utf-8", "replace") for t in column.to_bytes_list()]
-    )

@@ -1,0 +1,27 @@
+"""Rows of a ``NAME.rejected`` table: what could not be taken, why, and where it stood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import StringColumn
+from asyncflow.plan.schemas import REJECTED
+
+KEPT_CHARACTERS = 4096
+"""How much of a rejected row is kept."""
+
+
+def rejected_batch(rows: Sequence[tuple[bytes, str, str]]) -> Batch:
+    """One batch of (record, reason, position), at least one."""
+    texts = (StringColumn.from_values(list(column)) for column in zip(*rows, strict=True))
+    return Batch(REJECTED, tuple(_valid_text(column) for column in texts), len(rows))
+
+
+def _valid_text(column: StringColumn) -> StringColumn:
+    """A rejected record may be any bytes; as a string it must be UTF-8, so what is not becomes U+FFFD."""
+    if column.data.size == 0 or int(column.data.max()) < 0x80:
+        return column
+    return StringColumn.from_values(
+        [None if t is None else t.decode("utf-8", "replace") for t in column.to_bytes_list()]
+    )
