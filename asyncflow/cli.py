@@ -1,4 +1,4 @@
-"""The command line: ``asyncflow run|check|explain|agg|infer|list|schema|demo``.
+"""The command line: ``asyncflow run|check|test|explain|agg|infer|list|schema|demo``.
 
 It only joins a door to the engine.  Data goes to stdout and everything else to stderr; a mistake of the user's or of the outside is one
 line per problem, never a traceback (except with ``-v``).  Exit codes: 0 done, 1 the run failed, 2 usage or pipeline error, 130/143 stopped
@@ -192,6 +192,31 @@ def check(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
         f"{file}: ok ({', '.join(f'{n} {noun}' + ('' if n == 1 else 's') for n, noun in counts)})", err=True
     )
     return 0
+
+
+@cli.command()
+@_FILE
+@_SET
+@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+def test(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
+    """Run the [[tests]] of the pipeline FILE on virtual time.  Opens nothing outside and waits for nothing.
+
+    Exit code 0 if all pass, 1 if one fails.
+    """
+    from asyncflow.doors.toml import load
+    from asyncflow.runtime.loop import run_in_loop
+    from asyncflow.runtime.trial import run_trials
+
+    plan = load(Path(file), overrides=overrides)
+    outcomes = run_in_loop(lambda: run_trials(plan))
+    for outcome in outcomes:
+        click.echo(f"{'FAIL' if outcome.failure else 'ok':<4}  {outcome.name}")
+        for line in outcome.failure:
+            click.echo(f"      {line}")
+    failed = sum(bool(outcome.failure) for outcome in outcomes)
+    told = f"{len(outcomes) - failed} passed, {failed} failed" if outcomes else "it has no [[tests]]"
+    click.echo(f"{file}: {told}", err=True)
+    return FAILED if failed else 0
 
 
 @cli.command()

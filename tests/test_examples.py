@@ -62,6 +62,20 @@ def test_files(example: Path, made: list[str], expected: list[str]) -> None:
         assert (example / made_name).read_text() == (example / expected_name).read_text()
 
 
+PIPELINES = sorted(path.parent.name for path in EXAMPLES.glob("*/pipeline.toml"))
+
+
+@pytest.mark.parametrize("example", PIPELINES, indirect=True)
+def test_its_own_tests_pass_and_open_nothing(example: Path) -> None:
+    for path in example.iterdir():
+        if path.name != "pipeline.toml":
+            path.unlink()
+    tested = asyncflow("test", "pipeline.toml", cwd=example)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert tested.stdout.startswith("ok ")
+    assert [path.name for path in example.iterdir()] == ["pipeline.toml"]
+
+
 @pytest.mark.parametrize("example", ["event-time-windows"], indirect=True)
 def test_explain_shows_where_state_lives(example: Path) -> None:
     explained = asyncflow("explain", "pipeline.toml", cwd=example)

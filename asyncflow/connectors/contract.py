@@ -96,6 +96,9 @@ class SinkConnector(ABC):
     async def open(self) -> None:  # noqa: B027 - most sinks need nothing here
         """Opens the outside (creates the file, connects, binds); called once, before the first write."""
 
+    def take_rows(self, batch: Batch) -> None:  # noqa: B027 - most have no use for them
+        """Sees the rows where ``takes_bytes`` is False."""
+
     @abstractmethod
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
         """Takes all of ``data``; returns when it may be forgotten (a slow reader makes this wait).  ``origin``: see ``Datagram``."""

@@ -23,6 +23,7 @@ from asyncflow.doors.tables import (
     SourceTable,
     WindowTable,
 )
+from asyncflow.doors.trials import trials
 from asyncflow.doors.windows import window_shape
 from asyncflow.errors import PipelineError
 from asyncflow.model.durations import parse_duration, parse_size
@@ -33,7 +34,7 @@ from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Component, Derive, Filter, MapBatches, Plan, Sink, Source, Stage, Window
 from asyncflow.plan.typing import ExpressionError
 
-_TOP_KEYS = ("name", "sources", "stages", "sinks")
+_TOP_KEYS = ("name", "sources", "stages", "sinks", "tests")
 T = TypeVar("T")
 
 
@@ -71,7 +72,7 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
         stages.append(stage(each, table, before, problems))
         before = (each,)
     sinks = tuple(sink(each, table, before, problems) for each, table in rooms["sinks"].items())
-    return Plan(name, sources, tuple(stages), sinks)
+    return Plan(name, sources, tuple(stages), sinks, trials(document.get("tests", []), problems))
 
 
 def _room(document: Mapping[str, Any], room: str, problems: Problems) -> dict[str, Mapping[str, Any]]:

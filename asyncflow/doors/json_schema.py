@@ -9,6 +9,7 @@ import msgspec
 
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
 from asyncflow.doors.tables import STAGES, SinkTable, SourceTable
+from asyncflow.doors.trials import AdvanceTable, RowsTable, TrialTable
 
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -31,11 +32,19 @@ def json_schema() -> dict[str, Any]:
             "sources": _room("source") | {"minProperties": 1},
             "stages": _room("stage"),
             "sinks": _room("sink"),
+            "tests": {"type": "array", "items": _trial()},
         },
         "required": ["sources"],
         "additionalProperties": False,
         "$defs": definitions,
     }
+
+
+def _trial() -> dict[str, Any]:
+    schema = _closed(_object(TrialTable))
+    for key, steps in (("feed", (RowsTable, AdvanceTable)), ("expect", (RowsTable,))):
+        schema["properties"][key]["items"] = {"anyOf": [_closed(_object(each)) for each in steps]}
+    return schema
 
 
 def _room(definition: str) -> dict[str, Any]:

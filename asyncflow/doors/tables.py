@@ -128,5 +128,5 @@ LATER_STAGES = frozenset({"join", "dedup", "top", "sequence", "pattern"})
 LATER_WINDOW_KEYS = {"allowed_lateness": "0s", "emit": "final"}
 """Keys of a window stage that are not built yet, and the one value that they may have: what happens without them."""
 LATER_SHAPES = ("session", "cumulate", "count")
-LATER_KEYS = ("checkpoint", "http", "tests")
+LATER_KEYS = ("checkpoint", "http")
 """Tables at the top of a pipeline file that are not built yet."""

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from asyncflow.model.schema import Schema
 from asyncflow.plan.expressions import Expression
+from asyncflow.plan.trials import Trial
 from asyncflow.plan.windows import WindowShape
 
 DAY_NS = 86_400_000_000_000
@@ -109,12 +110,16 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole pipeline, tables in the order written.  Inputs are always spelled out: the doors have filled in what was left out."""
+    """A whole pipeline, tables in the order written.  Inputs are always spelled out: the doors have filled in what was left out.
+
+    ``trials``: the tests that its file holds.
+    """
 
     name: str
     sources: tuple[Source, ...]
     stages: tuple[Stage, ...] = ()
     sinks: tuple[Sink, ...] = ()
+    trials: tuple[Trial, ...] = ()
 
     def table(self, name: str) -> Source | Stage | Sink:
         """The table of that name; KeyError when there is none."""

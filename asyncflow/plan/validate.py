@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from asyncflow.errors import Problem
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan import graph
+from asyncflow.plan import graph, trials
 from asyncflow.plan.expressions import Expression
 from asyncflow.plan.names import TABLE_NAME, nearest
 from asyncflow.plan.schemas import BOUNDS, input_schema, stage_schema, table_schemas
@@ -39,6 +39,7 @@ def validate(
     if not plan.sources:
         problems.insert(0, Problem("sources", "there is no source", "add a table [sources.NAME] with a type"))
     problems += _stdin_once(plan)
+    problems += trials.problems_of(plan, schemas, incomplete)
     return list(dict.fromkeys(problems))
 
 

@@ -75,6 +75,11 @@ class Channel:
                     return self._taken(*entry)[1]
             await self._wait_for_arrival()
 
+    @property
+    def reader_waits(self) -> bool:
+        """The reader waits for a message, and none has come."""
+        return self._arrival is not None and not self._arrival.done()
+
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(
             sum(self._used), len(self._queue), sum(waiter is not None for waiter in self._room)

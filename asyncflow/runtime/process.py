@@ -63,7 +63,7 @@ def run_plan(
             if stats is not None:
                 _write_stats(run.ledger, stats)
         if not quiet:
-            for line in _warnings(run):
+            for line in warnings(run):
                 print(line, file=sys.stderr)
         if verbose:
             print(summary(run.ledger), file=sys.stderr)
@@ -170,7 +170,7 @@ def _write_stats(ledger: Ledger, target: str) -> None:
         raise ConnectorError(f"--stats {target}: cannot be written: {error.strerror}") from error
 
 
-def _warnings(run: Run) -> Iterator[str]:
+def warnings(run: Run) -> Iterator[str]:
     """What left by a side output that nobody reads, and the first reasons of records that could not be read."""
     read = graph.read_names(run.plan)
     for line in run.warnings:

@@ -313,7 +313,7 @@ def _both(one: Any, other: Any) -> Any:
 def _reader(field: Field) -> Callable[[Any], Any]:
     """A function from a Python value to the column's value; raises ValueError that names the column."""
     if field.type is DataType.TIMESTAMP:
-        return lambda value: _timestamp(field, value)
+        return lambda value: read_timestamp(field, value)
     accepted, convert = _PYTHON_TYPES[field.type]
 
     def read(value: Any) -> Any:
@@ -336,7 +336,8 @@ _PYTHON_TYPES: dict[DataType, tuple[tuple[type, ...], Callable[[Any], Any]]] = {
 """What a Python value may be to fit a column, and how it is converted."""
 
 
-def _timestamp(field: Field, value: Any) -> int:
+def read_timestamp(field: Field, value: Any) -> int:
+    """A Python value as ns since the epoch; numbers are in the field's unit.  Raises ValueError."""
     unit_ns = TIMESTAMP_UNITS[field.unit or "ns"]
     if isinstance(value, str):
         try:

@@ -47,6 +47,8 @@ _KEPT: dict[type, tuple[str, ...]] = {Filter: ("filtered",), Window: ("aggregate
 def open_source(source: Source) -> SourceConnector:
     """The source's connector, unopened."""
     component = source.connector
+    if isinstance(component.object, SourceConnector):
+        return component.object
     if component.type == "python":
         return BytesSource(component.object) if source.format is not None else ObjectSource(component.object)
     module = connectors.find_source(component.type)
@@ -78,7 +80,8 @@ class Run:
         self.workers = workers
         self.ledger = Ledger(plan.name)
         self.results = Channel(1, CHANNEL_BYTES)
-        self._clock = clock or Clock()
+        self.clock = clock or Clock()
+        self._channels: list[Channel] = []
         self._offload = Offload(1)
         self._sources: list[SourceStage] = []
         self._stages: list[Stage] = []
@@ -118,11 +121,21 @@ class Run:
         """What the user should know at the end: the first rejected records of each source."""
         return [f"{stage.source.name}: {reason}" for stage in self._sources for reason in stage.reasons]
 
+    @property
+    def at_rest(self) -> bool:
+        """No stage and no sink has anything to do until a source gives more."""
+        return all(channel.reader_waits for channel in self._channels)
+
     # -- doing it ----------------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Asks for an orderly end: reading stops, what was read flows out, windows close.  Call it from the run's own loop."""
         self._stopping.set()
+
+    async def raise_watermarks(self, time_ns: int) -> None:
+        """Event time has come at least so far at every source that is being read: for virtual time, not for live input."""
+        for stage in self._sources:
+            await stage.raise_watermark(time_ns)
 
     async def execute(self, result: str | None = None) -> Ledger:
         """Runs to the end of the input, or until stopped.  ``result``: a table whose rows also go to ``results``.
@@ -157,7 +170,7 @@ class Run:
         self._offload = Offload(self.workers)
         plan = self.plan
         for source in plan.sources:
-            stage = SourceStage(source, open_source(source), self._clock, self._offload)
+            stage = SourceStage(source, open_source(source), self.clock, self._offload)
             self._sources.append(stage)
             self.ledger.sources[source.name] = stage.counts
             self._outlets |= {
@@ -226,6 +239,7 @@ class Run:
     def _messages(self, name: str, inputs: tuple[str, ...]) -> AsyncIterator[Message]:
         """Wires a table to what it reads."""
         channel = Channel(len(inputs), CHANNEL_BYTES)
+        self._channels.append(channel)
         for port, read in enumerate(inputs):
             self._outlets[read].connect(channel, port)
         self.ledger.wire(name, inputs)

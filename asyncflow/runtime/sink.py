@@ -59,6 +59,7 @@ class SinkStage:
 
     async def _write(self, batch: Batch) -> None:
         if not self.connector.takes_bytes:
+            self.connector.take_rows(batch)
             self.counts.rows += batch.num_rows
             return
         if self._encoder is None:

@@ -135,6 +135,11 @@ class SourceStage:
         self._stopped = True
         await self.connector.stop()
 
+    async def raise_watermark(self, time_ns: int) -> None:
+        """Says that event time has come at least so far, whatever the rows say."""
+        async with self._order:
+            await self.outlet.send(Watermark(self._time.raise_to(time_ns), self._idle))
+
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
     async def _read_streams(self, connector: ByteSource) -> None:

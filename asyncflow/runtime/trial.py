@@ -1,0 +1,220 @@
+"""Runs a pipeline's own tests on virtual time: the run is the real one, but for its ends and its clock.
+
+Sources are fed by hand, sinks keep rows, and nothing outside is opened.  After each step the run comes to rest (every coroutine waits for
+something new) before the next one, so what comes out depends on the steps and their order alone.  The wall clock stands at the first
+event time fed (the epoch where there is none) until an ``advance`` moves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from asyncflow.connectors.contract import Buffer, SinkConnector
+from asyncflow.errors import AsyncflowError, InternalError
+from asyncflow.model.batch import Batch
+from asyncflow.model.instants import parse_timestamp
+from asyncflow.model.schema import DataType, Field
+from asyncflow.plan.tables import Component, Plan, Sink, Source
+from asyncflow.plan.trials import Advance, Feed, Row, Trial
+from asyncflow.runtime.clock import VirtualClock
+from asyncflow.runtime.expected import Table, differences
+from asyncflow.runtime.process import warnings
+from asyncflow.runtime.python_source import ObjectSource, read_timestamp
+from asyncflow.runtime.run import Run, open_source
+
+REST_TURNS = 8
+"""Turns of the event loop in which nothing may happen before a run counts as at rest: more than any hand-over within it takes."""
+MOST_TURNS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one test: nothing in ``failure`` where it passed, else lines that say what differs and where."""
+
+    name: str
+    failure: tuple[str, ...] = ()
+
+
+async def run_trials(plan: Plan) -> list[Outcome]:
+    """All tests of the plan, one after the other."""
+    outcomes = []
+    for number, trial in enumerate(plan.trials):
+        try:
+            failure = await _run(plan, trial, f"tests[{number}]")
+        except AsyncflowError as error:
+            failure = [f"tests[{number}]: {line}" for line in str(error).splitlines()]
+        outcomes.append(Outcome(trial.name, tuple(failure)))
+    return outcomes
+
+
+async def _run(plan: Plan, trial: Trial, path: str) -> list[str]:
+    feeds = {source.name: FedSource(source, trial) for source in plan.sources}
+    kept = [KeptRows() for _ in trial.expect]
+    reads = {sink.name: sink.inputs for sink in plan.sinks}
+    fed = replace(
+        plan,
+        sources=tuple(
+            replace(each, connector=Component("python", object=feeds[each.name]), format=None)
+            for each in plan.sources
+        ),
+        sinks=tuple(
+            Sink(f"__expected_{number}", reads.get(each.table, (each.table,)), Component("", object=rows))
+            for number, (each, rows) in enumerate(zip(trial.expect, kept, strict=True))
+        ),
+        trials=(),
+    )
+    bench = _Bench(Run(fed, clock=VirtualClock(_start(plan, trial))), feeds)
+    await bench.play(trial.feed)
+    unit = next((each.schema[each.time].unit for each in plan.sources if each.schema and each.time), "")
+    failure: list[str] = []
+    for number, (expected, rows) in enumerate(zip(trial.expect, kept, strict=True)):
+        where = f"{path}.expect[{number}] {expected.table}"
+        failure += differences(where, expected.rows, Table(rows.rows, rows.timestamps, unit))
+    return failure + [f"    {line}" for line in warnings(bench.run)] if failure else []
+
+
+def _start(plan: Plan, trial: Trial) -> int:
+    """The first event time that is fed, ns."""
+    sources = {source.name: source for source in plan.sources}
+    for step in trial.feed:
+        if isinstance(step, Feed) and (time := sources[step.table].time) is not None:
+            for row in step.rows:
+                try:
+                    return read_timestamp(_time_field(sources[step.table], time), row.get(time))
+                except ValueError:
+                    continue
+    return 0
+
+
+def _time_field(source: Source, time: str) -> Field:
+    declared = source.schema[time] if source.schema is not None and time in source.schema else None
+    return declared or Field(time, DataType.TIMESTAMP, source.time_unit)
+
+
+class _Bench:
+    """One test under way."""
+
+    def __init__(self, run: Run, feeds: dict[str, FedSource]) -> None:
+        self.run = run
+        self._feeds = feeds
+        self._task: asyncio.Task[Any] | None = None
+
+    async def play(self, steps: Sequence[Feed | Advance]) -> None:
+        self._task = asyncio.create_task(self.run.execute())
+        try:
+            await self._rest()
+            for step in steps:
+                if isinstance(step, Feed):
+                    self._feeds[step.table].feed(step.rows)
+                else:
+                    await self._advance(step.by_ns)
+                await self._rest()
+            for feed in self._feeds.values():
+                feed.end()
+            await self._task
+        finally:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _advance(self, by_ns: int) -> None:
+        clock = self.run.clock
+        assert isinstance(clock, VirtualClock)
+        seen = [each.last_time for each in self.run.ledger.sources.values() if each.last_time is not None]
+        clock.move_to(max([clock.now_ns(), *seen]) + by_ns)
+        await self.run.raise_watermarks(clock.now_ns())
+
+    async def _rest(self) -> None:
+        """Until every coroutine of the run waits for something new."""
+        assert self._task is not None
+        still = 0
+        for _ in range(MOST_TURNS):
+            if self._task.done():
+                return
+            at_rest = self.run.at_rest and all(feed.at_rest for feed in self._feeds.values())
+            still = still + 1 if at_rest else 0
+            if still == REST_TURNS:
+                return
+            await asyncio.sleep(0)
+        raise InternalError("a test does not come to rest")
+
+
+class FedSource(ObjectSource):
+    """Rows that a test feeds; it ends, or may not, as the source that it stands for."""
+
+    def __init__(self, source: Source, trial: Trial) -> None:
+        super().__init__(())
+        self.bounded = open_source(source).bounded
+        self._source = source
+        self._sample = _sample(source, trial)
+        self._steps: asyncio.Queue[tuple[Row, ...] | None] = asyncio.Queue()
+        self._waits = False
+
+    @property
+    def at_rest(self) -> bool:
+        """It waits to be fed, or was closed."""
+        return self._stopped.is_set() or (self._waits and self._steps.empty())
+
+    def feed(self, rows: tuple[Row, ...]) -> None:
+        self._steps.put_nowait(rows)
+
+    def end(self) -> None:
+        self._steps.put_nowait(None)
+
+    async def first(self) -> Any:
+        """What the columns are told from where no schema is declared: one value of each."""
+        return self._sample or None
+
+    async def objects(self) -> AsyncIterator[Sequence[Any]]:
+        while True:
+            self._waits = True
+            rows = await self._steps.get()
+            self._waits = False
+            if rows is None:
+                return
+            if rows:
+                yield rows
+
+
+def _sample(source: Source, trial: Trial) -> dict[str, Any]:
+    sample: dict[str, Any] = {}
+    for step in trial.feed:
+        for row in step.rows if isinstance(step, Feed) and step.table == source.name else ():
+            for name, value in row.items():
+                if name == source.time and isinstance(value, str):
+                    value = _instant(value)
+                if name not in sample or (isinstance(value, float) and type(sample[name]) is int):
+                    sample[name] = value
+    return sample
+
+
+def _instant(text: str) -> Any:
+    import datetime
+
+    try:
+        parse_timestamp(text)
+    except ValueError:
+        return text
+    return datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+class KeptRows(SinkConnector):
+    """Keeps the rows of a table as dicts."""
+
+    takes_bytes = False
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.timestamps: set[str] = set()
+
+    def take_rows(self, batch: Batch) -> None:
+        self.rows += batch.to_pylist()
+        self.timestamps.update(field.name for field in batch.schema if field.type is DataType.TIMESTAMP)
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        raise AssertionError("rows are not encoded")
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        pass
