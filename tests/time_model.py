@@ -1,0 +1,211 @@
+"""Time, said again in the plainest words there are: which rows a window holds, which are late, and when it comes out.
+
+A slow model to hold the product against, with no idea of batches, columns or coroutines.  One *moment* at a time happens: a row comes, a
+source says how far it is, falls silent, or ends.  The rules, in the order in which a moment is judged:
+
+1. A row is judged by what was known before it: the watermark of its own source, or that of the stage where this is further on.
+2. It counts in each of its windows whose end is beyond that; in none: it is late; in some only: it is late in part.
+3. Then its source's watermark is at least its time less the source's delay.  A source's watermark never falls.
+4. The stage's watermark is the lowest among the sources that count.  One that ended does not, nor does a silent one until it speaks again.
+   Where all that have not ended are silent, the furthest of these stands.  The stage's watermark never falls either.
+5. A window that it has reached comes out, once, by end, start and key (null last), with what it holds.
+
+Other shapes are other functions from a time to windows (``Hopping``); what merges windows, or sends them again, overrides ``put`` and
+``close``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+NEVER, FOREVER = -(2**63), 2**63 - 1
+Window: TypeAlias = tuple[int, int]
+
+
+class Row(NamedTuple):
+    time: int
+    key: str | None
+    value: int
+
+
+NOTHING = Row(0, None, 0)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """``kind``: ``row``, ``watermark`` (its source is at least at ``time``), ``silent`` or ``end``."""
+
+    kind: str
+    source: int
+    row: Row = NOTHING
+    time: int = 0
+
+
+@dataclass(frozen=True)
+class Hopping:
+    """Windows of ``size``, one starting every ``every``; tumbling where these are equal."""
+
+    size: int
+    every: int
+    offset: int = 0
+
+    def of(self, time: int) -> list[Window]:
+        """Every window that holds this time."""
+        first = (time - self.size - self.offset) // self.every
+        starts = [
+            self.offset + number * self.every for number in range(first, first + self.size // self.every + 3)
+        ]
+        return [(start, start + self.size) for start in starts if start <= time < start + self.size]
+
+
+class Result(NamedTuple):
+    """A row that comes out: ``first`` and ``last`` are values by event time, of equal times by arrival."""
+
+    start: int
+    end: int
+    key: str | None
+    count: int
+    total: int
+    first: int
+    last: int
+
+
+@dataclass
+class SourceModel:
+    delay: int
+    watermark: int = NEVER
+    silent: bool = False
+    ended: bool = False
+
+
+@dataclass
+class TimeModel:
+    """A window stage over several sources.  ``results``, ``late``: what has come out so far, in order."""
+
+    shape: Hopping
+    delays: Sequence[int]
+    results: list[Result] = field(default_factory=list)
+    late: list[Row] = field(default_factory=list)
+    late_partly: int = 0
+    aggregated: int = 0
+    windows_opened: int = 0
+    watermark: int = NEVER
+
+    def __post_init__(self) -> None:
+        self.sources = [SourceModel(delay) for delay in self.delays]
+        self.open: dict[Window, dict[str | None, list[Row]]] = {}
+
+    def happens(self, moment: Moment) -> None:
+        source = self.sources[moment.source]
+        assert not source.ended
+        source.silent = moment.kind == "silent"
+        if moment.kind == "row":
+            self.put(moment.row, max(source.watermark, self.watermark))
+            source.watermark = max(source.watermark, moment.row.time - source.delay)
+        elif moment.kind == "watermark":
+            source.watermark = max(source.watermark, moment.time)
+        elif moment.kind == "end":
+            source.ended = True
+        self.watermark = max(self.watermark, self.lowest())
+        self.close(self.watermark)
+
+    def lowest(self) -> int:
+        open_ = [source for source in self.sources if not source.ended]
+        if not open_:
+            return FOREVER
+        counting = [source.watermark for source in open_ if not source.silent]
+        return min(counting) if counting else max(source.watermark for source in open_)
+
+    def put(self, row: Row, known: int) -> None:
+        """Takes a row up into its windows, or finds it late; ``known``: the watermark that it is judged by."""
+        windows = self.shape.of(row.time)
+        in_time = [window for window in windows if window[1] > known]
+        if not in_time:
+            self.late.append(row)
+            return
+        self.aggregated += 1
+        self.late_partly += len(in_time) < len(windows)
+        for window in in_time:
+            self.windows_opened += window not in self.open
+            self.open.setdefault(window, {}).setdefault(row.key, []).append(row)
+
+    def close(self, watermark: int) -> None:
+        """Lets out every window that ends by then."""
+        for window in sorted(
+            (each for each in self.open if each[1] <= watermark), key=lambda each: (each[1], each[0])
+        ):
+            groups = self.open.pop(window)
+            for key in sorted(groups, key=lambda key: (key is None, key or "")):
+                self.results.append(result(window, key, groups[key]))
+
+
+def result(window: Window, key: str | None, rows: Sequence[Row]) -> Result:
+    """What a window says of one key's rows, which are in the order in which they came."""
+    earliest = min(row.time for row in rows)
+    latest = max(row.time for row in rows)
+    return Result(
+        *window,
+        key,
+        len(rows),
+        sum(row.value for row in rows),
+        next(row.value for row in rows if row.time == earliest),
+        next(row.value for row in reversed(rows) if row.time == latest),
+    )
+
+
+# -- random schedules ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens, to its end: every source ends within ``moments``."""
+
+    shape: Hopping
+    delays: tuple[int, ...]
+    moments: tuple[Moment, ...]
+
+    def model(self) -> TimeModel:
+        """The model, with all of it having happened."""
+        model = TimeModel(self.shape, self.delays)
+        for moment in self.moments:
+            model.happens(moment)
+        return model
+
+
+def schedule(seed: int, *, silence: bool = True, said: bool = True, most: int = 40) -> Schedule:
+    """A random schedule.  ``silence``: sources may fall silent; ``said``: watermarks may rise without rows; ``most``: rows."""
+    chance = random.Random(seed)
+    size = chance.choice((1, 3, 5, 10, 12))
+    every = size if chance.random() < 0.4 else chance.randint(1, size)
+    shape = Hopping(size, every, chance.randint(-3, 3))
+    delays = tuple(chance.choice((0, 0, 1, 4, 9)) for _ in range(chance.choice((1, 1, 2, 2, 3))))
+    return Schedule(shape, delays, tuple(_moments(chance, len(delays), silence, said, most)))
+
+
+def _moments(chance: random.Random, sources: int, silence: bool, said: bool, most: int) -> Iterator[Moment]:
+    now = [chance.randint(-5, 5) for _ in range(sources)]
+    open_ = list(range(sources))
+    disorder = chance.choice((0, 2, 8, 20))
+    for _ in range(chance.randint(0, most)):
+        source = chance.choice(open_)
+        draw = chance.random()
+        if draw < 0.04 and len(open_) > 1:
+            open_.remove(source)
+            yield Moment("end", source)
+        elif draw < 0.12 and silence:
+            yield Moment("silent", source)
+        elif draw < 0.18 and said:
+            yield Moment("watermark", source, time=now[source] + chance.randint(-5, 10))
+        else:
+            for _ in range(chance.choice((1, 1, 2, 5))):
+                now[source] += chance.choice((0, 0, 1, 2, 7))
+                time = now[source] - chance.randint(0, disorder)
+                yield Moment(
+                    "row", source, Row(time, chance.choice(("a", "b", "bb", None)), chance.randint(-9, 9))
+                )
+    chance.shuffle(open_)
+    for source in open_:
+        yield Moment("end", source)
