@@ -1,4 +1,4 @@
-"""The command line: ``asyncflow run|check|test|explain|agg|infer|list|schema|demo``.
+"""The command line: ``asyncflow run|check|test|verify|explain|agg|infer|list|schema|demo``.
 
 It only joins a door to the engine.  Data goes to stdout and everything else to stderr; a mistake of the user's or of the outside is one
 line per problem, never a traceback (except with ``-v``).  Exit codes: 0 done, 1 the run failed, 2 usage or pipeline error, 130/143 stopped
@@ -217,6 +217,37 @@ def test(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     told = f"{len(outcomes) - failed} passed, {failed} failed" if outcomes else "it has no [[tests]]"
     click.echo(f"{file}: {told}", err=True)
     return FAILED if failed else 0
+
+
+@cli.command()
+@_FILE
+@_SET
+@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+def verify(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
+    """Run the pipeline FILE several times, its input cut and spread over workers differently, and compare what its sinks get.
+
+    Reads bounded input and writes nothing.  Exit code 0 if all runs gave the same bytes, 1 if one differs.
+    """
+    from asyncflow.runtime.loop import run_in_loop
+    from asyncflow.runtime.verify import verify as runs_of
+
+    plan = _load(file, overrides)
+
+    async def compare() -> int:
+        differing: dict[str, None] = {}
+        runs = 0
+        async for each in runs_of(plan):
+            runs += 1
+            click.echo(str(each.manner))
+            for name, (digest, size, rows) in each.sinks.items():
+                note = "  DIFFERS" if name in each.differing else ""
+                click.echo(f"  {name}: {digest[:16]}  {rows:,} rows  {size:,} bytes{note}")
+            differing |= dict.fromkeys(each.differing)
+        told = f"differs: {', '.join(differing)}" if differing else f"the same bytes in all {runs} runs"
+        click.echo(f"{file}: {told}", err=True)
+        return FAILED if differing else 0
+
+    return run_in_loop(compare)
 
 
 @cli.command()

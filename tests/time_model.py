@@ -175,7 +175,7 @@ class Schedule:
         return model
 
 
-def schedule(seed: int, *, silence: bool = True, said: bool = True, most: int = 40) -> Schedule:
+def schedule(seed: int, *, silence: bool = True, said: bool = True, most: int = 25) -> Schedule:
     """A random schedule.  ``silence``: sources may fall silent; ``said``: watermarks may rise without rows; ``most``: rows."""
     chance = random.Random(seed)
     size = chance.choice((1, 3, 5, 10, 12))

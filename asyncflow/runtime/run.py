@@ -70,17 +70,23 @@ def open_sink(component: Component) -> SinkConnector:
 
 
 class Run:
-    """One run of ``plan``.  ``workers``: threads that work, the loop's own among them.  ``clock``: the wall clock unless given.  Used once.
+    """One run of ``plan``.  Used once.
+
+    ``workers``: threads that work, the loop's own among them.  ``clock``: the wall clock unless given.  ``read_bytes``: how much one
+    read of a byte stream may give at most.
 
     ``stop`` asks for an orderly end; cancelling ``execute`` ends at once.  Either way every socket and file is closed when it returns.
     """
 
-    def __init__(self, plan: Plan, *, workers: int = 1, clock: Clock | None = None) -> None:
+    def __init__(
+        self, plan: Plan, *, workers: int = 1, clock: Clock | None = None, read_bytes: int | None = None
+    ) -> None:
         self.plan = graph.in_order(plan)
         self.workers = workers
         self.ledger = Ledger(plan.name)
         self.results = Channel(1, CHANNEL_BYTES)
         self.clock = clock or Clock()
+        self._read_bytes = read_bytes
         self._channels: list[Channel] = []
         self._offload = Offload(1)
         self._sources: list[SourceStage] = []
@@ -170,7 +176,7 @@ class Run:
         self._offload = Offload(self.workers)
         plan = self.plan
         for source in plan.sources:
-            stage = SourceStage(source, open_source(source), self.clock, self._offload)
+            stage = SourceStage(source, open_source(source), self.clock, self._offload, self._read_bytes)
             self._sources.append(stage)
             self.ledger.sources[source.name] = stage.counts
             self._outlets |= {

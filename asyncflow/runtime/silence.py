@@ -83,19 +83,22 @@ class Silence:
 
 
 class HeardStream(ByteStream):
-    """The same stream; ``heard`` is awaited whenever bytes have come."""
+    """The same stream; ``heard`` is awaited whenever bytes have come.  ``most_bytes``: of one read, where that is to be less than asked."""
 
-    def __init__(self, stream: ByteStream, heard: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, stream: ByteStream, heard: Callable[[], Awaitable[None]], most_bytes: int | None = None
+    ) -> None:
         self.name = stream.name
         self._stream = stream
         self._heard = heard
+        self._most_bytes = most_bytes
 
     @property
     def error(self) -> str:  # type: ignore[override]
         return self._stream.error
 
     async def read_into(self, buffer: memoryview) -> int:
-        count = await self._stream.read_into(buffer)
+        count = await self._stream.read_into(buffer[: self._most_bytes])
         if count:
             await self._heard()
         return count

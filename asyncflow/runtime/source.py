@@ -54,7 +54,14 @@ CUT_BY_STOP = "cut short: stopped"
 class SourceStage:
     """One source of a run.  ``run`` reads it to its end, or until ``stop``; ``outlet``, ``rejected`` and ``future`` are its ways out."""
 
-    def __init__(self, source: Source, connector: SourceConnector, clock: Clock, offload: Offload) -> None:
+    def __init__(
+        self,
+        source: Source,
+        connector: SourceConnector,
+        clock: Clock,
+        offload: Offload,
+        read_bytes: int | None = None,
+    ) -> None:
         self.source = source
         self.connector = connector
         self.outlet, self.rejected, self.future = Outlet(), Outlet(), Outlet()
@@ -65,6 +72,7 @@ class SourceStage:
         self.format = source.format
         self._offload = offload
         self._clock = clock
+        self._read_bytes = read_bytes
         self._time = EventTime(source, clock, self.counts)
         # By arrival time the clock moves the watermark: such a source never holds it back.
         self._silence = Silence(None if source.time is None else source.idle_timeout_ns, clock)
@@ -157,7 +165,7 @@ class SourceStage:
         lines = 1
         # Without a schema all is blank, but for a stream that was broken off within its first record.
         decoder = self._decoder() if self.schema is not None else Refused(NO_SCHEMA)
-        heard = HeardStream(stream, self._heard)
+        heard = HeardStream(stream, self._heard, self._read_bytes)
         try:
             async with (
                 closing(self._silence.counted(blocks(heard, decoder, self.pool))) as items,

@@ -38,7 +38,7 @@ SUMMARY = {
     "first": "first(value)",
     "last": "last(value)",
 }
-SCHEDULES, CHUNK = 12_000, 1_000
+SCHEDULES, CHUNK = 10_000, 1_000
 
 
 def shape_of(given: Schedule) -> Tumbling | Hopping:

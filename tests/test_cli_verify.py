@@ -1,0 +1,108 @@
+"""`asyncflow verify`: the same bytes however the input is cut, or the exit code says that they are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asyncflow.cli import run_command
+from asyncflow.runtime import Run
+from asyncflow.runtime.verify import MANNERS, Manner
+
+PIPELINE = """
+[sources.hits]
+type = "file"
+path = "{path}"
+format = "csv"
+schema = {{ ts = "timestamp[ms]", host = "string", ms = "int64" }}
+{time}
+
+[stages.w]
+type = "window"
+window = {{ tumbling = "10s" }}
+by = ["host"]
+aggregates = {{ n = "count(*)", mean = "mean(ms)" }}
+
+[sinks.out]
+type = "file"
+path = "{out}"
+
+[sinks.late]
+type = "null"
+inputs = ["w.late"]
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    rows = (f"{n * 7 - (n % 13) * 900},{'abc'[n % 3]},{n}\n" for n in range(5000))
+    (tmp_path / "hits.csv").write_text("ts,host,ms\n" + "".join(rows))
+    path = tmp_path / "p.toml"
+    path.write_text(
+        PIPELINE.format(path=tmp_path / "hits.csv", out=tmp_path / "out.json", time='time = "ts"')
+    )
+    return path
+
+
+def test_every_run_gives_the_same_and_nothing_is_written(
+    pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["verify", str(pipeline)]) == 0
+    out, err = capsys.readouterr()
+    assert err.endswith(f"the same bytes in all {len(MANNERS)} runs\n")
+    lines = out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [str(manner) for manner in MANNERS]
+    for name in ("out", "late"):
+        told = {line for line in lines if line.startswith(f"  {name}: ")}
+        assert len(told) == 1 and " 0 rows" not in told.pop()
+    assert not (pipeline.parent / "out.json").exists()
+
+
+def test_rows_without_a_time_get_the_same_one_in_every_run(
+    pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.write_text(pipeline.read_text().replace('time = "ts"', ""))
+    assert run_command(["verify", str(pipeline)]) == 0, capsys.readouterr().out
+
+
+def test_a_run_that_differs_is_told(
+    pipeline: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The input itself changes between two runs."""
+    execute = Run.execute
+
+    async def and_grows(run: Run, result: str | None = None) -> object:
+        ledger = await execute(run, result)
+        with (pipeline.parent / "hits.csv").open("a") as file:
+            file.write("90000,d,1\n")
+        return ledger
+
+    monkeypatch.setattr(Run, "execute", and_grows)
+    assert run_command(["verify", str(pipeline)]) == 1
+    out, err = capsys.readouterr()
+    assert err.endswith("p.toml: differs: out\n")
+    assert out.count("DIFFERS") == len(MANNERS) - 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('type = "file"', 'type = "stdin"', "sources.hits.type: standard input can be read only once"),
+        ('format = "csv"', 'format = "csv"\nfollow = true', "sources.hits.type: it does not end by itself"),
+    ],
+)
+def test_input_that_cannot_be_read_twice(
+    old: str, new: str, told: str, pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = pipeline.read_text().replace(old, new, 1)
+    if "stdin" in new:
+        text = text.replace(f'path = "{pipeline.parent / "hits.csv"}"\n', "")
+    pipeline.write_text(text)
+    assert run_command(["verify", str(pipeline)]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_manner_in_words() -> None:
+    assert str(Manner(1, None)) == "1 worker, reads as they come"
+    assert str(Manner(7, 4099)) == "7 workers, reads of at most 4,099 bytes"
