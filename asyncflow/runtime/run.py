@@ -7,7 +7,7 @@ are is in ``source``, ``stage`` and ``sink``; who reads whom is the plan's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
