@@ -249,17 +249,22 @@ async def test_bytes_on_a_socket_real_time() -> None:
         af.source(first, name="first", schema=SCHEMA, time="ts"),
         af.source("tcp", connect=address, name="second", format="json", schema=SCHEMA, time="ts", idle_timeout="50ms"),
     )  # fmt: skip
-    rows = af.union(*sources).window(af.tumbling("10s"), n="count(*)").batches()
+    run = Run(af.union(*sources).window(af.tumbling("10s"), n="count(*)").named("w").checked())
+    task = asyncio.create_task(run.execute("w"))
     try:
-        coming = asyncio.ensure_future(anext(rows))
         peer = (await asyncio.wait_for(accepted, 10))[0]
         peer.sendall(b'{"ts": 1, "who": "y"}\n{"ts"')
-        first.say(2, 25)
-        batch = await asyncio.wait_for(coming, 10)
-        assert batch.to_pylist()[0]["n"] == 2
+        async with asyncio.timeout(20):
+            while run.ledger.sources["second"].rows_out == 0:  # noqa: ASYNC110 - a count has no event
+                await asyncio.sleep(0.005)
+            first.say(2, 25)
+            while not isinstance(message := (await run.results.receive())[1], Batch):
+                pass
+        assert message.to_pylist()[0]["n"] == 2
         peer.close()
     finally:
-        await rows.aclose()  # type: ignore[attr-defined]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         listener.close()
 
 
