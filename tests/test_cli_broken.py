@@ -57,6 +57,12 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
         'format = "csv"',
         'format = { type = "csv", header = "yes" }', ("sources.sales.format.header", "true or false")),
     "format-for-sinks-only": ('format = "csv"', 'format = "table"', ("sources.sales.format", "'table'")),
+    "share-beyond-one": (
+        'revenue = "sum(revenue)"',
+        'revenue = "quantile(revenue, 99)"', ("stages.per_minute.aggregates.revenue", "from 0 to 1, not 99", "quantile(x, 0.99)")),
+    "number-of-the-top": (
+        'revenue = "sum(revenue)"',
+        'revenue = "approx_topk(store, 5000)"', ("stages.per_minute.aggregates.revenue", "'approx_top_k'")),
     "unknown-column-type": ('qty = "int64"', 'qty = "int46"', ("sources.sales.schema.qty", "'int64'")),
     "time-not-a-column": ('time = "ts"', 'time = "tss"', ("sources.sales.time", "'ts'")),
     "time-not-a-timestamp": ('time = "ts"', 'time = "qty"', ("sources.sales.time", "int64", "timestamp")),

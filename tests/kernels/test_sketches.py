@@ -10,7 +10,10 @@ import random
 import numpy as np
 import pytest
 
+from asyncflow._kernels import encode as compiled_encode
 from asyncflow._kernels import window as compiled
+from asyncflow._kernels.lists import json_lists
+from asyncflow._kernels.reference import encode as twin_encode
 from asyncflow._kernels.reference import groups as raw
 from asyncflow._kernels.reference import sketches
 from asyncflow._kernels.reference import window as twin
@@ -155,6 +158,43 @@ def test_the_most_frequent_are_within_the_bound() -> None:
             v for v, _ in found
         }
         assert [count for _, count in found] == sorted((count for _, count in found), reverse=True)
+
+
+LISTS = {
+    "string": [[(b'say "hi"\n', 3), ("päron,]".encode(), 1)], None, [(b"", 7)]],
+    "float64": [None, [(0.1, 9), (math.nan, 2), (-math.inf, 1)], [(1e300, 1)]],
+    "int64": [[(-(2**63), 1)], [(5, 2**40)], None, None],
+    "bool": [[(True, 2), (False, 1)]],
+    "timestamp": [[(1_700_000_000_500_000_000, 1)], None],
+    "none": [None, None],
+}
+
+
+@pytest.mark.parametrize("encode", [compiled_encode, twin_encode], ids=["compiled", "twin"])
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_are_json(kind: str, encode) -> None:
+    lists = LISTS[kind]
+    kind = "int64" if kind == "none" else kind
+    items = [item for listed in lists for item in listed or ()]
+    column = raw.column_of(kind, [value for value, _ in items])
+    counts = np.array([count for _, count in items], np.int64)
+    lengths = np.array([len(listed or ()) for listed in lists], np.int64)
+    written = raw.values_of("string", json_lists(encode.json_rows, kind, column, counts, lengths))
+    said = {
+        math.inf: "Infinity",
+        -math.inf: "-Infinity",
+        1_700_000_000_500_000_000: "2023-11-14T22:13:20.500Z",
+    }
+    for text, listed in zip(written, lists, strict=True):
+        assert (text is None) == (listed is None)
+        if listed is not None:
+            values = [
+                v.decode() if isinstance(v, bytes) else "NaN" if v != v else said.get(v, v) for v, _ in listed
+            ]
+            assert b" " not in text.replace(b"say ", b"")
+            assert json.loads(text) == [
+                {"value": v, "count": n} for v, (_, n) in zip(values, listed, strict=True)
+            ]
 
 
 # -- order and merges ---------------------------------------------------------------------------------------------------
