@@ -38,6 +38,8 @@ class Channel:
         self._max_bytes = max_bytes
         self._room: list[asyncio.Future[None] | None] = [None] * ports
         self._arrival: asyncio.Future[None] | None = None
+        self.moves = 0
+        """How often a message was put in or taken out."""
 
     async def send(self, port: int, message: Message) -> None:
         """Puts a message in; waits for room."""
@@ -51,6 +53,7 @@ class Channel:
         size = message.nbytes if isinstance(message, Batch) else MESSAGE_BYTES
         self._queue.append((port, message, size))
         self._used[port] += size
+        self.moves += 1
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
@@ -75,11 +78,6 @@ class Channel:
                     return self._taken(*entry)[1]
             await self._wait_for_arrival()
 
-    @property
-    def reader_waits(self) -> bool:
-        """The reader waits for a message, and none has come."""
-        return self._arrival is not None and not self._arrival.done()
-
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(
             sum(self._used), len(self._queue), sum(waiter is not None for waiter in self._room)
@@ -94,6 +92,7 @@ class Channel:
 
     def _taken(self, port: int, message: Message, size: int) -> tuple[int, Message]:
         self._used[port] -= size
+        self.moves += 1
         waiter = self._room[port]
         if waiter is not None and not waiter.done() and self._used[port] < self._max_bytes:
             waiter.set_result(None)

@@ -128,9 +128,9 @@ class Run:
         return [f"{stage.source.name}: {reason}" for stage in self._sources for reason in stage.reasons]
 
     @property
-    def at_rest(self) -> bool:
-        """No stage and no sink has anything to do until a source gives more."""
-        return all(channel.reader_waits for channel in self._channels)
+    def moves(self) -> int:
+        """How often a message went into a channel or out of one: stands still where nothing happens."""
+        return sum(channel.moves for channel in self._channels)
 
     # -- doing it ----------------------------------------------------------------------------------------------------------
 

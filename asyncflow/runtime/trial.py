@@ -25,8 +25,8 @@ from asyncflow.runtime.process import warnings
 from asyncflow.runtime.python_source import ObjectSource, read_timestamp
 from asyncflow.runtime.run import Run, open_source
 
-REST_TURNS = 8
-"""Turns of the event loop in which nothing may happen before a run counts as at rest: more than any hand-over within it takes."""
+REST_TURNS = 20
+"""Turns of the event loop without a message moved before a run counts as at rest: more than any hand-over within it takes."""
 MOST_TURNS = 1_000_000
 
 
@@ -127,14 +127,14 @@ class _Bench:
         await self.run.raise_watermarks(clock.now_ns())
 
     async def _rest(self) -> None:
-        """Until every coroutine of the run waits for something new."""
+        """Until nothing moves in the run any more."""
         assert self._task is not None
-        still = 0
+        still, moves = 0, -1
         for _ in range(MOST_TURNS):
             if self._task.done():
                 return
-            at_rest = self.run.at_rest and all(feed.at_rest for feed in self._feeds.values())
-            still = still + 1 if at_rest else 0
+            at_rest = moves == self.run.moves and all(feed.at_rest for feed in self._feeds.values())
+            still, moves = still + 1 if at_rest else 0, self.run.moves
             if still == REST_TURNS:
                 return
             await asyncio.sleep(0)
