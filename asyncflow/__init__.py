@@ -22,14 +22,14 @@ if TYPE_CHECKING:
         RetriableError,
         StageError,
     )
-    from asyncflow.flow import Flow, load, run, source, union
+    from asyncflow.flow import Flow, load, run, sequence, source, union
     from asyncflow.model.batch import Batch
     from asyncflow.model.schema import DataType, Field, Schema
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "asyncflow.flow": ("Flow", "load", "run", "source", "union"),
+    "asyncflow.flow": ("Flow", "load", "run", "sequence", "source", "union"),
     "asyncflow.doors.windows": ("all_rows", "hopping", "per_message", "tumbling"),
     "asyncflow.model.batch": ("Batch",),
     "asyncflow.model.schema": ("DataType", "Field", "Schema"),
@@ -67,6 +67,7 @@ __all__ = [
     "load",
     "per_message",
     "run",
+    "sequence",
     "source",
     "tumbling",
     "union",

@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
-from asyncflow.doors.fluent import FlowBuilder, build_loaded, build_source, build_union
+from asyncflow.doors.fluent import FlowBuilder, build_loaded, build_sequence, build_source, build_union
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.batch import Batch
 from asyncflow.runtime import Ledger, Run, iterate
@@ -59,6 +59,14 @@ def source(connector: object, /, *, name: str | None = None, **options: Any) -> 
 def union(first: Flow, *others: Flow) -> Flow:
     """One flow of the rows of several, which have the same columns: what comes next reads them all."""
     return cast(Flow, build_union(first, *others))
+
+
+def sequence(past: Flow, live: Flow, *, unique: Sequence[str] = (), name: str | None = None) -> Flow:
+    """One flow of two sources read one after the other as one table, the live one opened first: ``af.sequence(history, live)``.
+
+    ``unique``: columns that tell rows of the overlap which came from both; left out, live rows not after the past's last are dropped.
+    """
+    return cast(Flow, build_sequence(past, live, unique=unique, name=name))
 
 
 def load(

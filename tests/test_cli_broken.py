@@ -71,7 +71,7 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bad-choice": ('time = "ts"', 'time = "ts"\non_error = "ignore"', ("sources.sales.on_error", "ignore")),
     "unset-variable": ('path = "sales.csv"', 'path = "${NO_SUCH_VARIABLE_HERE}"', ("sources.sales.path", "NO_SUCH_VARIABLE_HERE")),
     "unknown-stage": ('type = "filter"', 'type = "filtre"', ("stages.sold.type", "'filter'")),
-    "stage-of-later": ('type = "filter"', 'type = "dedup"', ("stages.sold.type", "'dedup'", "not built yet")),
+    "stage-of-later": ('type = "filter"', 'type = "pattern"', ("stages.sold.type", "'pattern'", "not built yet")),
     "unknown-stage-key": ("where = ", "were = ", ("stages.sold.were", "'where'", "stages.sold.where")),
     "expression-syntax": ('"qty > 0 AND store IS NOT NULL"', '"qty > "', ("stages.sold.where",)),
     "unknown-column": ('"qty * price"', '"qty * prize"', ("stages.priced.columns.revenue", "'prize'", "price")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -49,6 +50,7 @@ def asyncflow(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             ["minutes.ndjson", "sliding.ndjson", "late.ndjson"],
             ["expected-minutes.ndjson", "expected-sliding.ndjson", "expected-late.ndjson"],
         ),
+        ("history-and-live", ["best.csv", "both.csv"], ["expected-best.csv", "expected-both.csv"]),
     ],
     indirect=["example"],
 )
@@ -82,6 +84,16 @@ def test_explain_shows_where_state_lives(example: Path) -> None:
     assert explained.returncode == 0, explained.stderr
     assert "state" in explained.stdout
     assert "per_minute" in explained.stdout
+
+
+@pytest.mark.parametrize("example", ["history-and-live"], indirect=True)
+def test_the_hand_over_is_told(example: Path) -> None:
+    run = asyncflow("run", "pipeline.toml", "--stats", "stats.json", cwd=example)
+    assert "orders: the past has ended after 9 rows, the last at 2024-03-01 23:59:50" in run.stderr
+    assert "2 rows were there already" in run.stderr
+    counts = json.loads((example / "stats.json").read_text())["stages"]["orders"]
+    assert (counts["history_rows"], counts["duplicate"], counts["late"], counts["rows_out"]) == (9, 2, 0, 13)
+    assert asyncflow("run", "pipeline.toml", "--quiet", cwd=example).stderr == ""
 
 
 @pytest.mark.parametrize("example", ["line-server"], indirect=True)

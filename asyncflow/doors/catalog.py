@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
+from asyncflow.doors.tables import SEQUENCE, SequenceTable
 from asyncflow.plan.functions import AGGREGATES, SCALARS
 
 KINDS = ("sources", "sinks", "formats", "aggregates", "functions")
@@ -41,7 +42,11 @@ class Entry:
 def entries(kind: str) -> tuple[Entry, ...]:
     """Everything of one of :data:`KINDS`, by name."""
     if kind == "sources":
-        return tuple(_component(SOURCE, name) for name in SOURCE.names())
+        options = tuple(option for option in _options(SequenceTable) if option.name != "type")
+        sequence = Entry(SEQUENCE, (SequenceTable.__doc__ or "").rstrip("."), options=options)
+        return tuple(
+            sorted((*(_component(SOURCE, name) for name in SOURCE.names()), sequence), key=lambda e: e.name)
+        )
     if kind == "sinks":
         return tuple(_component(SINK, name) for name in SINK.names())
     if kind == "formats":

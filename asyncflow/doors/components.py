@@ -22,12 +22,12 @@ from asyncflow.errors import AsyncflowError, Problem
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.names import nearest
-from asyncflow.plan.tables import Component, Plan, Stage, Window
+from asyncflow.plan.tables import Component, Plan, Stage, Top, Window
 from asyncflow.plan.validate import validate
 from asyncflow.plan.windows import PerMessage
 
 LATER_CONNECTORS = frozenset(
-    {"http", "websocket", "kafka", "nats", "mqtt", "redis", "amqp", "postgres", "sqlite", "s3", "sequence"}
+    {"http", "websocket", "kafka", "nats", "mqtt", "redis", "amqp", "postgres", "sqlite", "s3"}
 )
 LATER_FORMATS = frozenset({"parquet", "arrow", "avro", "msgpack", "influx"})
 NOT_BUILT_YET = "not built yet"
@@ -66,9 +66,18 @@ class Role:
     names: Callable[[], tuple[str, ...]]
     options: str
     later: frozenset[str]
+    others: tuple[str, ...] = ()
+    """Types that may stand in such a table and are no components."""
 
 
-SOURCE = Role("source", connectors.find_source, connectors.source_names, "SourceOptions", LATER_CONNECTORS)
+SOURCE = Role(
+    "source",
+    connectors.find_source,
+    connectors.source_names,
+    "SourceOptions",
+    LATER_CONNECTORS,
+    ("sequence",),
+)
 SINK = Role("sink", connectors.find_sink, connectors.sink_names, "SinkOptions", LATER_CONNECTORS)
 DECODER = Role("format", formats.find_decoder, formats.decoder_names, "DecoderOptions", LATER_FORMATS)
 ENCODER = Role("format", formats.find_encoder, formats.encoder_names, "EncoderOptions", LATER_FORMATS)
@@ -106,7 +115,11 @@ def component(
         if type_ in role.later:
             problems.add(f"{path}.type", f"the {role.noun} {type_!r} is {NOT_BUILT_YET}", _choices(role))
         else:
-            problems.add(f"{path}.type", f"unknown {role.noun} {type_!r}", nearest(type_, role.names()))
+            problems.add(
+                f"{path}.type",
+                f"unknown {role.noun} {type_!r}",
+                nearest(type_, (*role.names(), *role.others)),
+            )
         return None
     struct = options_type(role, module) or NoOptions
     before = len(problems.found)
@@ -321,6 +334,6 @@ def _passes_window(stages: Mapping[str, Stage], name: str, seen: set[str]) -> bo
     if stage is None or name in seen:
         return False
     seen.add(name)
-    return isinstance(stage, Window) or any(
+    return isinstance(stage, Window | Top) or any(
         _passes_window(stages, graph.owner(each), seen) for each in stage.inputs
     )

@@ -12,15 +12,20 @@ from typing import Any, TypeVar
 from asyncflow.doors import components
 from asyncflow.doors.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
 from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.sort_keys import sort_key
 from asyncflow.doors.tables import (
     LATER_KEYS,
     LATER_STAGES,
     LATER_WINDOW_KEYS,
+    SEQUENCE,
     STAGES,
+    DedupTable,
     DeriveTable,
     FilterTable,
+    SequenceTable,
     SinkTable,
     SourceTable,
+    TopTable,
     WindowTable,
 )
 from asyncflow.doors.trials import trials
@@ -31,7 +36,20 @@ from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import graph
 from asyncflow.plan.expressions import ColumnRef, Expression
 from asyncflow.plan.names import nearest
-from asyncflow.plan.tables import Component, Derive, Filter, MapBatches, Plan, Sink, Source, Stage, Window
+from asyncflow.plan.tables import (
+    Component,
+    Dedup,
+    Derive,
+    Filter,
+    MapBatches,
+    Plan,
+    Sequence,
+    Sink,
+    Source,
+    Stage,
+    Top,
+    Window,
+)
 from asyncflow.plan.typing import ExpressionError
 
 _TOP_KEYS = ("name", "sources", "stages", "sinks", "tests")
@@ -65,14 +83,21 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
         problems.add("name", "expected text")
         name = default_name
     rooms = {room: _room(document, room, problems) for room in ("sources", "stages", "sinks")}
-    sources = tuple(source(each, table, problems) for each, table in rooms["sources"].items())
-    before = tuple(each.name for each in sources)
+    sources: list[Source] = []
     stages: list[Stage] = []
+    for each, table in rooms["sources"].items():
+        if table.get("type") == SEQUENCE:
+            stages.append(sequence(each, table, problems))
+        else:
+            sources.append(source(each, table, problems))
+    # What a sequence reads is read as the sequence.
+    members = {member for each in stages for member in each.inputs}
+    before = tuple(each for each in rooms["sources"] if each not in members)
     for each, table in rooms["stages"].items():
         stages.append(stage(each, table, before, problems))
         before = (each,)
     sinks = tuple(sink(each, table, before, problems) for each, table in rooms["sinks"].items())
-    return Plan(name, sources, tuple(stages), sinks, trials(document.get("tests", []), problems))
+    return Plan(name, tuple(sources), tuple(stages), sinks, trials(document.get("tests", []), problems))
 
 
 def _room(document: Mapping[str, Any], room: str, problems: Problems) -> dict[str, Mapping[str, Any]]:
@@ -211,8 +236,8 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
     struct = STAGES[type_]
     if struct is WindowTable:
         table = _without_later_keys(table, path, problems)
-    shape = table.get("window", "all")
-    if struct is WindowTable and not isinstance(shape, str | Mapping):
+    shape = table.get("window", "all" if struct is WindowTable else None)
+    if struct in (WindowTable, TopTable) and shape is not None and not isinstance(shape, str | Mapping):
         table = {**table, "window": "all"}
     known = len(problems.found)
     values = components.convert_fields(struct, table, path, problems)
@@ -225,18 +250,41 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
         if values.get("columns") == {}:
             problems.add(f"{path}.columns", "there is no column to add", 'for example { twice = "qty * 2" }')
         made = Derive(name, inputs, _expressions(values.get("columns", {}), f"{path}.columns", problems))
+    elif struct is DedupTable:
+        within = _parsed(parse_duration, values.get("within", "0s"), f"{path}.within", problems)
+        made = Dedup(name, inputs, _keys(values.get("by", ()), path, problems), within or 0)
+    elif struct is TopTable:
+        order = [
+            sort_key(text, f"{path}.order.{position}", problems)
+            for position, text in enumerate(values.get("order", ()))
+        ]
+        keys = _keys(values.get("by", ()), path, problems)
+        window = None if shape is None else window_shape(shape, f"{path}.window", problems)
+        made = Top(name, inputs, values.get("n", 1), tuple(key for key in order if key), keys, window)
     else:
-        by = values.get("by", ())
-        keys = (
-            _expressions(by, f"{path}.by", problems)
-            if isinstance(by, Mapping)
-            else tuple((column, ColumnRef(column)) for column in by)
-        )
+        keys = _keys(values.get("by", ()), path, problems)
         aggregates = _expressions(values.get("aggregates", {}), f"{path}.aggregates", problems)
         made = Window(name, inputs, window_shape(shape, f"{path}.window", problems), keys, aggregates)
     if len(problems.found) > known:
         problems.incomplete.add(name)
     return made
+
+
+def sequence(name: str, table: Mapping[str, Any], problems: Problems) -> Sequence:
+    """One ``[sources.NAME]`` of type ``sequence``."""
+    known = len(problems.found)
+    values = components.convert_fields(SequenceTable, table, f"sources.{name}", problems)
+    if len(problems.found) > known:
+        problems.incomplete.add(name)
+    return Sequence(name, tuple(values.get("of", ())), tuple(values.get("unique", ())))
+
+
+def _keys(
+    by: Mapping[str, str] | list[str], path: str, problems: Problems
+) -> tuple[tuple[str, Expression], ...]:
+    if isinstance(by, Mapping):
+        return _expressions(by, f"{path}.by", problems)
+    return tuple((column, ColumnRef(column)) for column in by)
 
 
 def _without_later_keys(table: Mapping[str, Any], path: str, problems: Problems) -> dict[str, Any]:

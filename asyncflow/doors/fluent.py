@@ -57,10 +57,28 @@ class FlowBuilder:
 
         ``aggregates``: for names that cannot be written as keywords.
         """
-        keys = by if isinstance(by, Mapping) else [by] if isinstance(by, str) else list(by)
         return self._stage(
-            {"type": "window", "window": shape, "by": keys, "aggregates": {**(aggregates or {}), **more}}
+            {"type": "window", "window": shape, "by": _keys(by), "aggregates": {**(aggregates or {}), **more}}
         )
+
+    def dedup(self, *, by: Sequence[str] | Mapping[str, str], within: str) -> Self:
+        """Lets the first row of each key pass, by arrival: ``.dedup(by=["id"], within="1h")``.  The others: ``flow["NAME.duplicate"]``."""
+        return self._stage({"type": "dedup", "by": _keys(by), "within": within})
+
+    def top(
+        self,
+        n: int,
+        *,
+        order: Sequence[str],
+        by: Sequence[str] | Mapping[str, str] = (),
+        window: WindowShape | Mapping[str, str] | str | None = None,
+    ) -> Self:
+        """The ``n`` first rows of each window and key, with ``rank``: ``.top(10, order=["revenue DESC", "store"])``.
+
+        ``window`` left out: the windows that the rows come from (rows of one ``window_end``), or everything where there are none.
+        """
+        table = {"type": "top", "n": n, "order": _texts(order), "by": _keys(by)}
+        return self._stage(table if window is None else table | {"window": window})
 
     def map(
         self,
@@ -166,8 +184,7 @@ class FlowBuilder:
     def checked(self, *, rows: bool = False) -> Plan:
         """The plan, found to be without problems.  ``rows``: with the head as its last stage, for taking its rows without a sink."""
         plan = self.plan
-        last = (plan.stages[-1].name,) if plan.stages else tuple(source.name for source in plan.sources)
-        if rows and self.head != last:
+        if rows and self.head != graph.ends(plan):
             plan = self._add(Derive(self._free("stage"), self.head, ())).plan
         return document.checked(plan)
 
@@ -196,8 +213,7 @@ def build_loaded(
 ) -> FlowBuilder:
     """The flow of a pipeline file; its head is its last stage, or all of its sources."""
     plan = toml.load(path, overrides=overrides, environ=environ)
-    head = (plan.stages[-1].name,) if plan.stages else tuple(source.name for source in plan.sources)
-    return cls(plan, head)
+    return cls(plan, graph.ends(plan))
 
 
 def build_union(first: FlowBuilder, *others: FlowBuilder) -> FlowBuilder:
@@ -222,6 +238,26 @@ def build_union(first: FlowBuilder, *others: FlowBuilder) -> FlowBuilder:
         )
         head += tuple(name for each in other.head if (name := _rename(each, fresh)) not in head)
     return replace(first, plan=plan, head=head)
+
+
+def build_sequence(
+    past: FlowBuilder, live: FlowBuilder, *, unique: Sequence[str] = (), name: str | None = None
+) -> FlowBuilder:
+    """One flow of two sources, read one after the other."""
+    both = build_union(past, live)
+    problems = Problems()
+    table = {"type": "sequence", "of": list(both.head), "unique": _texts(unique)}
+    made = document.sequence(name or both._free("source"), table, problems)
+    _raise(problems)
+    return both._add(made)
+
+
+def _texts(texts: Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+def _keys(by: Sequence[str] | Mapping[str, str]) -> list[str] | dict[str, str]:
+    return dict(by) if isinstance(by, Mapping) else _texts(by)
 
 
 def _tables(plan: Plan) -> tuple[Source | Stage | Sink, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
-from asyncflow.doors.tables import STAGES, SinkTable, SourceTable
+from asyncflow.doors.tables import STAGES, SequenceTable, SinkTable, SourceTable
 from asyncflow.doors.trials import AdvanceTable, RowsTable, TrialTable
 
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -19,7 +19,12 @@ def json_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = {
         "reading": _format(DECODER),
         "writing": _format(ENCODER),
-        "source": _one_of(_table(SourceTable, SOURCE, name, "reading") for name in SOURCE.names()),
+        "source": _one_of(
+            [
+                *(_table(SourceTable, SOURCE, name, "reading") for name in SOURCE.names()),
+                _closed(_object(SequenceTable)),
+            ]
+        ),
         "stage": _one_of(_closed(_object(struct)) for struct in STAGES.values()),
         "sink": _one_of(_table(SinkTable, SINK, name, "writing") for name in SINK.names()),
     }

@@ -20,6 +20,10 @@ Duration = Annotated[
 Size = Annotated[int | str, Meta(extra_json_schema={"examples": ["64KiB", "16MiB"]})]
 ExpressionText = Annotated[str, Meta(extra_json_schema={"examples": ["qty > 0 AND store IS NOT NULL"]})]
 AggregateText = Annotated[str, Meta(extra_json_schema={"examples": ["count(*)", "sum(price * qty)"]})]
+Key = Annotated[
+    list[str] | dict[str, ExpressionText],
+    Meta(description="The key: a list of columns, or names with expressions."),
+]
 TypeText = Annotated[
     str, Meta(extra_json_schema={"pattern": r"^(bool|int64|float64|string|timestamp(\[(s|ms|us|ns)\])?)$"})
 ]
@@ -110,21 +114,75 @@ class WindowTable(msgspec.Struct, kw_only=True, frozen=True):
             },
         ),
     ] = "all"
-    by: Annotated[
-        list[str] | dict[str, ExpressionText],
-        Meta(description="The key: a list of columns, or names with expressions."),
-    ] = []
+    by: Key = []
     aggregates: Annotated[
         dict[str, AggregateText], Meta(description="New columns and their aggregate expressions.")
     ] = {}
+
+
+class DedupTable(msgspec.Struct, kw_only=True, frozen=True):
+    """Lets the first row of each key pass, by arrival; the others go to NAME.duplicate."""
+
+    type: Literal["dedup"]
+    inputs: Inputs | None = None
+    by: Key
+    within: Annotated[
+        Duration,
+        Meta(
+            description="Rows of a key at most this far, in event time, from one that passed are its duplicates."
+        ),
+    ]
+
+
+class TopTable(msgspec.Struct, kw_only=True, frozen=True):
+    """Keeps the first rows of each window and key, with their rank."""
+
+    type: Literal["top"]
+    inputs: Inputs | None = None
+    n: Annotated[int, Meta(description="How many rows of each window and key.", ge=1)]
+    order: Annotated[
+        list[ExpressionText],
+        Meta(
+            description="What goes first: expressions, each with ASC or DESC and NULLS FIRST or NULLS LAST. Ties go by arrival.",
+            extra_json_schema={"examples": [["revenue DESC", "store"]]},
+        ),
+    ]
+    by: Key = []
+    window: Annotated[
+        dict[str, Any] | str | None,
+        Meta(
+            description='{ tumbling = "1m" }, { hopping = "5m", every = "1m" } or "all". Left out: the windows the input comes from.',
+            extra_json_schema={"examples": [{"tumbling": "1m"}, {"hopping": "5m", "every": "1m"}, "all"]},
+        ),
+    ] = None
+
+
+class SequenceTable(msgspec.Struct, kw_only=True, frozen=True):
+    """Reads two sources one after the other as one table: the past, then what is live."""
+
+    type: Literal["sequence"]
+    of: Annotated[
+        list[str],
+        Meta(description="The two sources. The second is opened first and kept until the first has ended."),
+    ]
+    unique: Annotated[
+        list[str],
+        Meta(
+            description="Columns that tell which live rows the past had; it is read once live has sent a row. Left out: told by event time."
+        ),
+    ] = []
 
 
 STAGES: dict[str, type[msgspec.Struct]] = {
     "filter": FilterTable,
     "derive": DeriveTable,
     "window": WindowTable,
+    "dedup": DedupTable,
+    "top": TopTable,
 }
-LATER_STAGES = frozenset({"join", "dedup", "top", "sequence", "pattern"})
+SEQUENCE = "sequence"
+"""The type of a source that is a sequence of others."""
+LATER_STAGES = frozenset({"join", "pattern"})
 LATER_WINDOW_KEYS = {"allowed_lateness": "0s", "emit": "final"}
 """Keys of a window stage that are not built yet, and the one value that they may have: what happens without them."""
 LATER_SHAPES = ("session", "cumulate", "count")

@@ -83,6 +83,16 @@ class StringColumn:
         valid = None if self.valid is None else self.valid[start:stop]
         return StringColumn(self.data, self.starts[start:stop], self.lengths[start:stop], valid)
 
+    def compact(self) -> StringColumn:
+        """The same texts on bytes of their own: what is kept must not hold on to the blocks that rows were read into."""
+        lengths = self.lengths.astype(np.int64)
+        starts = np.cumsum(lengths) - lengths
+        total = int(lengths.sum())
+        if total > np.iinfo(np.int32).max:
+            raise OverflowError("text of one batch exceeds 2 GiB")
+        places = np.arange(total) + np.repeat(self.starts - starts, lengths)
+        return StringColumn(self.data[places], starts.astype(np.int32), self.lengths, self.valid)
+
     def to_bytes_list(self) -> list[bytes | None]:
         raw = self.data.tobytes()
         starts, lengths = self.starts.tolist(), self.lengths.tolist()

@@ -171,7 +171,9 @@ class WindowOperator(Operator):
             time = ends - 1
         elif self._greatest_time is not None:
             time = np.full(len(starts), self._greatest_time, np.int64)
-        return Batch(self.output, tuple(columns), len(starts), time, watermark_before=NO_TIME, origin=origin)
+        # Windows close in the order of their ends: nothing older than a row follows it.
+        watermarks = time if self._sized else None
+        return Batch(self.output, tuple(columns), len(starts), time, watermarks, NO_TIME, origin=origin)
 
     def _forget_groups(self) -> None:
         """Drops groups that no open window holds once they are the greater part; looks again when the table has doubled."""

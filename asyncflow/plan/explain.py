@@ -16,8 +16,22 @@ from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.expression_print import expression_text
 from asyncflow.plan.expressions import Expression
-from asyncflow.plan.schemas import read_columns, table_schemas
-from asyncflow.plan.tables import Component, Derive, Filter, MapBatches, Plan, Sink, Source, Stage, Window
+from asyncflow.plan.schemas import goes_over_windows, input_schema, read_columns, table_schemas
+from asyncflow.plan.tables import (
+    Component,
+    Dedup,
+    Derive,
+    Filter,
+    MapBatches,
+    Plan,
+    Sequence,
+    Sink,
+    SortKey,
+    Source,
+    Stage,
+    Top,
+    Window,
+)
 from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
 
 
@@ -80,6 +94,15 @@ def _stage(stage: Stage, schemas: Mapping[str, Schema | None], readers: frozense
         case Window(shape=shape, by=by, aggregates=aggregates):
             description |= {"type": "window", "window": window_text(shape), "by": _expressions(by)}
             description |= {"aggregates": _expressions(aggregates)}
+        case Dedup(by=by, within_ns=within):
+            description |= {"type": "dedup", "by": _expressions(by), "within": format_duration(within)}
+        case Top(n=n, order=order, by=by):
+            read = input_schema(stage.inputs, schemas)
+            description |= {"type": "top", "n": n, "order": [sort_text(key) for key in order]}
+            description |= {"window": _top_window(stage, read), "by": _expressions(by)}
+        case Sequence(unique=unique):
+            told = f"unique {', '.join(unique)}" if unique else "event time"
+            description |= {"type": "sequence", "overlap": told}
         case MapBatches(function=function, rows=rows):
             name = getattr(function, "__qualname__", type(function).__qualname__)
             description |= {"type": "map_rows" if rows else "map", "function": name, **_calls(stage)}
@@ -125,10 +148,39 @@ def window_text(shape: WindowShape) -> str:
     return f"{text} offset {format_duration(offset)}" if offset else text
 
 
+def sort_text(key: SortKey) -> str:
+    """``revenue DESC``."""
+    text = expression_text(key.expression) + (" DESC" if key.descending else "")
+    return f"{text} NULLS FIRST" if key.nulls_first else text
+
+
+def _top_window(stage: Top, read: Schema | None) -> str:
+    if stage.shape is not None:
+        return window_text(stage.shape)
+    if read is None:
+        return "that of its input"
+    return "that of its input: window_end" if goes_over_windows(stage, read) else "all"
+
+
 def state_text(stage: Stage) -> str | None:
     """Where a stage holds state and until when; None where it holds none."""
-    if not isinstance(stage, Window):
-        return None
+    match stage:
+        case Dedup(within_ns=within):
+            return f"the times of each key's rows, until the watermark is {format_duration(within)} past them"
+        case Top(n=n, by=by):
+            per = " per key" if by else ""
+            return f"at most {n} rows{per} in each open window, until the watermark reaches the window's end"
+        case Sequence(unique=unique):
+            kept = "rows of the live side that wait"
+            return (
+                f"{kept}, and the keys of the overlap, until the live side has passed it" if unique else kept
+            )
+        case Window():
+            return _window_state(stage)
+    return None
+
+
+def _window_state(stage: Window) -> str | None:
     per = "one group per key" if stage.by else "one group"
     match stage.shape:
         case Tumbling():
@@ -211,7 +263,9 @@ def _details(table: Mapping[str, Any]) -> Iterator[str]:
         yield ", ".join(f"{key} = {_value(value)}" for key, value in table["options"].items())
     if table.get("format"):
         yield "format " + _format_text(table["format"])
-    for key in ("where", "function", "calls", "window"):
+    if table["type"] == "top" and "order" in table:
+        yield f"first {table['n']} by {', '.join(table['order'])}"
+    for key in ("where", "function", "calls", "window", "within", "overlap"):
         if key in table:
             yield f"{key} {table[key]}"
     for key in ("by", "expressions", "aggregates"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from asyncflow.plan.tables import SIDE_OUTPUTS, Plan, Sink, Source, Stage
+from asyncflow.plan.tables import SIDE_OUTPUTS, Plan, Sequence, Sink, Source, Stage
 
 
 def owner(name: str) -> str:
@@ -31,6 +31,16 @@ def readable(plan: Plan) -> tuple[str, ...]:
 def read_names(plan: Plan) -> frozenset[str]:
     """Every name that does stand in some table's ``inputs``."""
     return frozenset(name for table in (*plan.stages, *plan.sinks) for name in table.inputs)
+
+
+def ends(plan: Plan) -> tuple[str, ...]:
+    """The tables that a sink reads where it does not say: the last stage, or all sources (a sequence instead of those that it reads)."""
+    stages = [stage for stage in plan.stages if not isinstance(stage, Sequence)]
+    if stages:
+        return (stages[-1].name,)
+    members = {name for stage in plan.stages for name in stage.inputs}
+    sources = [source.name for source in plan.sources if source.name not in members]
+    return (*(stage.name for stage in plan.stages), *sources)
 
 
 def order(plan: Plan) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:

@@ -6,12 +6,24 @@ expression before it does not type.  Projection (``read_columns``) is what lets 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import graph
 from asyncflow.plan.expressions import Expression, columns_of
-from asyncflow.plan.tables import Derive, Filter, MapBatches, Plan, Source, Stage, Window
+from asyncflow.plan.tables import (
+    SIDE_OUTPUTS,
+    Dedup,
+    Derive,
+    Filter,
+    MapBatches,
+    Plan,
+    Sequence,
+    Source,
+    Stage,
+    Top,
+    Window,
+)
 from asyncflow.plan.typing import check_expression
 from asyncflow.plan.windows import Hopping, Tumbling
 
@@ -20,6 +32,9 @@ REJECTED = Schema.of((name, DataType.STRING) for name in ("record", "reason", "p
 
 BOUNDS = ("window_start", "window_end")
 """Columns that stand first in the rows of a window with bounds."""
+
+RANK = "rank"
+"""The last column of a top stage."""
 
 
 def source_schema(source: Source, inferred: Schema | None = None) -> Schema | None:
@@ -53,10 +68,8 @@ def table_schemas(
     for stage in (*ordered, *cyclic):
         read = input_schema(stage.inputs, schemas)
         schemas[stage.name] = None if stage.name in incomplete else stage_schema(stage, read)
-        if isinstance(stage, Window):
-            schemas[f"{stage.name}.late"] = read
-        elif isinstance(stage, MapBatches):
-            schemas[f"{stage.name}.rejected"] = REJECTED
+        for kind in SIDE_OUTPUTS.get(type(stage), ()):
+            schemas[f"{stage.name}.{kind}"] = REJECTED if kind == "rejected" else read
     return schemas
 
 
@@ -70,7 +83,7 @@ def stage_schema(stage: Stage, read: Schema | None) -> Schema | None:
     match stage:
         case MapBatches(schema=schema):
             return schema
-        case Filter():
+        case Filter() | Dedup() | Sequence():
             return None if read is None else Schema.of((field.name, field.type) for field in read)
         case Derive(columns=columns):
             if read is None:
@@ -94,6 +107,26 @@ def stage_schema(stage: Stage, read: Schema | None) -> Schema | None:
             columns_out = [*bounds, *keys, *values]
             return Schema.of(columns_out) if len(dict(columns_out)) == len(columns_out) else None
 
+        case Top():
+            return None if read is None else top_schema(stage, read)
+
+
+def top_schema(stage: Top, read: Schema) -> Schema | None:
+    """Bounds where it has windows of its own, the input's columns, the rank; None where a name would stand there twice."""
+    added = [(name, DataType.TIMESTAMP) for name in top_bounds(stage)]
+    columns = [*added, *((field.name, field.type) for field in read), (RANK, DataType.INT64)]
+    return Schema.of(columns) if len(dict(columns)) == len(columns) else None
+
+
+def top_bounds(stage: Top) -> tuple[str, ...]:
+    """The bounds columns that a top stage adds."""
+    return BOUNDS if isinstance(stage.shape, Tumbling | Hopping) else ()
+
+
+def goes_over_windows(stage: Top, read: Schema) -> bool:
+    """Whether a top stage groups its input's rows by the window they come from."""
+    return stage.shape is None and BOUNDS[1] in read and read[BOUNDS[1]].type is DataType.TIMESTAMP
+
 
 def _typed(
     columns: tuple[tuple[str, Expression], ...], read: Schema, *, aggregates: bool = False
@@ -108,9 +141,24 @@ def _typed(
 
 
 def read_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str, tuple[str, ...]]:
-    """For each source whose schema is known, the columns that the plan reads, in the schema's order; the time column is always one.
+    """For each source whose schema is known, the columns that are read of it, in the schema's order: those that it passes on, the time
+    column, and all of them where ``NAME.future`` is read."""
+    readers = graph.read_names(plan)
+    result = {}
+    for name, passed in passed_columns(plan, schemas).items():
+        source, schema = plan.table(name), schemas[name]
+        assert isinstance(source, Source)
+        assert schema is not None
+        whole = f"{name}.future" in readers
+        result[name] = tuple(each for each in schema.names if whole or each in passed or each == source.time)
+    return result
 
-    A table that a sink, a side output or a function reads is needed whole, and so is one that nobody reads (it is the result).
+
+def passed_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str, tuple[str, ...]]:
+    """For each source whose schema is known, the columns that the plan uses of its rows, in the schema's order.
+
+    A table that a sink, a side output or a function reads is needed whole, and so is one that nobody reads (it is the result).  The same
+    for all sources of a union, whatever else is read of each.
     """
     readers = graph.read_names(plan)
     needed: dict[str, set[str]] = {}
@@ -140,6 +188,16 @@ def read_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str, 
             case Window(by=by, aggregates=aggregates):
                 used = {name for _, expression in (*by, *aggregates) for name in columns_of(expression)}
                 need(stage.inputs, None if f"{stage.name}.late" in readers else used)
+            case Dedup(by=by):
+                need(stage.inputs, _passed(stage, wanted, readers, _columns_of(e for _, e in by)))
+            case Top(by=by, order=order):
+                used = _columns_of((*(e for _, e in by), *(key.expression for key in order)))
+                read = input_schema(stage.inputs, schemas)
+                if read is not None and goes_over_windows(stage, read):
+                    used.add(BOUNDS[1])
+                need(stage.inputs, _passed(stage, wanted - {RANK, *top_bounds(stage)}, readers, used))
+            case Sequence(unique=unique):
+                need(stage.inputs, _passed(stage, wanted, readers, set(unique)))
             case MapBatches():
                 need(stage.inputs, None)
     result = {}
@@ -147,12 +205,17 @@ def read_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str, 
         schema = schemas.get(source.name)
         if schema is None:
             continue
-        names = set(needed.get(source.name, ()))
-        if source.name not in readers or f"{source.name}.future" in readers:
-            names.add("*")
-        if source.time is not None:
-            names.add(source.time)
-        result[source.name] = (
-            schema.names if "*" in names else tuple(name for name in schema.names if name in names)
-        )
+        names = needed.get(source.name, set())
+        whole = "*" in names or source.name not in readers
+        result[source.name] = tuple(name for name in schema.names if whole or name in names)
     return result
+
+
+def _columns_of(expressions: Iterable[Expression]) -> set[str]:
+    return {name for expression in expressions for name in columns_of(expression)}
+
+
+def _passed(stage: Stage, wanted: set[str], readers: Collection[str], used: set[str]) -> set[str] | None:
+    """What a stage that passes whole rows on needs of its input: None (all) where a side output is read, for it has the input's columns."""
+    whole = "*" in wanted or any(name in readers for name in graph.side_outputs(stage))
+    return None if whole else wanted | used

@@ -96,8 +96,54 @@ class MapBatches:
     on_error: str = "fail"
 
 
-# Join, Dedup, Top and Sequence take their places here with the event-time work.
-Stage: TypeAlias = Filter | Derive | Window | MapBatches
+@dataclass(frozen=True, slots=True)
+class Dedup:
+    """The first row by arrival of each key ``by`` goes on; others within ``within_ns`` of event time of it are duplicates."""
+
+    name: str
+    inputs: tuple[str, ...]
+    by: tuple[tuple[str, Expression], ...]
+    within_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One part of an order.  Nulls come last in either direction unless ``nulls_first``."""
+
+    expression: Expression
+    descending: bool = False
+    nulls_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The ``n`` first rows by ``order`` of each window and key ``by``, with their ``rank``.
+
+    ``shape`` None: over the windows of its input (rows of one ``window_end``), or over everything where the input has no such column.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    n: int
+    order: tuple[SortKey, ...]
+    by: tuple[tuple[str, Expression], ...] = ()
+    shape: WindowShape | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Two sources read one after the other as one table; written as ``[sources.NAME]``, its ``inputs`` as ``of``.
+
+    ``unique``: rows of the overlap are told by these columns; none: by event time.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    unique: tuple[str, ...] = ()
+
+
+# Join takes its place here with the event-time work.
+Stage: TypeAlias = Filter | Derive | Window | Dedup | Top | Sequence | MapBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,5 +179,8 @@ SIDE_OUTPUTS: dict[type, tuple[str, ...]] = {
     Source: ("rejected", "future"),
     Window: ("late",),
     MapBatches: ("rejected",),
+    Dedup: ("duplicate",),
+    Top: ("late",),
+    Sequence: ("duplicate", "late"),
 }
 """Which side outputs (``NAME.KIND``) a table has."""

@@ -14,10 +14,22 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan import graph, trials
 from asyncflow.plan.expressions import Expression
 from asyncflow.plan.names import TABLE_NAME, nearest
-from asyncflow.plan.schemas import BOUNDS, input_schema, stage_schema, table_schemas
-from asyncflow.plan.tables import Derive, Filter, MapBatches, Plan, Sink, Source, Stage, Window
+from asyncflow.plan.schemas import BOUNDS, RANK, input_schema, stage_schema, table_schemas, top_bounds
+from asyncflow.plan.tables import (
+    Dedup,
+    Derive,
+    Filter,
+    MapBatches,
+    Plan,
+    Sequence,
+    Sink,
+    Source,
+    Stage,
+    Top,
+    Window,
+)
 from asyncflow.plan.typing import check_expression
-from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling
+from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
 
 
 def validate(
@@ -27,12 +39,12 @@ def validate(
 
     ``inferred`` and ``incomplete``: as in :func:`~asyncflow.plan.schemas.table_schemas`.
     """
-    problems = [*_names(plan), *_wires(plan)]
+    problems = [*_names(plan), *_wires(plan, incomplete)]
     schemas = table_schemas(plan, inferred, incomplete=incomplete)
     for source in plan.sources:
         problems += _source(source, schemas[source.name])
     for stage in plan.stages:
-        problems += _union(f"stages.{stage.name}.inputs", stage.inputs, schemas)
+        problems += _union(inputs_path(stage), stage.inputs, schemas)
         problems += _stage(stage, input_schema(stage.inputs, schemas), plan)
     for sink in plan.sinks:
         problems += _union(f"sinks.{sink.name}.inputs", sink.inputs, schemas)
@@ -45,8 +57,19 @@ def validate(
 
 def path_of(table: Source | Stage | Sink) -> str:
     """The TOML path of a table: ``stages.sold``."""
-    room = "sources" if isinstance(table, Source) else "sinks" if isinstance(table, Sink) else "stages"
+    room = (
+        "sources"
+        if isinstance(table, Source | Sequence)
+        else "sinks"
+        if isinstance(table, Sink)
+        else "stages"
+    )
     return f"{room}.{table.name}"
+
+
+def inputs_path(table: Stage | Sink) -> str:
+    """The TOML path of the key that says what a table reads."""
+    return f"{path_of(table)}.{'of' if isinstance(table, Sequence) else 'inputs'}"
 
 
 def _names(plan: Plan) -> Iterable[Problem]:
@@ -68,13 +91,13 @@ def _names(plan: Plan) -> Iterable[Problem]:
         first.setdefault(table.name, path)
 
 
-def _wires(plan: Plan) -> Iterable[Problem]:
+def _wires(plan: Plan, incomplete: Collection[str]) -> Iterable[Problem]:
     readable = graph.readable(plan)
     sinks = {sink.name for sink in plan.sinks}
     cyclic = graph.order(plan)[1]
     for table in (*plan.stages, *plan.sinks):
-        path = f"{path_of(table)}.inputs"
-        if not table.inputs:
+        path = inputs_path(table)
+        if not table.inputs and table.name not in incomplete:
             yield Problem(path, "it has no input")
         for name in table.inputs:
             if name in readable:
@@ -161,7 +184,7 @@ def _text(schema: Schema) -> str:
 
 
 def _stage(stage: Stage, read: Schema | None, plan: Plan) -> Iterable[Problem]:
-    path = f"stages.{stage.name}"
+    path = path_of(stage)
     match stage:
         case Filter(where=where):
             yield from _condition(f"{path}.where", where, read)
@@ -171,6 +194,16 @@ def _stage(stage: Stage, read: Schema | None, plan: Plan) -> Iterable[Problem]:
             yield from _window(stage, path, read, plan)
         case MapBatches():
             yield from _map(stage, path)
+        case Dedup(by=by, within_ns=within):
+            yield from _columns(f"{path}.by", by, read)
+            if not by:
+                yield Problem(f"{path}.by", "there is no key to tell rows by", 'for example ["id"]')
+            if within < 0:
+                yield Problem(f"{path}.within", "it cannot be negative")
+        case Top():
+            yield from _top(stage, path, read)
+        case Sequence():
+            yield from _sequence(stage, path, read, plan)
 
 
 def _condition(path: str, where: Expression, read: Schema | None) -> Iterable[Problem]:
@@ -192,7 +225,7 @@ def _columns(
 
 
 def _window(stage: Window, path: str, read: Schema | None, plan: Plan) -> Iterable[Problem]:
-    yield from _shape(stage, path)
+    yield from _shape(stage.shape, path)
     yield from _columns(f"{path}.by", stage.by, read)
     yield from _columns(f"{path}.aggregates", stage.aggregates, read, aggregates=True)
     if not stage.by and not stage.aggregates:
@@ -222,8 +255,45 @@ def _map(stage: MapBatches, path: str) -> Iterable[Problem]:
         )
 
 
-def _shape(stage: Window, path: str) -> Iterable[Problem]:
-    match stage.shape:
+def _top(stage: Top, path: str, read: Schema | None) -> Iterable[Problem]:
+    if stage.n < 1:
+        yield Problem(f"{path}.n", "it must be at least 1")
+    if not stage.order:
+        yield Problem(f"{path}.order", "there is nothing to go by", 'for example ["revenue DESC"]')
+    yield from _columns(f"{path}.by", stage.by, read)
+    for position, key in enumerate(stage.order):
+        for problem in check_expression(key.expression, read)[1]:
+            yield Problem(f"{path}.order.{position}", problem.message, problem.hint)
+    if isinstance(stage.shape, Tumbling | Hopping):
+        yield from _shape(stage.shape, path)
+    elif stage.shape is not None and not isinstance(stage.shape, AllRows):
+        yield Problem(f"{path}.window", 'a top is of tumbling or hopping windows, or of "all"')
+    for name in (*top_bounds(stage), RANK):
+        if read is not None and name in read:
+            hint = "leave window out: it goes by the window the rows come from" if name in BOUNDS else ""
+            yield Problem(path, f"its input has a column {name!r} already", hint)
+
+
+def _sequence(stage: Sequence, path: str, read: Schema | None, plan: Plan) -> Iterable[Problem]:
+    sources = {source.name: source for source in plan.sources}
+    if len(stage.inputs) not in (0, 2):
+        yield Problem(f"{path}.of", "a sequence is of two sources: the past, then what is live")
+    for name in stage.inputs:
+        if name not in sources and name in graph.readable(plan):
+            yield Problem(f"{path}.of", f"{name!r} is not a source", nearest(name, sources))
+    for source in (sources[name] for name in stage.inputs if name in sources):
+        if source.time is None:
+            hint = 'name one: time = "COLUMN"'
+            yield Problem(
+                f"sources.{source.name}.time", f"the sequence {stage.name!r} goes by event time", hint
+            )
+    for name in stage.unique:
+        if read is not None and name not in read:
+            yield Problem(f"{path}.unique", f"unknown column {name!r}", nearest(name, read.names))
+
+
+def _shape(shape: WindowShape, path: str) -> Iterable[Problem]:
+    match shape:
         case Tumbling(size_ns=size):
             if size <= 0:
                 yield Problem(f"{path}.window.tumbling", "a window must be longer than 0s")

@@ -8,7 +8,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator
 from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.filter import FilterOperator
-from asyncflow.plan.tables import Derive, Filter, Stage, Window
+from asyncflow.plan.tables import Dedup, Derive, Filter, Stage, Top, Window
 from asyncflow.plan.typing import resolve_expression
 from asyncflow.runtime.compile_expressions import (
     Compiled,
@@ -17,13 +17,14 @@ from asyncflow.runtime.compile_expressions import (
     compile_predicate,
     compile_typed,
 )
+from asyncflow.runtime.compile_keyed import build_dedup, build_top
 from asyncflow.runtime.compile_window import build_window
 
 __all__ = ["Compiled", "build_operator", "compile_expression", "compile_predicate"]
 
 
 def build_operator(stage: Stage, input_schema: Schema) -> Operator:
-    """The operator of a filter, derive or window stage over rows of ``input_schema``; its ``output`` is the schema of what it gives.
+    """The operator of a stage with one core over rows of ``input_schema``; its ``output`` is the schema of what it gives.
 
     Raises :class:`~asyncflow.plan.typing.ExpressionError` for an expression that does not check.
     """
@@ -35,6 +36,10 @@ def build_operator(stage: Stage, input_schema: Schema) -> Operator:
             return _build_derive(stage, input_schema)
         case Window():
             return build_window(stage, input_schema)
+        case Dedup():
+            return build_dedup(stage, input_schema)
+        case Top():
+            return build_top(stage, input_schema)
         case _:
             raise TypeError(f"{stage.name}: a {type(stage).__name__} stage has no operator here")
 

@@ -4,6 +4,7 @@ It is live (progress reads it while the run goes on) and it must add up: ``Ledge
 that breaks one fails with :class:`~asyncflow.errors.InternalError`.  The rules:
 
 - source: ``rows = rejected + future + rows_out``; filter: ``rows_in = filtered + rows_out``; window: ``rows_in = aggregated + late``;
+  dedup: ``rows_in = duplicate + rows_out``; top: ``rows_in = ranked + late``; sequence: ``rows_in = duplicate + late + rows_out``;
 - a table's ``rows_in`` is the sum of what the tables and side outputs that it reads gave out.
 """
 
@@ -16,6 +17,9 @@ from typing import Any
 
 from asyncflow.errors import InternalError
 from asyncflow.model.batch import NO_TIME
+
+TAKEN_UP = frozenset({"aggregated", "ranked"})
+"""Ways of rows into an operator that gives rows of its own for them."""
 
 
 @dataclass(slots=True)
@@ -67,7 +71,7 @@ class StageCounts:
         if self.kept is None:
             return None
         gone = sum(self.ways.get(way, 0) for way in self.kept)
-        if "aggregated" not in self.kept:
+        if not TAKEN_UP.intersection(self.kept):
             gone += self.rows_out
         return None if self.rows_in == gone else f"{self.rows_in} rows in, {gone} accounted for"
 

@@ -114,6 +114,11 @@ class PrimedStreams(AsyncIterator[ByteStream]):
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
 
+    async def open(self) -> None:
+        """Waits for the first stream without reading of it; it is given like any other."""
+        if not self._kept and (stream := await self._come()) is not None:
+            self._kept.append(PrimedStream(stream))
+
     async def __anext__(self) -> ByteStream:
         stream = self._kept.popleft() if self._kept else await self._come()
         if stream is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import sys
@@ -57,7 +58,7 @@ def run_plan(
     async def main() -> None:
         run = Run(plan, workers=workers)
         try:
-            with _signals(run):
+            with _signals(run), _notes(shown=not quiet):
                 await _execute(run, shown, stop_after_seconds)
         finally:
             if stats is not None:
@@ -129,6 +130,25 @@ def _free_terminal(plan: Plan) -> bool:
     return sys.stderr.isatty() and not (
         os.isatty(1) and any(sink.connector.type == "stdout" for sink in plan.sinks)
     )
+
+
+@contextlib.contextmanager
+def _notes(*, shown: bool) -> Iterator[None]:
+    """What the engine says of the run as it goes (a sequence's hand-over), on stderr."""
+    logger = logging.getLogger("asyncflow.sequence")
+    if not shown or logger.isEnabledFor(logging.INFO):
+        yield
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    level, logger.propagate = logger.level, False
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -18,8 +18,20 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
-from asyncflow.plan.schemas import REJECTED, input_schema, read_columns, table_schemas
-from asyncflow.plan.tables import SIDE_OUTPUTS, Component, Filter, MapBatches, Plan, Sink, Source, Window
+from asyncflow.plan.schemas import REJECTED, input_schema, passed_columns, read_columns, table_schemas
+from asyncflow.plan.tables import (
+    SIDE_OUTPUTS,
+    Component,
+    Dedup,
+    Filter,
+    MapBatches,
+    Plan,
+    Sequence,
+    Sink,
+    Source,
+    Top,
+    Window,
+)
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.plan.validate import validate
 from asyncflow.runtime.channel import Channel
@@ -32,6 +44,7 @@ from asyncflow.runtime.map_stage import MapStage
 from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.python_source import BytesSource, ObjectSource
+from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
 from asyncflow.runtime.stage import Stage, in_order, in_step
@@ -41,7 +54,12 @@ T = TypeVar("T")
 CHANNEL_BYTES = 4 << 20
 """Bound of a channel, per input: about two full batches."""
 
-_KEPT: dict[type, tuple[str, ...]] = {Filter: ("filtered",), Window: ("aggregated", "late")}
+_KEPT: dict[type, tuple[str, ...]] = {
+    Filter: ("filtered",),
+    Window: ("aggregated", "late"),
+    Dedup: ("duplicate",),
+    Top: ("ranked", "late"),
+}
 
 
 def open_source(source: Source) -> SourceConnector:
@@ -87,7 +105,7 @@ class Run:
         self.results = Channel(1, CHANNEL_BYTES)
         self.clock = clock or Clock()
         self._read_bytes = read_bytes
-        self._channels: list[Channel] = []
+        self._channels: list[Channel | SequenceStage] = []
         self._offload = Offload(1)
         self._sources: list[SourceStage] = []
         self._stages: list[Stage] = []
@@ -184,6 +202,13 @@ class Run:
                 f"{source.name}.rejected": stage.rejected,
                 f"{source.name}.future": stage.future,
             }
+        for table in plan.stages:
+            # Nothing may fall between the past's end and the first of what is live, so that is opened first.
+            if isinstance(table, Sequence):
+                live = next(stage for stage in self._sources if stage.source.name == table.inputs[-1])
+                self._sources.remove(live)
+                self._sources.insert(0, live)
+                await _named(live.source.name, live.open())
         inferred: dict[str, Schema] = {}
         for stage in self._sources:
             await find_schema(stage)
@@ -193,17 +218,18 @@ class Run:
         if problems:
             raise PipelineError(problems)
         schemas = table_schemas(plan, inferred)
-        columns = read_columns(plan, schemas)
+        columns, passed = read_columns(plan, schemas), passed_columns(plan, schemas)
         for stage in self._sources:
             stage.schema = schemas[stage.source.name]
             stage.columns = columns.get(stage.source.name, ())
+            stage.passed = passed.get(stage.source.name, ())
         # What flows are the projected columns, so every stage's input schema is worked out from them.
         flowing: dict[str, Schema | None] = {}
         for source in plan.sources:
             whole = schemas[source.name]
-            flowing[source.name] = None if whole is None else whole.select(columns[source.name])
+            flowing[source.name] = None if whole is None else whole.select(passed[source.name])
             flowing[f"{source.name}.rejected"] = schemas[f"{source.name}.rejected"]
-            flowing[f"{source.name}.future"] = flowing[source.name]
+            flowing[f"{source.name}.future"] = None if whole is None else whole.select(columns[source.name])
         for table in plan.stages:
             self._build_stage(table, flowing)
         for sink in plan.sinks:
@@ -213,12 +239,7 @@ class Run:
 
     def _build_stage(self, table: PlanStage, flowing: dict[str, Schema | None]) -> None:
         read = input_schema(table.inputs, flowing)
-        messages = self._messages(table.name, table.inputs)
-        if isinstance(table, MapBatches):
-            stage = _map_stage(table, messages, read)
-        else:
-            kept = _KEPT.get(type(table), ())
-            stage = Stage(table.name, messages, partial(build_operator, table), read, kept)
+        stage = self._sequence(table, read) if isinstance(table, Sequence) else self._stage(table, read)
         self._stages.append(stage)
         self.ledger.stages[table.name] = stage.counts
         self._outlets[table.name] = stage.outlet
@@ -228,6 +249,21 @@ class Run:
         for kind in SIDE_OUTPUTS.get(type(table), ()):
             stage.side[kind] = self._outlets[f"{table.name}.{kind}"] = Outlet()
             flowing[f"{table.name}.{kind}"] = REJECTED if kind == "rejected" else read
+
+    def _stage(self, table: PlanStage, read: Schema | None) -> Stage:
+        messages = self._messages(table.name, table.inputs)
+        if isinstance(table, MapBatches):
+            return _map_stage(table, messages, read)
+        return Stage(table.name, messages, partial(build_operator, table), read, _KEPT.get(type(table), ()))
+
+    def _sequence(self, table: Sequence, read: Schema | None) -> SequenceStage:
+        past, live = Channel(1, CHANNEL_BYTES), Channel(1, LIVE_BUFFER_BYTES)
+        for name, channel in zip(table.inputs, (past, live), strict=True):
+            self._outlets[name].connect(channel, 0)
+        self.ledger.wire(table.name, table.inputs)
+        stage = SequenceStage(table, past, live, read)
+        self._channels.append(stage)
+        return stage
 
     def _build_sink(self, sink: Sink, schema: Schema | None) -> None:
         connector = open_sink(sink.connector)

@@ -68,6 +68,9 @@ class SourceStage:
         self.counts = SourceCounts()
         self.reasons: list[str] = []
         self.columns: tuple[str, ...] = ()
+        """Those that are decoded."""
+        self.passed: tuple[str, ...] = ()
+        """Those of them that the table's readers get; ``future`` has all."""
         self.schema = source.schema
         self.format = source.format
         self._offload = offload
@@ -101,6 +104,15 @@ class SourceStage:
     def holds_input(self) -> bool:
         """Something was read already, to tell the schema, that cannot be read again from the outside."""
         return not self.connector.bounded and self.connector.position_bytes > 0
+
+    async def open(self) -> None:
+        """Opens the outside without reading: listens, or connects, or opens the first file.  ``run`` goes on from there."""
+        started = getattr(self.connector, "started", None)
+        if started is not None:
+            await started()
+        elif isinstance(self.connector, ByteSource) and not self.connector.concurrent:
+            self._streams = self._streams or PrimedStreams(self.connector)
+            await self._streams.open()
 
     async def close(self) -> None:
         """Closes whatever is open; may be called at any time, more than once."""
@@ -271,9 +283,15 @@ class SourceStage:
             if timed.future is not None:
                 await self.future.send(timed.future)
             if timed.rows.num_rows:
-                await self.outlet.send(timed.rows)
+                await self.outlet.send(self._passed(timed.rows))
             if self._time.watermark > before:
                 await self.outlet.send(Watermark(self._time.watermark))
+
+    def _passed(self, rows: Batch) -> Batch:
+        if self.passed == self.columns:
+            return rows
+        columns = tuple(rows.column(name) for name in self.passed)
+        return rows.with_columns(rows.schema.select(self.passed), columns)
 
     async def _reject(self, rejects: Sequence[Reject], count: int, name: str, line: int, offset: int) -> None:
         if not count:

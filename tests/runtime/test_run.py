@@ -203,3 +203,18 @@ async def test_a_flow_over_an_endless_iterable_of_bytes_can_be_stopped() -> None
     await asyncio.wait_for(execution, 10)
     assert rows == [{"n": 2}]
     assert closed.is_set()
+
+
+@pytest.mark.parametrize("side", ["past.future", "live.future"])
+async def test_a_union_takes_the_same_columns_whatever_else_is_read_of_each(side: str) -> None:
+    """A side output makes one source be read whole, and each has its time elsewhere: rows of both must still mean the same."""
+    schema = {"ts": "timestamp", "extra": "int64", "at": "timestamp", "key": "int64"}
+    rows = [{"ts": 1, "extra": 100 + key, "at": 2, "key": key} for key in (1, 2)]
+    past = af.source(rows, schema=schema, time="ts", name="past")
+    live = af.source(rows, schema=schema, time="at", name="live")
+    flow = af.union(past, live).window(by=["key"], n="count(*)")
+    flow = flow[side].to("null")[flow.head[0]]
+    assert [row async for batch in flow for row in batch.to_pylist()] == [
+        {"key": 1, "n": 2},
+        {"key": 2, "n": 2},
+    ]

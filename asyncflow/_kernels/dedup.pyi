@@ -1,0 +1,19 @@
+import numpy as np
+from numpy.typing import NDArray
+
+class DedupState:
+    def __init__(self, within_ns: int) -> None: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def add(
+        self,
+        groups: NDArray[np.int32],
+        group_count: int,
+        time: NDArray[np.int64],
+        watermarks: NDArray[np.int64],
+        watermark_ns: int,
+    ) -> NDArray[np.bool_]: ...
+    def live_groups(self, watermark_ns: int) -> NDArray[np.int32]: ...
+    def keep(self, groups: NDArray[np.int32]) -> None: ...

@@ -1,0 +1,91 @@
+"""Dedup: the first row of each key goes on, by arrival; rows of the key within a time of it are duplicates.
+
+Row by row: a row is a duplicate where a row of its key that went on is at most ``within`` away in event time, before or after, and is
+still remembered; ``within`` counts from the row that went on, so duplicates do not prolong the memory.  A time is remembered until the
+watermark before a row has passed it by ``within``: that bears on late rows only, and one whose key was forgotten counts as new.  A null
+is a key value like any other.  The rows that go on keep the watermark before each of them.
+
+Invariants: what goes on depends on the rows, their order and their watermarks alone; what is held is bounded by the keys that the
+watermark has not passed (and at most as many again that it has).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.model.batch import NO_TIME, Batch
+from asyncflow.model.columns import Column
+from asyncflow.model.schema import DataType, Schema
+from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.raw import raw_column
+
+FEW_KEYS = 1 << 16
+"""Up to this many, keys that are forgotten are not looked for."""
+
+
+class DedupOperator(Operator):
+    """``keys``: computes the key columns of a batch, of types ``kinds``.
+
+    ``counts``: rows ``duplicate``, also given as output of that kind, and what ``losses`` counts while computing.
+    """
+
+    def __init__(
+        self,
+        output: Schema,
+        kinds: tuple[DataType, ...],
+        keys: Callable[[Batch], tuple[Column, ...]],
+        within_ns: int,
+        losses: dict[str, int],
+    ) -> None:
+        super().__init__()
+        self.output = output
+        self.counts = losses
+        self.counts["duplicate"] = 0
+        self._keys = keys
+        self._groups = kernel("groups").GroupTable([kind.value for kind in kinds])
+        self._state = kernel("dedup").DedupState(within_ns)
+        self._watermark_ns = NO_TIME
+        self._collect_above = FEW_KEYS
+
+    def process(self, batch: Batch) -> list[Output]:
+        if not batch.num_rows:
+            return []
+        if batch.time is None:
+            raise ValueError("rows are told apart within a time: they need an event time")
+        groups = self._groups.assign([raw_column(column) for column in self._keys(batch)], batch.num_rows)
+        time, watermarks = np.ascontiguousarray(batch.time), batch.row_watermarks()
+        fresh = self._state.add(groups, self._groups.size, time, watermarks, self._watermark_ns)
+        self._forget()
+        passed = int(np.count_nonzero(fresh))
+        if passed == batch.num_rows:
+            return [Output(batch)]
+        self.counts["duplicate"] += batch.num_rows - passed
+        outputs = [Output(batch.take(np.flatnonzero(~fresh)), "duplicate")]
+        return [Output(batch.take(np.flatnonzero(fresh))), *outputs] if passed else outputs
+
+    def advance(self, watermark_ns: int) -> list[Output]:
+        self._watermark_ns = max(self._watermark_ns, watermark_ns)
+        self._forget()
+        return []
+
+    @property
+    def state_bytes(self) -> int:
+        return int(self._groups.nbytes + self._state.nbytes)
+
+    @property
+    def open_keys(self) -> int:
+        """Keys held now, about: those remembered and some that will go."""
+        return int(self._groups.size)
+
+    def _forget(self) -> None:
+        """Drops what the watermark has passed once there is much; looks again when that has doubled."""
+        if max(self._groups.size, self._state.entries) <= self._collect_above:
+            return
+        live = self._state.live_groups(self._watermark_ns)
+        if 2 * len(live) < self._groups.size:
+            self._groups.keep(live)
+            self._state.keep(live)
+        self._collect_above = max(FEW_KEYS, 2 * max(len(live), self._state.entries))

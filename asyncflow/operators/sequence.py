@@ -1,0 +1,131 @@
+"""Sequence: the rows of the past, then those of what is live, each row of the overlap once.
+
+The overlap is the live rows that are not after the past's last event time.  By time all of them are the past's already.  By ``unique``
+columns those are whose key the past had; the keys that are remembered are those of the past's rows from the live side's first
+watermark on (its first row less its delay), and only until the live watermark has passed the overlap.  A live row of the overlap that is
+older than the live watermark before it cannot be told from the past's: it goes to ``late``.
+
+One watermark runs through the seam.  By ``unique`` it does not pass the live side's first watermark before the seam, so no window
+closes that live rows of the overlap still belong to; by time none is needed, for what goes on is after the past's last.
+
+Invariants: what goes on depends on the rows of both sides and their order alone; what is held is bounded by the keys of the overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.columns import BoolArray
+from asyncflow.model.schema import Schema
+from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.raw import raw_column
+
+MANY_KEYS = 1 << 16
+
+
+class SequenceOperator(Operator):
+    """``process`` takes the past's rows until ``hand_over`` and the live side's from then on; ``watermark`` is that of the table.
+
+    ``unique``: see the module.  With it, ``begin`` must come before the past's first rows.
+    ``counts``: rows ``duplicate`` and ``late``, also given as outputs of these kinds; ``history_rows``; ``history_last`` and
+    ``live_first``: event times, ns, of the last row (the greatest) of the one and the first of the other, once there are any.
+    """
+
+    def __init__(self, output: Schema, unique: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.output = output
+        self.counts = {"duplicate": 0, "late": 0, "history_rows": 0}
+        self.watermark = NO_TIME
+        self._unique = tuple(unique)
+        self._keys = (
+            kernel("groups").GroupTable([output[name].type.value for name in unique]) if unique else None
+        )
+        self._known = 0
+        self._live_from = NO_TIME
+        self._ceiling = END_OF_TIME
+        self._last: int | None = None
+        self._live = False
+
+    @property
+    def overlapping(self) -> bool:
+        """Rows of the overlap may still come."""
+        return self._last is not None and not (self._live and self.watermark > self._last)
+
+    @property
+    def state_bytes(self) -> int:
+        return 0 if self._keys is None else int(self._keys.nbytes)
+
+    def begin(self, live_watermark_ns: int) -> None:
+        """The live side's watermark after its first row; not called where it has no rows."""
+        self._live_from = self._ceiling = live_watermark_ns
+
+    def hand_over(self) -> None:
+        """The past has ended."""
+        self._live = True
+        self._known = 0 if self._keys is None else self._keys.size
+
+    def advance(self, watermark_ns: int) -> list[Output]:
+        """The watermark of the side that is being read."""
+        self.watermark = max(self.watermark, watermark_ns if self._live else min(watermark_ns, self._ceiling))
+        if self._live and not self.overlapping:
+            self._keys = None
+        return []
+
+    def process(self, batch: Batch) -> list[Output]:
+        if not batch.num_rows:
+            return []
+        assert batch.time is not None
+        return self._process_live(batch) if self._live else self._process_past(batch)
+
+    def _process_past(self, batch: Batch) -> list[Output]:
+        assert batch.time is not None
+        self.counts["history_rows"] += batch.num_rows
+        greatest = int(batch.time.max())
+        self._last = greatest if self._last is None else max(self._last, greatest)
+        self.counts["history_last"] = self._last
+        if self._keys is not None:
+            rows = np.flatnonzero(batch.time >= self._live_from)
+            self._ids(batch if len(rows) == batch.num_rows else batch.take(rows))
+        return [Output(batch)]
+
+    def _process_live(self, batch: Batch) -> list[Output]:
+        assert batch.time is not None
+        self.counts.setdefault("live_first", int(batch.time[0]))
+        outputs = []
+        go_on = np.ones(batch.num_rows, np.bool_)
+        if self._last is not None and int(batch.time.min()) <= self._last:
+            overlap = batch.time <= self._last
+            late = overlap & (batch.time < batch.row_watermarks()) if self._unique else ~go_on
+            duplicate = overlap & ~late & self._seen(batch)
+            go_on = ~(late | duplicate)
+            for kind, rows in (("duplicate", duplicate), ("late", late)):
+                if count := int(np.count_nonzero(rows)):
+                    self.counts[kind] += count
+                    outputs.append(Output(batch.take(np.flatnonzero(rows)), kind))
+        rest = batch if go_on.all() else batch.take(np.flatnonzero(go_on))
+        if rest.watermarks is not None:
+            rest = replace(rest, watermarks=np.maximum(rest.watermarks, self.watermark))
+        rest = replace(rest, watermark_before=max(rest.watermark_before, self.watermark))
+        return [Output(rest), *outputs]
+
+    def _seen(self, batch: Batch) -> BoolArray:
+        """Rows whose key is remembered; by time every one.  Only those of the overlap that are not late count."""
+        if not self._unique:
+            return np.ones(batch.num_rows, np.bool_)
+        if self._keys is None:  # the overlap is over: there are none
+            return np.zeros(batch.num_rows, np.bool_)
+        seen: BoolArray = self._ids(batch) < self._known
+        if self._keys.size > 2 * self._known + MANY_KEYS:
+            self._keys.keep(np.arange(self._known, dtype=np.int32))
+        return seen
+
+    def _ids(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+        assert self._keys is not None
+        columns = [raw_column(batch.column(name)) for name in self._unique]
+        ids: np.ndarray[tuple[int], np.dtype[np.int32]] = self._keys.assign(columns, batch.num_rows)
+        return ids
