@@ -6,7 +6,7 @@ watermark on (its first row less its delay), and only until the live watermark h
 older than the live watermark before it cannot be told from the past's: it goes to ``late``.
 
 One watermark runs through the seam.  By ``unique`` it does not pass the live side's first watermark before the seam, so no window
-closes that live rows of the overlap still belong to; by time none is needed, for what goes on is after the past's last.
+closes that live rows of the overlap still belong to; by time it does not pass the past's last event time, for what goes on is after that.
 
 Invariants: what goes on depends on the rows of both sides and their order alone; what is held is bounded by the keys of the overlap.
 """
@@ -47,7 +47,7 @@ class SequenceOperator(Operator):
         )
         self._known = 0
         self._live_from = NO_TIME
-        self._ceiling = END_OF_TIME
+        self._ceiling = END_OF_TIME if unique else NO_TIME
         self._last: int | None = None
         self._live = False
 
@@ -71,7 +71,9 @@ class SequenceOperator(Operator):
 
     def advance(self, watermark_ns: int) -> list[Output]:
         """The watermark of the side that is being read."""
-        self.watermark = max(self.watermark, watermark_ns if self._live else min(watermark_ns, self._ceiling))
+        if not self._live:
+            watermark_ns = min(watermark_ns, self._ceiling)
+        self.watermark = max(self.watermark, watermark_ns)
         if self._live and not self.overlapping:
             self._keys = None
         return []
@@ -87,6 +89,8 @@ class SequenceOperator(Operator):
         self.counts["history_rows"] += batch.num_rows
         greatest = int(batch.time.max())
         self._last = greatest if self._last is None else max(self._last, greatest)
+        if not self._unique:
+            self._ceiling = self._last
         self.counts["history_last"] = self._last
         if self._keys is not None:
             rows = np.flatnonzero(batch.time >= self._live_from)
