@@ -105,7 +105,7 @@ class Run:
         self.results = Channel(1, CHANNEL_BYTES)
         self.clock = clock or Clock()
         self._read_bytes = read_bytes
-        self._channels: list[Channel | SequenceStage] = []
+        self._channels: list[Channel] = []
         self._offload = Offload(1)
         self._sources: list[SourceStage] = []
         self._stages: list[Stage] = []
@@ -261,9 +261,8 @@ class Run:
         for name, channel in zip(table.inputs, (past, live), strict=True):
             self._outlets[name].connect(channel, 0)
         self.ledger.wire(table.name, table.inputs)
-        stage = SequenceStage(table, past, live, read)
-        self._channels.append(stage)
-        return stage
+        self._channels += (past, live)
+        return SequenceStage(table, past, live, read)
 
     def _build_sink(self, sink: Sink, schema: Schema | None) -> None:
         connector = open_sink(sink.connector)

@@ -39,11 +39,6 @@ class SequenceStage(Stage):
         self._by_keys = bool(table.unique)
         self._idle = False
 
-    @property
-    def reader_waits(self) -> bool:
-        """It waits for a message of the side that it reads, and none has come."""
-        return self._past.reader_waits or self._live.reader_waits
-
     async def run(self) -> None:
         first: Message | None = None
         if self._by_keys:
