@@ -185,10 +185,7 @@ class _Reader:
         result = self.read(node, room - levels)
         for name, part in zip(names, reversed(run), strict=True):
             right = self.read(part.expression, room - 1)
-            if name in _CHAINS and isinstance(result, Call) and result.function == name and len(names) > 1:
-                result = Call(name, (*result.args, right))
-            else:
-                result = Call(name, (result, right))
+            result = Call(name, (*_links(name, result), *_links(name, right)))
         return result
 
     # -- leaves ------------------------------------------------------------------------------------------------------
@@ -354,6 +351,13 @@ class _Reader:
         return Aggregate(
             inner.function, inner.args, inner.distinct, self.read(node.expression.this, room - 1)
         )
+
+
+def _links(name: str, expression: Expression) -> tuple[Expression, ...]:
+    """What a chain of ``name`` gets of a part of it: the part's own links where it is such a chain itself."""
+    if name in _CHAINS and isinstance(expression, Call) and expression.function == name:
+        return expression.args
+    return (expression,)
 
 
 def _unsupported(node: Any) -> ExpressionError:

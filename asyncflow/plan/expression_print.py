@@ -48,10 +48,11 @@ def _print(node: Expression) -> tuple[str, int]:
 def _call(function: str, args: tuple[Expression, ...]) -> tuple[str, int]:
     if function in _INFIX and len(args) >= 2:
         sign, level = _INFIX[function]
-        # The right side binds one tighter: a - (b - c) keeps its brackets.
-        parts = [
-            _within(arg, level + (position > 0 and level not in (1, 2))) for position, arg in enumerate(args)
+        # The right side binds one tighter: a - (b - c) keeps its brackets; and so do both sides of a comparison.
+        tighter = [
+            level not in (1, 2) and (position > 0 or level == _COMPARE) for position in range(len(args))
         ]
+        parts = [_within(arg, level + more) for arg, more in zip(args, tighter, strict=True)]
         return f" {sign} ".join(parts), level
     match function, args:
         case "not", (Call("is_null", (inner,)),):

@@ -137,3 +137,9 @@ _TEXTS = st.recursive(
 def test_any_expression_reads_back_the_same(text: str) -> None:
     tree = parse_expression(text)
     assert parse_expression(expression_text(tree)) == tree
+
+
+@pytest.mark.parametrize("text", ["(a) AND ((a) AND (a))", "(a OR a) OR (a OR a)", "a AND (a OR (a OR a))"])
+def test_chains_are_one_call_however_they_are_bracketed(text: str) -> None:
+    tree = parse_expression(text)
+    assert parse_expression(expression_text(tree)) == tree
