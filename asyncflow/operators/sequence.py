@@ -5,8 +5,9 @@ columns those are whose key the past had; the keys that are remembered are those
 watermark on (its first row less its delay), and only until the live watermark has passed the overlap.  A live row of the overlap that is
 older than the live watermark before it cannot be told from the past's: it goes to ``late``.
 
-One watermark runs through the seam.  By ``unique`` it does not pass the live side's first watermark before the seam, so no window
-closes that live rows of the overlap still belong to; by time it does not pass the past's last event time, for what goes on is after that.
+One watermark runs through the seam, for rows and table alike.  By ``unique`` it does not pass the live side's first watermark before the
+seam, so no window closes that live rows of the overlap still belong to; by time it does not pass the past's last event time, for what
+goes on is after that.
 
 Invariants: what goes on depends on the rows of both sides and their order alone; what is held is bounded by the keys of the overlap.
 """
@@ -95,6 +96,9 @@ class SequenceOperator(Operator):
         if self._keys is not None:
             rows = np.flatnonzero(batch.time >= self._live_from)
             self._ids(batch if len(rows) == batch.num_rows else batch.take(rows))
+        marks = batch.row_watermarks() if self._unique else batch.time[:0]
+        if len(marks) and int(marks.max()) > self._ceiling:
+            batch = replace(batch, watermarks=np.minimum(marks, self._ceiling))
         return [Output(batch)]
 
     def _process_live(self, batch: Batch) -> list[Output]:

@@ -167,6 +167,14 @@ def test_a_late_row_whose_key_was_forgotten_is_new() -> None:
     assert [r["qty"] for r in result(sinks["out"])] == [1, 2]
 
 
+def test_a_key_may_be_computed_and_null() -> None:
+    table = [(0, "a", None, 1), (1, "A", None, 2), (2, "b", None, None), (3, "B", None, None)]
+    text = pipeline("dedup").replace('["key"]', '{ k = "upper(key)", q = "qty / 0" }')
+    sinks, _ = outcome(text, [csv_bytes(table)])
+    assert [r["key"] for r in result(sinks["out"])] == ["a", "b"]
+    assert [r["key"] for r in result(sinks["side"])] == ["A", "B"]
+
+
 @few
 @given(table=rows)
 def test_dedup_of_everything_is_duckdbs_first_rows(table: list[Row]) -> None:

@@ -165,6 +165,17 @@ def test_history_does_not_close_windows_that_live_rows_still_need() -> None:
     assert (counts["history_rows"], counts["duplicate"], counts["late"]) == (3, 2, 0)
 
 
+def test_a_row_of_the_past_is_late_by_the_tables_own_watermark() -> None:
+    """History was at 20 s, but live began at 14 s: what ends after 11 s is open still, and what ended before is closed."""
+    past, live = [(20_000, 1), (12_000, 2), (3_000, 3)], [(14_000, 4)]
+    text = (SOURCES + UNIQUE + WINDOW + sink("windows", "w") + sink("w_late", "w.late")).replace(
+        '"2s"', '"0s"'
+    )
+    sinks, _ = outcome(text, history=[csv_bytes(past)], live=[json_bytes(live)])
+    assert [row["s"] for row in map(json.loads, sinks["windows"].splitlines())] == [6, 1]
+    assert read(sinks["w_late"]) == [(3_000, 3)]
+
+
 async def numbers(count: int, start: int = 0) -> AsyncIterator[dict[str, Any]]:
     for number in range(start, start + count):
         yield {"ts": number, "id": number}
