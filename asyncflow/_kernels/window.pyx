@@ -1,7 +1,7 @@
 """Window state: rows into panes, panes into windows, windows into columns.
 
-The design is in words at the head of window_cells.h (what is kept), window_update.h (rows in) and window_emit.h (windows out); the
-twin defines the results.  Here a stage's aggregates are turned into accumulators, shared where they read the same input under the
+The design is in words at the head of window_cells.h (what is kept), window_update.h (rows in), window_emit.h (windows out) and
+window_slots.h (groups read, merged and emptied one by one); the twin defines the results.  Here a stage's aggregates are turned into accumulators, shared where they read the same input under the
 same mask, and numpy arrays are handed to C and back.  Cost: a few ns for a row and accumulator, two merges for a group and
 hopping window, memory for the groups of open panes only.
 """
@@ -30,6 +30,7 @@ cdef extern from "window_state.h" nogil:
     ctypedef struct af_store:
         af_op *ops
         int op_count, set_count
+        bint own_sets
         uint64_t seed
     ctypedef struct af_pane:
         pass
@@ -52,7 +53,7 @@ cdef extern from "window_state.h" nogil:
         const int32_t *lengths
     ctypedef struct af_rows:
         const int32_t *groups
-        int64_t count, group_count
+        int64_t begin, count, group_count
         const int64_t *time
         const int64_t *watermarks
         int64_t watermark_before, delay
@@ -99,7 +100,11 @@ cdef extern from "window_state.h" nogil:
     void af_forget_head(af_state *)
     uint64_t af_state_bytes(const af_state *, const af_result *)
     void af_result_free(af_result *)
-    bint af_add_rows(af_state *, af_rows *)
+    bint af_add_merging(
+        af_state *, af_rows *, const int64_t *at, const int32_t *into, const int32_t *source, int64_t merges)
+    bint af_slots_peek(af_state *, const int32_t *slots, int64_t count, af_result *)
+    bint af_slot_merge(af_state *, int32_t into, int32_t source)
+    void af_slots_clear(af_state *, const int32_t *slots, int64_t count)
     bint af_window_ready(af_state *, int64_t watermark)
     int64_t af_open_windows(af_state *)
     bint af_close_rows(
@@ -205,7 +210,8 @@ cdef object _copied(const void *data, int typenum, Py_ssize_t count, Py_ssize_t 
 
 cdef class WindowState:
     """Open windows and what they hold.  ``size_ns`` None: one window over everything that came since the last ``close`` at the end of
-    time; no row is ever late for it.  After an exception the state is of no further use."""
+    time; no row is ever late for it, and its groups may be used as slots: read with ``peek``, folded together with ``merge``, emptied with
+    ``clear``.  After an exception the state is of no further use."""
 
     cdef af_state state
     cdef af_result result
@@ -239,9 +245,10 @@ cdef class WindowState:
         if not store.ops or not self.result.outputs or not self.inputs or not self.masks:
             raise MemoryError
         store.op_count = len(fields)
+        store.own_sets = size_ns is None
         for i, field in enumerate(fields):
             _fill(&store.ops[i], field)
-            if store.ops[i].kind == AF_DISTINCT:
+            if store.ops[i].kind == AF_DISTINCT and not store.own_sets:
                 store.ops[i].set = store.set_count
                 store.set_count += 1
         self.result.output_count = len(results)
@@ -260,8 +267,10 @@ cdef class WindowState:
         free(self.inputs)
         free(self.masks)
 
-    def add(self, groups, group_count, time, watermarks, watermark_before, delay_ns, inputs, masks):
-        """Takes rows in order.  Gives back the positions of those late for all their windows, and how many were late for some."""
+    def add(self, groups, group_count, time, watermarks, watermark_before, delay_ns, inputs, masks, merges=None):
+        """Takes rows in order.  Gives back the positions of those late for all their windows, and how many were late for some.
+
+        ``merges``, of slots: ``(rows, into, source)``, before row ``rows[i]`` (ascending) ``source[i]`` is folded into ``into[i]``."""
         if self.state.out.active:
             raise RuntimeError("rows while a window is given out")
         cdef Py_ssize_t count = len(groups), i
@@ -294,9 +303,22 @@ cdef class WindowState:
         late = cnp.PyArray_EMPTY(1, [count], cnp.NPY_INT64, 0)
         rows.late = <int64_t *>cnp.PyArray_DATA(late)
         self.group_count = max(self.group_count, group_count)
+        cdef const int64_t *at = NULL
+        cdef const int32_t *into = NULL
+        cdef const int32_t *source = NULL
+        cdef int64_t merge_count = 0
+        if merges is not None and len(merges[0]):
+            positions = _array(merges[0], cnp.NPY_INT64, -1)
+            merge_count = len(positions)
+            targets, sources = self._slots(merges[1], merge_count), self._slots(merges[2], merge_count)
+            if positions[0] < 0 or positions[merge_count - 1] > count or (positions[1:] < positions[: merge_count - 1]).any():
+                raise ValueError("merges are not in the order of rows")
+            self.group_count = max(self.group_count, int(targets.max()) + 1)
+            at = <const int64_t *>cnp.PyArray_DATA(positions)
+            into, source = <const int32_t *>cnp.PyArray_DATA(targets), <const int32_t *>cnp.PyArray_DATA(sources)
         cdef bint done
         with nogil:
-            done = af_add_rows(&self.state, &rows)
+            done = af_add_merging(&self.state, &rows, at, into, source, merge_count)
         if not done:
             raise MemoryError
         return (late[: rows.late_count].astype(np.intp) if rows.late_count else _NO_ROWS), rows.partly
@@ -331,6 +353,56 @@ cdef class WindowState:
             [_column(&result.outputs[i], result.count, self.types[i]) for i in range(result.output_count)],
             result.overflows,
         )
+
+    # -- slots ---------------------------------------------------------------------------------------------------------
+
+    cdef object _slots(self, slots, Py_ssize_t count):
+        """Group ids as an array, checked; only a window over everything has slots."""
+        array = _array(slots, cnp.NPY_INT32, count)
+        if self.state.sized:
+            raise ValueError("windows of a size have no slots")
+        if self.state.out.active:
+            raise RuntimeError("slots while a window is given out")
+        if len(array) and array.min() < 0:
+            raise ValueError("a slot below 0")
+        return array
+
+    def peek(self, slots):
+        """What these slots hold, in the order given: ``(results, overflows)``; nothing changes.  An empty slot holds no rows."""
+        slots = self._slots(slots, -1)
+        cdef const int32_t *ids = <const int32_t *>cnp.PyArray_DATA(slots)
+        cdef int64_t count = len(slots)
+        cdef bint done
+        with nogil:
+            done = af_slots_peek(&self.state, ids, count, &self.result)
+        if not done:
+            raise MemoryError
+        columns = [_column(&self.result.outputs[i], count, self.types[i]) for i in range(self.result.output_count)]
+        return columns, self.result.overflows
+
+    def merge(self, into, source):
+        """Folds slot ``source[i]`` into slot ``into[i]``, pair after pair; the source is empty then.  Into itself: nothing changes."""
+        into = self._slots(into, -1)
+        source = self._slots(source, len(into))
+        cdef const int32_t *targets = <const int32_t *>cnp.PyArray_DATA(into)
+        cdef const int32_t *sources = <const int32_t *>cnp.PyArray_DATA(source)
+        cdef int64_t count = len(into), i
+        cdef bint done = True
+        if count:
+            self.group_count = max(self.group_count, int(into.max()) + 1)
+        with nogil:
+            for i in range(count):
+                done = done and af_slot_merge(&self.state, targets[i], sources[i])
+        if not done:
+            raise MemoryError
+
+    def clear(self, slots):
+        """Empties slots: their ids can be used again."""
+        slots = self._slots(slots, -1)
+        cdef const int32_t *ids = <const int32_t *>cnp.PyArray_DATA(slots)
+        cdef int64_t count = len(slots)
+        with nogil:
+            af_slots_clear(&self.state, ids, count)
 
     @property
     def windows_closed(self):
@@ -372,6 +444,8 @@ cdef class WindowState:
                 done = done and af_pane_rename(&self.state.store, self.state.panes[i], new, count)
             # What the next block begins with may be of panes that are gone, and of groups that are; the next window merges it anew.
             af_forget_head(&self.state)
+            if done and not self.state.sized:
+                af_state_shrink(&self.state)
         if not done:
             raise MemoryError
         self.group_count = count

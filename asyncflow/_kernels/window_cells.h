@@ -11,7 +11,9 @@
  *   PICK          arrival (-1: none), key, value   DISTINCT    number of values (they are in the pane's set)
  *   SKETCH        where it is (sketches.h)
  *
- * Text in a PICK and a SKETCH are blocks of their own that belong to the cell.  Values of a DISTINCT are in one hash set per pane. */
+ * Text in a PICK and a SKETCH are blocks of their own that belong to the cell.  Values of a DISTINCT are in one hash set per pane; where cells
+ * are merged and emptied one by one (size None, see window_slots.h) in a set of the cell's own, whose address is the accumulator's second
+ * word. */
 #ifndef ASYNCFLOW_WINDOW_CELLS_H
 #define ASYNCFLOW_WINDOW_CELLS_H
 
@@ -84,7 +86,8 @@ typedef struct {
 
 typedef struct {
     af_op *ops;
-    int op_count, set_count, has_blocks;
+    int op_count, set_count;
+    bool own_sets, has_blocks; /* DISTINCT has a set per cell; cells have blocks of their own */
     size_t cell_bytes, page_bytes;
     uint8_t *empty_page;
     af_arena arena;
@@ -222,7 +225,7 @@ static bool af_set_resize(af_store *store, af_set *set, uint64_t slots, const in
 
 /* Adds (group, value): 1 where it is new, 0 where it was there, -1: no memory.  `text` NULL: the value is `word`. */
 static int af_set_add(af_store *store, af_set *set, int32_t group, uint64_t hash, uint64_t word, const uint8_t *text, uint32_t length) {
-    if (set->count * 2 >= set->mask && !af_set_resize(store, set, set->mask ? (set->mask + 1) * 2 : 16, NULL)) return -1;
+    if (set->count * 2 >= set->mask && !af_set_resize(store, set, set->mask ? (set->mask + 1) * 2 : store->own_sets ? 4 : 16, NULL)) return -1;
     uint64_t at = af_member_place(hash, group) & set->mask;
     for (; set->members[at].group >= 0; at = (at + 1) & set->mask) {
         const af_member *member = &set->members[at];
@@ -232,7 +235,7 @@ static int af_set_add(af_store *store, af_set *set, int32_t group, uint64_t hash
     if (text != NULL) {
         word = set->text_bytes;
         if (word + length > set->text_capacity) {
-            uint64_t capacity = set->text_capacity ? set->text_capacity * 2 : 256;
+            uint64_t capacity = set->text_capacity ? set->text_capacity * 2 : store->own_sets ? 32 : 256;
             while (capacity < word + length) capacity *= 2;
             uint8_t *grown = realloc(set->text, capacity);
             if (grown == NULL) return -1;
@@ -246,6 +249,24 @@ static int af_set_add(af_store *store, af_set *set, int32_t group, uint64_t hash
     set->members[at] = (af_member){hash, word, group, length};
     set->count++;
     return 1;
+}
+
+/* The set that a cell owns, made when first needed; NULL: no memory. */
+AF_INLINE af_set *af_own_set(af_store *store, int64_t *slot) {
+    af_set *set = (af_set *)(intptr_t)*slot;
+    if (AF_LIKELY(set != NULL) || (set = calloc(1, sizeof(af_set))) == NULL) return set;
+    store->set_bytes += sizeof(af_set);
+    *slot = (int64_t)(intptr_t)set;
+    return set;
+}
+
+static void af_own_set_drop(af_store *store, int64_t *slot) {
+    af_set *set = (af_set *)(intptr_t)*slot;
+    if (set == NULL) return;
+    af_set_free(store, set);
+    store->set_bytes -= sizeof(af_set);
+    free(set);
+    *slot = 0;
 }
 
 /* -- panes ---------------------------------------------------------------------------------------------------------- */
@@ -291,6 +312,7 @@ static void af_cell_drop(af_store *store, uint8_t *cell) {
     for (int i = 0; i < store->op_count; i++) {
         const af_op *op = &store->ops[i];
         if (op->kind == AF_SKETCH) af_sketch_drop(op->sketch, af_i64(cell, op->offset), &store->sketch_bytes);
+        if (op->kind == AF_DISTINCT && store->own_sets) af_own_set_drop(store, af_i64(cell, op->offset + 8));
         if (op->kind != AF_PICK) continue;
         if (op->key == AF_KEY_VALUE && op->key_kind == AF_STRING) af_text_drop(store, af_i64(cell, op->offset + 8));
         if (op->valued && op->input_kind == AF_STRING) af_text_drop(store, af_i64(cell, op->offset + 16));

@@ -436,16 +436,48 @@ static bool af_result_reserve(af_result *result, int64_t rows) {
     return true;
 }
 
+/* Appends the results of these cells; there is room for them. */
+static bool af_write_cells(const af_store *store, af_result *result, uint8_t *const *cells, int64_t size) {
+    const int64_t row = result->count;
+    for (int j = 0; j < result->output_count; j++) {
+        af_output *output = &result->outputs[j];
+        const af_op *op = output->op >= 0 ? &store->ops[output->op] : NULL;
+        for (int64_t i = 0; i < size; i++) {
+            int64_t word = 0;
+            bool valid = af_result_of(output, op, cells[i], &word, &result->overflows);
+            output->valid[row + i] = valid;
+            output->nulls += !valid;
+            output->words[row + i] = valid ? word : 0;
+            if (!valid) continue;
+            if (output->result == AF_MOST_FREQUENT) {
+                if (!af_output_list(output, row + i, (const af_top *)(intptr_t)word)) return false;
+            } else if (output->kind == AF_STRING) {
+                const af_text *text = (const af_text *)(intptr_t)word;
+                if (!af_output_text(output, text->bytes, text->length)) return false;
+                output->words[row + i] = text->length;
+            }
+        }
+    }
+    result->count += size;
+    return true;
+}
+
+static void af_result_clear(af_result *result) {
+    result->count = result->overflows = 0;
+    for (int i = 0; i < result->output_count; i++) result->outputs[i].nulls = 0, result->outputs[i].text_bytes = result->outputs[i].item_count = 0;
+}
+
+enum { AF_AHEAD = 128 };
+
 /* Appends rows for these groups of the current window. */
 static bool af_write_rows(af_state *state, af_result *result, const int32_t *groups, int64_t count) {
-    enum { AHEAD = 128 };
     const af_store *store = &state->store;
     const af_wide start = (af_wide)state->offset + state->out.window * (af_wide)state->every;
     const int64_t first = af_clamp(start), last = af_clamp(start + state->size);
     if (!af_result_reserve(result, result->count + count)) return false;
-    for (int64_t begin = 0; begin < count; begin += AHEAD) {
-        uint8_t *cells[AHEAD];
-        int64_t size = count - begin < AHEAD ? count - begin : AHEAD, row = result->count;
+    for (int64_t begin = 0; begin < count; begin += AF_AHEAD) {
+        uint8_t *cells[AF_AHEAD];
+        int64_t size = count - begin < AF_AHEAD ? count - begin : AF_AHEAD, row = result->count;
         for (int64_t i = 0; i < size; i++) {
             uint32_t group = (uint32_t)groups[begin + i];
             cells[i] = state->out.pane->pages[group >> AF_PAGE_SHIFT] + (group % AF_PAGE_CELLS) * store->cell_bytes;
@@ -454,26 +486,7 @@ static bool af_write_rows(af_state *state, af_result *result, const int32_t *gro
             result->starts[row + i] = first;
             result->ends[row + i] = last;
         }
-        for (int j = 0; j < result->output_count; j++) {
-            af_output *output = &result->outputs[j];
-            const af_op *op = output->op >= 0 ? &store->ops[output->op] : NULL;
-            for (int64_t i = 0; i < size; i++) {
-                int64_t word = 0;
-                bool valid = af_result_of(output, op, cells[i], &word, &result->overflows);
-                output->valid[row + i] = valid;
-                output->nulls += !valid;
-                output->words[row + i] = valid ? word : 0;
-                if (!valid) continue;
-                if (output->result == AF_MOST_FREQUENT) {
-                    if (!af_output_list(output, row + i, (const af_top *)(intptr_t)word)) return false;
-                } else if (output->kind == AF_STRING) {
-                    const af_text *text = (const af_text *)(intptr_t)word;
-                    if (!af_output_text(output, text->bytes, text->length)) return false;
-                    output->words[row + i] = text->length;
-                }
-            }
-        }
-        result->count += size;
+        if (!af_write_cells(store, result, cells, size)) return false;
     }
     return true;
 }
@@ -567,8 +580,7 @@ static bool af_close_rows(af_state *state, int64_t watermark, const int32_t *ord
     if (state->sized && watermark > state->advanced) state->advanced = watermark;
     const af_wide open = af_first_open(state, state->sized ? state->advanced : watermark, &next);
     bool ranked = false;
-    result->count = result->overflows = 0;
-    for (int i = 0; i < result->output_count; i++) result->outputs[i].nulls = 0, result->outputs[i].text_bytes = result->outputs[i].item_count = 0;
+    af_result_clear(result);
     while (result->count < max_rows) {
         if (!out->active) {
             if (!af_next_window(state, &out->window) || out->window >= open) break;

@@ -2,7 +2,7 @@
 #ifndef ASYNCFLOW_WINDOW_STATE_H
 #define ASYNCFLOW_WINDOW_STATE_H
 
-#include "window_emit.h"
+#include "window_slots.h"
 
 enum { AF_SHRINK_EVERY = 16, AF_SHRINK_ABOVE = 8 << 20 };
 
@@ -27,12 +27,12 @@ static void af_state_shape(af_state *state, int64_t size, int64_t every, int64_t
 static bool af_store_layout(af_store *store) {
     size_t at = 8;
     for (int i = 0; i < store->op_count; i++) {
-        static const size_t words[] = {1, 3, 6, 3, 1, 1};
+        const size_t words[] = {1, 3, 6, 3, store->own_sets ? 2 : 1, 1};
         af_op *op = &store->ops[i];
         op->offset = (int)at;
         at += 8 * words[op->kind];
         if (op->kind == AF_NUMBER) at += (op->sum ? 16 : 0) + (op->extremes ? 16 : 0);
-        store->has_blocks |= af_owns_blocks(op);
+        store->has_blocks |= af_owns_blocks(op) || (op->kind == AF_DISTINCT && store->own_sets);
     }
     store->cell_bytes = at <= 16 ? 16 : at <= 32 ? 32 : at <= 64 ? 64 : (at + 15) / 16 * 16;
     store->page_bytes = store->cell_bytes * AF_PAGE_CELLS;

@@ -59,7 +59,7 @@ typedef struct {
 /* One batch. */
 typedef struct {
     const int32_t *groups;
-    int64_t count, group_count;
+    int64_t begin, count, group_count; /* rows begin .. count - 1 are taken */
     const int64_t *time, *watermarks; /* either may be NULL */
     int64_t watermark_before, delay;
     const af_column *inputs;
@@ -326,9 +326,10 @@ AF_NOINLINE bool af_distinct_block(af_store *store, const af_op *op, const af_bl
     const af_column *column = &rows->inputs[op->input];
     for (uint32_t k = 0; k < block->count; k++) {
         int64_t row = begin + block->rows[k];
-        int32_t group = rows->groups[row];
-        af_set *set = &panes[block->rows[k]]->sets[op->set];
+        int32_t group = store->own_sets ? 0 : rows->groups[row];
+        af_set *set = store->own_sets ? af_own_set(store, af_i64(block->cells[k], op->offset + 8)) : &panes[block->rows[k]]->sets[op->set];
         int added;
+        if (set == NULL) return false;
         if (op->input_kind == AF_STRING) {
             const uint8_t *text = column->data + column->starts[row];
             uint32_t length = (uint32_t)column->lengths[row];
@@ -463,7 +464,7 @@ AF_INLINE bool af_take_block(af_state *state, af_pane *pane, const int32_t *grou
 
 /* -- a batch ---------------------------------------------------------------------------------------------------------- */
 
-/* Takes all rows; false: no memory. */
+/* Takes the rows; `arrivals` is for the caller to raise when the whole batch is in.  False: no memory. */
 static bool af_add_rows(af_state *state, af_rows *rows) {
     af_store *store = &state->store;
     const size_t cell_bytes = store->cell_bytes;
@@ -478,7 +479,7 @@ static bool af_add_rows(af_state *state, af_rows *rows) {
     int64_t partly = 0, pane_partly = 0;
     rows->late_count = 0;
     state->age++;
-    for (int64_t begin = 0; begin < rows->count; begin += AF_ROWS) {
+    for (int64_t begin = rows->begin; begin < rows->count; begin += AF_ROWS) {
         uint32_t size = rows->count - begin < AF_ROWS ? (uint32_t)(rows->count - begin) : AF_ROWS;
         af_block block;
         af_pane *panes[AF_ROWS];
@@ -580,7 +581,6 @@ static bool af_add_rows(af_state *state, af_rows *rows) {
         if (block.count && !af_accumulate(state, &block, begin, rows, panes, one_cell)) return false;
     }
     rows->partly = partly;
-    state->arrivals += rows->count;
     return true;
 }
 

@@ -33,6 +33,7 @@ from asyncflow._kernels.reference.sketches import ApproxDistinct, Quantile, Top
 NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
 Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, *tuple[float, ...]]
 """Function, inputs by position, their types, mask by position; then the constants of quantile (which) and approx_top_k (how many)."""
+Merges: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]
 Closed: TypeAlias = tuple[Any, Any, Any, list[RawColumn], int]
 
 
@@ -300,7 +301,8 @@ Groups: TypeAlias = dict[int, Cell]
 
 class WindowState:
     """Open windows and what they hold.  ``size_ns`` None: one window over everything that came since the last ``close``
-    at the end of time; no row is ever late for it."""
+    at the end of time; no row is ever late for it, and its groups may be used as slots: read with ``peek``, folded together with
+    ``merge``, emptied with ``clear``."""
 
     def __init__(
         self, size_ns: int | None, every_ns: int, offset_ns: int, aggregates: Sequence[Aggregate]
@@ -332,16 +334,22 @@ class WindowState:
         delay_ns: int,
         inputs: Sequence[RawColumn],
         masks: Sequence[NDArray[np.bool_]],
+        merges: Merges | None = None,
     ) -> tuple[NDArray[np.intp], int]:
-        """Takes rows in order.  Gives back the positions of those late for all their windows, and how many were late for some."""
+        """Takes rows in order.  Gives back the positions of those late for all their windows, and how many were late for some.
+
+        ``merges``, of slots: ``(rows, into, source)``, before row ``rows[i]`` (ascending) ``source[i]`` is folded into ``into[i]``."""
         kinds = {
             i: kind for _, ins, types, *_ in self._aggregates for i, kind in zip(ins, types, strict=True)
         }
         columns = {i: values_of(kind, inputs[i]) for i, kind in kinds.items()}
         selected = [mask.tolist() for mask in masks]
         times = [0] * len(groups) if time is None else time.tolist()
+        pairs = [] if merges is None else list(zip(*(part.tolist() for part in merges), strict=True))[::-1]
         running, late, partly = watermark_before, [], 0
         for row, (group, t) in enumerate(zip(groups.tolist(), times, strict=True)):
+            while pairs and pairs[-1][0] <= row:
+                self._merge_slots(*pairs.pop()[1:])
             watermark = running if watermarks is None else int(watermarks[row])
             running = max(running, t - delay_ns)
             pane = self._pane_of(t)
@@ -363,6 +371,8 @@ class WindowState:
                 values = tuple(columns[i][row] for i in ins)
                 if None not in values and (mask is None or selected[mask][row]):
                     part.add(values, t, arrival)
+        while pairs:
+            self._merge_slots(*pairs.pop()[1:])
         return np.array(late, np.intp), partly
 
     def _pane_of(self, time: int) -> int:
@@ -414,11 +424,21 @@ class WindowState:
             return None
         rows, self._pending = self._pending[:max_rows], self._pending[max_rows:]
         starts = [self._offset + window * self._every for window, _, _ in rows]
+        results, overflows = self._results([cell for _, _, cell in rows])
+        return (
+            np.array([_clamp(start) for start in starts], np.int64),
+            np.array([_clamp(start + self._size) for start in starts], np.int64),
+            np.array([group for _, group, _ in rows], np.int32),
+            results,
+            overflows,
+        )
+
+    def _results(self, cells: Sequence[Cell]) -> tuple[list[RawColumn], int]:
         overflows = 0
         results = []
         for j, (function, _, types, *_) in enumerate(self._aggregates):
             values = []
-            for _, _, cell in rows:
+            for cell in cells:
                 try:
                     values.append(cell.parts[j].result())
                 except Overflow:
@@ -428,13 +448,7 @@ class WindowState:
             results.append(
                 _lists(types[0], values) if function == "approx_top_k" else column_of(kind, values)
             )
-        return (
-            np.array([_clamp(start) for start in starts], np.int64),
-            np.array([_clamp(start + self._size) for start in starts], np.int64),
-            np.array([group for _, group, _ in rows], np.int32),
-            results,
-            overflows,
-        )
+        return results, overflows
 
     def _spans(self) -> list[tuple[int, int]]:
         """First and last window of every pane and sub-pane that are still to come."""
@@ -461,6 +475,32 @@ class WindowState:
 
     def _fold(self, panes: Iterable[Groups]) -> Groups:
         return reduce(_merge, panes, {})
+
+    # -- slots -------------------------------------------------------------------------------------------------------
+
+    def peek(self, slots: NDArray[np.int32]) -> tuple[list[RawColumn], int]:
+        """What these slots hold, in the order given: ``(results, overflows)``; nothing changes.  An empty slot holds no rows."""
+        held = self._panes.get(0, {})
+        return self._results([held.get(slot) or Cell(self._aggregates) for slot in slots.tolist()])
+
+    def merge(self, into: NDArray[np.int32], source: NDArray[np.int32]) -> None:
+        """Folds slot ``source[i]`` into slot ``into[i]``, pair after pair; the source is empty then.  Into itself: nothing changes."""
+        for target, slot in zip(into.tolist(), source.tolist(), strict=True):
+            self._merge_slots(target, slot)
+
+    def _merge_slots(self, into: int, source: int) -> None:
+        held = self._panes.get(0, {})
+        if into != source and source in held:
+            cell = held.pop(source)
+            if into in held:
+                held[into].merge(cell)
+            else:
+                held[into] = cell
+
+    def clear(self, slots: NDArray[np.int32]) -> None:
+        """Empties slots: their ids can be used again."""
+        for slot in slots.tolist():
+            self._panes.get(0, {}).pop(slot, None)
 
     # -- what is held ------------------------------------------------------------------------------------------------
 
