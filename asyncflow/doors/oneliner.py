@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from asyncflow.doors.components import NOT_BUILT_YET
 from asyncflow.doors.document import read_document
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.schema import TIMESTAMP_UNITS
@@ -41,6 +40,7 @@ _OPTION_OF_PATH = (
     ("stages.agg.window.tumbling", "--window"),
     ("stages.agg.window.hopping", "--window"),
     ("stages.agg.window.every", "--hop"),
+    ("stages.agg.window.session", "--session"),
     ("stages.agg.by", "--by"),
     ("stages.agg.aggregates", "AGG"),
     ("sinks.output.format", "--output"),
@@ -110,10 +110,12 @@ def _document(options: AggOptions, problems: list[Problem]) -> dict[str, Any]:
 
 def _window(options: AggOptions, problems: list[Problem]) -> Any:
     if options.session is not None:
-        problems.append(
-            Problem("--session", f"session windows are {NOT_BUILT_YET}", "--window, or --window with --hop")
-        )
-        return "all"
+        for given, option in ((options.window, "--window"), (options.hop, "--hop")):
+            if given is not None:
+                problems.append(
+                    Problem(option, "it cannot be given together with --session", "leave one out")
+                )
+        return {"session": options.session}
     if options.window is None:
         if options.hop is not None:
             problems.append(

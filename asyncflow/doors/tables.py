@@ -108,9 +108,16 @@ class WindowTable(msgspec.Struct, kw_only=True, frozen=True):
     window: Annotated[
         dict[str, Any] | str,
         Meta(
-            description='{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, "all" or "message".',
+            description='{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, { session = "30s" }, { count = 100 }, "all" or "message".',
             extra_json_schema={
-                "examples": [{"tumbling": "1m"}, {"hopping": "5m", "every": "1m"}, "all", "message"]
+                "examples": [
+                    {"tumbling": "1m"},
+                    {"hopping": "5m", "every": "1m"},
+                    {"session": "30s"},
+                    {"count": 100},
+                    "all",
+                    "message",
+                ]
             },
         ),
     ] = "all"
@@ -185,6 +192,6 @@ SEQUENCE = "sequence"
 LATER_STAGES = frozenset({"join", "pattern"})
 LATER_WINDOW_KEYS = {"allowed_lateness": "0s", "emit": "final"}
 """Keys of a window stage that are not built yet, and the one value that they may have: what happens without them."""
-LATER_SHAPES = ("session", "cumulate", "count")
+LATER_SHAPES = ("cumulate",)
 LATER_KEYS = ("checkpoint", "http")
 """Tables at the top of a pipeline file that are not built yet."""

@@ -10,9 +10,14 @@ from asyncflow.doors.tables import LATER_SHAPES
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.durations import parse_duration
 from asyncflow.plan.names import nearest
-from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
+from asyncflow.plan.windows import AllRows, Count, Hopping, PerMessage, Session, Tumbling, WindowShape
 
-_KEYS = {"tumbling": ("tumbling", "offset"), "hopping": ("hopping", "every", "offset")}
+_KEYS = {
+    "tumbling": ("tumbling", "offset"),
+    "hopping": ("hopping", "every", "offset"),
+    "session": ("session",),
+    "count": ("count",),
+}
 _WORDS: dict[str, WindowShape] = {"all": AllRows(), "message": PerMessage()}
 
 
@@ -43,25 +48,33 @@ def window_shape(written: Any, path: str, problems: Problems) -> WindowShape:
             )
         return AllRows()
     if len(kinds) > 1:
-        problems.add(path, "a window is either tumbling or hopping", _FORMS)
+        problems.add(path, f"a window is either {' or '.join(kinds)}", _FORMS)
         return AllRows()
     known = len(problems.found)
     for key in written:
         if key not in _KEYS[kinds[0]]:
             problems.add(f"{path}.{key}", f"unknown key {key!r}", nearest(key, _KEYS[kinds[0]]))
     lengths = {
-        key: _duration(written[key], f"{path}.{key}", problems) for key in _KEYS[kinds[0]] if key in written
+        key: (_rows if key == "count" else _duration)(written[key], f"{path}.{key}", problems)
+        for key in _KEYS[kinds[0]]
+        if key in written
     }
     if kinds[0] == "hopping" and "every" not in written:
         problems.add(f"{path}.every", "'every' is missing", "how far apart the windows start")
     if len(problems.found) > known:
         return AllRows()
-    if kinds[0] == "tumbling":
-        return Tumbling(lengths["tumbling"], lengths.get("offset", 0))
-    return Hopping(lengths["hopping"], lengths["every"], lengths.get("offset", 0))
+    match kinds[0]:
+        case "session":
+            return Session(lengths["session"])
+        case "count":
+            return Count(lengths["count"])
+        case "hopping":
+            return Hopping(lengths["hopping"], lengths["every"], lengths.get("offset", 0))
+        case _:
+            return Tumbling(lengths["tumbling"], lengths.get("offset", 0))
 
 
-_FORMS = '{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, "all" or "message"'
+_FORMS = '{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, { session = "30s" }, { count = 100 }, "all" or "message"'
 
 
 def _duration(value: object, path: str, problems: Problems) -> int:
@@ -70,6 +83,13 @@ def _duration(value: object, path: str, problems: Problems) -> int:
     except ValueError as error:
         problems.add(path, str(error))
         return 1
+
+
+def _rows(value: object, path: str, problems: Problems) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value < 2**63:
+        return value
+    problems.add(path, f"{value!r} is not a number of rows", "a whole number: { count = 100 }")
+    return 1
 
 
 def tumbling(size: str, offset: str = "0s") -> WindowShape:
@@ -82,6 +102,16 @@ def hopping(size: str, every: str, offset: str = "0s") -> WindowShape:
     return _made({"hopping": size, "every": every, "offset": offset})
 
 
+def session(gap: str) -> WindowShape:
+    """Per key: a row at most ``gap`` (``"30s"``) from another shares its session, which ends that much after its last row."""
+    return _made({"session": gap})
+
+
+def count(rows: int) -> WindowShape:
+    """Per key: every ``rows`` rows by arrival; at the end of the input also what is left of them."""
+    return _made({"count": rows})
+
+
 def all_rows() -> WindowShape:
     """One window over everything, closed at the end of the input."""
     return AllRows()
@@ -92,7 +122,7 @@ def per_message() -> WindowShape:
     return PerMessage()
 
 
-def _made(written: dict[str, str]) -> WindowShape:
+def _made(written: Mapping[str, str | int]) -> WindowShape:
     problems = Problems()
     shape = window_shape(written, "window", problems)
     if problems.found:

@@ -18,10 +18,11 @@ import numpy as np
 
 from asyncflow._kernels import kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, StringColumn
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.raw import column_of_raw, raw_column
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
 
@@ -96,7 +97,7 @@ class WindowOperator(Operator):
         if self._sized and batch.time is None:
             raise ValueError("windows of event time need rows that have one")
         prepared = self._prepare(batch)
-        groups = self._groups.assign([_raw(column) for column in prepared.keys], batch.num_rows)
+        groups = self._groups.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
         timed = batch.time is not None
         late, partly = self._state.add(
             groups,
@@ -105,7 +106,7 @@ class WindowOperator(Operator):
             batch.watermarks if self._sized else None,
             batch.watermark_before if self._sized else NO_TIME,
             batch.delay_ns,
-            [_raw(column) for column in prepared.inputs],
+            [raw_column(column) for column in prepared.inputs],
             prepared.masks,
         )
         self.counts["aggregated"] += batch.num_rows - len(late)
@@ -159,7 +160,7 @@ class WindowOperator(Operator):
             while (closed := self._state.close(watermark_ns, order, MAX_OUTPUT_ROWS)) is not None:
                 starts, ends, groups, results, overflows = closed
                 self.counts["overflow"] += overflows
-                columns = [_column(raw) for raw in (*self._groups.columns(groups), *results)]
+                columns = [column_of_raw(raw) for raw in (*self._groups.columns(groups), *results)]
                 yield self._batch(starts, ends, columns, origin)
         if self._groups.size > self._collect_above:
             self._forget_groups()
@@ -186,14 +187,3 @@ class WindowOperator(Operator):
     def _count_windows(self) -> None:
         self.counts["windows_closed"] = closed = self._state.windows_closed
         self.counts["windows_opened"] = closed + self._state.open_windows
-
-
-def _raw(column: Column) -> tuple[Any, ...]:
-    """A column as the kernels take it."""
-    if isinstance(column, StringColumn):
-        return column.data, column.starts, column.lengths, column.valid
-    return column.values, column.valid
-
-
-def _column(raw: tuple[Any, ...]) -> Column:
-    return StringColumn(*raw) if len(raw) == 4 else FixedColumn(*raw)

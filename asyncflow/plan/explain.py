@@ -32,7 +32,7 @@ from asyncflow.plan.tables import (
     Top,
     Window,
 )
-from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
+from asyncflow.plan.windows import AllRows, Count, Hopping, PerMessage, Session, Tumbling, WindowShape
 
 
 def explain(plan: Plan, form: str = "tree", inferred: Mapping[str, Schema] | None = None) -> str:
@@ -135,12 +135,16 @@ def _sink(sink: Sink) -> dict[str, Any]:
 
 
 def window_text(shape: WindowShape) -> str:
-    """``tumbling 1m``, ``hopping 5m every 1m``, ``all``, ``message``."""
+    """``tumbling 1m``, ``hopping 5m every 1m``, ``session 30s``, ``count 100``, ``all``, ``message``."""
     match shape:
         case Tumbling(size_ns=size, offset_ns=offset):
             text = f"tumbling {format_duration(size)}"
         case Hopping(size_ns=size, every_ns=every, offset_ns=offset):
             text = f"hopping {format_duration(size)} every {format_duration(every)}"
+        case Session(gap_ns=gap):
+            return f"session {format_duration(gap)}"
+        case Count(size=rows):
+            return f"count {rows}"
         case AllRows():
             return "all"
         case PerMessage():
@@ -188,6 +192,11 @@ def _window_state(stage: Window) -> str | None:
         case Hopping(size_ns=size, every_ns=every):
             windows = -(-size // every) if every > 0 else 1
             return f"{per} in each open window ({windows} over any moment), until the watermark reaches the window's end"
+        case Session():
+            each = "one group per session of a key" if stage.by else "one group per session"
+            return f"{each}, until the watermark reaches the session's end"
+        case Count(size=rows):
+            return f"{per}, until it has {rows} rows"
         case AllRows():
             return f"{per}, until the end of the input"
         case PerMessage():

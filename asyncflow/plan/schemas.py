@@ -25,7 +25,7 @@ from asyncflow.plan.tables import (
     Window,
 )
 from asyncflow.plan.typing import check_expression
-from asyncflow.plan.windows import Hopping, Tumbling
+from asyncflow.plan.windows import BOUNDED, Hopping, Tumbling
 
 REJECTED = Schema.of((name, DataType.STRING) for name in ("record", "reason", "position"))
 """Columns of every ``NAME.rejected``."""
@@ -99,11 +99,7 @@ def stage_schema(stage: Stage, read: Schema | None) -> Schema | None:
             keys, values = _typed(by, read), _typed(aggregates, read, aggregates=True)
             if keys is None or values is None:
                 return None
-            bounds = (
-                [(name, DataType.TIMESTAMP) for name in BOUNDS]
-                if isinstance(shape, Tumbling | Hopping)
-                else []
-            )
+            bounds = [(name, DataType.TIMESTAMP) for name in BOUNDS] if isinstance(shape, BOUNDED) else []
             columns_out = [*bounds, *keys, *values]
             return Schema.of(columns_out) if len(dict(columns_out)) == len(columns_out) else None
 

@@ -29,7 +29,16 @@ from asyncflow.plan.tables import (
     Window,
 )
 from asyncflow.plan.typing import check_expression
-from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
+from asyncflow.plan.windows import (
+    BOUNDED,
+    AllRows,
+    Count,
+    Hopping,
+    PerMessage,
+    Session,
+    Tumbling,
+    WindowShape,
+)
 
 
 def validate(
@@ -230,9 +239,7 @@ def _window(stage: Window, path: str, read: Schema | None, plan: Plan) -> Iterab
     yield from _columns(f"{path}.aggregates", stage.aggregates, read, aggregates=True)
     if not stage.by and not stage.aggregates:
         yield Problem(f"{path}.aggregates", "there is nothing to compute", 'for example { n = "count(*)" }')
-    taken = dict.fromkeys(
-        BOUNDS if isinstance(stage.shape, Tumbling | Hopping) else (), "the window's bounds"
-    )
+    taken = dict.fromkeys(BOUNDS if isinstance(stage.shape, BOUNDED) else (), "the window's bounds")
     for key, columns in (("by", stage.by), ("aggregates", stage.aggregates)):
         for name, _ in columns:
             if name in taken:
@@ -307,6 +314,12 @@ def _shape(shape: WindowShape, path: str) -> Iterable[Problem]:
                     f"{path}.window.every",
                     f"every ({format_duration(every)}) is longer than the window ({format_duration(size)}): rows would fall between",
                 )
+        case Session(gap_ns=gap):
+            if gap <= 0:
+                yield Problem(f"{path}.window.session", "the gap between sessions must be longer than 0s")
+        case Count(size=size):
+            if size < 1:
+                yield Problem(f"{path}.window.count", "a window must have at least 1 row")
         case AllRows() | PerMessage():
             pass
 

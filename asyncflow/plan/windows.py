@@ -31,5 +31,22 @@ class PerMessage:
     """One window per message of a message source, closed at once; its rows have no bounds columns."""
 
 
-# Session, Count and Cumulate take their place here with the event-time work.
-WindowShape: TypeAlias = Tumbling | Hopping | AllRows | PerMessage
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Per key: rows of which no two neighbours are more than ``gap_ns`` apart; ends that much after the last one."""
+
+    gap_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Per key: every ``size`` rows by arrival, bounded by the event times of the first and last of them."""
+
+    size: int
+
+
+# Cumulate takes its place here with the event-time work.
+WindowShape: TypeAlias = Tumbling | Hopping | Session | Count | AllRows | PerMessage
+
+BOUNDED = (Tumbling, Hopping, Session, Count)
+"""Shapes whose rows have bounds columns."""

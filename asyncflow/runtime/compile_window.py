@@ -7,16 +7,17 @@ become columns and masks to prepare (equal ones once), and what stands around it
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Field, Schema
 from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.slot_window import CountWindowOperator, SessionOperator
 from asyncflow.operators.window import AggregateSpec, Prepared, WindowOperator
 from asyncflow.plan.tables import Window
 from asyncflow.plan.typed import AggregateCall, Typed
 from asyncflow.plan.typing import resolve_expression
-from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
+from asyncflow.plan.windows import AllRows, Count, Hopping, PerMessage, Session, Tumbling, WindowShape
 from asyncflow.runtime.compile_expressions import Frame, compile_typed
 
 
@@ -30,8 +31,8 @@ def build_window(stage: Window, schema: Schema) -> Operator:
     ]
     plain = [tree.value for _, tree in results] == [parts.name(k) for k in range(len(parts.specs))]
     prepare = _Preparation([tree for _, tree in keys], parts, schema)
-    operator = WindowOperator(
-        **_shape(stage.shape),
+    operator = _operator(
+        stage.shape,
         keys=Schema.of((name, tree.type) for name, tree in keys),
         aggregates=parts.specs,
         names=[name for name, _ in results] if plain else [parts.name(k) for k in range(len(parts.specs))],
@@ -41,16 +42,23 @@ def build_window(stage: Window, schema: Schema) -> Operator:
     return operator if plain else ProjectedWindow(operator, results, len(parts.specs))
 
 
-def _shape(shape: WindowShape) -> dict[str, Any]:
+AnyWindow: TypeAlias = WindowOperator | SessionOperator | CountWindowOperator
+
+
+def _operator(shape: WindowShape, **common: Any) -> AnyWindow:
     match shape:
         case Tumbling(size_ns=size_ns, offset_ns=offset_ns):
-            return {"size_ns": size_ns, "offset_ns": offset_ns}
+            return WindowOperator(size_ns=size_ns, offset_ns=offset_ns, **common)
         case Hopping(size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns):
-            return {"size_ns": size_ns, "every_ns": every_ns, "offset_ns": offset_ns}
+            return WindowOperator(size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns, **common)
+        case Session(gap_ns=gap_ns):
+            return SessionOperator(gap_ns=gap_ns, **common)
+        case Count(size=size):
+            return CountWindowOperator(size=size, **common)
         case AllRows():
-            return {"size_ns": None}
+            return WindowOperator(size_ns=None, **common)
         case PerMessage():
-            return {"size_ns": None, "per_message": True}
+            return WindowOperator(size_ns=None, per_message=True, **common)
 
 
 class _Parts:
@@ -113,7 +121,7 @@ class _Preparation:
 class ProjectedWindow(Operator):
     """A window operator whose closed rows are computed further: arithmetic over aggregates, in the order written."""
 
-    def __init__(self, window: WindowOperator, results: list[tuple[str, Typed]], num_primitives: int) -> None:
+    def __init__(self, window: AnyWindow, results: list[tuple[str, Typed]], num_primitives: int) -> None:
         super().__init__()
         self._window = window
         self._num_kept = len(window.output) - num_primitives

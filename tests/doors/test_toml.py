@@ -11,7 +11,7 @@ from asyncflow.errors import PipelineError
 from asyncflow.model.schema import DataType, Field
 from asyncflow.plan.expressions import ColumnRef
 from asyncflow.plan.tables import DAY_NS, Derive, Filter, Window
-from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling
+from asyncflow.plan.windows import AllRows, Count, Hopping, PerMessage, Session, Tumbling
 
 SECOND_NS = 1_000_000_000
 
@@ -103,6 +103,8 @@ def test_a_stage_may_read_one_that_is_written_after_it() -> None:
     ("written", "shape"),
     [
         ('{ tumbling = "10s" }', Tumbling(10 * SECOND_NS)),
+        ('{ session = "30s" }', Session(30 * SECOND_NS)),
+        ("{ count = 100 }", Count(100)),
         ('{ tumbling = "10s", offset = "2s" }', Tumbling(10 * SECOND_NS, 2 * SECOND_NS)),
         ('{ hopping = "10s", every = "4s" }', Hopping(10 * SECOND_NS, 4 * SECOND_NS)),
         ('"all"', AllRows()),

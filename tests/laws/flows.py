@@ -48,6 +48,32 @@ window = { hopping = "10s", every = "4s", offset = "1s" }
 by = ["key"]
 aggregates = { n = "count(*)", s = "sum(value)", v = "var(value)", f = "first(key)", l = "last(value)", d = "count(DISTINCT qty)" }
 """,
+    "session": """
+[stages.w]
+type = "window"
+window = { session = "3s" }
+by = ["key"]
+aggregates = { n = "count(*)", s = "sum(value)", v = "var(value)", f = "first(key)", l = "last(value)", d = "count(DISTINCT key)" }
+""",
+    "count": """
+[stages.w]
+type = "window"
+window = { count = 3 }
+by = ["key"]
+aggregates = { n = "count(*)", s = "sum(value)", l = "last(value)", x = "arg_min(key, qty)" }
+""",
+    "over counts": """
+[stages.pairs]
+type = "window"
+window = { count = 2 }
+by = ["key"]
+aggregates = { value = "sum(value)" }
+[stages.w]
+type = "window"
+window = { tumbling = "10s" }
+by = ["key"]
+aggregates = { n = "count(*)", s = "sum(value)", first = "min(window_start)" }
+""",
     "all": """
 [stages.w]
 type = "window"

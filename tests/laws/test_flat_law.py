@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
+import pytest
 
 import asyncflow as af
 from asyncflow.runtime import Run
 
 
-async def test_ever_new_keys_in_short_windows_run_flat() -> None:
+@pytest.mark.parametrize("window", [af.tumbling("1s"), af.session("1s")], ids=["tumbling", "session"])
+async def test_ever_new_keys_in_short_windows_run_flat(window: Any) -> None:
     """Two million rows, every key new, one-second windows: state stays that of the open windows."""
     held: list[int] = []
     run: Run | None = None
@@ -27,7 +29,7 @@ async def test_ever_new_keys_in_short_windows_run_flat() -> None:
             held.append(run.state_bytes)
 
     schema = {"ts": "timestamp[ns]", "key": "string"}
-    flow = af.source(rows(), schema=schema, time="ts").window(af.tumbling("1s"), by=["key"], n="count(*)")
+    flow = af.source(rows(), schema=schema, time="ts").window(window, by=["key"], n="count(*)")
     run = Run(flow.to("null").checked())
     ledger = await run.execute()
     assert ledger.to_dict()["stages"]["stage_1"]["rows_out"] == 2_000_000

@@ -1,0 +1,233 @@
+"""Windows that follow their rows, plain: sessions by event time and windows of so many rows.  The twin of ``sessions.pyx``.
+
+A session of a group is the rows from its first to its last, no two neighbours more than a gap apart; it ends a gap after its last row.
+Each row meets, in order, the watermark before it:
+
+- a session that ends by that watermark is closed for the row (with one source, for every row after it);
+- the row joins the open sessions that it reaches, that is whose first and last row are at most a gap away from it or have it between them;
+  several are merged into the one that began first (of those the one of the least slot), the others following in that order;
+- where it reaches none, it is late if its own session ``[t, t + gap)`` ends by the watermark too; else it opens a session.
+
+So a row is late when the session that it would form or join is closed, as in Flink; a row after a closed session, but not late by itself,
+opens a new one even where it is less than a gap away.  A slot that is given back is the next to be given out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
+Int32Array: TypeAlias = NDArray[np.int32]
+Int64Array: TypeAlias = NDArray[np.int64]
+Merges: TypeAlias = tuple[Int64Array, Int32Array, Int32Array]
+Closed: TypeAlias = tuple[Int32Array, Int32Array, Int64Array, Int64Array]
+Filled: TypeAlias = tuple[Int32Array, Int32Array, Int64Array, Int64Array, Int64Array]
+
+
+class _Slots:
+    def __init__(self, top: int) -> None:
+        self.top, self.free = top, list[int]()
+
+    def take(self) -> int:
+        if self.free:
+            return self.free.pop()
+        self.top += 1
+        return self.top - 1
+
+
+@dataclass
+class _Window:
+    """``rows`` is counted by CountWindows only."""
+
+    slot: int
+    group: int
+    first: int
+    last: int
+    rows: int = 0
+
+
+class _Windows:
+    def __init__(self, first_slot: int) -> None:
+        self._first_slot = first_slot
+        self._slots = _Slots(first_slot)
+        self._open: list[_Window] = []
+        self.windows_closed = 0
+
+    @property
+    def slot_count(self) -> int:
+        """Slots are 0 .. slot_count - 1."""
+        return self._slots.top
+
+    @property
+    def open_windows(self) -> int:
+        return len(self._open)
+
+    @property
+    def nbytes(self) -> int:
+        return 64 * len(self._open)
+
+    def live_groups(self, group_count: int) -> Int32Array:
+        """The groups (ascending) that have an open window."""
+        return _int32(sorted({window.group for window in self._open}))
+
+    def keep(self, groups: Int32Array) -> None:
+        """Renames groups: ``groups[i]`` becomes i.  Every live group is among them (ascending)."""
+        new = {group: i for i, group in enumerate(groups.tolist())}
+        for window in self._open:
+            window.group = new[window.group]
+
+    def keep_slots(self) -> Int32Array:
+        """Renames slots, without those that are free: the old ones (ascending), a session's slot 0 first; the i-th becomes i."""
+        kept = [*range(self._first_slot), *sorted(window.slot for window in self._open)]
+        for window in self._open:
+            window.slot = kept.index(window.slot)
+        self._slots = _Slots(len(kept))
+        return _int32(kept)
+
+
+class Sessions(_Windows):
+    """Open sessions of every group, ``gap_ns`` apart."""
+
+    def __init__(self, gap_ns: int) -> None:
+        if not 0 < gap_ns < 2**63:
+            raise ValueError("a gap is 1 .. 2**63 - 1 ns")
+        super().__init__(1)
+        self._gap = gap_ns
+        self._advanced = NO_TIME
+
+    def assign(
+        self,
+        groups: Int32Array,
+        group_count: int,
+        time: Int64Array,
+        watermarks: Int64Array | None,
+        watermark_before: int,
+        delay_ns: int,
+    ) -> tuple[Int32Array, NDArray[np.intp], Merges]:
+        """The slot of each row, in order: ``(slots, late, merges)``.  ``late``: positions of late rows, whose slot is 0.  ``merges``:
+        ``(rows, into, source)``: before row ``rows[i]`` the sessions ``into[i]`` and ``source[i]`` became one, in slot ``into[i]``."""
+        slots, late, merges = [], [], []
+        running = watermark_before
+        for row, (group, t) in enumerate(zip(groups.tolist(), time.tolist(), strict=True)):
+            watermark = max(running if watermarks is None else int(watermarks[row]), self._advanced)
+            running = max(running, t - delay_ns)
+            reached = [
+                window
+                for window in self._open
+                if window.group == group
+                and not self._ended(window.last, watermark)
+                and window.first - self._gap <= t <= window.last + self._gap
+            ]
+            if reached:
+                session, *others = sorted(reached, key=lambda window: (window.first, window.slot))
+                for other in others:
+                    session.last = max(session.last, other.last)
+                    merges.append((row, session.slot, other.slot))
+                    self._drop(other)
+                session.first, session.last = min(session.first, t), max(session.last, t)
+                slots.append(session.slot)
+            elif self._ended(t, watermark):
+                late.append(row)
+                slots.append(0)
+            else:
+                slots.append(self._slots.take())
+                self._open.append(_Window(slots[-1], group, t, t))
+        rows, into, source = zip(*merges, strict=True) if merges else ((), (), ())
+        return (
+            _int32(slots),
+            np.array(late, np.intp),
+            (np.array(rows, np.int64), _int32(into), _int32(source)),
+        )
+
+    def _ended(self, last: int, watermark: int) -> bool:
+        return min(last + self._gap, END_OF_TIME) <= watermark
+
+    def _drop(self, window: _Window) -> None:
+        self._open.remove(window)
+        self._slots.free.append(window.slot)
+
+    def close(self, watermark_ns: int) -> Closed:
+        """The sessions that end by the watermark, by end, then start, then group: ``(slots, groups, starts, ends)``; bounds are clamped
+        to int64.  Their slots are given out again by the next ``assign``."""
+        self._advanced = max(self._advanced, watermark_ns)
+        ended = [window for window in self._open if self._ended(window.last, self._advanced)]
+        ended.sort(key=lambda window: (min(window.last + self._gap, END_OF_TIME), window.first, window.group))
+        for window in ended:
+            self._drop(window)
+        self.windows_closed += len(ended)
+        ends = [min(window.last + self._gap, END_OF_TIME) for window in ended]
+        return (
+            _int32([window.slot for window in ended]),
+            _int32([window.group for window in ended]),
+            np.array([window.first for window in ended], np.int64),
+            np.array(ends, np.int64),
+        )
+
+
+class CountWindows(_Windows):
+    """Windows of ``size`` rows by group."""
+
+    def __init__(self, size: int) -> None:
+        if not 0 < size < 2**63:
+            raise ValueError("a window has 1 .. 2**63 - 1 rows")
+        super().__init__(0)
+        self._size = size
+        self._given: list[int] = []
+
+    def assign(
+        self, groups: Int32Array, group_count: int, time: Int64Array | None
+    ) -> tuple[Int32Array, Filled]:
+        """The slot of each row, and the windows that are full now, in the order in which they filled: ``(slots, filled)``, ``filled`` being
+        ``(slots, groups, firsts, lasts, rows)``: times of the first and last row by arrival, and the position of the row that filled it.
+        Their slots are given out again by the next call."""
+        self._reuse()
+        slots, filled = [], []
+        times = [0] * len(groups) if time is None else time.tolist()
+        for row, (group, t) in enumerate(zip(groups.tolist(), times, strict=True)):
+            window = next((window for window in self._open if window.group == group), None)
+            if window is None:
+                window = _Window(self._slots.take(), group, t, t)
+                self._open.append(window)
+            slots.append(window.slot)
+            window.last = t
+            window.rows += 1
+            if window.rows == self._size:
+                filled.append((window, row))
+                self._open.remove(window)
+        return _int32(slots), self._filled(filled)
+
+    def rest(self) -> Filled:
+        """The windows that are not full, by group, as ``filled`` (rows -1); they are closed by this."""
+        self._reuse()
+        rest = sorted(self._open, key=lambda window: window.group)
+        self._open = []
+        return self._filled([(window, -1) for window in rest])
+
+    def keep_slots(self) -> Int32Array:
+        """Renames slots, without those that are free or were given out as full: the old ones (ascending); the i-th becomes i."""
+        self._given = []
+        return super().keep_slots()
+
+    def _reuse(self) -> None:
+        self._slots.free += self._given
+        self._given = []
+
+    def _filled(self, filled: Sequence[tuple[_Window, int]]) -> Filled:
+        self._given = [window.slot for window, _ in filled]
+        self.windows_closed += len(filled)
+        return (
+            _int32(self._given),
+            _int32([window.group for window, _ in filled]),
+            np.array([window.first for window, _ in filled], np.int64),
+            np.array([window.last for window, _ in filled], np.int64),
+            np.array([row for _, row in filled], np.int64),
+        )
+
+
+def _int32(values: Sequence[int]) -> Int32Array:
+    return np.array(values, np.int32)

@@ -1,0 +1,43 @@
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32Array: TypeAlias = NDArray[np.int32]
+Int64Array: TypeAlias = NDArray[np.int64]
+Merges: TypeAlias = tuple[Int64Array, Int32Array, Int32Array]
+Closed: TypeAlias = tuple[Int32Array, Int32Array, Int64Array, Int64Array]
+Filled: TypeAlias = tuple[Int32Array, Int32Array, Int64Array, Int64Array, Int64Array]
+
+class _Windows:
+    @property
+    def slot_count(self) -> int: ...
+    @property
+    def windows_closed(self) -> int: ...
+    @property
+    def open_windows(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def live_groups(self, group_count: int) -> Int32Array: ...
+    def keep(self, groups: Int32Array) -> None: ...
+    def keep_slots(self) -> Int32Array: ...
+
+class Sessions(_Windows):
+    def __init__(self, gap_ns: int) -> None: ...
+    def assign(
+        self,
+        groups: Int32Array,
+        group_count: int,
+        time: Int64Array,
+        watermarks: Int64Array | None,
+        watermark_before: int,
+        delay_ns: int,
+    ) -> tuple[Int32Array, NDArray[np.intp], Merges]: ...
+    def close(self, watermark_ns: int) -> Closed: ...
+
+class CountWindows(_Windows):
+    def __init__(self, size: int) -> None: ...
+    def assign(
+        self, groups: Int32Array, group_count: int, time: Int64Array | None
+    ) -> tuple[Int32Array, Filled]: ...
+    def rest(self) -> Filled: ...

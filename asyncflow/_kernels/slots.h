@@ -1,0 +1,49 @@
+/* Numbers that are given out, given back and given out again, the last one first; and arrays that grow with them. */
+#ifndef ASYNCFLOW_SLOTS_H
+#define ASYNCFLOW_SLOTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "cpu.h"
+
+typedef struct {
+    int64_t top; /* numbers from here on were never given out */
+    int32_t *free_slots;
+    int64_t free_count, free_capacity;
+} af_slots;
+
+/* Room for `wanted` items of an array; false: no memory. */
+AF_INLINE bool af_grow(void **array, int64_t *capacity, int64_t wanted, size_t width) {
+    if (AF_LIKELY(wanted <= *capacity)) return true;
+    int64_t room = *capacity ? *capacity : 16;
+    while (room < wanted) room *= 2;
+    void *grown = room > INT32_MAX ? NULL : realloc(*array, (size_t)room * width);
+    if (grown == NULL) return false;
+    *array = grown;
+    *capacity = room;
+    return true;
+}
+
+/* Gives room back that `count` items do not need. */
+static void af_trim(void **array, int64_t *capacity, int64_t count, size_t width) {
+    const int64_t room = count < 16 ? 16 : count;
+    if (*capacity < 2 * room) return;
+    void *smaller = realloc(*array, (size_t)room * width);
+    if (smaller == NULL) return;
+    *array = smaller;
+    *capacity = room;
+}
+
+AF_INLINE int32_t af_slot_take(af_slots *slots) {
+    return slots->free_count ? slots->free_slots[--slots->free_count] : (int32_t)slots->top++;
+}
+
+AF_INLINE bool af_slot_give(af_slots *slots, int32_t slot) {
+    if (!af_grow((void **)&slots->free_slots, &slots->free_capacity, slots->free_count + 1, sizeof slot)) return false;
+    slots->free_slots[slots->free_count++] = slot;
+    return true;
+}
+
+#endif

@@ -1,0 +1,246 @@
+"""Windows that follow their rows: sessions, and windows of so many rows of a key.
+
+In the journey they stand where ``window`` does.  ``process`` gives each row its group (``groups`` kernel), each row of a group the slot
+of its window (``sessions`` kernel), and folds rows into slots (``window`` kernel); windows that are over are read out of their slots,
+which then stand for others.
+
+Invariants: every window comes out exactly once; results do not depend on where batches are cut: rows are folded, and sessions merged,
+in the order of rows; what is held is bounded by the open windows.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Array, Int64Array
+from asyncflow.model.schema import DataType, Field, Schema
+from asyncflow.operators.aggregates import AggregateSpec
+from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.raw import column_of_raw, raw_column
+from asyncflow.operators.window import FEW_GROUPS, MAX_OUTPUT_ROWS, Prepared
+
+
+class _SlotWindow(Operator):
+    """What both kinds share.  ``windows``: says which slot each row belongs to."""
+
+    def __init__(
+        self,
+        windows: Any,
+        *,
+        keys: Schema,
+        aggregates: Sequence[AggregateSpec],
+        names: Sequence[str],
+        prepare: Callable[[Batch], Prepared],
+    ) -> None:
+        super().__init__()
+        self.output = Schema(
+            (
+                *(Field(name, DataType.TIMESTAMP) for name in ("window_start", "window_end")),
+                *keys.fields,
+                *(Field(name, spec.result_type) for name, spec in zip(names, aggregates, strict=True)),
+            )
+        )
+        self._windows = windows
+        self._prepare = prepare
+        self._kinds = [field.type.value for field in keys]
+        self._groups = kernel("groups").GroupTable(self._kinds)
+        self._state = kernel("window").WindowState(
+            None,
+            1,
+            0,
+            [(a.function, a.inputs, tuple(type_.value for type_ in a.types), a.mask) for a in aggregates],
+        )
+        self._collect_above = FEW_GROUPS
+        self.counts = dict.fromkeys(
+            ("aggregated", "late", "late_partly", "windows_opened", "windows_closed", "overflow"), 0
+        )
+
+    def process(self, batch: Batch) -> list[Output]:
+        if not batch.num_rows:
+            return []
+        prepared = self._prepare(batch)
+        groups = self._groups.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
+        outputs = self._take(batch, prepared, groups)
+        self._count_windows()
+        return outputs
+
+    @abstractmethod
+    def _take(self, batch: Batch, prepared: Prepared, groups: Int32Array) -> list[Output]:
+        """Puts the rows into the slots of their windows."""
+
+    @property
+    def state_bytes(self) -> int:
+        return int(self._groups.nbytes + self._state.nbytes + self._windows.nbytes)
+
+    @property
+    def open_windows(self) -> int:
+        """Windows that hold a row and have not come out."""
+        return int(self._windows.open_windows)
+
+    @property
+    def open_keys(self) -> int:
+        """Keys held now, about: those of open windows and some that will go."""
+        return int(self._groups.size)
+
+    def _fold(self, batch: Batch, prepared: Prepared, slots: Int32Array, merges: Any = None) -> None:
+        inputs = [raw_column(column) for column in prepared.inputs]
+        self._state.add(
+            slots, self._windows.slot_count, batch.time, None, NO_TIME, 0, inputs, prepared.masks, merges
+        )
+
+    def _rows(
+        self,
+        slots: Int32Array,
+        groups: Int32Array,
+        starts: Int64Array,
+        ends: Int64Array,
+        time: Int64Array | None,
+        watermarks: Int64Array | None = None,
+        valid: BoolArray | None = None,
+    ) -> Iterator[Output]:
+        """The rows of windows that are over, in batches; their slots are empty then.  ``valid``: where bounds have values."""
+        for begin in range(0, len(slots), MAX_OUTPUT_ROWS):
+            part = slice(begin, begin + MAX_OUTPUT_ROWS)
+            results, overflows = self._state.peek(slots[part])
+            self.counts["overflow"] += overflows
+            bounds = (
+                FixedColumn(each[part], None if valid is None else valid[part]) for each in (starts, ends)
+            )
+            columns = (column_of_raw(raw) for raw in (*self._groups.columns(groups[part]), *results))
+            yield Output(
+                Batch(
+                    self.output,
+                    (*bounds, *columns),
+                    len(slots[part]),
+                    None if time is None else time[part],
+                    None if watermarks is None else watermarks[part],
+                )
+            )
+        self._state.clear(slots)
+
+    def _forget(self) -> None:
+        """Drops groups, and slots, that no open window has once they are the greater part; looks again when there are twice as many."""
+        if self._groups.size > self._collect_above:
+            live = self._windows.live_groups(self._groups.size)
+            if 2 * len(live) < self._groups.size:
+                self._groups.keep(live)
+                self._windows.keep(live)
+            self._collect_above = max(FEW_GROUPS, 2 * len(live))
+        if self._windows.slot_count > max(FEW_GROUPS, 4 * self._windows.open_windows):
+            self._state.keep(self._windows.keep_slots())
+
+    def _count_windows(self) -> None:
+        self.counts["windows_closed"] = closed = self._windows.windows_closed
+        self.counts["windows_opened"] = closed + self._windows.open_windows
+
+
+class SessionOperator(_SlotWindow):
+    """Grouped aggregation over sessions: rows of a key of which no two neighbours are more than ``gap_ns`` apart.
+
+    ``window_start`` is the first row's time, ``window_end`` the last one's plus the gap; a session closes when the watermark reaches it.
+    A row joins every open session of its key that it reaches (``|dt| <= gap_ns``), which makes them one.  It is late, an output of that
+    kind, when the session that it would form or join has been closed by the watermark before it: its own ``[t, t + gap_ns)`` is over, and
+    no open session reaches it.  A row near a closed session, but not late by itself, begins a new one.  Rows come out by window end,
+    window start, then keys, nulls last.  ``counts``: as WindowOperator's; a session that was merged into another does not count.
+    """
+
+    def __init__(self, *, gap_ns: int, **common: Any) -> None:
+        super().__init__(kernel("sessions").Sessions(gap_ns), **common)
+
+    def _take(self, batch: Batch, prepared: Prepared, groups: Int32Array) -> list[Output]:
+        if batch.time is None:
+            raise ValueError("windows of event time need rows that have one")
+        slots, late, merges = self._windows.assign(
+            groups, self._groups.size, batch.time, batch.watermarks, batch.watermark_before, batch.delay_ns
+        )
+        self._fold(batch, prepared, slots, merges)
+        self.counts["aggregated"] += batch.num_rows - len(late)
+        if not len(late):
+            return []
+        self._state.clear(np.zeros(1, np.int32))  # where the late rows went
+        self.counts["late"] += len(late)
+        return [Output(batch.take(late), "late")]
+
+    def advance(self, watermark_ns: int) -> list[Output]:
+        slots, groups, starts, ends = self._windows.close(watermark_ns)
+        outputs = []
+        if len(slots):
+            order = self._order(groups, starts, ends)
+            slots, groups, starts, ends = slots[order], groups[order], starts[order], ends[order]
+            outputs = list(self._rows(slots, groups, starts, ends, ends - 1))
+            self._count_windows()
+        self._forget()
+        return outputs
+
+    def finish(self) -> list[Output]:
+        return self.advance(END_OF_TIME)
+
+    def _order(self, groups: Int32Array, starts: Int64Array, ends: Int64Array) -> IndexArray:
+        """Puts sessions of the same bounds, which come by bounds, into the order of their keys.
+
+        Only those keys are compared: an order of all keys would cost too much where keys come and go.
+        """
+        order = np.arange(len(groups))
+        same = (ends[1:] == ends[:-1]) & (starts[1:] == starts[:-1])
+        tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
+        if len(tied):
+            table = kernel("groups").GroupTable(self._kinds)
+            names = table.assign(self._groups.columns(groups[tied]), len(tied))
+            ranks = np.empty(table.size, np.intp)
+            ranks[table.order()] = np.arange(table.size)
+            order[tied] = tied[np.lexsort((ranks[names], starts[tied], ends[tied]))]
+        return order
+
+
+class CountWindowOperator(_SlotWindow):
+    """Grouped aggregation over every ``size`` rows of a key, by arrival; no row is ever late.
+
+    A window comes out when it is full, in the order in which they fill; at the end of input the others come with what they hold, by key,
+    nulls last.  ``window_start`` and ``window_end`` are the event times of its first and last row by arrival (so the end may be before
+    the start), null where rows have none.  A key's rows are held until their window is full.
+    """
+
+    def __init__(self, *, size: int, **common: Any) -> None:
+        super().__init__(kernel("sessions").CountWindows(size), **common)
+        self._timed = True
+
+    def _take(self, batch: Batch, prepared: Prepared, groups: Int32Array) -> list[Output]:
+        slots, filled = self._windows.assign(groups, self._groups.size, batch.time)
+        self._fold(batch, prepared, slots)
+        self.counts["aggregated"] += batch.num_rows
+        *windows, rows = filled
+        # A window's row is one of the source's at the place of the row that filled it: the watermark before it goes on with it.
+        self._timed = batch.time is not None
+        watermarks = batch.row_watermarks()[rows] if self._timed and len(rows) else None
+        outputs = list(self._out(*windows, watermarks=watermarks))
+        self._forget()
+        return outputs
+
+    def finish(self) -> list[Output]:
+        slots, groups, firsts, lasts, _ = self._windows.rest()
+        ranks = np.empty(self._groups.size, np.intp)
+        ranks[self._groups.order()] = np.arange(self._groups.size)
+        order = np.argsort(ranks[groups])
+        # None of them is late by the others: they stand in the order of their keys.
+        watermarks = np.full(len(slots), NO_TIME, np.int64) if self._timed else None
+        windows = (part[order] for part in (slots, groups, firsts, lasts))
+        outputs = list(self._out(*windows, watermarks=watermarks))
+        self._count_windows()
+        return outputs
+
+    def _out(
+        self,
+        slots: Int32Array,
+        groups: Int32Array,
+        firsts: Int64Array,
+        lasts: Int64Array,
+        watermarks: Int64Array | None,
+    ) -> Iterator[Output]:
+        valid = None if self._timed else np.zeros(len(slots), np.bool_)
+        return self._rows(slots, groups, firsts, lasts, lasts if self._timed else None, watermarks, valid)
