@@ -50,7 +50,7 @@ static bool af_counts_reuse(af_counts *state) {
 
 /* Lists a slot as done with. */
 static bool af_counts_list(af_counts *state, int32_t slot, int64_t row) {
-    if (!af_grow((void **)&state->filled, &state->filled_capacity, state->filled_count + 1, sizeof(af_filled))) return false;
+    if (!af_grow(&state->filled, &state->filled_capacity, state->filled_count + 1, sizeof(af_filled))) return false;
     state->filled[state->filled_count++] = (af_filled){slot, row};
     state->current[state->windows[slot].group] = -1;
     state->open--;
@@ -61,7 +61,7 @@ static bool af_counts_list(af_counts *state, int32_t slot, int64_t row) {
 /* The slot of each row; slots that are full now in `filled`.  `time` NULL: rows have none.  False: no memory. */
 static bool af_counts_assign(af_counts *state, const int32_t *groups, int64_t count, int64_t group_count, const int64_t *time, int32_t *slots) {
     if (!af_counts_reuse(state)) return false;
-    if (!af_grow((void **)&state->current, &state->group_capacity, group_count, sizeof(int32_t))) return false;
+    if (!af_grow(&state->current, &state->group_capacity, group_count, sizeof(int32_t))) return false;
     for (; state->group_count < group_count; state->group_count++) state->current[state->group_count] = -1;
     for (int64_t row = 0; row < count; row++) {
         const int32_t group = groups[row];
@@ -69,7 +69,7 @@ static bool af_counts_assign(af_counts *state, const int32_t *groups, int64_t co
         int32_t slot = state->current[group];
         if (slot < 0) {
             slot = state->current[group] = af_slot_take(&state->slots);
-            if (!af_grow((void **)&state->windows, &state->window_capacity, state->slots.top, sizeof(af_counted))) return false;
+            if (!af_grow(&state->windows, &state->window_capacity, state->slots.top, sizeof(af_counted))) return false;
             state->windows[slot] = (af_counted){0, now, now, group};
             state->open++;
         }
@@ -95,7 +95,7 @@ static void af_counts_rename(af_counts *state, const int32_t *groups, int64_t co
         if (state->current[i] >= 0) state->windows[state->current[i]].group = (int32_t)i;
     }
     state->group_count = count;
-    af_trim((void **)&state->current, &state->group_capacity, count, sizeof(int32_t));
+    af_trim(&state->current, &state->group_capacity, count, sizeof(int32_t));
 }
 
 /* Slots are numbered anew, without those that are free: `kept` gets the old ones.  Nothing is listed any more. */
@@ -111,9 +111,9 @@ static int64_t af_counts_compact(af_counts *state, int32_t *kept) {
     for (int64_t slot = 0; slot < count; slot++) state->current[state->windows[slot].group] = (int32_t)slot;
     state->slots.top = count;
     state->slots.free_count = 0;
-    af_trim((void **)&state->windows, &state->window_capacity, count, sizeof(af_counted));
-    af_trim((void **)&state->slots.free_slots, &state->slots.free_capacity, 0, sizeof(int32_t));
-    af_trim((void **)&state->filled, &state->filled_capacity, 0, sizeof(af_filled));
+    af_trim(&state->windows, &state->window_capacity, count, sizeof(af_counted));
+    af_trim(&state->slots.free_slots, &state->slots.free_capacity, 0, sizeof(int32_t));
+    af_trim(&state->filled, &state->filled_capacity, 0, sizeof(af_filled));
     return count;
 }
 

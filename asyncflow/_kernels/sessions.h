@@ -80,7 +80,7 @@ static bool af_sessions_init(af_sessions *state, int64_t gap) {
     state->gap = gap;
     state->advanced = state->greatest_mark = INT64_MIN;
     state->slots.top = 1;
-    if (!af_grow((void **)&state->sessions, &state->session_capacity, 1, sizeof *state->sessions)) return false;
+    if (!af_grow(&state->sessions, &state->session_capacity, 1, sizeof *state->sessions)) return false;
     state->sessions[0] = (af_session){0, 0, -1, -1, -1, 0};
     return true;
 }
@@ -99,7 +99,7 @@ static void af_sessions_free(af_sessions *state) {
 /* -- the heap ------------------------------------------------------------------------------------------------------- */
 
 static bool af_due_push(af_sessions *state, af_due entry) {
-    if (!af_grow((void **)&state->due, &state->due_capacity, state->due_count + 1, sizeof entry)) return false;
+    if (!af_grow(&state->due, &state->due_capacity, state->due_count + 1, sizeof entry)) return false;
     int64_t at = state->due_count++;
     for (; at > 0 && state->due[(at - 1) / 2].end > entry.end; at = (at - 1) / 2) state->due[at] = state->due[(at - 1) / 2];
     state->due[at] = entry;
@@ -130,7 +130,7 @@ static void af_due_pop(af_sessions *state) {
 static int32_t af_session_open(af_sessions *state, int32_t group, int64_t time, int32_t later) {
     const int64_t top = state->slots.top;
     const int32_t slot = af_slot_take(&state->slots);
-    if (!af_grow((void **)&state->sessions, &state->session_capacity, state->slots.top, sizeof *state->sessions)) return -1;
+    if (!af_grow(&state->sessions, &state->session_capacity, state->slots.top, sizeof *state->sessions)) return -1;
     af_session *session = &state->sessions[slot];
     if (slot >= top) session->turn = 0;
     session->first = session->last = time;
@@ -161,7 +161,7 @@ static bool af_session_drop(af_sessions *state, int32_t slot) {
 }
 
 static bool af_sessions_reserve(af_sessions *state, int64_t groups) {
-    if (!af_grow((void **)&state->latest, &state->group_capacity, groups, sizeof *state->latest)) return false;
+    if (!af_grow(&state->latest, &state->group_capacity, groups, sizeof *state->latest)) return false;
     for (; state->group_count < groups; state->group_count++) state->latest[state->group_count] = -1;
     return true;
 }
@@ -184,7 +184,7 @@ static int32_t af_session_row(af_sessions *state, int64_t row, int32_t group, in
         } else if (time < af_minus(session->first, gap)) {
             later = slot;
         } else {
-            if (!af_grow((void **)&state->reached, &state->reached_capacity, count + 1, sizeof slot)) return -1;
+            if (!af_grow(&state->reached, &state->reached_capacity, count + 1, sizeof slot)) return -1;
             int64_t at = count++;
             for (; at > 0 && af_began_before(state, slot, state->reached[at - 1]); at--) state->reached[at] = state->reached[at - 1];
             state->reached[at] = slot;
@@ -196,7 +196,7 @@ static int32_t af_session_row(af_sessions *state, int64_t row, int32_t group, in
     for (int64_t i = 1; i < count; i++) {
         const int32_t source = state->reached[i];
         if (state->sessions[source].last > session->last) session->last = state->sessions[source].last;
-        if (!af_grow((void **)&state->joined, &state->joined_capacity, state->joined_count + 1, sizeof *state->joined)) return -1;
+        if (!af_grow(&state->joined, &state->joined_capacity, state->joined_count + 1, sizeof *state->joined)) return -1;
         state->joined[state->joined_count++] = (af_joined){row, into, source};
         if (!af_session_drop(state, source)) return -1;
     }
@@ -269,7 +269,7 @@ static bool af_sessions_close(af_sessions *state, int64_t watermark) {
         } else if (end > entry.end) {
             af_due_replace(state, (af_due){end, entry.slot, entry.turn});
         } else {
-            if (!af_grow((void **)&state->closing, &state->closing_capacity, state->closing_count + 1, sizeof(af_closing))) return false;
+            if (!af_grow(&state->closing, &state->closing_capacity, state->closing_count + 1, sizeof(af_closing))) return false;
             state->closing[state->closing_count++] = (af_closing){session->first, end, entry.slot, session->group};
             af_due_pop(state);
         }
@@ -320,9 +320,9 @@ static bool af_sessions_compact(af_sessions *state, int32_t *kept) {
     free(names);
     state->slots.top = count;
     state->slots.free_count = 0;
-    af_trim((void **)&state->sessions, &state->session_capacity, count, sizeof *state->sessions);
-    af_trim((void **)&state->due, &state->due_capacity, due, sizeof *state->due);
-    af_trim((void **)&state->slots.free_slots, &state->slots.free_capacity, 0, sizeof(int32_t));
+    af_trim(&state->sessions, &state->session_capacity, count, sizeof *state->sessions);
+    af_trim(&state->due, &state->due_capacity, due, sizeof *state->due);
+    af_trim(&state->slots.free_slots, &state->slots.free_capacity, 0, sizeof(int32_t));
     return true;
 }
 
@@ -333,7 +333,7 @@ static void af_sessions_rename(af_sessions *state, const int32_t *groups, int64_
         for (int32_t slot = state->latest[i]; slot >= 0; slot = state->sessions[slot].earlier) state->sessions[slot].group = (int32_t)i;
     }
     state->group_count = count;
-    af_trim((void **)&state->latest, &state->group_capacity, count, sizeof *state->latest);
+    af_trim(&state->latest, &state->group_capacity, count, sizeof *state->latest);
 }
 
 static uint64_t af_sessions_bytes(const af_sessions *state) {

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cpu.h"
 
@@ -14,26 +15,28 @@ typedef struct {
     int64_t free_count, free_capacity;
 } af_slots;
 
-/* Room for `wanted` items of an array; false: no memory. */
-AF_INLINE bool af_grow(void **array, int64_t *capacity, int64_t wanted, size_t width) {
-    if (AF_LIKELY(wanted <= *capacity)) return true;
-    int64_t room = *capacity ? *capacity : 16;
-    while (room < wanted) room *= 2;
-    void *grown = room > INT32_MAX ? NULL : realloc(*array, (size_t)room * width);
-    if (grown == NULL) return false;
-    *array = grown;
+AF_NOINLINE bool af_resize(void *array, int64_t *capacity, int64_t room, size_t width) {
+    void *items;
+    memcpy(&items, array, sizeof items);
+    items = room > INT32_MAX ? NULL : realloc(items, (size_t)room * width);
+    if (items == NULL) return false;
+    memcpy(array, &items, sizeof items);
     *capacity = room;
     return true;
 }
 
+/* Room for `wanted` items of an array, given by the address of its pointer; false: no memory. */
+AF_INLINE bool af_grow(void *array, int64_t *capacity, int64_t wanted, size_t width) {
+    if (AF_LIKELY(wanted <= *capacity)) return true;
+    int64_t room = *capacity ? *capacity : 16;
+    while (room < wanted) room *= 2;
+    return af_resize(array, capacity, room, width);
+}
+
 /* Gives room back that `count` items do not need. */
-static void af_trim(void **array, int64_t *capacity, int64_t count, size_t width) {
+static void af_trim(void *array, int64_t *capacity, int64_t count, size_t width) {
     const int64_t room = count < 16 ? 16 : count;
-    if (*capacity < 2 * room) return;
-    void *smaller = realloc(*array, (size_t)room * width);
-    if (smaller == NULL) return;
-    *array = smaller;
-    *capacity = room;
+    if (*capacity >= 2 * room) af_resize(array, capacity, room, width);
 }
 
 AF_INLINE int32_t af_slot_take(af_slots *slots) {
@@ -41,7 +44,7 @@ AF_INLINE int32_t af_slot_take(af_slots *slots) {
 }
 
 AF_INLINE bool af_slot_give(af_slots *slots, int32_t slot) {
-    if (!af_grow((void **)&slots->free_slots, &slots->free_capacity, slots->free_count + 1, sizeof slot)) return false;
+    if (!af_grow(&slots->free_slots, &slots->free_capacity, slots->free_count + 1, sizeof slot)) return false;
     slots->free_slots[slots->free_count++] = slot;
     return true;
 }

@@ -214,33 +214,25 @@ class CountWindowOperator(_SlotWindow):
         slots, filled = self._windows.assign(groups, self._groups.size, batch.time)
         self._fold(batch, prepared, slots)
         self.counts["aggregated"] += batch.num_rows
-        *windows, rows = filled
-        # A window's row is one of the source's at the place of the row that filled it: the watermark before it goes on with it.
         self._timed = batch.time is not None
-        watermarks = batch.row_watermarks()[rows] if self._timed and len(rows) else None
-        outputs = list(self._out(*windows, watermarks=watermarks))
+        # A window's row stands at the place of the row that filled it, with the watermark before that one.
+        rows = filled[-1]
+        outputs = self._out(filled, batch.row_watermarks()[rows] if self._timed and len(rows) else None)
         self._forget()
         return outputs
 
     def finish(self) -> list[Output]:
-        slots, groups, firsts, lasts, _ = self._windows.rest()
+        rest = self._windows.rest()
         ranks = np.empty(self._groups.size, np.intp)
         ranks[self._groups.order()] = np.arange(self._groups.size)
-        order = np.argsort(ranks[groups])
-        # None of them is late by the others: they stand in the order of their keys.
-        watermarks = np.full(len(slots), NO_TIME, np.int64) if self._timed else None
-        windows = (part[order] for part in (slots, groups, firsts, lasts))
-        outputs = list(self._out(*windows, watermarks=watermarks))
+        order = np.argsort(ranks[rest[1]])
+        # They stand by key, not by time: none of them is late by those before it.
+        outputs = self._out([part[order] for part in rest], np.full(len(order), NO_TIME, np.int64))
         self._count_windows()
         return outputs
 
-    def _out(
-        self,
-        slots: Int32Array,
-        groups: Int32Array,
-        firsts: Int64Array,
-        lasts: Int64Array,
-        watermarks: Int64Array | None,
-    ) -> Iterator[Output]:
-        valid = None if self._timed else np.zeros(len(slots), np.bool_)
-        return self._rows(slots, groups, firsts, lasts, lasts if self._timed else None, watermarks, valid)
+    def _out(self, windows: Sequence[Any], watermarks: Int64Array | None) -> list[Output]:
+        slots, groups, firsts, lasts, _ = windows
+        if self._timed:
+            return list(self._rows(slots, groups, firsts, lasts, lasts, watermarks))
+        return list(self._rows(slots, groups, firsts, lasts, None, valid=np.zeros(len(slots), np.bool_)))

@@ -154,5 +154,5 @@ def test_a_window_of_so_many_rows_says_when_it_filled():
 @pytest.mark.parametrize("wrong", [0, -1, 2**63])
 def test_windows_of_nothing_are_refused(wrong):
     for make in (compiled.Sessions, twin.Sessions, compiled.CountWindows, twin.CountWindows):
-        with pytest.raises(ValueError, match="a gap is|a window has"):
+        with pytest.raises(ValueError, match="63 - 1"):
             make(wrong)
