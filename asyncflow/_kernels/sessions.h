@@ -1,9 +1,12 @@
 /* Sessions: rows to slots, and slots that grow together.
  *
  * What is kept.  A session is a slot: the times of its first and last row, its group, and its neighbours in the list of the group's sessions,
- * latest first (32 bytes; mostly a list of one).  Its end is last + gap.  Slot 0 is nobody's: it takes the late rows.  A heap holds one entry
- * for each session, due at an end that the session has had; sessions that have grown since are put back when their entry comes up, so a
- * session costs one step for each gap of its life, not one for each row.  An entry of a slot that was merged away is told by its turn.
+ * latest first (32 bytes; mostly a list of one).  Its end is last + gap.  Slot 0 is nobody's: it takes the late rows.  Each has
+ * one entry among those that are due, at an end that the session has had; one that has grown since is put back when its entry comes up, so
+ * a session costs a step for each gap of its life, not for each row.  An entry of a slot that was merged away is told by its turn.
+ * Entries are in buckets by the highest bit in which their end differs from the watermark (a radix heap: Ahuja, Mehlhorn, Orlin, Tarjan,
+ * Faster algorithms for the shortest path problem, 1990): as the watermark moves on, whole buckets are due, and of one the entries move to
+ * lower buckets, in the order of memory.
  *
  * A row.  With the watermark before it, sessions that end by that watermark are closed for it (they stay until `close`).  It joins the open
  * sessions that it reaches (|dt| <= gap to their first or last row, or within): several are merged into the one that began first.  Where it
@@ -37,6 +40,13 @@ typedef struct {
 } af_due;
 
 typedef struct {
+    af_due *items;
+    int64_t count, capacity;
+} af_bucket;
+
+enum { AF_BUCKETS = 65, AF_FEW_DUE = 1024 };
+
+typedef struct {
     int64_t row;
     int32_t into, source;
 } af_joined;
@@ -54,8 +64,7 @@ typedef struct {
     af_slots slots;
     int32_t *latest; /* of each group; -1: none */
     int64_t group_count, group_capacity;
-    af_due *due; /* a heap, least end first */
-    int64_t due_count, due_capacity;
+    af_bucket due[AF_BUCKETS];
     af_joined *joined; /* of the batch */
     int64_t joined_count, joined_capacity;
     int32_t *reached; /* of the row */
@@ -89,39 +98,38 @@ static void af_sessions_free(af_sessions *state) {
     free(state->sessions);
     free(state->slots.free_slots);
     free(state->latest);
-    free(state->due);
+    for (int i = 0; i < AF_BUCKETS; i++) free(state->due[i].items);
     free(state->joined);
     free(state->reached);
     free(state->closing);
     memset(state, 0, sizeof *state);
 }
 
-/* -- the heap ------------------------------------------------------------------------------------------------------- */
+/* -- what is due ---------------------------------------------------------------------------------------------------- */
 
-static bool af_due_push(af_sessions *state, af_due entry) {
-    if (!af_grow(&state->due, &state->due_capacity, state->due_count + 1, sizeof entry)) return false;
-    int64_t at = state->due_count++;
-    for (; at > 0 && state->due[(at - 1) / 2].end > entry.end; at = (at - 1) / 2) state->due[at] = state->due[(at - 1) / 2];
-    state->due[at] = entry;
+/* Ends are after the watermark, so this is how long the two are the same from the highest bit on. */
+AF_INLINE int af_bucket_of(int64_t watermark, int64_t end) {
+    const uint64_t different = (uint64_t)watermark ^ (uint64_t)end;
+    return different ? 64 - __builtin_clzll(different) : 0;
+}
+
+AF_INLINE bool af_due_add(af_bucket *bucket, af_due entry) {
+    if (!af_grow(&bucket->items, &bucket->capacity, bucket->count + 1, sizeof entry)) return false;
+    bucket->items[bucket->count++] = entry;
     return true;
 }
 
-/* Puts an entry in the place of the first one. */
-static void af_due_replace(af_sessions *state, af_due entry) {
-    af_due *due = state->due;
-    int64_t at = 0, count = state->due_count;
-    for (int64_t child = 1; child < count; child = 2 * at + 1) {
-        child += child + 1 < count && due[child + 1].end < due[child].end;
-        if (due[child].end >= entry.end) break;
-        due[at] = due[child];
-        at = child;
-    }
-    due[at] = entry;
+AF_INLINE bool af_due_push(af_sessions *state, af_due entry) {
+    return af_due_add(&state->due[af_bucket_of(state->advanced, entry.end)], entry);
 }
 
-static void af_due_pop(af_sessions *state) {
-    af_due last = state->due[--state->due_count];
-    if (state->due_count) af_due_replace(state, last);
+/* Forgets a bucket's entries, and its room where that is much. */
+static void af_bucket_empty(af_bucket *bucket) {
+    bucket->count = 0;
+    if (bucket->capacity <= AF_FEW_DUE) return;
+    free(bucket->items);
+    bucket->items = NULL;
+    bucket->capacity = 0;
 }
 
 /* -- sessions of a group -------------------------------------------------------------------------------------------- */
@@ -252,33 +260,86 @@ static bool af_sessions_assign(af_sessions *state, const int32_t *groups, int64_
 
 static int af_closing_compare(const void *left, const void *right) {
     const af_closing *a = left, *b = right;
+    if (a->end != b->end) return a->end < b->end ? -1 : 1;
     if (a->start != b->start) return a->start < b->start ? -1 : 1;
     return (a->group > b->group) - (a->group < b->group);
 }
 
+/* Sorts what is listed by end, start and group: many by digits of the end first.  False: no memory. */
+static bool af_closing_sort(af_sessions *state) {
+    enum { DIGIT = 11, MANY = 512 };
+    const int64_t count = state->closing_count;
+    af_closing *from = state->closing, *to;
+    if (count < MANY) {
+        if (count > 1) qsort(from, (size_t)count, sizeof *from, af_closing_compare);
+        return true;
+    }
+    af_closing *other = malloc((size_t)count * sizeof *other);
+    if (other == NULL) return false;
+    uint64_t least = (uint64_t)from[0].end, greatest = least;
+    for (int64_t i = 1; i < count; i++) {
+        if (from[i].end < (int64_t)least) least = (uint64_t)from[i].end;
+        if (from[i].end > (int64_t)greatest) greatest = (uint64_t)from[i].end;
+    }
+    to = other;
+    for (int shift = 0; shift < 64 && (greatest - least) >> shift; shift += DIGIT) {
+        int64_t places[1 << DIGIT] = {0}, place = 0;
+        for (int64_t i = 0; i < count; i++) places[((uint64_t)from[i].end - least) >> shift & ((1 << DIGIT) - 1)]++;
+        for (int digit = 0; digit < 1 << DIGIT; digit++) {
+            const int64_t size = places[digit];
+            places[digit] = place;
+            place += size;
+        }
+        for (int64_t i = 0; i < count; i++) to[places[((uint64_t)from[i].end - least) >> shift & ((1 << DIGIT) - 1)]++] = from[i];
+        af_closing *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    for (int64_t first = 0, next = 0; first < count; first = next) {
+        while (next < count && from[next].end == from[first].end) next++;
+        if (next - first > 1) qsort(from + first, (size_t)(next - first), sizeof *from, af_closing_compare);
+    }
+    if (from != state->closing) memcpy(state->closing, from, (size_t)count * sizeof *from);
+    free(other);
+    return true;
+}
+
 /* Takes note of the watermark and lists the sessions that end by it, by end, start and group; false: no memory. */
 static bool af_sessions_close(af_sessions *state, int64_t watermark) {
-    if (watermark > state->advanced) state->advanced = watermark;
+    enum { AHEAD = 8 };
     state->closing_count = 0;
-    while (state->due_count && state->due[0].end <= state->advanced) {
-        const af_due entry = state->due[0];
-        const af_session *session = &state->sessions[entry.slot];
-        const int64_t end = af_plus(session->last, state->gap);
-        if (session->turn != entry.turn) {
-            af_due_pop(state);
-        } else if (end > entry.end) {
-            af_due_replace(state, (af_due){end, entry.slot, entry.turn});
-        } else {
-            if (!af_grow(&state->closing, &state->closing_capacity, state->closing_count + 1, sizeof(af_closing))) return false;
-            state->closing[state->closing_count++] = (af_closing){session->first, end, entry.slot, session->group};
-            af_due_pop(state);
+    if (watermark <= state->advanced) return true;
+    /* Entries of the buckets before the last of these are due; those of the last one may be, or are nearer now. */
+    const int upto = af_bucket_of(state->advanced, watermark);
+    af_bucket moving = {0};
+    int64_t wanted = 0;
+    for (int i = 0; i <= upto; i++) wanted += state->due[i].count;
+    state->advanced = watermark;
+    if (wanted == 0) return true;
+    if (!af_grow(&moving.items, &moving.capacity, wanted, sizeof(af_due))) return false;
+    for (int i = 0; i <= upto; i++) {
+        if (state->due[i].count) memcpy(moving.items + moving.count, state->due[i].items, (size_t)state->due[i].count * sizeof(af_due));
+        moving.count += state->due[i].count;
+        af_bucket_empty(&state->due[i]);
+    }
+    bool done = true;
+    for (int64_t i = 0; done && i < moving.count; i++) {
+        if (i + AHEAD < moving.count) __builtin_prefetch(&state->sessions[moving.items[i + AHEAD].slot]);
+        af_due entry = moving.items[i];
+        if (entry.end <= watermark) {
+            const af_session *session = &state->sessions[entry.slot];
+            if (session->turn != entry.turn) continue;
+            entry.end = af_plus(session->last, state->gap);
+            if (entry.end <= watermark) {
+                done = af_grow(&state->closing, &state->closing_capacity, state->closing_count + 1, sizeof(af_closing));
+                if (done) state->closing[state->closing_count++] = (af_closing){session->first, entry.end, entry.slot, session->group};
+                continue;
+            }
         }
+        done = af_due_push(state, entry);
     }
-    for (int64_t from = 0, to = 0; from < state->closing_count; from = to) { /* the heap gave them by end */
-        while (to < state->closing_count && state->closing[to].end == state->closing[from].end) to++;
-        if (to - from > 1) qsort(&state->closing[from], (size_t)(to - from), sizeof(af_closing), af_closing_compare);
-    }
-    return true;
+    free(moving.items);
+    return done && af_closing_sort(state);
 }
 
 /* Gives the listed sessions back. */
@@ -301,15 +362,16 @@ static bool af_sessions_compact(af_sessions *state, int32_t *kept) {
         names[slot] = (int32_t)count;
         state->sessions[count++] = state->sessions[slot];
     }
-    int64_t due = 0;
-    for (int64_t i = 0; i < state->due_count; i++) {
-        const af_due entry = state->due[i];
-        const int32_t slot = names[entry.slot];
-        /* a slot that stays has moved down by now, so its turn stands at its new place */
-        if (slot >= 0 && state->sessions[slot].turn == entry.turn) state->due[due++] = (af_due){entry.end, slot, entry.turn};
+    for (int i = 0; i < AF_BUCKETS; i++) {
+        af_bucket *bucket = &state->due[i];
+        int64_t stay = 0;
+        for (int64_t j = 0; j < bucket->count; j++) {
+            const af_due entry = bucket->items[j];
+            const int32_t slot = names[entry.slot]; /* it has moved down by now, and its turn with it */
+            if (slot >= 0 && state->sessions[slot].turn == entry.turn) bucket->items[stay++] = (af_due){entry.end, slot, entry.turn};
+        }
+        bucket->count = stay;
     }
-    state->due_count = 0;
-    for (int64_t i = 0; i < due; i++) af_due_push(state, state->due[i]);
     for (int64_t slot = 0; slot < count; slot++) {
         af_session *session = &state->sessions[slot];
         if (session->later >= 0) session->later = names[session->later];
@@ -321,7 +383,6 @@ static bool af_sessions_compact(af_sessions *state, int32_t *kept) {
     state->slots.top = count;
     state->slots.free_count = 0;
     af_trim(&state->sessions, &state->session_capacity, count, sizeof *state->sessions);
-    af_trim(&state->due, &state->due_capacity, due, sizeof *state->due);
     af_trim(&state->slots.free_slots, &state->slots.free_capacity, 0, sizeof(int32_t));
     return true;
 }
@@ -337,7 +398,9 @@ static void af_sessions_rename(af_sessions *state, const int32_t *groups, int64_
 }
 
 static uint64_t af_sessions_bytes(const af_sessions *state) {
-    return (uint64_t)state->session_capacity * sizeof(af_session) + (uint64_t)state->due_capacity * sizeof(af_due) +
+    uint64_t due = 0;
+    for (int i = 0; i < AF_BUCKETS; i++) due += (uint64_t)state->due[i].capacity * sizeof(af_due);
+    return (uint64_t)state->session_capacity * sizeof(af_session) + due +
            (uint64_t)(state->group_capacity + state->slots.free_capacity) * 4 + (uint64_t)state->closing_capacity * sizeof(af_closing) +
            (uint64_t)state->joined_capacity * sizeof(af_joined);
 }

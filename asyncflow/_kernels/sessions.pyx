@@ -1,7 +1,7 @@
 """Windows that follow their rows: sessions by event time, and windows of so many rows.
 
 Both say which slot of the window kernel's state each row belongs to; the slots hold the aggregates.  The design is in words at the head
-of sessions.h and counted.h; the twin defines the results.  Cost: a few ns a row while a key's rows come in order, a step in a heap for
+of sessions.h and counted.h; the twin defines the results.  Cost: a few ns a row while a key's rows come in order, a step for
 each gap of a session's life, memory for open windows only.
 """
 
