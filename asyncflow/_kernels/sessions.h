@@ -307,6 +307,7 @@ static bool af_closing_sort(af_sessions *state) {
 /* Takes note of the watermark and lists the sessions that end by it, by end, start and group; false: no memory. */
 static bool af_sessions_close(af_sessions *state, int64_t watermark) {
     enum { AHEAD = 8 };
+    if (state->closing_count < state->closing_capacity / 4) af_trim(&state->closing, &state->closing_capacity, state->closing_count, sizeof(af_closing));
     state->closing_count = 0;
     if (watermark <= state->advanced) return true;
     /* Entries of the buckets before the last of these are due; those of the last one may be, or are nearer now. */

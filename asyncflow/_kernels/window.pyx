@@ -26,11 +26,12 @@ cdef extern from "window_state.h" nogil:
         int kind, input, second, mask, input_kind, second_kind
         int sum, extremes, key, key_input, key_kind, greatest, last, valued, set, sketch, counters
     ctypedef struct af_arena:
-        size_t used_pages
+        size_t used_pages, peak_pages
     ctypedef struct af_store:
         af_op *ops
         int op_count, set_count
         bint own_sets
+        af_arena arena
         uint64_t seed
     ctypedef struct af_pane:
         pass
@@ -445,6 +446,7 @@ cdef class WindowState:
             # What the next block begins with may be of panes that are gone, and of groups that are; the next window merges it anew.
             af_forget_head(&self.state)
             if done and not self.state.sized:
+                self.state.store.arena.peak_pages = self.state.store.arena.used_pages
                 af_state_shrink(&self.state)
         if not done:
             raise MemoryError

@@ -54,7 +54,7 @@ class _SlotWindow(Operator):
             None,
             1,
             0,
-            [(a.function, a.inputs, tuple(type_.value for type_ in a.types), a.mask) for a in aggregates],
+            [spec.raw for spec in aggregates],
         )
         self._collect_above = FEW_GROUPS
         self.counts = dict.fromkeys(
