@@ -194,7 +194,7 @@ def _window_state(stage: Window) -> str | None:
             return f"{per} in each open window ({windows} over any moment), until the watermark reaches the window's end"
         case Session():
             each = "one group per session of a key" if stage.by else "one group per session"
-            return f"{each}, until the watermark reaches the session's end"
+            return f"{each}, until the watermark reaches its end"
         case Count(size=rows):
             return f"{per}, until it has {rows} rows"
         case AllRows():

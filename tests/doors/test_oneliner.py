@@ -8,7 +8,7 @@ from asyncflow.doors.oneliner import AggOptions, plan_of
 from asyncflow.errors import PipelineError
 from asyncflow.plan.expressions import Aggregate, ColumnRef
 from asyncflow.plan.tables import Filter, Window
-from asyncflow.plan.windows import AllRows, Hopping, Tumbling
+from asyncflow.plan.windows import AllRows, Hopping, Session, Tumbling
 
 
 def window(options: AggOptions) -> Window:
@@ -105,6 +105,10 @@ def test_names_of_aggregates(text: str, name: str) -> None:
 def test_mistakes_name_the_option(options: AggOptions, told: str) -> None:
     with pytest.raises(PipelineError, match=told):
         plan_of(options)
+
+
+def test_sessions() -> None:
+    assert window(AggOptions(session="1m30s")).shape == Session(90_000_000_000)
 
 
 def test_tumbling() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flows import csv_bytes, outcome, pipeline
@@ -18,7 +19,7 @@ DATA = csv_bytes([(n * 37 % 9000 + n * 5, "abc"[n % 3], n / 7, n % 11 - 3) for n
 COMMAND = [sys.executable, "-m", "asyncflow"]
 
 
-@pytest.fixture(params=["tumbling", "hopping", "filtered", "no stage"])
+@pytest.fixture(params=["tumbling", "hopping", "session", "count", "filtered", "no stage"])
 def stage(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -78,16 +79,23 @@ async def test_a_socket(stage: str, expected: bytes, tmp_path: Path, kind: str) 
     assert (tmp_path / "out").read_bytes() == expected
 
 
-def test_toml_one_line_and_python_say_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "option", "shape"),
+    [
+        ('{ tumbling = "5s" }', "--window", af.tumbling("5s")),
+        ('{ session = "5s" }', "--session", af.session("5s")),
+    ],
+)
+def test_toml_one_line_and_python_say_the_same(written: str, option: str, shape: Any, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(DATA)
     toml = outcome(
         pipeline("no stage").split("[sinks.out]")[0]
-        + '[stages.w]\ntype = "window"\nwindow = { tumbling = "5s" }\nby = ["key"]\naggregates = { n = "count(*)", s = "sum(value)" }\n'
+        + f'[stages.w]\ntype = "window"\nwindow = {written}\nby = ["key"]\naggregates = {{ n = "count(*)", s = "sum(value)" }}\n'
         + '[sinks.out]\ntype = "null"\nformat = "json"\n',
         [DATA],
     )[0]["out"]
     aggregates = ["n=count(*)", "s=sum(value)"]
-    options = ["--time", "ts:ms", "--delay", "2s", "--window", "5s", "--by", "key", "--input", "in.csv"]
+    options = ["--time", "ts:ms", "--delay", "2s", option, "5s", "--by", "key", "--input", "in.csv"]
     line = subprocess.run(
         [*COMMAND, "agg", *options, *aggregates], cwd=tmp_path, capture_output=True, timeout=60, check=False
     )
@@ -97,7 +105,7 @@ def test_toml_one_line_and_python_say_the_same(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     af.run(
         af.source("file", path=tmp_path / "in.csv", schema=schema, time="ts", watermark_delay="2s")
-        .window(af.tumbling("5s"), by=["key"], n="count(*)", s="sum(value)")
+        .window(shape, by=["key"], n="count(*)", s="sum(value)")
         .to("file", path=out, format="json")
     )
     assert out.read_bytes() == toml

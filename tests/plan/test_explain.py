@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,8 +11,13 @@ from hypothesis import strategies as st
 
 from asyncflow.doors.expression_text import parse_expression
 from asyncflow.doors.toml import load
-from asyncflow.plan.explain import describe, explain
+from asyncflow.plan.explain import describe, explain, state_text, window_text
 from asyncflow.plan.expression_print import expression_text
+from asyncflow.plan.expressions import ColumnRef
+from asyncflow.plan.tables import Window
+from asyncflow.plan.windows import Count, Session, WindowShape
+
+SECOND_NS = 1_000_000_000
 
 PIPELINE = """
 name = "sales"
@@ -137,6 +143,19 @@ _TEXTS = st.recursive(
 def test_any_expression_reads_back_the_same(text: str) -> None:
     tree = parse_expression(text)
     assert parse_expression(expression_text(tree)) == tree
+
+
+@pytest.mark.parametrize(
+    ("shape", "by", "shown", "state"),
+    [
+        (Session(30 * SECOND_NS), (), "session 30s", "one group per session, until the watermark reaches its end"),
+        (Session(1), (("k", ColumnRef("k")),), "session 1ns", "one group per session of a key, until the watermark reaches its end"),
+        (Count(100), (("k", ColumnRef("k")),), "count 100", "one group per key, until it has 100 rows"),
+    ],
+)  # fmt: skip
+def test_windows_that_follow_their_rows(shape: WindowShape, by: Any, shown: str, state: str) -> None:
+    assert window_text(shape) == shown
+    assert state_text(Window("w", ("rows",), shape, by)) == state
 
 
 @pytest.mark.parametrize("text", ["(a) AND ((a) AND (a))", "(a OR a) OR (a OR a)", "a AND (a OR (a OR a))"])
