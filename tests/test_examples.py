@@ -51,6 +51,8 @@ def asyncflow(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             ["expected-minutes.ndjson", "expected-sliding.ndjson", "expected-late.ndjson"],
         ),
         ("history-and-live", ["best.csv", "both.csv"], ["expected-best.csv", "expected-both.csv"]),
+        ("stream-with-table", ["sums.csv"], ["expected.csv"]),
+        ("late-payments", ["paid.csv"], ["expected.csv"]),
     ],
     indirect=["example"],
 )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from asyncflow.doors import components
 from asyncflow.doors.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
 from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.joins import join_stage
 from asyncflow.doors.sort_keys import sort_key
 from asyncflow.doors.tables import (
     LATER_KEYS,
@@ -22,6 +23,7 @@ from asyncflow.doors.tables import (
     DedupTable,
     DeriveTable,
     FilterTable,
+    JoinTable,
     SequenceTable,
     SinkTable,
     SourceTable,
@@ -237,7 +239,8 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
     if struct is WindowTable:
         table = _without_later_keys(table, path, problems)
     shape = table.get("window", "all" if struct is WindowTable else None)
-    if struct in (WindowTable, TopTable) and shape is not None and not isinstance(shape, str | Mapping):
+    windowed = struct in (WindowTable, TopTable, JoinTable)
+    if windowed and shape is not None and not isinstance(shape, str | Mapping):
         table = {**table, "window": "all"}
     known = len(problems.found)
     values = components.convert_fields(struct, table, path, problems)
@@ -261,6 +264,10 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
         keys = _keys(values.get("by", ()), path, problems)
         window = None if shape is None else window_shape(shape, f"{path}.window", problems)
         made = Top(name, inputs, values.get("n", 1), tuple(key for key in order if key), keys, window)
+    elif struct is JoinTable:
+        if not ("left" in values and "right" in values):
+            return _unreadable(name, before, problems)
+        made = join_stage(name, {**values, "window": shape}, path, problems)
     else:
         keys = _keys(values.get("by", ()), path, problems)
         aggregates = _expressions(values.get("aggregates", {}), f"{path}.aggregates", problems)

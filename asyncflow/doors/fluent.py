@@ -80,6 +80,40 @@ class FlowBuilder:
         table = {"type": "top", "n": n, "order": _texts(order), "by": _keys(by)}
         return self._stage(table if window is None else table | {"window": window})
 
+    def join(
+        self,
+        other: FlowBuilder,
+        /,
+        *,
+        on: Sequence[str] | Mapping[str, str],
+        kind: str = "inner",
+        within: str | Sequence[str] | None = None,
+        window: WindowShape | Mapping[str, str] | None = None,
+        as_of: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Rows of this flow (left) with those of another: ``.join(payments, on=["order_id"], within="10m")``.
+
+        ``on``: equal columns, or left columns with their right ones.  One of ``within``, ``window`` and ``as_of`` says how they meet in
+        time; without it ``other`` must end and is read whole first.  ``options``: ``tolerance``, ``suffix``, ``max_state``.
+        """
+        left = self._one_table()
+        plan, head = _merged(left.plan, other._one_table())
+        table = {
+            "left": left.head[0],
+            "right": head[0],
+            "on": _keys(on),
+            "kind": kind,
+            "as_of": as_of,
+            "window": window,
+        }
+        table |= {
+            "within": list(within) if within is not None and not isinstance(within, str) else within,
+            **options,
+        }
+        given = {key: value for key, value in table.items() if value is not None}
+        return replace(left, plan=plan)._stage({"type": "join", **given})
+
     def map(
         self,
         function: Callable[..., Any],
@@ -181,6 +215,10 @@ class FlowBuilder:
             kind, {table.name for table in (*self.plan.sources, *self.plan.stages, *self.plan.sinks)}
         )
 
+    def _one_table(self) -> Self:
+        """The same flow with a head of one table."""
+        return self if len(self.head) == 1 else self._add(Derive(self._free("stage"), self.head, ()))
+
     def checked(self, *, rows: bool = False) -> Plan:
         """The plan, found to be without problems.  ``rows``: with the head as its last stage, for taking its rows without a sink."""
         plan = self.plan
@@ -220,23 +258,8 @@ def build_union(first: FlowBuilder, *others: FlowBuilder) -> FlowBuilder:
     """One flow whose next table reads all of them; tables that they share stay one.  They need the same columns and types."""
     plan, head = first.plan, first.head
     for other in others:
-        mine = {id(table) for table in _tables(plan)}
-        taken = {table.name for table in _tables(plan)}
-        fresh: dict[str, str] = {}
-        for table in _tables(other.plan):
-            if id(table) not in mine and table.name in taken and _GENERATED.match(table.name):
-                fresh[table.name] = _free_name(
-                    table.name.partition("_")[0],
-                    taken | {t.name for t in _tables(other.plan)} | set(fresh.values()),
-                )
-        theirs = _renamed(other.plan, fresh)
-        plan = replace(
-            plan,
-            sources=(*plan.sources, *(table for table in theirs.sources if id(table) not in mine)),
-            stages=(*plan.stages, *(table for table in theirs.stages if id(table) not in mine)),
-            sinks=(*plan.sinks, *(table for table in theirs.sinks if id(table) not in mine)),
-        )
-        head += tuple(name for each in other.head if (name := _rename(each, fresh)) not in head)
+        plan, theirs = _merged(plan, other)
+        head += tuple(name for name in theirs if name not in head)
     return replace(first, plan=plan, head=head)
 
 
@@ -258,6 +281,27 @@ def _texts(texts: Sequence[str]) -> list[str]:
 
 def _keys(by: Sequence[str] | Mapping[str, str]) -> list[str] | dict[str, str]:
     return dict(by) if isinstance(by, Mapping) else _texts(by)
+
+
+def _merged(plan: Plan, other: FlowBuilder) -> tuple[Plan, tuple[str, ...]]:
+    """One plan of both, with tables that they share once, and the other's head by the names that its tables have there."""
+    mine = {id(table) for table in _tables(plan)}
+    taken = {table.name for table in _tables(plan)}
+    fresh: dict[str, str] = {}
+    for table in _tables(other.plan):
+        if id(table) not in mine and table.name in taken and _GENERATED.match(table.name):
+            fresh[table.name] = _free_name(
+                table.name.partition("_")[0],
+                taken | {t.name for t in _tables(other.plan)} | set(fresh.values()),
+            )
+    theirs = _renamed(other.plan, fresh)
+    plan = replace(
+        plan,
+        sources=(*plan.sources, *(table for table in theirs.sources if id(table) not in mine)),
+        stages=(*plan.stages, *(table for table in theirs.stages if id(table) not in mine)),
+        sinks=(*plan.sinks, *(table for table in theirs.sinks if id(table) not in mine)),
+    )
+    return plan, tuple(_rename(each, fresh) for each in other.head)
 
 
 def _tables(plan: Plan) -> tuple[Source | Stage | Sink, ...]:

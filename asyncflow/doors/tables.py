@@ -180,16 +180,70 @@ class SequenceTable(msgspec.Struct, kw_only=True, frozen=True):
     ] = []
 
 
+class JoinTable(msgspec.Struct, kw_only=True, frozen=True):
+    """Puts rows of two tables together: by time (within, window or as_of), or each left row with its matches in a bounded right table."""
+
+    type: Literal["join"]
+    left: Annotated[str, Meta(description="The left table.")]
+    right: Annotated[
+        str,
+        Meta(
+            description="The right table. Without within, window or as_of it must end: it is read whole first."
+        ),
+    ]
+    on: Annotated[
+        list[str] | dict[str, str],
+        Meta(
+            description="Columns that must be equal: a list, or left columns with their right ones. []: every pair."
+        ),
+    ]
+    kind: Annotated[
+        Literal["inner", "left", "right", "full", "semi", "anti"],
+        Meta(
+            description="Which rows without a partner come out too; semi and anti: left rows with and without one."
+        ),
+    ] = "inner"
+    within: Annotated[
+        Duration | list[Duration] | None,
+        Meta(
+            description='How far apart in time: "10m", or ["-1m", "10m"] for right time - left time.',
+            extra_json_schema={"examples": ["10m", ["-1m", "10m"]]},
+        ),
+    ] = None
+    window: Annotated[
+        dict[str, Any] | str | None,
+        Meta(
+            description="Both in the same window.",
+            extra_json_schema={"examples": [{"tumbling": "1m"}, {"hopping": "5m", "every": "1m"}]},
+        ),
+    ] = None
+    as_of: Annotated[
+        Literal["backward", "forward", "nearest"] | None,
+        Meta(description="Each left row with the one right row that is nearest in time."),
+    ] = None
+    tolerance: Annotated[
+        Duration | None, Meta(description="How far apart the two of an as-of join may be.")
+    ] = None
+    refresh: Annotated[
+        Duration | None, Meta(description="How often a right table is read again. Not built yet.")
+    ] = None
+    suffix: Annotated[
+        str, Meta(description="What is added to the name of a right column that the left side has too.")
+    ] = "_right"
+    max_state: Annotated[Size, Meta(description="The run fails when the rows held take more.")] = "1GiB"
+
+
 STAGES: dict[str, type[msgspec.Struct]] = {
     "filter": FilterTable,
     "derive": DeriveTable,
     "window": WindowTable,
+    "join": JoinTable,
     "dedup": DedupTable,
     "top": TopTable,
 }
 SEQUENCE = "sequence"
 """The type of a source that is a sequence of others."""
-LATER_STAGES = frozenset({"join", "pattern"})
+LATER_STAGES = frozenset({"pattern"})
 LATER_WINDOW_KEYS = {"allowed_lateness": "0s", "emit": "final"}
 """Keys of a window stage that are not built yet, and the one value that they may have: what happens without them."""
 LATER_SHAPES = ("cumulate",)

@@ -55,3 +55,11 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f'not a size: {text!r} (write it like "64KiB", "16MiB", "2GiB")')
     return int(float(match[1]) * _SIZE_UNITS[match[2] or "B"])
+
+
+def format_size(size_bytes: int) -> str:
+    """Bytes as text, in the greatest unit (``KiB`` to ``TiB``) that they reach: ``1.5MiB``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size_bytes >= _SIZE_UNITS[unit]:
+            return f"{size_bytes / _SIZE_UNITS[unit]:.1f}".removesuffix(".0") + unit
+    return f"{size_bytes}B"

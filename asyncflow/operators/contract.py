@@ -7,9 +7,11 @@ when the stage's watermark has risen, and ``finish`` once at the end of input; e
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from asyncflow.model.batch import Batch
+from asyncflow.model.schema import Schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +42,42 @@ class Operator(ABC):
     def finish(self) -> list[Output]:
         """End of input: gives up whatever is still held."""
         return []
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of state held now, about."""
+        return 0
+
+
+class TwoInputOperator(ABC):
+    """An operator over two inputs of different columns; ``port`` 0 is the left one, 1 the right one.
+
+    The runtime calls ``process`` for the batches of each port in the port's own order, ``advance`` when the lower of the watermarks that
+    count has risen, and ``finish`` once for each port; what comes back is taken whole before the next call.  The ports may be interleaved
+    in any way: the outputs, taken together, must be the same.
+    """
+
+    output: Schema
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    @abstractmethod
+    def process(self, port: int, batch: Batch) -> Iterable[Output]:
+        """Takes one batch of one input; its rows' own watermarks travel with it."""
+
+    @abstractmethod
+    def advance(self, watermark_ns: int) -> Iterable[Output]:
+        """The stage's watermark is now ``watermark_ns`` (it never falls)."""
+
+    @abstractmethod
+    def finish(self, port: int) -> Iterable[Output]:
+        """One input has ended."""
+
+    @property
+    @abstractmethod
+    def watermark(self) -> int:
+        """The watermark of what comes out: no row still to come has a time below it."""
 
     @property
     def state_bytes(self) -> int:

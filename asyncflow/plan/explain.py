@@ -16,12 +16,14 @@ from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.expression_print import expression_text
 from asyncflow.plan.expressions import Expression
+from asyncflow.plan.joins import join_state, join_texts
 from asyncflow.plan.schemas import goes_over_windows, input_schema, read_columns, table_schemas
 from asyncflow.plan.tables import (
     Component,
     Dedup,
     Derive,
     Filter,
+    Join,
     MapBatches,
     Plan,
     Sequence,
@@ -103,6 +105,10 @@ def _stage(stage: Stage, schemas: Mapping[str, Schema | None], readers: frozense
         case Sequence(unique=unique):
             told = f"unique {', '.join(unique)}" if unique else "event time"
             description |= {"type": "sequence", "overlap": told}
+        case Join(window=window):
+            description |= {"type": "join", **join_texts(stage)}
+            if window is not None:
+                description["window"] = window_text(window)
         case MapBatches(function=function, rows=rows):
             name = getattr(function, "__qualname__", type(function).__qualname__)
             description |= {"type": "map_rows" if rows else "map", "function": name, **_calls(stage)}
@@ -169,6 +175,8 @@ def _top_window(stage: Top, read: Schema | None) -> str:
 def state_text(stage: Stage) -> str | None:
     """Where a stage holds state and until when; None where it holds none."""
     match stage:
+        case Join():
+            return join_state(stage)
         case Dedup(within_ns=within):
             return f"the times of each key's rows, until the watermark is {format_duration(within)} past them"
         case Top(n=n, by=by):
@@ -274,12 +282,12 @@ def _details(table: Mapping[str, Any]) -> Iterator[str]:
         yield "format " + _format_text(table["format"])
     if table["type"] == "top" and "order" in table:
         yield f"first {table['n']} by {', '.join(table['order'])}"
-    for key in ("where", "function", "calls", "window", "within", "overlap"):
+    for key in ("where", "function", "calls", "kind", "window", "within", "as_of", "lookup", "overlap"):
         if key in table:
             yield f"{key} {table[key]}"
-    for key in ("by", "expressions", "aggregates"):
+    for key in ("on", "by", "expressions", "aggregates"):
         for name, text in table.get(key, {}).items():
-            word = "by" if key == "by" else "column" if key == "expressions" else "aggregate"
+            word = key if key in ("by", "on") else "column" if key == "expressions" else "aggregate"
             yield f"{word} {name}" + ("" if text == name else f" = {text}")
     if "columns" in table:
         columns = table["columns"]

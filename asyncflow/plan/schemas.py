@@ -11,11 +11,13 @@ from collections.abc import Collection, Iterable, Mapping
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import graph
 from asyncflow.plan.expressions import Expression, columns_of
+from asyncflow.plan.joins import join_reads, join_schema
 from asyncflow.plan.tables import (
     SIDE_OUTPUTS,
     Dedup,
     Derive,
     Filter,
+    Join,
     MapBatches,
     Plan,
     Sequence,
@@ -66,6 +68,11 @@ def table_schemas(
         schemas[f"{source.name}.future"] = schemas[source.name]
     ordered, cyclic = graph.order(plan)
     for stage in (*ordered, *cyclic):
+        if isinstance(stage, Join):
+            left, right = (schemas.get(name) for name in stage.inputs)
+            schemas[stage.name] = None if stage.name in incomplete else join_schema(stage, left, right)
+            schemas[f"{stage.name}.late"] = left
+            continue
         read = input_schema(stage.inputs, schemas)
         schemas[stage.name] = None if stage.name in incomplete else stage_schema(stage, read)
         for kind in SIDE_OUTPUTS.get(type(stage), ()):
@@ -83,6 +90,8 @@ def stage_schema(stage: Stage, read: Schema | None) -> Schema | None:
     match stage:
         case MapBatches(schema=schema):
             return schema
+        case Join():
+            raise TypeError("a join reads two tables: see join_schema")
         case Filter() | Dedup() | Sequence():
             return None if read is None else Schema.of((field.name, field.type) for field in read)
         case Derive(columns=columns):
@@ -194,6 +203,16 @@ def passed_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str
                 need(stage.inputs, _passed(stage, wanted - {RANK, *top_bounds(stage)}, readers, used))
             case Sequence(unique=unique):
                 need(stage.inputs, _passed(stage, wanted, readers, set(unique)))
+            case Join(inputs=(left, right)):
+                both = join_reads(
+                    stage,
+                    everything,
+                    schemas.get(left),
+                    schemas.get(right),
+                    late=f"{stage.name}.late" in readers,
+                )
+                for name, names in zip(stage.inputs, both, strict=True):
+                    need((name,), names)
             case MapBatches():
                 need(stage.inputs, None)
     result = {}

@@ -142,8 +142,31 @@ class Sequence:
     unique: tuple[str, ...] = ()
 
 
-# Join takes its place here with the event-time work.
-Stage: TypeAlias = Filter | Derive | Window | Dedup | Top | Sequence | MapBatches
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Two tables into one; ``inputs`` are the left and the right one.  At most one of ``within_ns`` (right time - left time lies between
+    the two, with them), ``window`` and ``as_of`` is given; with none of them the right table is read whole first.
+
+    ``on``: pairs of a left and a right column, equal in rows that meet.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    on: tuple[tuple[str, str], ...]
+    kind: str = "inner"
+    within_ns: tuple[int, int] | None = None
+    window: WindowShape | None = None
+    as_of: str | None = None
+    tolerance_ns: int | None = None
+    suffix: str = "_right"
+    max_state_bytes: int = 1 << 30
+
+    @property
+    def is_lookup(self) -> bool:
+        return self.within_ns is None and self.window is None and self.as_of is None
+
+
+Stage: TypeAlias = Filter | Derive | Window | Join | Dedup | Top | Sequence | MapBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +202,7 @@ SIDE_OUTPUTS: dict[type, tuple[str, ...]] = {
     Source: ("rejected", "future"),
     Window: ("late",),
     MapBatches: ("rejected",),
+    Join: ("late",),
     Dedup: ("duplicate",),
     Top: ("late",),
     Sequence: ("duplicate", "late"),

@@ -13,12 +13,14 @@ from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan import graph, trials
 from asyncflow.plan.expressions import Expression
+from asyncflow.plan.joins import join_problems
 from asyncflow.plan.names import TABLE_NAME, nearest
 from asyncflow.plan.schemas import BOUNDS, RANK, input_schema, stage_schema, table_schemas, top_bounds
 from asyncflow.plan.tables import (
     Dedup,
     Derive,
     Filter,
+    Join,
     MapBatches,
     Plan,
     Sequence,
@@ -53,6 +55,9 @@ def validate(
     for source in plan.sources:
         problems += _source(source, schemas[source.name])
     for stage in plan.stages:
+        if isinstance(stage, Join):
+            problems += join_problems(stage, plan, *(schemas.get(name) for name in stage.inputs))
+            continue
         problems += _union(inputs_path(stage), stage.inputs, schemas)
         problems += _stage(stage, input_schema(stage.inputs, schemas), plan)
     for sink in plan.sinks:
@@ -108,7 +113,9 @@ def _wires(plan: Plan, incomplete: Collection[str]) -> Iterable[Problem]:
         path = inputs_path(table)
         if not table.inputs and table.name not in incomplete:
             yield Problem(path, "it has no input")
-        for name in table.inputs:
+        for port, name in enumerate(table.inputs):
+            if isinstance(table, Join):
+                path = f"{path_of(table)}.{'right' if port else 'left'}"
             if name in readable:
                 continue
             if name in sinks:
@@ -118,7 +125,7 @@ def _wires(plan: Plan, incomplete: Collection[str]) -> Iterable[Problem]:
                 yield Problem(path, f"{table_name!r} has no side output {name!r}", nearest(name, kinds))
             else:
                 yield Problem(path, f"unknown table {name!r}", nearest(name, readable))
-        if len(set(table.inputs)) != len(table.inputs):
+        if len(set(table.inputs)) != len(table.inputs) and not isinstance(table, Join):
             yield Problem(path, "an input stands there twice")
     in_cycle = {stage.name for stage in cyclic}
     for stage in cyclic:

@@ -46,6 +46,7 @@ class Channel:
         while self._used[port] >= self._max_bytes:
             waiter = asyncio.get_running_loop().create_future()
             self._room[port] = waiter
+            self._wake()
             try:
                 await waiter
             finally:
@@ -54,14 +55,12 @@ class Channel:
         self._queue.append((port, message, size))
         self._used[port] += size
         self.moves += 1
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+        self._wake()
 
     def end(self, port: int) -> None:
         """Puts an End in without waiting: for a writer that is gone."""
         self._queue.append((port, End(), 0))
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+        self._wake()
 
     async def receive(self) -> tuple[int, Message]:
         """The oldest message and its port; waits for one."""
@@ -78,10 +77,29 @@ class Channel:
                     return self._taken(*entry)[1]
             await self._wait_for_arrival()
 
+    async def receive_preferring(self, port: int) -> tuple[int, Message]:
+        """The oldest message of one port; while there is none, of a port whose writer waits for room, so that no two ports that hang on
+        one table can wait for each other."""
+        while True:
+            for position, entry in enumerate(self._queue):
+                if entry[0] == port:
+                    del self._queue[position]
+                    return self._taken(*entry)
+            for position, entry in enumerate(self._queue):
+                if self._room[entry[0]] is not None:
+                    del self._queue[position]
+                    return self._taken(*entry)
+            await self._wait_for_arrival()
+
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(
             sum(self._used), len(self._queue), sum(waiter is not None for waiter in self._room)
         )
+
+    def _wake(self) -> None:
+        """The reader looks again."""
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     async def _wait_for_arrival(self) -> None:
         self._arrival = asyncio.get_running_loop().create_future()

@@ -5,6 +5,7 @@ that breaks one fails with :class:`~asyncflow.errors.InternalError`.  The rules:
 
 - source: ``rows = rejected + future + rows_out``; filter: ``rows_in = filtered + rows_out``; window: ``rows_in = aggregated + late``;
   dedup: ``rows_in = duplicate + rows_out``; top: ``rows_in = ranked + late``; sequence: ``rows_in = duplicate + late + rows_out``;
+  join: ``rows_in`` = rows of both sides ``matched``, ``unmatched`` and ``late``;
 - a table's ``rows_in`` is the sum of what the tables and side outputs that it reads gave out.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 from asyncflow.errors import InternalError
 from asyncflow.model.batch import NO_TIME
 
-TAKEN_UP = frozenset({"aggregated", "ranked"})
+TAKEN_UP = frozenset({"aggregated", "ranked", "left_matched"})
 """Ways of rows into an operator that gives rows of its own for them."""
 
 

@@ -18,12 +18,14 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
+from asyncflow.plan.joins import unknown_side
 from asyncflow.plan.schemas import REJECTED, input_schema, passed_columns, read_columns, table_schemas
 from asyncflow.plan.tables import (
     SIDE_OUTPUTS,
     Component,
     Dedup,
     Filter,
+    Join,
     MapBatches,
     Plan,
     Sequence,
@@ -34,9 +36,12 @@ from asyncflow.plan.tables import (
 )
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.plan.validate import validate
+from asyncflow.runtime import two_inputs
 from asyncflow.runtime.channel import Channel
 from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.compile import build_operator
+from asyncflow.runtime.compile_join import KEPT as KEPT_BY_JOIN
+from asyncflow.runtime.compile_join import build_join
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.map import MapOperator
@@ -49,6 +54,7 @@ from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
 from asyncflow.runtime.stage import Stage, in_order, in_step
 from asyncflow.runtime.stopping import Handed, opened, run_to_end, waits_for_peers
+from asyncflow.runtime.two_inputs import TwoInputStage
 
 T = TypeVar("T")
 CHANNEL_BYTES = 4 << 20
@@ -108,7 +114,7 @@ class Run:
         self._channels: list[Channel] = []
         self._offload = Offload(1)
         self._sources: list[SourceStage] = []
-        self._stages: list[Stage] = []
+        self._stages: list[Stage | TwoInputStage] = []
         self._sinks: list[SinkStage] = []
         self._handed: dict[str, Handed] = {}
         self._outlets: dict[str, Outlet] = {}
@@ -239,7 +245,12 @@ class Run:
 
     def _build_stage(self, table: PlanStage, flowing: dict[str, Schema | None]) -> None:
         read = input_schema(table.inputs, flowing)
-        stage = self._sequence(table, read) if isinstance(table, Sequence) else self._stage(table, read)
+        stage: Stage | TwoInputStage
+        if isinstance(table, Join):
+            read = flowing[table.inputs[0]]
+            stage = self._join(table, flowing)
+        else:
+            stage = self._sequence(table, read) if isinstance(table, Sequence) else self._stage(table, read)
         self._stages.append(stage)
         self.ledger.stages[table.name] = stage.counts
         self._outlets[table.name] = stage.outlet
@@ -264,6 +275,18 @@ class Run:
         self._channels += (past, live)
         return SequenceStage(table, past, live, read)
 
+    def _join(self, table: Join, flowing: dict[str, Schema | None]) -> TwoInputStage:
+        left, right = (flowing[name] for name in table.inputs)
+        if left is None or right is None:
+            raise PipelineError(list(unknown_side(table, flowing)))
+        channel = self._channel(table.name, table.inputs)
+        read = two_inputs.as_they_come
+        if table.is_lookup:
+            read = two_inputs.right_first
+        elif self._in_step(table.inputs):
+            read = two_inputs.in_step
+        return TwoInputStage(table.name, channel, read, build_join(table, left, right), KEPT_BY_JOIN)
+
     def _build_sink(self, sink: Sink, schema: Schema | None) -> None:
         connector = open_sink(sink.connector)
         bind_reply = getattr(connector, "bind_reply", None)
@@ -279,15 +302,19 @@ class Run:
 
     def _messages(self, name: str, inputs: tuple[str, ...]) -> AsyncIterator[Message]:
         """Wires a table to what it reads."""
+        channel = self._channel(name, inputs)
+        if len(inputs) > 1 and self._in_step(inputs):
+            delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))
+            return in_step(channel, len(inputs), delay_ns)
+        return in_order(channel, len(inputs))
+
+    def _channel(self, name: str, inputs: tuple[str, ...]) -> Channel:
         channel = Channel(len(inputs), CHANNEL_BYTES)
         self._channels.append(channel)
         for port, read in enumerate(inputs):
             self._outlets[read].connect(channel, port)
         self.ledger.wire(name, inputs)
-        if len(inputs) > 1 and self._in_step(inputs):
-            delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))
-            return in_step(channel, len(inputs), delay_ns)
-        return in_order(channel, len(inputs))
+        return channel
 
     def _in_step(self, inputs: tuple[str, ...]) -> bool:
         """All inputs are rows with event times that end by themselves."""

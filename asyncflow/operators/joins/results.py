@@ -1,0 +1,144 @@
+"""Result rows of a join: which columns they have, and pairs of places into batches in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asyncflow.model.batch import END_OF_TIME, Batch, iter_slices
+from asyncflow.model.columns import Column, IndexArray, Int64Array, concat_columns
+from asyncflow.model.schema import Schema
+from asyncflow.operators.joins.rows import Rows, gathered, nulls, shifted
+
+MAX_OUTPUT_ROWS = 1 << 15
+MAX_PAIRS = 1 << 20
+"""About how many pairs are worked on at once; more only where they are of one instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where the columns of a result come from.  ``right``: the right columns that are taken; ``merged``: for each key that stands once,
+    its left and right column.  Empty ``right`` and ``merged`` for results of left rows alone."""
+
+    schema: Schema
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    merged: tuple[tuple[int, int], ...] = ()
+
+    def columns(
+        self,
+        left: tuple[Column, ...] | None,
+        left_rows: IndexArray | None,
+        right: tuple[Column, ...] | None,
+        right_rows: IndexArray | None,
+        count: int,
+    ) -> tuple[Column, ...]:
+        """``count`` rows; a side that is None gives nulls, but for the keys that the other one has too."""
+        from_right = dict(self.merged)
+        found: list[Column] = []
+        types = [field.type for field in self.schema]
+        for place, position in enumerate(self.left):
+            if left is not None:
+                found.append(_taken(left[position], left_rows))
+            elif right is not None and position in from_right:
+                found.append(_taken(right[from_right[position]], right_rows))
+            else:
+                found.append(nulls(types[place], count))
+        for place, position in enumerate(self.right, len(self.left)):
+            found.append(nulls(types[place], count) if right is None else _taken(right[position], right_rows))
+        return tuple(found)
+
+
+def _taken(column: Column, rows: IndexArray | None) -> Column:
+    return column if rows is None else gathered(column, rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Result rows from one table of rows on each side (None: that side is null).  ``release``: when each becomes known, ns."""
+
+    left: Rows | None
+    left_rows: IndexArray
+    right: Rows | None
+    right_rows: IndexArray
+    release: Int64Array
+
+
+_NONE: IndexArray = np.empty(0, np.intp)
+
+
+def left_alone(rows: Rows, places: IndexArray, release: Int64Array) -> Piece:
+    return Piece(rows, places, None, _NONE, release)
+
+
+def right_alone(rows: Rows, places: IndexArray, release: Int64Array) -> Piece:
+    return Piece(None, _NONE, rows, places, release)
+
+
+def batches(shape: Shape, pieces: Sequence[Piece], hold_ns: int) -> Iterator[Batch]:
+    """The pieces' rows ordered by (release, left arrival, right arrival), in batches.
+
+    ``hold_ns``: how long before its release the time of a row may lie; the watermark before a row is its release less that.
+    """
+    pieces = [piece for piece in pieces if len(piece.release)]
+    if not pieces:
+        return
+    parts, times, firsts, seconds = [], [], [], []
+    for piece in pieces:
+        left, right, count = piece.left, piece.right, len(piece.release)
+        parts.append(
+            shape.columns(
+                None if left is None else left.columns,
+                piece.left_rows,
+                None if right is None else right.columns,
+                piece.right_rows,
+                count,
+            )
+        )
+        time_of = [
+            s.times[r] for s, r in ((left, piece.left_rows), (right, piece.right_rows)) if s is not None
+        ]
+        times.append(time_of[0] if len(time_of) == 1 else np.maximum(*time_of))
+        absent = np.full(count, END_OF_TIME, np.int64)
+        firsts.append(absent if left is None else left.arrivals[piece.left_rows])
+        seconds.append(absent if right is None else right.arrivals[piece.right_rows])
+    release = np.concatenate([piece.release for piece in pieces])
+    order = np.lexsort((np.concatenate(seconds), np.concatenate(firsts), release))
+    release = release[order]
+    whole = Batch(
+        shape.schema,
+        tuple(concat_columns(columns).take(order) for columns in zip(*parts, strict=True)),
+        len(release),
+        np.concatenate(times)[order],
+        watermarks=shifted(release, -hold_ns),
+    )
+    yield from iter_slices(whole, MAX_OUTPUT_ROWS)
+
+
+def expanded(first: Int64Array, count: Int64Array) -> tuple[IndexArray, IndexArray]:
+    """Ranges as pairs: for each place in range i, (i, place)."""
+    owner = np.repeat(np.arange(len(first)), count)
+    before = np.cumsum(count) - count
+    return owner, np.arange(len(owner)) - (before - first)[owner]
+
+
+def portions(moments: Int64Array, weights: Int64Array) -> Iterator[int]:
+    """Where to cut ``moments`` (ascending) so that each portion weighs about ``MAX_PAIRS`` and none cuts through an instant:
+    the first moment of each portion but the first."""
+    if len(moments) == 0:
+        return
+    total = np.cumsum(weights + 1)
+    start = 0
+    while True:
+        base = int(total[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(total, base + MAX_PAIRS, "right")), start + 1)
+        if stop >= len(moments):
+            return
+        # To the beginning of the instant that is cut through, or where that is where we stand, to its end.
+        begin = int(np.searchsorted(moments, moments[stop], "left"))
+        start = begin if begin > start else int(np.searchsorted(moments, moments[stop], "right"))
+        if start >= len(moments):
+            return
+        yield int(moments[start])

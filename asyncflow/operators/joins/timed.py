@@ -1,0 +1,246 @@
+"""What the joins by event time share: two sides of rows that wait, one clock, and results that depend on rows and watermarks alone.
+
+The clock of a join is the lower of its inputs' watermarks (of those that count: not of one that has ended, or is quiet).  Every result
+has a *release*: the moment from which on nothing can change it (of a pair in an interval join the later of its two times, of a row
+without a partner the last moment at which one could come, in a window join the window's end).  Results come out when the clock has passed
+their release, ordered by (release, left arrival, right arrival), so neither the cutting into batches nor the interleaving of the inputs
+shows in them.
+
+Lateness.  A row takes part in the results whose release its own input's watermark, as it was before the row, had not passed.  A row
+that is late for all it could be part of goes to ``late`` (of the left side; counted as ``late_right`` on the right), one that is late for
+some only counts as ``late_partly``.
+
+State: the rows whose last release lies ahead, and their keys.  A row with a null in its key is kept like another but matches nothing.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.errors import StageError
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.columns import BoolArray, Column, Int64Array, StringColumn
+from asyncflow.model.durations import format_size
+from asyncflow.model.schema import Schema
+from asyncflow.operators.contract import Output, TwoInputOperator
+from asyncflow.operators.joins.results import Piece, Shape, batches
+from asyncflow.operators.joins.rows import Rows, before, concat_rows, shifted_time
+from asyncflow.operators.joins.runs import Run, Runs
+
+LEFT, RIGHT = 0, 1
+NULL_KEYS = 2
+"""The ids 0 and 1 are the null keys of the left and right side: no key of the other side equals them."""
+FEW_KEYS = 1 << 16
+"""Up to this many, keys that no row holds are not looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinSpec:
+    """What every join is told.  ``keys``: positions of the key columns, of the left and of the right side; ``columns``: which columns of
+    each side are kept, by position (``shape`` counts in these)."""
+
+    kind: str
+    shape: Shape
+    keys: tuple[tuple[int, ...], tuple[int, ...]]
+    key_types: tuple[str, ...]
+    columns: tuple[tuple[int, ...], tuple[int, ...]]
+    max_state_bytes: int
+
+    @property
+    def left_alone(self) -> bool:
+        """Left rows without a partner come out."""
+        return self.kind in ("left", "full", "anti")
+
+    @property
+    def right_alone(self) -> bool:
+        return self.kind in ("right", "full")
+
+    @property
+    def pairs(self) -> bool:
+        """Every pair comes out, not left rows alone."""
+        return self.kind not in ("semi", "anti")
+
+
+class KeyIds:
+    """Ids of join keys, the same for equal keys of both sides."""
+
+    def __init__(self, types: Sequence[str]) -> None:
+        self.table = kernel("groups").GroupTable(list(types))
+        self._collect_above = FEW_KEYS
+
+    def assign(self, port: int, columns: Sequence[Column], count: int) -> Int64Array:
+        raw = [
+            (c.data, c.starts, c.lengths, c.valid) if isinstance(c, StringColumn) else (c.values, c.valid)
+            for c in columns
+        ]
+        ids: Int64Array = self.table.assign(raw, count).astype(np.int64) + NULL_KEYS
+        for column in columns:
+            if column.valid is not None:
+                ids[~column.valid] = port
+        return ids
+
+    def forget(self, held: Callable[[], list[Int64Array]]) -> Int64Array | None:
+        """Drops keys that no row holds once they are the greater part; gives the kept ids, whose places are their new ids."""
+        if self.table.size <= self._collect_above:
+            return None
+        live = np.unique(np.concatenate([np.empty(0, np.int64), *map(np.unique, held())]))
+        live = live[live >= NULL_KEYS]
+        self._collect_above = max(FEW_KEYS, 2 * len(live))
+        if 2 * len(live) >= self.table.size:
+            return None
+        self.table.keep((live - NULL_KEYS).astype(np.int32))
+        return np.concatenate([np.arange(NULL_KEYS), live])
+
+
+class Side:
+    """One input: its rows ahead of the clock (``pending``) and those behind it (``runs``)."""
+
+    def __init__(self, dropped: Callable[[BoolArray], None]) -> None:
+        self.ended = False
+        self.arrived = 0
+        self.pending: list[Rows] = []
+        self.runs = Runs(dropped)
+        self.dropped = dropped
+
+    @property
+    def nbytes(self) -> int:
+        return sum(rows.nbytes for rows in self.pending) + self.runs.nbytes
+
+    def take_before(self, time_ns: int) -> Rows | None:
+        """The pending rows older than that; they are pending no longer."""
+        taken, rest = [], []
+        for rows in self.pending:
+            ready = before(rows.times, time_ns)
+            if ready.all():
+                taken.append(rows)
+            elif ready.any():
+                taken.append(rows.take(np.flatnonzero(ready)))
+                rest.append(rows.take(np.flatnonzero(~ready)))
+            else:
+                rest.append(rows)
+        self.pending = rest
+        return concat_rows(taken) if taken else None
+
+    def held(self) -> list[Int64Array]:
+        return [rows.keys for rows in self.pending] + [run.rows.keys for run in self.runs]
+
+    def rename(self, kept: Int64Array) -> None:
+        for rows in self.pending:
+            rows.keys[:] = np.searchsorted(kept, rows.keys)
+        for run in self.runs:
+            run.rename(np.searchsorted(kept, run.rows.keys))
+
+
+class TimedJoin(TwoInputOperator):
+    """``hold_ns``: how far the time of a result may lie before its release.  ``counts``: of each side rows ``matched`` and ``unmatched``
+    (counted as they leave the state), ``late``, ``late_right``; of the others, those that were ``late_partly``."""
+
+    def __init__(self, spec: JoinSpec, hold_ns: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.output: Schema = spec.shape.schema
+        self.hold_ns = hold_ns
+        self.clock = NO_TIME
+        self._keys = KeyIds(spec.key_types)
+        self.counts = dict.fromkeys(
+            ("left_matched", "left_unmatched", "late", "right_matched", "right_unmatched", "late_right"), 0
+        )
+        self.counts["late_partly"] = 0
+        self.sides = (Side(self._leaving("left")), Side(self._leaving("right")))
+
+    def process(self, port: int, batch: Batch) -> list[Output]:
+        if not batch.num_rows:
+            return []
+        if batch.time is None:
+            raise StageError("a join by event time needs rows that have one")
+        outputs = []
+        seen = batch.row_watermarks()
+        late, partly = self._lateness(port, batch.time, seen)
+        self.counts["late_partly"] += int(np.count_nonzero(partly & ~late))
+        if late.any():
+            self.counts["late_right" if port else "late"] += int(np.count_nonzero(late))
+            if port == LEFT:
+                outputs.append(Output(batch.take(np.flatnonzero(late)), "late"))
+            batch = batch.take(np.flatnonzero(~late))
+            seen = batch.row_watermarks()
+        side = self.sides[port]
+        if batch.num_rows:
+            assert batch.time is not None
+            keys = self._keys.assign(port, [batch.columns[k] for k in self.spec.keys[port]], batch.num_rows)
+            arrivals = np.arange(side.arrived, side.arrived + batch.num_rows)
+            kept = tuple(batch.columns[position] for position in self.spec.columns[port])
+            side.pending.append(Rows.of(kept, keys, batch.time, arrivals, seen))
+            side.arrived += batch.num_rows
+            self._check_state()
+        return outputs
+
+    def advance(self, watermark_ns: int) -> Iterator[Output]:
+        if watermark_ns > self.clock:
+            since, self.clock = self.clock, watermark_ns
+            for pieces in self.released(since, watermark_ns):
+                for batch in batches(self.spec.shape, pieces, self.hold_ns):
+                    yield Output(batch)
+            self.tidy(watermark_ns)
+            if self.spec.key_types:
+                kept = self._keys.forget(lambda: [keys for side in self.sides for keys in side.held()])
+                if kept is not None:
+                    for side in self.sides:
+                        side.rename(kept)
+
+    def finish(self, port: int) -> Iterator[Output]:
+        self.sides[port].ended = True
+        return self.advance(END_OF_TIME if all(side.ended for side in self.sides) else self.clock)
+
+    @property
+    def watermark(self) -> int:
+        return shifted_time(self.clock, -self.hold_ns)
+
+    @property
+    def state_bytes(self) -> int:
+        return int(self._keys.table.nbytes) + sum(side.nbytes for side in self.sides)
+
+    @property
+    def open_keys(self) -> int:
+        """Keys held now, about: those of rows and some that will go."""
+        return int(self._keys.table.size)
+
+    # -- what each kind of join says -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def released(self, since: int, clock: int) -> Iterator[list[Piece]]:
+        """The results with releases in ``[since, clock)``, in portions one after another in time."""
+
+    @abstractmethod
+    def tidy(self, clock: int) -> None:
+        """Drops what no result to come can need."""
+
+    @abstractmethod
+    def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
+        """Of rows with these times and the watermarks before them: late for all, and late for some or all."""
+
+    # -- inside ----------------------------------------------------------------------------------------------------------
+
+    def _leaving(self, side: str) -> Callable[[BoolArray], None]:
+        def count(matched: BoolArray) -> None:
+            found = int(np.count_nonzero(matched))
+            self.counts[f"{side}_matched"] += found
+            self.counts[f"{side}_unmatched"] += len(matched) - found
+
+        return count
+
+    def _check_state(self) -> None:
+        if (size := self.state_bytes) > self.spec.max_state_bytes:
+            limit = format_size(self.spec.max_state_bytes)
+            raise StageError(
+                f"it holds {self.open_keys} keys in {format_size(size)} of rows that wait for a match, more than max_state = {limit}"
+            )
+
+
+def new_run(side: Side, clock: int) -> Run | None:
+    """The rows that the clock has passed as a run of their own."""
+    return side.runs.add(side.take_before(clock))

@@ -1,0 +1,134 @@
+"""Window join: rows of both sides that lie in the same window and have the same key, pair by pair.
+
+Everything of a window is released at its end; a pair that several hopping windows share comes once for each, and a row without a partner
+once for each window where it has none.  Rows wait as they came until the last of their windows has closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from asyncflow.model.batch import END_OF_TIME, NO_TIME
+from asyncflow.model.columns import BoolArray, IndexArray, Int64Array
+from asyncflow.operators.joins.interval import mark
+from asyncflow.operators.joins.results import Piece, expanded, left_alone, portions, right_alone
+from asyncflow.operators.joins.rows import Rows
+from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
+
+
+class WindowJoin(TimedJoin):
+    """Windows as in :class:`~asyncflow.operators.window.WindowOperator`: window k is ``[offset + k * every, ... + size)``."""
+
+    def __init__(self, spec: JoinSpec, *, size_ns: int, every_ns: int, offset_ns: int = 0) -> None:
+        super().__init__(spec, size_ns - 1)
+        self._size, self._every, self._offset = size_ns, every_ns, offset_ns
+        self._closed = NO_TIME
+
+    def released(self, since: int, clock: int) -> Iterator[list[Piece]]:
+        start, stop = self._closed, self._last_end(clock)
+        if stop <= start:
+            return
+        self._closed = stop
+        rows = [side.take_before(stop) for side in self.sides]
+        places = [_InWindows(self, side, start, stop) for side in rows]
+        yield from self._joined(places[LEFT], places[RIGHT])
+        for side, taken in zip(self.sides, rows, strict=True):
+            if taken is not None:
+                over = self._last_end_of(taken.times) <= stop
+                side.dropped(taken.matched[over])
+                if not over.all():
+                    side.pending.insert(0, taken.take(np.flatnonzero(~over)))
+
+    def tidy(self, clock: int) -> None:
+        """Rows leave as their last window closes."""
+
+    def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
+        first_end = (times - self._offset - self._size) // self._every * self._every + self._every
+        return seen >= self._last_end_of(times), seen >= first_end + self._offset + self._size
+
+    def _last_end(self, clock: int) -> int:
+        """The greatest end of a window that the clock has reached."""
+        if clock in (NO_TIME, END_OF_TIME):
+            return clock
+        return (clock - self._offset - self._size) // self._every * self._every + self._offset + self._size
+
+    def _last_end_of(self, times: Int64Array) -> Int64Array:
+        return (times - self._offset) // self._every * self._every + self._offset + self._size
+
+    def windows_of(self, rows: Rows, start: int, stop: int) -> tuple[IndexArray, Int64Array]:
+        """The windows with ends in ``(start, stop]`` that rows lie in and came in time for, as (row, number of the window)."""
+        closed = np.maximum(np.maximum(rows.seen, rows.times), start)
+        lowest = NO_TIME + self._offset + self._size
+        first = (np.maximum(closed, lowest) - self._offset - self._size) // self._every + 1
+        reached = min(max(stop, lowest) - self._offset - self._size, END_OF_TIME)
+        last = np.minimum(rows.times - self._offset, reached) // self._every
+        return expanded(first, np.maximum(last - first + 1, 0))
+
+    def _joined(self, left: _InWindows, right: _InWindows) -> Iterator[list[Piece]]:
+        low, count = left.find(right)
+        cuts = [*portions(left.windows, count), END_OF_TIME]
+        begin = begin_right = 0
+        met = np.zeros(len(right.places), np.bool_)
+        for cut in cuts:
+            end, end_right = (
+                int(np.searchsorted(side.windows, np.int64(cut), "left"))
+                if cut < END_OF_TIME
+                else len(side.windows)
+                for side in (left, right)
+            )
+            part = slice(begin, end)
+            owner, found = expanded(low[part], count[part])
+            owner += begin
+            found = right.in_order[found]
+            met[found] = True
+            pieces = []
+            if left.rows is not None and right.rows is not None and len(owner):
+                release = self._release(left.windows[owner])
+                pair = Piece(left.rows, left.places[owner], right.rows, right.places[found], release)
+                mark(pair)
+                pieces = [pair] if self.spec.pairs else []
+            if left.rows is not None and not (self.spec.pairs and not self.spec.left_alone):
+                wanted = count[part] > 0 if self.spec.kind == "semi" else count[part] == 0
+                chosen = np.flatnonzero(wanted) + begin
+                pieces.append(left_alone(left.rows, left.places[chosen], self._release(left.windows[chosen])))
+            if right.rows is not None and self.spec.right_alone:
+                chosen = np.flatnonzero(~met[begin_right:end_right]) + begin_right
+                release = self._release(right.windows[chosen])
+                pieces.append(right_alone(right.rows, right.places[chosen], release))
+            yield pieces
+            begin, begin_right = end, end_right
+
+    def _release(self, windows: Int64Array) -> Int64Array:
+        return windows * self._every + (self._offset + self._size - 1)
+
+
+class _InWindows:
+    """One side's rows in the windows that close now: ``places`` of rows and their ``windows``, ordered by window, then arrival."""
+
+    def __init__(self, join: WindowJoin, rows: Rows | None, start: int, stop: int) -> None:
+        self.rows = rows
+        empty = np.empty(0, np.int64)
+        self.places, self.windows = (empty, empty) if rows is None else join.windows_of(rows, start, stop)
+        arrivals = empty if rows is None else rows.arrivals[self.places]
+        order = np.lexsort((arrivals, self.windows))
+        self.places, self.windows = self.places[order], self.windows[order]
+        self.keys = empty if rows is None else rows.keys[self.places]
+        self.in_order: IndexArray = np.empty(0, np.intp)
+
+    def find(self, right: _InWindows) -> tuple[Int64Array, Int64Array]:
+        """For each of these the place (in ``right.in_order``) of the first right one in the same window with its key, and how many."""
+        windows = np.unique(right.windows)
+        many = int(max(right.keys.max(initial=0), self.keys.max(initial=0))) + 1
+        codes = np.searchsorted(windows, right.windows) * many + right.keys
+        right.in_order = np.argsort(codes, kind="stable")
+        codes = codes[right.in_order]
+        number = np.searchsorted(windows, self.windows)
+        known = np.zeros(len(number), np.bool_)
+        inside = number < len(windows)
+        known[inside] = windows[number[inside]] == self.windows[inside]
+        wanted = number * many + self.keys
+        first = np.searchsorted(codes, wanted, "left")
+        count = np.searchsorted(codes, wanted, "right") - first
+        return first, np.where(known, count, 0)

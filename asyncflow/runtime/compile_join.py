@@ -1,0 +1,61 @@
+"""A join stage to its operator: names to positions, and which of the joins it is."""
+
+from __future__ import annotations
+
+from asyncflow.model.schema import Schema
+from asyncflow.operators.contract import TwoInputOperator
+from asyncflow.operators.joins.as_of import AsOfJoin
+from asyncflow.operators.joins.interval import IntervalJoin
+from asyncflow.operators.joins.lookup import LookupJoin
+from asyncflow.operators.joins.results import Shape
+from asyncflow.operators.joins.timed import JoinSpec
+from asyncflow.operators.joins.window import WindowJoin
+from asyncflow.plan.joins import join_schema, right_columns
+from asyncflow.plan.tables import Join
+from asyncflow.plan.windows import Hopping, Tumbling
+
+KEPT = ("left_matched", "left_unmatched", "late", "right_matched", "right_unmatched", "late_right")
+"""The ways of the rows of a join, of both sides."""
+
+
+def build_join(stage: Join, left: Schema, right: Schema) -> TwoInputOperator:
+    """The operator of a join over rows of these columns; its ``output`` is the schema of its results."""
+    spec = _spec(stage, left, right)
+    if stage.within_ns is not None:
+        lower_ns, upper_ns = stage.within_ns
+        return IntervalJoin(spec, lower_ns=lower_ns, upper_ns=upper_ns)
+    if stage.as_of is not None:
+        return AsOfJoin(spec, direction=stage.as_of, tolerance_ns=stage.tolerance_ns)
+    match stage.window:
+        case Tumbling(size_ns=size_ns, offset_ns=offset_ns):
+            return WindowJoin(spec, size_ns=size_ns, every_ns=size_ns, offset_ns=offset_ns)
+        case Hopping(size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns):
+            return WindowJoin(spec, size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns)
+        case _:
+            return LookupJoin(spec)
+
+
+def _spec(stage: Join, left: Schema, right: Schema) -> JoinSpec:
+    schema = join_schema(stage, left, right)
+    assert schema is not None
+    taken = right_columns(stage, left.names, right.names)
+    # Keys that stand once are the right row's where there is no left one.
+    merged = [name for name, other in stage.on if name == other] if stage.kind in ("right", "full") else []
+    kept = [*taken, *merged]
+    shape = Shape(
+        schema,
+        left=tuple(range(len(left))),
+        right=tuple(range(len(taken))),
+        merged=tuple((left.index(name), kept.index(name)) for name in merged),
+    )
+    return JoinSpec(
+        stage.kind,
+        shape,
+        keys=(
+            tuple(left.index(name) for name, _ in stage.on),
+            tuple(right.index(name) for _, name in stage.on),
+        ),
+        key_types=tuple(left[name].type.value for name, _ in stage.on),
+        columns=(tuple(range(len(left))), tuple(right.index(name) for name in kept)),
+        max_state_bytes=stage.max_state_bytes,
+    )

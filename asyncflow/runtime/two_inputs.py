@@ -1,0 +1,114 @@
+"""The coroutine of a stage with two inputs of different columns: a join.
+
+It takes the messages of both with the port they came by, gives them to its operator, and hands on what comes out, the watermark held back
+as the operator says.  In which order the two are read decides only how much has to wait, never what comes out:
+
+- ``right_first``: the right input to its end, then the left one (a lookup);
+- ``in_step``: the one that is behind in event time first, where both are bounded;
+- ``as_they_come``, where one may never end: waiting for the one that is behind would let a quiet input stop the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+from asyncflow.errors import AsyncflowError
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.messages import End, Message, Watermark
+from asyncflow.operators.contract import Output, TwoInputOperator
+from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.closing import closing
+from asyncflow.runtime.ledger import StageCounts
+from asyncflow.runtime.lowest import LowestWatermark
+from asyncflow.runtime.outlet import Outlet
+
+PortMessages = AsyncIterator[tuple[int, Message]]
+LEFT, RIGHT = 0, 1
+
+
+async def as_they_come(channel: Channel) -> PortMessages:
+    """Both inputs' messages, oldest first, to the end of both."""
+    ended = 0
+    while ended < 2:
+        port, message = await channel.receive()
+        ended += isinstance(message, End)
+        yield port, message
+
+
+async def in_step(channel: Channel) -> PortMessages:
+    """Both inputs' messages, those of the one whose watermark is behind first."""
+    reached = [NO_TIME, NO_TIME]
+    while min(reached) < END_OF_TIME:
+        port, message = await channel.receive_preferring(reached.index(min(reached)))
+        if isinstance(message, End):
+            reached[port] = END_OF_TIME
+        elif isinstance(message, Watermark):
+            reached[port] = message.time_ns
+        yield port, message
+
+
+async def right_first(channel: Channel) -> PortMessages:
+    """The right input's messages, then the left one's."""
+    for port in (RIGHT, LEFT):
+        message: Message | None = None
+        while not isinstance(message, End):
+            message = await channel.receive_from(port)
+            yield port, message
+
+
+class TwoInputStage:
+    """One such stage of a run.  ``kept``: as for :class:`~asyncflow.runtime.stage.Stage`."""
+
+    def __init__(
+        self,
+        name: str,
+        channel: Channel,
+        read: Callable[[Channel], PortMessages],
+        operator: TwoInputOperator,
+        kept: tuple[str, ...],
+    ) -> None:
+        self.name = name
+        self.outlet = Outlet()
+        self.side: dict[str, Outlet] = {}
+        self.operator = operator
+        self.counts = StageCounts(kept=kept, ways=operator.counts)
+        self._lowest = LowestWatermark(2)
+        self._messages = read(channel)
+
+    async def run(self) -> None:
+        idle = False
+        async with closing(self._messages) as messages:
+            async for port, message in messages:
+                await self._hand_on(self._given(port, message))
+                watermark = self.operator.watermark
+                risen = watermark > self.counts.watermark
+                if watermark < END_OF_TIME and (risen or idle != self._lowest.idle):
+                    self.counts.watermark, idle = watermark, self._lowest.idle
+                    await self.outlet.send(Watermark(watermark, idle))
+        for outlet in (self.outlet, *self.side.values()):
+            await outlet.send(End())
+
+    def _given(self, port: int, message: Message) -> Iterator[Output]:
+        if isinstance(message, Batch):
+            self.counts.rows_in += message.num_rows
+            yield from self.operator.process(port, self._lowest.judged(port, message))
+            return
+        if isinstance(message, Watermark):
+            news = self._lowest.feed(port, message)
+        else:
+            news = self._lowest.feed_end(port)
+            yield from self.operator.finish(port)
+        if news is not None:
+            yield from self.operator.advance(news.time_ns)
+
+    async def _hand_on(self, outputs: Iterable[Output]) -> None:
+        try:
+            for output in outputs:
+                if output.kind:
+                    await self.side[output.kind].send(output.batch)
+                elif output.batch.num_rows:
+                    self.counts.rows_out += output.batch.num_rows
+                    await self.outlet.send(output.batch)
+        except AsyncflowError as error:
+            error.table = error.table or self.name
+            raise
