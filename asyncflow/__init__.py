@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncflow.doors.windows import all_rows, count, hopping, per_message, session, tumbling
+    from asyncflow.doors.windows import all_rows, count, cumulate, hopping, per_message, session, tumbling
     from asyncflow.errors import (
         AsyncflowError,
         ConnectorError,
@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "asyncflow.flow": ("Flow", "load", "run", "sequence", "source", "union"),
-    "asyncflow.doors.windows": ("all_rows", "count", "hopping", "per_message", "session", "tumbling"),
+    "asyncflow.doors.windows": ("all_rows", "count", "cumulate", "hopping", "per_message", "session", "tumbling"),
     "asyncflow.model.batch": ("Batch",),
     "asyncflow.model.schema": ("DataType", "Field", "Schema"),
     "asyncflow.errors": (
@@ -64,6 +64,7 @@ __all__ = [
     "StageError",
     "all_rows",
     "count",
+    "cumulate",
     "hopping",
     "load",
     "per_message",

@@ -17,7 +17,6 @@ from asyncflow.doors.sort_keys import sort_key
 from asyncflow.doors.tables import (
     LATER_KEYS,
     LATER_STAGES,
-    LATER_WINDOW_KEYS,
     SEQUENCE,
     STAGES,
     DedupTable,
@@ -31,7 +30,7 @@ from asyncflow.doors.tables import (
     WindowTable,
 )
 from asyncflow.doors.trials import trials
-from asyncflow.doors.windows import window_shape
+from asyncflow.doors.windows import emit_every, window_shape
 from asyncflow.errors import PipelineError
 from asyncflow.model.durations import parse_duration, parse_size
 from asyncflow.model.schema import DataType, Field, Schema
@@ -236,8 +235,6 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
             problems.add(f"{path}.type", f"unknown stage {type_!r}", nearest(type_, STAGES))
         return _unreadable(name, _inputs(table.get("inputs"), before), problems)
     struct = STAGES[type_]
-    if struct is WindowTable:
-        table = _without_later_keys(table, path, problems)
     shape = table.get("window", "all" if struct is WindowTable else None)
     windowed = struct in (WindowTable, TopTable, JoinTable)
     if windowed and shape is not None and not isinstance(shape, str | Mapping):
@@ -271,7 +268,12 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
     else:
         keys = _keys(values.get("by", ()), path, problems)
         aggregates = _expressions(values.get("aggregates", {}), f"{path}.aggregates", problems)
-        made = Window(name, inputs, window_shape(shape, f"{path}.window", problems), keys, aggregates)
+        window = window_shape(shape, f"{path}.window", problems)
+        lateness = _parsed(
+            parse_duration, values.get("allowed_lateness", "0s"), f"{path}.allowed_lateness", problems
+        )
+        emit = emit_every(values.get("emit", "final"), window, f"{path}.emit", problems)
+        made = Window(name, inputs, window, keys, aggregates, lateness or 0, emit)
     if len(problems.found) > known:
         problems.incomplete.add(name)
     return made
@@ -292,13 +294,6 @@ def _keys(
     if isinstance(by, Mapping):
         return _expressions(by, f"{path}.by", problems)
     return tuple((column, ColumnRef(column)) for column in by)
-
-
-def _without_later_keys(table: Mapping[str, Any], path: str, problems: Problems) -> dict[str, Any]:
-    for key, default in LATER_WINDOW_KEYS.items():
-        if table.get(key, default) != default:
-            problems.add(f"{path}.{key}", f"{key} is {NOT_BUILT_YET}")
-    return {key: value for key, value in table.items() if key not in LATER_WINDOW_KEYS}
 
 
 def _inputs(written: object, before: tuple[str, ...]) -> tuple[str, ...]:

@@ -51,14 +51,24 @@ class FlowBuilder:
         *,
         by: Sequence[str] | Mapping[str, str] = (),
         aggregates: Mapping[str, str] | None = None,
+        allowed_lateness: str = "0s",
+        emit: str | Mapping[str, str] = "final",
         **more: str,
     ) -> Self:
         """Groups rows by window and key: ``.window(af.tumbling("1m"), by=["store"], orders="count(*)")``.
 
-        ``aggregates``: for names that cannot be written as keywords.
+        ``aggregates``: for names that cannot be written as keywords.  ``allowed_lateness``: for how long after its end late rows still
+        change a window.  ``emit``: ``"updates"`` or ``{"every": "5s"}`` sends windows also before they end.
         """
         return self._stage(
-            {"type": "window", "window": shape, "by": _keys(by), "aggregates": {**(aggregates or {}), **more}}
+            {
+                "type": "window",
+                "window": shape,
+                "by": _keys(by),
+                "aggregates": {**(aggregates or {}), **more},
+                "allowed_lateness": allowed_lateness,
+                "emit": emit,
+            }
         )
 
     def dedup(self, *, by: Sequence[str] | Mapping[str, str], within: str) -> Self:

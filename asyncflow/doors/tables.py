@@ -108,11 +108,13 @@ class WindowTable(msgspec.Struct, kw_only=True, frozen=True):
     window: Annotated[
         dict[str, Any] | str,
         Meta(
-            description='{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, { session = "30s" }, { count = 100 }, "all" or "message".',
+            description='{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, { cumulate = "1d", every = "1h" }, '
+            '{ session = "30s" }, { count = 100 }, "all" or "message".',
             extra_json_schema={
                 "examples": [
                     {"tumbling": "1m"},
                     {"hopping": "5m", "every": "1m"},
+                    {"cumulate": "1d", "every": "1h"},
                     {"session": "30s"},
                     {"count": 100},
                     "all",
@@ -125,6 +127,19 @@ class WindowTable(msgspec.Struct, kw_only=True, frozen=True):
     aggregates: Annotated[
         dict[str, AggregateText], Meta(description="New columns and their aggregate expressions.")
     ] = {}
+    allowed_lateness: Annotated[
+        Duration,
+        Meta(
+            description="For how long after its end late rows still change a window: its row is sent again, with the next revision."
+        ),
+    ] = "0s"
+    emit: Annotated[
+        str | dict[str, Any],
+        Meta(
+            description='When windows are sent: "final" (at their end); "updates" or { every = "5s" }: also before, as they change.',
+            extra_json_schema={"examples": ["final", "updates", {"every": "5s"}]},
+        ),
+    ] = "final"
 
 
 class DedupTable(msgspec.Struct, kw_only=True, frozen=True):
@@ -244,8 +259,5 @@ STAGES: dict[str, type[msgspec.Struct]] = {
 SEQUENCE = "sequence"
 """The type of a source that is a sequence of others."""
 LATER_STAGES = frozenset({"pattern"})
-LATER_WINDOW_KEYS = {"allowed_lateness": "0s", "emit": "final"}
-"""Keys of a window stage that are not built yet, and the one value that they may have: what happens without them."""
-LATER_SHAPES = ("cumulate",)
 LATER_KEYS = ("checkpoint", "http")
 """Tables at the top of a pipeline file that are not built yet."""

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncflow.doors.components import NOT_BUILT_YET, Problems
-from asyncflow.doors.tables import LATER_SHAPES
+from asyncflow.doors.components import Problems
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.durations import parse_duration
 from asyncflow.plan.names import nearest
-from asyncflow.plan.windows import AllRows, Count, Hopping, PerMessage, Session, Tumbling, WindowShape
+from asyncflow.plan.windows import (
+    AllRows,
+    Count,
+    Cumulate,
+    Hopping,
+    PerMessage,
+    Session,
+    TimeWindow,
+    Tumbling,
+    WindowShape,
+)
 
 _KEYS = {
     "tumbling": ("tumbling", "offset"),
     "hopping": ("hopping", "every", "offset"),
+    "cumulate": ("cumulate", "every", "offset"),
     "session": ("session",),
     "count": ("count",),
 }
+_UPDATES_NS = 1_000_000_000
 _WORDS: dict[str, WindowShape] = {"all": AllRows(), "message": PerMessage()}
 
 
@@ -35,17 +46,8 @@ def window_shape(written: Any, path: str, problems: Problems) -> WindowShape:
         return AllRows()
     kinds = [kind for kind in _KEYS if kind in written]
     if not kinds:
-        for key in written:
-            if key in LATER_SHAPES:
-                problems.add(f"{path}.{key}", f"the window {key!r} is {NOT_BUILT_YET}", _FORMS)
-                break
-        else:
-            first = next(iter(written), "")
-            problems.add(
-                f"{path}.{first}" if first else path,
-                f"unknown window {first!r}",
-                nearest(first, (*_KEYS, *LATER_SHAPES)),
-            )
+        first = next(iter(written), "")
+        problems.add(f"{path}.{first}" if first else path, f"unknown window {first!r}", nearest(first, _KEYS))
         return AllRows()
     if len(kinds) > 1:
         problems.add(path, f"a window is either {' or '.join(kinds)}", _FORMS)
@@ -59,8 +61,9 @@ def window_shape(written: Any, path: str, problems: Problems) -> WindowShape:
         for key in _KEYS[kinds[0]]
         if key in written
     }
-    if kinds[0] == "hopping" and "every" not in written:
-        problems.add(f"{path}.every", "'every' is missing", "how far apart the windows start")
+    if "every" in _KEYS[kinds[0]] and "every" not in written:
+        apart = "start" if kinds[0] == "hopping" else "end"
+        problems.add(f"{path}.every", "'every' is missing", f"how far apart the windows {apart}")
     if len(problems.found) > known:
         return AllRows()
     match kinds[0]:
@@ -68,13 +71,44 @@ def window_shape(written: Any, path: str, problems: Problems) -> WindowShape:
             return Session(lengths["session"])
         case "count":
             return Count(lengths["count"])
+        case "cumulate":
+            return Cumulate(lengths["cumulate"], lengths["every"], lengths.get("offset", 0))
         case "hopping":
             return Hopping(lengths["hopping"], lengths["every"], lengths.get("offset", 0))
         case _:
             return Tumbling(lengths["tumbling"], lengths.get("offset", 0))
 
 
-_FORMS = '{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, { session = "30s" }, { count = 100 }, "all" or "message"'
+_FORMS = (
+    '{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, { cumulate = "1d", every = "1h" }, { session = "30s" }, '
+    '{ count = 100 }, "all" or "message"'
+)
+
+
+def emit_every(written: Any, shape: WindowShape, path: str, problems: Problems) -> int | None:
+    """How often windows of this shape are sent before they end, ns; None for ``"final"``: not at all.
+
+    ``"updates"`` is every second, or as often as windows end where that is oftener.
+    """
+    if written == "final":
+        return None
+    if written == "updates":
+        if not isinstance(shape, TimeWindow):
+            return _UPDATES_NS
+        return max(1, min(_UPDATES_NS, shape.size_ns if isinstance(shape, Tumbling) else shape.every_ns))
+    if isinstance(written, Mapping):
+        for key in written:
+            if key != "every":
+                problems.add(f"{path}.{key}", f"unknown key {key!r}", nearest(key, ("every",)))
+        if "every" in written:
+            return _duration(written["every"], f"{path}.every", problems)
+        if not written:
+            problems.add(f"{path}.every", "'every' is missing", "how often windows are sent, in event time")
+        return None
+    hint = '"final", "updates" or { every = "5s" }'
+    near = nearest(written, ("final", "updates")) if isinstance(written, str) else ""
+    problems.add(path, f"windows are not sent {written!r}", near if near.startswith("did") else hint)
+    return None
 
 
 def _duration(value: object, path: str, problems: Problems) -> int:
@@ -110,6 +144,11 @@ def session(gap: str) -> WindowShape:
 def count(rows: int) -> WindowShape:
     """Per key: every ``rows`` rows by arrival; at the end of the input also what is left of them."""
     return _made({"count": rows})
+
+
+def cumulate(size: str, every: str, offset: str = "0s") -> WindowShape:
+    """Growing windows: one ends each ``every``, all of them since the last multiple of ``size``."""
+    return _made({"cumulate": size, "every": every, "offset": offset})
 
 
 def all_rows() -> WindowShape:

@@ -44,6 +44,11 @@ class Operator(ABC):
         return []
 
     @property
+    def held_ns(self) -> int:
+        """How much later than their time rows may leave: those that read them go by a watermark that is this much lower."""
+        return 0
+
+    @property
     def state_bytes(self) -> int:
         """Bytes of state held now, about."""
         return 0

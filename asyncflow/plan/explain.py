@@ -34,7 +34,7 @@ from asyncflow.plan.tables import (
     Top,
     Window,
 )
-from asyncflow.plan.windows import AllRows, Count, Hopping, PerMessage, Session, Tumbling, WindowShape
+from asyncflow.plan.windows import AllRows, Count, Cumulate, Hopping, PerMessage, Session, Tumbling, WindowShape
 
 
 def explain(plan: Plan, form: str = "tree", inferred: Mapping[str, Schema] | None = None) -> str:
@@ -96,6 +96,10 @@ def _stage(stage: Stage, schemas: Mapping[str, Schema | None], readers: frozense
         case Window(shape=shape, by=by, aggregates=aggregates):
             description |= {"type": "window", "window": window_text(shape), "by": _expressions(by)}
             description |= {"aggregates": _expressions(aggregates)}
+            if stage.allowed_lateness_ns:
+                description["allowed_lateness"] = format_duration(stage.allowed_lateness_ns)
+            if stage.emit_every_ns is not None:
+                description["emit"] = f"every {format_duration(stage.emit_every_ns)}"
         case Dedup(by=by, within_ns=within):
             description |= {"type": "dedup", "by": _expressions(by), "within": format_duration(within)}
         case Top(n=n, order=order, by=by):
@@ -141,7 +145,7 @@ def _sink(sink: Sink) -> dict[str, Any]:
 
 
 def window_text(shape: WindowShape) -> str:
-    """``tumbling 1m``, ``hopping 5m every 1m``, ``session 30s``, ``count 100``, ``all``, ``message``."""
+    """``tumbling 1m``, ``hopping 5m every 1m``, ``cumulate 1d every 1h``, ``session 30s``, ``count 100``, ``all``, ``message``."""
     match shape:
         case Tumbling(size_ns=size, offset_ns=offset):
             text = f"tumbling {format_duration(size)}"
@@ -151,6 +155,8 @@ def window_text(shape: WindowShape) -> str:
             return f"session {format_duration(gap)}"
         case Count(size=rows):
             return f"count {rows}"
+        case Cumulate(size_ns=size, every_ns=every, offset_ns=offset):
+            text = f"cumulate {format_duration(size)} every {format_duration(every)}"
         case AllRows():
             return "all"
         case PerMessage():
@@ -194,12 +200,16 @@ def state_text(stage: Stage) -> str | None:
 
 def _window_state(stage: Window) -> str | None:
     per = "one group per key" if stage.by else "one group"
+    until = "until the watermark reaches the window's end"
+    if stage.allowed_lateness_ns:
+        until += f" and {format_duration(stage.allowed_lateness_ns)} more"
     match stage.shape:
         case Tumbling():
-            return f"{per} in each open window, until the watermark reaches the window's end"
-        case Hopping(size_ns=size, every_ns=every):
+            return f"{per} in each open window, {until}"
+        case Hopping(size_ns=size, every_ns=every) | Cumulate(size_ns=size, every_ns=every):
             windows = -(-size // every) if every > 0 else 1
-            return f"{per} in each open window ({windows} over any moment), until the watermark reaches the window's end"
+            at_most = "" if isinstance(stage.shape, Hopping) else "up to "
+            return f"{per} in each open window ({at_most}{windows} over any moment), {until}"
         case Session():
             each = "one group per session of a key" if stage.by else "one group per session"
             return f"{each}, until the watermark reaches its end"
@@ -282,7 +292,19 @@ def _details(table: Mapping[str, Any]) -> Iterator[str]:
         yield "format " + _format_text(table["format"])
     if table["type"] == "top" and "order" in table:
         yield f"first {table['n']} by {', '.join(table['order'])}"
-    for key in ("where", "function", "calls", "kind", "window", "within", "as_of", "lookup", "overlap"):
+    for key in (
+        "where",
+        "function",
+        "calls",
+        "kind",
+        "window",
+        "allowed_lateness",
+        "emit",
+        "within",
+        "as_of",
+        "lookup",
+        "overlap",
+    ):
         if key in table:
             yield f"{key} {table[key]}"
     for key in ("on", "by", "expressions", "aggregates"):

@@ -38,6 +38,9 @@ BOUNDS = ("window_start", "window_end")
 RANK = "rank"
 """The last column of a top stage."""
 
+REVISIONS = (("revision", DataType.INT64), ("final", DataType.BOOL))
+"""Columns that stand last in the rows of a window that may be sent more than once."""
+
 
 def source_schema(source: Source, inferred: Schema | None = None) -> Schema | None:
     """The source's columns: as declared, else as inferred, there with the time column read in ``time_unit``."""
@@ -102,14 +105,14 @@ def stage_schema(stage: Stage, read: Schema | None) -> Schema | None:
                 return None
             types = {field.name: field.type for field in read} | dict(added)
             return Schema.of(types.items())
-        case Window(shape=shape, by=by, aggregates=aggregates):
+        case Window(shape=shape, by=by, aggregates=aggregates, revised=revised):
             if read is None:
                 return None
             keys, values = _typed(by, read), _typed(aggregates, read, aggregates=True)
             if keys is None or values is None:
                 return None
             bounds = [(name, DataType.TIMESTAMP) for name in BOUNDS] if isinstance(shape, BOUNDED) else []
-            columns_out = [*bounds, *keys, *values]
+            columns_out = [*bounds, *keys, *values, *(REVISIONS if revised else ())]
             return Schema.of(columns_out) if len(dict(columns_out)) == len(columns_out) else None
 
         case Top():

@@ -68,13 +68,24 @@ class Derive:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Groups rows by window and ``by``; ``aggregates`` are expressions over :class:`Aggregate` nodes."""
+    """Groups rows by window and ``by``; ``aggregates`` are expressions over :class:`Aggregate` nodes.
+
+    ``allowed_lateness_ns``: for how long after its end late rows still change a window.  ``emit_every_ns``: windows are also sent before
+    they end, whenever the watermark passes a multiple of it; None: not before.
+    """
 
     name: str
     inputs: tuple[str, ...]
     shape: WindowShape
     by: tuple[tuple[str, Expression], ...] = ()
     aggregates: tuple[tuple[str, Expression], ...] = ()
+    allowed_lateness_ns: int = 0
+    emit_every_ns: int | None = None
+
+    @property
+    def revised(self) -> bool:
+        """Whether a window may be sent more than once: its rows then say which ``revision`` they are and whether it is ``final``."""
+        return self.allowed_lateness_ns != 0 or self.emit_every_ns is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,16 @@ from asyncflow.plan import graph, trials
 from asyncflow.plan.expressions import Expression
 from asyncflow.plan.joins import join_problems
 from asyncflow.plan.names import TABLE_NAME, nearest
-from asyncflow.plan.schemas import BOUNDS, RANK, input_schema, stage_schema, table_schemas, top_bounds
+from asyncflow.plan.revisions import revised_input
+from asyncflow.plan.schemas import (
+    BOUNDS,
+    RANK,
+    REVISIONS,
+    input_schema,
+    stage_schema,
+    table_schemas,
+    top_bounds,
+)
 from asyncflow.plan.tables import (
     Dedup,
     Derive,
@@ -35,9 +44,11 @@ from asyncflow.plan.windows import (
     BOUNDED,
     AllRows,
     Count,
+    Cumulate,
     Hopping,
     PerMessage,
     Session,
+    TimeWindow,
     Tumbling,
     WindowShape,
 )
@@ -242,11 +253,13 @@ def _columns(
 
 def _window(stage: Window, path: str, read: Schema | None, plan: Plan) -> Iterable[Problem]:
     yield from _shape(stage.shape, path)
+    yield from _revisions(stage, path, plan)
     yield from _columns(f"{path}.by", stage.by, read)
     yield from _columns(f"{path}.aggregates", stage.aggregates, read, aggregates=True)
     if not stage.by and not stage.aggregates:
         yield Problem(f"{path}.aggregates", "there is nothing to compute", 'for example { n = "count(*)" }')
     taken = dict.fromkeys(BOUNDS if isinstance(stage.shape, BOUNDED) else (), "the window's bounds")
+    taken |= dict.fromkeys((name for name, _ in REVISIONS if stage.revised), "the window's revisions")
     for key, columns in (("by", stage.by), ("aggregates", stage.aggregates)):
         for name, _ in columns:
             if name in taken:
@@ -327,8 +340,36 @@ def _shape(shape: WindowShape, path: str) -> Iterable[Problem]:
         case Count(size=size):
             if size < 1:
                 yield Problem(f"{path}.window.count", "a window must have at least 1 row")
+        case Cumulate(size_ns=size, every_ns=every):
+            if size <= 0:
+                yield Problem(f"{path}.window.cumulate", "a window must be longer than 0s")
+            if every <= 0:
+                yield Problem(f"{path}.window.every", "it must be longer than 0s")
+            elif size > 0 and size % every:
+                yield Problem(
+                    f"{path}.window.every",
+                    f"the window ({format_duration(size)}) is not a multiple of every ({format_duration(every)})",
+                )
         case AllRows() | PerMessage():
             pass
+
+
+def _revisions(stage: Window, path: str, plan: Plan) -> Iterable[Problem]:
+    if stage.allowed_lateness_ns < 0:
+        yield Problem(f"{path}.allowed_lateness", "it cannot be negative")
+    if stage.emit_every_ns is not None and stage.emit_every_ns <= 0:
+        yield Problem(f"{path}.emit.every", "it must be longer than 0s")
+    if not isinstance(stage.shape, TimeWindow):
+        given = {"allowed_lateness": stage.allowed_lateness_ns != 0, "emit": stage.emit_every_ns is not None}
+        for key in (key for key, there in given.items() if there):
+            hint = "tumbling, hopping and cumulate windows have it"
+            yield Problem(f"{path}.{key}", "this window is not one of a fixed time", hint)
+    if (again := revised_input(stage, plan)) is not None:
+        yield Problem(
+            f"{path}.inputs",
+            f"{again!r} sends its rows again when they change: a window over them would count them more than once",
+            'read the final ones only, through a filter: where = "final"',
+        )
 
 
 def _stdin_once(plan: Plan) -> Iterable[Problem]:

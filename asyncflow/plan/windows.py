@@ -22,6 +22,15 @@ class Hopping:
 
 
 @dataclass(frozen=True, slots=True)
+class Cumulate:
+    """Growing windows: ``[start, start + k every_ns)`` for ``k`` from 1, until ``size_ns`` (a multiple of ``every_ns``) is full."""
+
+    size_ns: int
+    every_ns: int
+    offset_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class AllRows:
     """One window over everything, closed at end of input; its rows have no bounds columns."""
 
@@ -45,8 +54,9 @@ class Count:
     size: int
 
 
-# Cumulate takes its place here with the event-time work.
-WindowShape: TypeAlias = Tumbling | Hopping | Session | Count | AllRows | PerMessage
+WindowShape: TypeAlias = Tumbling | Hopping | Cumulate | Session | Count | AllRows | PerMessage
+TimeWindow: TypeAlias = Tumbling | Hopping | Cumulate
+"""Windows whose bounds are known from the clock alone."""
 
-BOUNDED = (Tumbling, Hopping, Session, Count)
+BOUNDED = (Tumbling, Hopping, Cumulate, Session, Count)
 """Shapes whose rows have bounds columns."""

@@ -23,9 +23,10 @@ from asyncflow.runtime.compile_window import build_window
 __all__ = ["Compiled", "build_operator", "compile_expression", "compile_predicate"]
 
 
-def build_operator(stage: Stage, input_schema: Schema) -> Operator:
+def build_operator(stage: Stage, input_schema: Schema, *, by_rows: bool = True) -> Operator:
     """The operator of a stage with one core over rows of ``input_schema``; its ``output`` is the schema of what it gives.
 
+    ``by_rows``: the watermarks that rows carry are those of the stage (not so where inputs without end are read as they come).
     Raises :class:`~asyncflow.plan.typing.ExpressionError` for an expression that does not check.
     """
     match stage:
@@ -35,7 +36,7 @@ def build_operator(stage: Stage, input_schema: Schema) -> Operator:
         case Derive():
             return _build_derive(stage, input_schema)
         case Window():
-            return build_window(stage, input_schema)
+            return build_window(stage, input_schema, by_rows=by_rows)
         case Dedup():
             return build_dedup(stage, input_schema)
         case Top():

@@ -12,16 +12,28 @@ from typing import Any, TypeAlias, TypeVar
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Field, Schema
 from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.lattice import WindowLattice
+from asyncflow.operators.revised import REVISIONS, RevisedWindowOperator
 from asyncflow.operators.slot_window import CountWindowOperator, SessionOperator
 from asyncflow.operators.window import AggregateSpec, Prepared, WindowOperator
 from asyncflow.plan.tables import Window
 from asyncflow.plan.typed import AggregateCall, Typed
 from asyncflow.plan.typing import resolve_expression
-from asyncflow.plan.windows import AllRows, Count, Hopping, PerMessage, Session, Tumbling, WindowShape
+from asyncflow.plan.windows import (
+    AllRows,
+    Count,
+    Cumulate,
+    Hopping,
+    PerMessage,
+    Session,
+    TimeWindow,
+    Tumbling,
+    WindowShape,
+)
 from asyncflow.runtime.compile_expressions import Frame, compile_typed
 
 
-def build_window(stage: Window, schema: Schema) -> Operator:
+def build_window(stage: Window, schema: Schema, *, by_rows: bool = True) -> Operator:
     """The operator of a window stage over rows of ``schema``.  Raises ExpressionError for an expression that does not check."""
     keys = [(name, resolve_expression(node, schema)) for name, node in stage.by]
     parts = _Parts()
@@ -31,18 +43,41 @@ def build_window(stage: Window, schema: Schema) -> Operator:
     ]
     plain = [tree.value for _, tree in results] == [parts.name(k) for k in range(len(parts.specs))]
     prepare = _Preparation([tree for _, tree in keys], parts, schema)
-    operator = _operator(
-        stage.shape,
-        keys=Schema.of((name, tree.type) for name, tree in keys),
-        aggregates=parts.specs,
-        names=[name for name, _ in results] if plain else [parts.name(k) for k in range(len(parts.specs))],
-        prepare=prepare,
+    common: dict[str, Any] = {
+        "keys": Schema.of((name, tree.type) for name, tree in keys),
+        "aggregates": parts.specs,
+        "names": [name for name, _ in results] if plain else [parts.name(k) for k in range(len(parts.specs))],
+        "prepare": prepare,
+    }
+    operator = (
+        _revised(stage, stage.shape, by_rows=by_rows, **common)
+        if isinstance(stage.shape, TimeWindow) and (stage.revised or isinstance(stage.shape, Cumulate))
+        else _operator(stage.shape, **common)
     )
     prepare.losses = operator.counts
-    return operator if plain else ProjectedWindow(operator, results, len(parts.specs))
+    if plain:
+        return operator
+    return ProjectedWindow(operator, results, len(parts.specs), len(REVISIONS) if stage.revised else 0)
 
 
-AnyWindow: TypeAlias = WindowOperator | SessionOperator | CountWindowOperator
+def _revised(stage: Window, shape: TimeWindow, **common: Any) -> RevisedWindowOperator:
+    match shape:
+        case Tumbling(size_ns=size_ns, offset_ns=offset_ns):
+            lattice = WindowLattice(size_ns, size_ns, offset_ns)
+        case Hopping(size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns):
+            lattice = WindowLattice(size_ns, every_ns, offset_ns)
+        case Cumulate(size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns):
+            lattice = WindowLattice(size_ns, every_ns, offset_ns, growing=True)
+    return RevisedWindowOperator(
+        lattice=lattice,
+        lateness_ns=stage.allowed_lateness_ns,
+        emit_every_ns=stage.emit_every_ns,
+        revisions=stage.revised,
+        **common,
+    )
+
+
+AnyWindow: TypeAlias = WindowOperator | SessionOperator | CountWindowOperator | RevisedWindowOperator
 
 
 def _operator(shape: WindowShape, **common: Any) -> AnyWindow:
@@ -59,6 +94,8 @@ def _operator(shape: WindowShape, **common: Any) -> AnyWindow:
             return WindowOperator(size_ns=None, **common)
         case PerMessage():
             return WindowOperator(size_ns=None, per_message=True, **common)
+        case Cumulate():
+            raise TypeError("growing windows are windows that may be sent again")
 
 
 class _Parts:
@@ -119,15 +156,22 @@ class _Preparation:
 
 
 class ProjectedWindow(Operator):
-    """A window operator whose closed rows are computed further: arithmetic over aggregates, in the order written."""
+    """A window operator whose closed rows are computed further: arithmetic over aggregates, in the order written.
 
-    def __init__(self, window: AnyWindow, results: list[tuple[str, Typed]], num_primitives: int) -> None:
+    Columns before the aggregates (bounds and keys) and the ``num_last`` after them stay as they are.
+    """
+
+    def __init__(
+        self, window: AnyWindow, results: list[tuple[str, Typed]], num_primitives: int, num_last: int = 0
+    ) -> None:
         super().__init__()
         self._window = window
-        self._num_kept = len(window.output) - num_primitives
-        kept = window.output.fields[: self._num_kept]
+        self._last = len(window.output) - num_last
+        self._first = self._last - num_primitives
+        fields = window.output.fields
         self._results = compile_typed([tree for _, tree in results], window.output)
-        self.output = Schema((*kept, *(Field(name, tree.type) for name, tree in results)))
+        computed = (Field(name, tree.type) for name, tree in results)
+        self.output = Schema((*fields[: self._first], *computed, *fields[self._last :]))
         self.counts = window.counts
 
     def process(self, batch: Batch) -> list[Output]:
@@ -138,6 +182,10 @@ class ProjectedWindow(Operator):
 
     def finish(self) -> list[Output]:
         return self._project(self._window.finish())
+
+    @property
+    def held_ns(self) -> int:
+        return self._window.held_ns
 
     @property
     def state_bytes(self) -> int:
@@ -156,5 +204,6 @@ class ProjectedWindow(Operator):
 
     def _rows(self, batch: Batch) -> Batch:
         frame = Frame(batch, self.counts)
-        columns = (*batch.columns[: self._num_kept], *(result.within(frame) for result in self._results))
+        computed = (result.within(frame) for result in self._results)
+        columns = (*batch.columns[: self._first], *computed, *batch.columns[self._last :])
         return batch.with_columns(self.output, columns)

@@ -265,7 +265,8 @@ class Run:
         messages = self._messages(table.name, table.inputs)
         if isinstance(table, MapBatches):
             return _map_stage(table, messages, read)
-        return Stage(table.name, messages, partial(build_operator, table), read, _KEPT.get(type(table), ()))
+        make = partial(build_operator, table, by_rows=self._by_rows(table.inputs))
+        return Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
 
     def _sequence(self, table: Sequence, read: Schema | None) -> SequenceStage:
         past, live = Channel(1, CHANNEL_BYTES), Channel(1, LIVE_BUFFER_BYTES)
@@ -315,6 +316,14 @@ class Run:
             self._outlets[read].connect(channel, port)
         self.ledger.wire(name, inputs)
         return channel
+
+    def _by_rows(self, inputs: tuple[str, ...]) -> bool:
+        """The watermarks that rows of these inputs carry are those of the table that reads them."""
+        if len(inputs) > 1 and not self._in_step(inputs):
+            return False
+        stages = {stage.name: stage for stage in self.plan.stages}
+        above = [stages[name] for read in inputs if (name := graph.owner(read)) in stages]
+        return all(isinstance(stage, Window | Sequence) or self._by_rows(stage.inputs) for stage in above)
 
     def _in_step(self, inputs: tuple[str, ...]) -> bool:
         """All inputs are rows with event times that end by themselves."""

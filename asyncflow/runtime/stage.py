@@ -100,6 +100,9 @@ class Stage:
             self.counts.watermark = watermark.time_ns
             if self.operator is not None:
                 await self._hand_on(self.operator.advance(watermark.time_ns))
+        if self.operator is not None and self.operator.held_ns:
+            held = watermark.time_ns - self.operator.held_ns
+            watermark = replace(watermark, time_ns=max(held, NO_TIME))
         await self.outlet.send(watermark)
 
     async def _guarded(self, operator: Operator, batch: Batch) -> list[Output]:

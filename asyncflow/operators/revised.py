@@ -1,0 +1,392 @@
+"""Window with corrections: rows of a window that are sent before it ends, and again when late rows change it.
+
+It stands where ``window`` does and keeps what that throws away when it closes.  A *slot* is a (window, key) with accumulators of its own;
+every row is folded into the slot of each of its windows, so a slot can be read out any number of times.
+
+What is sent is decided by the rows and the watermark before each of them, never by where batches were cut.  The watermark passes
+*instants*; at each of them, in their order, what is due is sent once, by window end, window start, then keys, nulls last:
+
+- a window's end: its slots that changed since they were last sent;
+- a multiple of ``emit_every_ns`` in event time: all slots that changed since they were last sent;
+- a window's end plus ``lateness_ns``: all of its slots, for the last time (``final``); then they are gone.
+
+Between instants rows are folded many at a time.  A row of a window that has ended and is not over yet sends its slot at once, each such
+row one revision, in row order; within a row by window end.  At the end of input every slot that is left is sent as final.
+
+Cost: a row is folded once per window it is in; each instant at which something is due costs some array calls and a sort of its rows.
+Several late rows of one slot between two instants are folded and read one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.model.batch import NO_TIME, Batch, iter_slices
+from asyncflow.model.columns import (
+    BoolArray,
+    Column,
+    FixedColumn,
+    IndexArray,
+    Int32Array,
+    Int64Array,
+    concat_columns,
+)
+from asyncflow.model.schema import DataType, Field, Schema
+from asyncflow.operators.aggregates import AggregateSpec
+from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.lattice import WindowLattice
+from asyncflow.operators.slots import SlotTable
+from asyncflow.operators.window import MAX_OUTPUT_ROWS, Prepared, column_of, raw_of
+
+REVISIONS = (Field("revision", DataType.INT64), Field("final", DataType.BOOL))
+"""Columns of a row that may be sent again: which sending of its (window, key) it is, from 0, and whether it is the last."""
+MAX_ENTRIES = 1 << 18
+"""Up to about this many (row, window) pairs are folded at once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Rows as they are folded: positions among them are also positions in ``clock``, the stage's watermark before each of them."""
+
+    time: Int64Array
+    clock: Int64Array
+    keys: Int32Array
+    prepared: Prepared
+
+    def part(self, start: int, stop: int) -> _Rows:
+        prepared = Prepared(
+            (),
+            tuple(column.slice(start, stop) for column in self.prepared.inputs),
+            tuple(mask[start:stop] for mask in self.prepared.masks),
+        )
+        return _Rows(self.time[start:stop], self.clock[start:stop], self.keys[start:stop], prepared)
+
+    def take(self, rows: IndexArray) -> _Rows:
+        prepared = Prepared(
+            (),
+            tuple(column.take(rows) for column in self.prepared.inputs),
+            tuple(mask[rows] for mask in self.prepared.masks),
+        )
+        return _Rows(self.time[rows], self.clock[rows], self.keys[rows], prepared)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sent:
+    """Slots as they were when they were sent."""
+
+    slots: Int32Array
+    results: tuple[Column, ...]
+    revisions: Int64Array
+    final: BoolArray
+    watermarks: Int64Array
+
+    def take(self, rows: IndexArray) -> _Sent:
+        results = tuple(column.take(rows) for column in self.results)
+        return _Sent(self.slots[rows], results, self.revisions[rows], self.final[rows], self.watermarks[rows])
+
+
+class RevisedWindowOperator(Operator):
+    """Grouped aggregation over the windows of ``lattice`` that are sent when they end, again for rows up to ``lateness_ns`` later, and
+    with ``emit_every_ns`` also before.
+
+    ``revisions``: whether rows carry :data:`REVISIONS`; without, there must be nothing that sends a row twice.  ``by_rows``: the rows' own
+    watermarks are the stage's; else (inputs that are taken as they come) only ``advance`` moves it.  ``prepare``, ``counts``: as of
+    ``WindowOperator``; ``corrections``: rows that changed a window after its end; ``overflow`` counts in every row sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        lattice: WindowLattice,
+        lateness_ns: int = 0,
+        emit_every_ns: int | None = None,
+        revisions: bool = True,
+        by_rows: bool = True,
+        keys: Schema,
+        aggregates: Sequence[AggregateSpec],
+        names: Sequence[str],
+        prepare: Callable[[Batch], Prepared],
+    ) -> None:
+        super().__init__()
+        if not revisions and (lateness_ns or emit_every_ns):
+            raise ValueError("rows that are sent more than once say so")
+        self._lattice, self._lateness, self._every = lattice, lateness_ns, emit_every_ns
+        self._by_rows, self._prepare, self._revisions = by_rows, prepare, revisions
+        self.output = Schema(
+            (
+                *(Field(name, DataType.TIMESTAMP) for name in ("window_start", "window_end")),
+                *keys.fields,
+                *(Field(name, spec.result_type) for name, spec in zip(names, aggregates, strict=True)),
+                *(REVISIONS if revisions else ()),
+            )
+        )
+        self._state = kernel("window").WindowState(
+            None, 1, 0, [(a.function, a.inputs, tuple(t.value for t in a.types), a.mask) for a in aggregates]
+        )
+        self._slots = SlotTable([field.type.value for field in keys], self._state)
+        self._clock = NO_TIME
+        self._ending: list[int] = []
+        self._finishing: list[int] = []
+        self._next_emit: int | None = None
+        self._sent: list[_Sent] = []
+        self.counts = dict.fromkeys(
+            (
+                "aggregated",
+                "late",
+                "late_partly",
+                "corrections",
+                "windows_opened",
+                "windows_closed",
+                "overflow",
+            ),
+            0,
+        )
+
+    def process(self, batch: Batch) -> list[Output]:
+        if not batch.num_rows:
+            return []
+        if batch.time is None:
+            raise ValueError("windows of event time need rows that have one")
+        prepared = self._prepare(batch)
+        keys = self._slots.keys.assign([raw_of(column) for column in prepared.keys], batch.num_rows)
+        rows = _Rows(batch.time, self._clocks(batch), keys, prepared)
+        late = []
+        step = max(1, MAX_ENTRIES // self._lattice.most)
+        for start in range(0, batch.num_rows, step):
+            part = rows if step >= batch.num_rows else rows.part(start, start + step)
+            late.append(self._fold(part, batch.delay_ns) + start)
+        self._clock = int(rows.clock[-1])
+        dropped = np.concatenate(late)
+        self.counts["late"] += len(dropped)
+        self.counts["aggregated"] += batch.num_rows - len(dropped)
+        return [*([Output(batch.take(dropped), "late")] if len(dropped) else []), *self._outputs()]
+
+    def advance(self, watermark_ns: int) -> list[Output]:
+        self._pass(watermark_ns)
+        self._clock = max(self._clock, watermark_ns)
+        return self._outputs()
+
+    def finish(self) -> list[Output]:
+        slots = self._slots.in_order(self._slots.live())
+        ends = self._lattice.bounds(self._slots.windows[slots])[1]
+        self._send(slots, ends - 1, np.ones(len(slots), np.bool_))
+        self.counts["windows_closed"] += len(self._slots.open)
+        outputs = self._outputs(keep=False)
+        for number in list(self._slots.open):
+            self._slots.drop(number)
+        return outputs
+
+    @property
+    def held_ns(self) -> int:
+        return self._lateness
+
+    @property
+    def state_bytes(self) -> int:
+        return int(self._slots.nbytes + self._state.nbytes)
+
+    @property
+    def open_windows(self) -> int:
+        """Windows that hold a row and may still be sent."""
+        return len(self._slots.open)
+
+    @property
+    def open_keys(self) -> int:
+        return int(self._slots.keys.size)
+
+    # -- rows in -----------------------------------------------------------------------------------------------------
+
+    def _clocks(self, batch: Batch) -> Int64Array:
+        """The stage's watermark before each row."""
+        if not self._by_rows:
+            return np.full(batch.num_rows, self._clock, np.int64)
+        return np.maximum(np.maximum.accumulate(batch.row_watermarks()), self._clock)
+
+    def _fold(self, rows: _Rows, delay_ns: int) -> IndexArray:
+        """Takes rows in order and sends what becomes due on the way; gives the positions of those late for all of their windows."""
+        ended = self._lattice.ended(rows.clock)
+        over = self._lattice.ended(rows.clock, self._lateness) if self._lateness else ended
+        first, last = self._lattice.of(rows.time)
+        first_open = np.maximum(first, over + 1)
+        counts = np.maximum(last - first_open + 1, 0)
+        self.counts["late_partly"] += int(np.count_nonzero((first_open > first) & (counts > 0)))
+        cuts = self._cuts(rows, ended, over, delay_ns)
+        begins = np.zeros(len(counts) + 1, np.intp)
+        np.cumsum(counts, out=begins[1:])
+        entries, windows, closed = rows, first_open, first_open <= ended
+        if not (counts == 1).all():
+            of_row = np.repeat(np.arange(len(counts)), counts)
+            windows = first_open[of_row] + (np.arange(len(of_row)) - begins[of_row])
+            closed = windows <= ended[of_row]
+            entries = rows.take(of_row)
+            self.counts["corrections"] += len(np.unique(of_row[closed])) if closed.any() else 0
+        else:
+            self.counts["corrections"] += int(np.count_nonzero(closed))
+        slots, opened = self._slots.assign(windows, entries.keys)
+        for number in opened:
+            heappush(self._finishing, number)
+            if self._lateness:
+                heappush(self._ending, number)
+        self.counts["windows_opened"] += len(opened)
+        begin = 0
+        for cut, emit_at in cuts:
+            watermark = int(rows.clock[cut])
+            if (due := self._due()) is not None and due <= watermark:
+                self._add(entries, slots, closed, int(begins[begin]), int(begins[cut]))
+                self._pass(watermark)
+                begin = cut
+            if self._next_emit is None:
+                self._next_emit = emit_at
+        self._add(entries, slots, closed, int(begins[begin]), int(begins[-1]))
+        return np.flatnonzero(counts == 0)
+
+    def _cuts(
+        self, rows: _Rows, ended: Int64Array, over: Int64Array, delay_ns: int
+    ) -> list[tuple[int, int | None]]:
+        """The rows before which an instant may have been passed, the first row among them, and when what changes from there on is sent.
+
+        Where the watermark is not known before a row (the very first), what it is after that row stands for it.
+        """
+        passed = ended[1:] != ended[:-1]
+        if self._lateness:
+            passed |= over[1:] != over[:-1]
+        if self._every is None:
+            return [(0, None), *((cut, None) for cut in (np.flatnonzero(passed) + 1).tolist())]
+        clock = rows.clock
+        if int(clock[0]) == NO_TIME:
+            after = np.maximum(rows.time, NO_TIME + delay_ns) - delay_ns
+            clock = np.where(clock == NO_TIME, after, clock)
+        emits = clock // self._every
+        passed |= emits[1:] != emits[:-1]
+        positions = [0, *(np.flatnonzero(passed) + 1).tolist()]
+        return [
+            (cut, (emit + 1) * self._every)
+            for cut, emit in zip(positions, emits[positions].tolist(), strict=True)
+        ]
+
+    def _add(self, entries: _Rows, slots: Int32Array, closed: BoolArray, start: int, stop: int) -> None:
+        """Folds these entries into their slots; those of windows that have ended send their slot at once."""
+        if start == stop:
+            return
+        entries, slots = entries.part(start, stop), slots[start:stop]
+        corrections = np.flatnonzero(closed[start:stop])
+        if not len(corrections):
+            self._accumulate(entries, slots)
+            self._slots.changed[slots] = True
+            return
+        turns = _turns(slots[corrections])
+        rounds, sent = int(turns.max()) + 1, len(self._sent)
+        for turn in range(rounds):
+            part = corrections[turns == turn]
+            if rounds == 1:
+                self._accumulate(entries, slots)
+            else:
+                taken = part if turn else np.sort(np.concatenate((np.flatnonzero(~closed[start:stop]), part)))
+                self._accumulate(entries.take(taken), slots[taken])
+            if turn == 0:
+                self._slots.changed[slots[~closed[start:stop]]] = True
+            watermarks = entries.clock[part] - self._lateness
+            self._send(slots[part], watermarks, np.zeros(len(part), np.bool_))
+        if rounds > 1:
+            places = np.concatenate([corrections[turns == turn] for turn in range(rounds)])
+            self._sent[sent:] = [_joined(self._sent[sent:]).take(np.argsort(places))]
+
+    def _accumulate(self, entries: _Rows, slots: Int32Array) -> None:
+        inputs = [raw_of(column) for column in entries.prepared.inputs]
+        size = self._slots.size
+        self._state.add(slots, size, entries.time, None, NO_TIME, 0, inputs, entries.prepared.masks)
+
+    # -- rows out ----------------------------------------------------------------------------------------------------
+
+    def _due(self) -> int | None:
+        """The next instant at which something may be due."""
+        instants = [self._next_emit] if self._next_emit is not None else []
+        if self._ending:
+            instants.append(self._lattice.end(self._ending[0]))
+        if self._finishing:
+            instants.append(self._lattice.end(self._finishing[0]) + self._lateness)
+        return min(instants, default=None)
+
+    def _pass(self, watermark_ns: int) -> None:
+        """Sends what is due at every instant up to the watermark."""
+        while (instant := self._due()) is not None and instant <= watermark_ns:
+            due, over = [], None
+            if self._finishing and self._lattice.end(self._finishing[0]) + self._lateness == instant:
+                over = heappop(self._finishing)
+                due.append(self._slots.of(over))
+            if self._ending and self._lattice.end(self._ending[0]) == instant:
+                slots = self._slots.of(heappop(self._ending))
+                due.append(slots[self._slots.changed[slots]])
+            if self._next_emit == instant:
+                self._next_emit = None
+                due.append(np.flatnonzero(self._slots.changed[: self._slots.size]).astype(np.int32))
+            slots = self._slots.in_order(due[0] if len(due) == 1 else np.unique(np.concatenate(due)))
+            watermarks = np.full(len(slots), max(instant - self._lateness - 1, NO_TIME), np.int64)
+            self._send(slots, watermarks, self._slots.windows[slots] == over)
+            if over is not None:
+                self._slots.drop(over)
+                self.counts["windows_closed"] += 1
+
+    def _send(self, slots: Int32Array, watermarks: Int64Array, final: BoolArray) -> None:
+        """Takes down what these slots hold now: a row of each, in this order."""
+        for start in range(0, len(slots), MAX_OUTPUT_ROWS):
+            part = slice(start, start + MAX_OUTPUT_ROWS)
+            some = slots[part]
+            results, overflows = self._state.peek(some)
+            self.counts["overflow"] += overflows
+            columns = tuple(column_of(raw) for raw in results)
+            self._sent.append(
+                _Sent(some, columns, self._slots.revisions[some], final[part], watermarks[part])
+            )
+        self._slots.revisions[slots] += 1
+        self._slots.changed[slots] = False
+
+    def _outputs(self, *, keep: bool = True) -> list[Output]:
+        """What was sent since, as batches; then slots that are gone may be forgotten."""
+        outputs: list[Output] = []
+        if self._sent:
+            sent = _joined(self._sent)
+            self._sent = []
+            starts, ends = self._lattice.bounds(self._slots.windows[sent.slots])
+            columns: list[Column] = [FixedColumn(starts), FixedColumn(ends)]
+            columns += [column_of(raw) for raw in self._slots.keys.columns(self._slots.key_of[sent.slots])]
+            columns += sent.results
+            if self._revisions:
+                columns += [FixedColumn(sent.revisions), FixedColumn(sent.final)]
+            rows = Batch(self.output, tuple(columns), len(starts), ends - 1, sent.watermarks)
+            outputs = [Output(piece) for piece in iter_slices(rows, MAX_OUTPUT_ROWS)]
+        if keep:
+            self._slots.collect()
+        return outputs
+
+
+def _turns(slots: Int32Array) -> Int64Array:
+    """How many of the same slot stand before each."""
+    order = np.argsort(slots, kind="stable")
+    ordered = slots[order]
+    begins = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    lengths = np.diff(np.concatenate((begins, [len(slots)])))
+    turns = np.empty(len(slots), np.int64)
+    turns[order] = np.arange(len(slots)) - np.repeat(begins, lengths)
+    return turns
+
+
+def _joined(parts: Sequence[_Sent]) -> _Sent:
+    if len(parts) == 1:
+        return parts[0]
+
+    def joined(arrays: list[Any]) -> Any:
+        return np.concatenate(arrays)
+
+    return _Sent(
+        joined([part.slots for part in parts]),
+        tuple(concat_columns(columns) for columns in zip(*(part.results for part in parts), strict=True)),
+        joined([part.revisions for part in parts]),
+        joined([part.final for part in parts]),
+        joined([part.watermarks for part in parts]),
+    )

@@ -1,0 +1,131 @@
+"""Slots: dense ids of (window, key) pairs, what is known of each, and which of them each open window has.
+
+Keys have ids of their own (``keys``, a group table), so that slots are sorted by the ranks of their keys.  Slots of windows that are gone
+are forgotten once they are the greater part, and with them keys that no slot has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.model.columns import BoolArray, Int32Array, Int64Array
+
+FEW_SLOTS = 1 << 16
+"""Up to this many, slots that no open window has are not looked for."""
+
+
+class SlotTable:
+    """``kinds``: the type names of the key's columns; ``state``: the window state whose groups are these slots.
+
+    By slot (arrays of at least ``size``): ``windows``, ``key_of``, ``revisions`` (how often it was sent) and ``changed`` (since then).
+    ``open``: the slots of each open window, in pieces.
+    """
+
+    def __init__(self, kinds: Sequence[str], state: Any) -> None:
+        self._table = kernel("groups").GroupTable
+        self.keys = self._table(list(kinds))
+        self._pairs = self._table(["int64", "int64"])
+        self._state = state
+        self.size = 0
+        self._live = 0
+        self._ranks: Int32Array = np.empty(0, np.int32)
+        self._collect_above = FEW_SLOTS
+        self.windows: Int64Array = np.empty(0, np.int64)
+        self.key_of: Int32Array = np.empty(0, np.int32)
+        self.revisions: Int64Array = np.empty(0, np.int64)
+        self.changed: BoolArray = np.empty(0, np.bool_)
+        self.open: dict[int, list[Int32Array]] = {}
+
+    def assign(self, windows: Int64Array, keys: Int32Array) -> tuple[Int32Array, list[int]]:
+        """The slot of each (window, key), and the windows that are new."""
+        slots: Int32Array = self._pairs.assign([(windows, None), (keys.astype(np.int64), None)], len(windows))
+        return slots, self._extend() if self._pairs.size > self.size else []
+
+    def _extend(self) -> list[int]:
+        fresh = np.arange(self.size, self._pairs.size, dtype=np.int32)
+        (windows, _), (keys, _) = self._pairs.columns(fresh)
+        self._reserve(self._pairs.size)
+        self.windows[fresh], self.key_of[fresh] = windows, keys
+        self.revisions[fresh], self.changed[fresh] = 0, False
+        self.size = self._pairs.size
+        self._live += len(fresh)
+        order = np.argsort(windows, kind="stable")
+        numbers, begins = np.unique(windows[order], return_index=True)
+        opened = []
+        for number, part in zip(numbers.tolist(), np.split(fresh[order], begins[1:]), strict=True):
+            if number not in self.open:
+                self.open[number] = []
+                opened.append(number)
+            self.open[number].append(part)
+        return opened
+
+    def _reserve(self, size: int) -> None:
+        if size > len(self.windows):
+            capacity = max(2 * len(self.windows), size, 64)
+            self.windows = np.resize(self.windows, capacity)
+            self.key_of = np.resize(self.key_of, capacity)
+            self.revisions = np.resize(self.revisions, capacity)
+            self.changed = np.resize(self.changed, capacity)
+
+    def of(self, window: int) -> Int32Array:
+        """The slots of an open window."""
+        pieces = self.open[window]
+        if len(pieces) > 1:
+            self.open[window] = pieces = [np.concatenate(pieces)]
+        return pieces[0]
+
+    def live(self) -> Int32Array:
+        """The slots of all open windows, ascending."""
+        pieces = [piece for window in self.open.values() for piece in window]
+        return np.sort(np.concatenate(pieces)) if pieces else np.empty(0, np.int32)
+
+    def in_order(self, slots: Int32Array) -> Int32Array:
+        """These slots by window, then key."""
+        if self.keys.size != len(self._ranks):
+            self._ranks = np.empty(self.keys.size, np.int32)
+            self._ranks[self.keys.order()] = np.arange(self.keys.size, dtype=np.int32)
+        windows, ranks = self.windows[slots], self._ranks[self.key_of[slots]]
+        if not len(slots) or (windows == windows[0]).all():
+            return slots[np.argsort(ranks)]
+        return slots[np.lexsort((ranks, windows))]
+
+    def drop(self, window: int) -> None:
+        """The window's slots are gone."""
+        slots = self.of(window)
+        self._state.clear(slots)
+        self.changed[slots] = False
+        self._live -= len(slots)
+        del self.open[window]
+
+    def collect(self) -> None:
+        """Forgets slots that are gone once they are the greater part; looks again when there are twice as many."""
+        if self.size <= self._collect_above:
+            return
+        if 2 * self._live < self.size:
+            self._compact(self.live())
+        self._collect_above = max(FEW_SLOTS, 2 * self._live)
+
+    def _compact(self, live: Int32Array) -> None:
+        kept = np.unique(self.key_of[live])
+        self.keys.keep(kept)
+        self._ranks = np.empty(0, np.int32)
+        self._state.keep(live)
+        self.open = {w: [np.searchsorted(live, self.of(w)).astype(np.int32)] for w in list(self.open)}
+        self.windows, self.revisions, self.changed = (
+            self.windows[live],
+            self.revisions[live],
+            self.changed[live],
+        )
+        self.key_of = np.searchsorted(kept, self.key_of[live]).astype(np.int32)
+        self.size = len(live)
+        self._pairs = self._table(["int64", "int64"])
+        self._pairs.assign([(self.windows, None), (self.key_of.astype(np.int64), None)], self.size)
+
+    @property
+    def nbytes(self) -> int:
+        own = self.windows.nbytes + self.key_of.nbytes + self.revisions.nbytes + self.changed.nbytes
+        return int(self.keys.nbytes + self._pairs.nbytes + 4 * self._live + own)
