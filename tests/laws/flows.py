@@ -80,6 +80,40 @@ type = "window"
 by = { parity = "qty % 2", big = "value > 10" }
 aggregates = { n = "count(*)", s = "sum(value * qty) / sum(qty)", k = "max(key)", x = "arg_max(key, value)" }
 """,
+    "cumulate": """
+[stages.w]
+type = "window"
+window = { cumulate = "20s", every = "5s", offset = "2s" }
+by = ["key"]
+aggregates = { n = "count(*)", s = "sum(value)", d = "count(DISTINCT qty)", q = "sum(qty) / count(*)" }
+""",
+    "revised": """
+[stages.w]
+type = "window"
+window = { hopping = "10s", every = "4s" }
+allowed_lateness = "6s"
+emit = "updates"
+by = ["key"]
+aggregates = { n = "count(*)", m = "mean(value)", f = "first(key)", l = "last(value)", d = "count(DISTINCT key)", q = "sum(qty) / 2" }
+""",
+    "final of revised": """
+[stages.early]
+type = "window"
+window = { tumbling = "5s" }
+allowed_lateness = "3s"
+emit = { every = "700ms" }
+by = ["key"]
+aggregates = { n = "count(*)", t = "sum(qty)" }
+[stages.done]
+type = "filter"
+where = "final AND n > 0"
+[stages.w]
+type = "window"
+window = { tumbling = "20s" }
+allowed_lateness = "1s"
+emit = { every = "4s" }
+aggregates = { rows = "sum(n)", t = "max(t)", keys = "count(*)" }
+""",
     "filtered": """
 [stages.kept]
 type = "filter"

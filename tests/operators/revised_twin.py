@@ -62,7 +62,9 @@ class Twin:
         return self
 
     def row(self, time: int, key: str, value: int) -> None:
-        open_windows = [(end, start) for end, start in self.shape.windows(time) if end + self.lateness > self.watermark]
+        open_windows = [
+            (end, start) for end, start in self.shape.windows(time) if end + self.lateness > self.watermark
+        ]
         if not open_windows:
             self.late.append((time, key, value))
         if self.emit is not None and self.emit_at is None:
