@@ -100,8 +100,12 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
         '{ cumulate = "1d", every = "7h" }', ("stages.per_minute.window.every", "1d", "multiple", "7h")),
     "cumulate-without-every": ('{ tumbling = "1m" }', '{ cumulate = "1d" }', ("stages.per_minute.window.every", "missing")),
     "cumulate-mistyped": ('{ tumbling = "1m" }', '{ cumulte = "1d", every = "1h" }', ("stages.per_minute.window.cumulte", "'cumulate'")),
-    "lateness-not-a-duration": ('by = ["store"]', 'by = ["store"]\nallowed_lateness = "5 sec"', ("stages.per_minute.allowed_lateness", "5 sec")),
-    "lateness-below-zero": ('by = ["store"]', 'by = ["store"]\nallowed_lateness = "-5s"', ("stages.per_minute.allowed_lateness", "negative")),
+    "lateness-not-a-duration": (
+        'by = ["store"]',
+        'by = ["store"]\nallowed_lateness = "5 sec"', ("stages.per_minute.allowed_lateness", "5 sec")),
+    "lateness-below-zero": (
+        'by = ["store"]',
+        'by = ["store"]\nallowed_lateness = "-5s"', ("stages.per_minute.allowed_lateness", "negative")),
     "lateness-of-all-rows": (
         'window = { tumbling = "1m" }',
         'allowed_lateness = "5s"', ("stages.per_minute.allowed_lateness", "fixed time", "tumbling")),

@@ -1,7 +1,8 @@
 """Windows by the numbers of their ends: which of them a row is in, and which have ended.
 
 The ends of a shape's windows lie on a lattice, ``phase + k * every_ns``.  No two windows end at the same time, so a window is known by
-its ``k``, and a row's windows are those from a first to a last ``k``.  Numbers do not overflow; bounds are clamped to int64.
+its ``k``, and a row's windows are those from a first to a last ``k``.  Bounds are clamped
+to int64; numbers fit into it where ``every_ns`` is more than a nanosecond.
 """
 
 from __future__ import annotations

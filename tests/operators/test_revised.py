@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def cut(data: bytes, row_ends: list[int]) -> list[bytes]:
     """Cuts after some of the lines."""
     parts = data.splitlines(keepends=True)
     places = sorted({0, *(end % (len(parts) + 1) for end in row_ends), len(parts)})
-    return [b"".join(parts[a:b]) for a, b in zip(places, places[1:], strict=False)]
+    return [b"".join(parts[a:b]) for a, b in pairwise(places)]
 
 
 @st.composite
@@ -318,7 +319,7 @@ def test_overflow_is_null_and_counted() -> None:
 
 
 @given(
-    size=st.sampled_from([1, 7, 60, 10**9, 2**62]),
+    size=st.sampled_from([2, 7, 60, 10**9, 2**62]),
     parts=st.integers(1, 5),
     offset=st.integers(-(10**10), 10**10),
     kind=st.sampled_from(["tumbling", "hopping", "cumulate"]),
@@ -327,7 +328,7 @@ def test_overflow_is_null_and_counted() -> None:
     ),
 )
 def test_windows_by_number(size: int, parts: int, offset: int, kind: str, times: list[int]) -> None:
-    every = size if kind == "tumbling" else max(1, size // parts)
+    every = size if kind == "tumbling" else max(2, size // parts)
     size = every * (size // every) if kind == "cumulate" else size
     lattice = WindowLattice(size, every, offset, growing=kind == "cumulate")
     first, last = lattice.of(np.array(times, np.int64))
