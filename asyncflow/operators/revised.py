@@ -205,7 +205,10 @@ class RevisedWindowOperator(Operator):
         """The stage's watermark before each row."""
         if not self._by_rows:
             return np.full(batch.num_rows, self._clock, np.int64)
-        return np.maximum(np.maximum.accumulate(batch.row_watermarks()), self._clock)
+        clock = batch.row_watermarks()
+        if batch.watermarks is not None:  # of several inputs: each row has its own input's
+            clock = np.maximum.accumulate(clock)
+        return np.maximum(clock, self._clock)
 
     def _fold(self, rows: _Rows, delay_ns: int) -> IndexArray:
         """Takes rows in order and sends what becomes due on the way; gives the positions of those late for all of their windows."""
@@ -327,7 +330,8 @@ class RevisedWindowOperator(Operator):
                 due.append(np.flatnonzero(self._slots.changed[: self._slots.size]).astype(np.int32))
             slots = self._slots.in_order(due[0] if len(due) == 1 else np.unique(np.concatenate(due)))
             watermarks = np.full(len(slots), max(instant - self._lateness - 1, NO_TIME), np.int64)
-            self._send(slots, watermarks, self._slots.windows[slots] == over)
+            final = np.zeros(len(slots), np.bool_) if over is None else self._slots.windows[slots] == over
+            self._send(slots, watermarks, final)
             if over is not None:
                 self._slots.drop(over)
                 self.counts["windows_closed"] += 1

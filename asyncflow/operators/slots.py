@@ -14,8 +14,55 @@ import numpy as np
 from asyncflow._kernels import kernel
 from asyncflow.model.columns import BoolArray, Int32Array, Int64Array
 
-FEW_SLOTS = 1 << 16
+FEW_SLOTS = 1 << 15
 """Up to this many, slots that no open window has are not looked for."""
+NEAR_WINDOWS = 1 << 30
+"""Up to so many windows apart, a window's number and a key's id share one word."""
+
+
+class _Pairs:
+    """Dense ids of (window, key id), in one word each for as long as all windows lie near the first."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._ids = table(["int64"])
+        self._base: int | None = None
+        self._packed = True
+
+    @property
+    def size(self) -> int:
+        return int(self._ids.size)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._ids.nbytes)
+
+    def assign(self, windows: Int64Array, keys: Int32Array) -> Int32Array:
+        if self._packed and len(windows):
+            least, greatest = int(windows.min()), int(windows.max())
+            if self._base is None:
+                self._base = least - NEAR_WINDOWS
+            if not self._base <= least <= greatest < self._base + 2 * NEAR_WINDOWS:
+                self._unpack()
+        ids: Int32Array = self._ids.assign(self._words(windows, keys), len(windows))
+        return ids
+
+    def columns(self, ids: Int32Array) -> tuple[Int64Array, Int64Array]:
+        columns = [values for values, _ in self._ids.columns(ids)]
+        if self._packed:
+            return (columns[0] >> 32) + (self._base or 0), columns[0] & 0xFFFFFFFF
+        return columns[0], columns[1]
+
+    def _words(self, windows: Int64Array, keys: Int32Array) -> list[tuple[Int64Array, None]]:
+        if self._packed:
+            return [(((windows - (self._base or 0)) << 32) | keys, None)]
+        return [(windows, None), (keys.astype(np.int64), None)]
+
+    def _unpack(self) -> None:
+        windows, keys = self.columns(np.arange(self.size, dtype=np.int32))
+        self._packed = False
+        self._ids = self._table(["int64", "int64"])
+        self._ids.assign(self._words(windows, keys.astype(np.int32)), len(windows))
 
 
 class SlotTable:
@@ -28,7 +75,7 @@ class SlotTable:
     def __init__(self, kinds: Sequence[str], state: Any) -> None:
         self._table = kernel("groups").GroupTable
         self.keys = self._table(list(kinds))
-        self._pairs = self._table(["int64", "int64"])
+        self._pairs = _Pairs(self._table)
         self._state = state
         self.size = 0
         self._live = 0
@@ -42,12 +89,12 @@ class SlotTable:
 
     def assign(self, windows: Int64Array, keys: Int32Array) -> tuple[Int32Array, list[int]]:
         """The slot of each (window, key), and the windows that are new."""
-        slots: Int32Array = self._pairs.assign([(windows, None), (keys.astype(np.int64), None)], len(windows))
+        slots = self._pairs.assign(windows, keys)
         return slots, self._extend() if self._pairs.size > self.size else []
 
     def _extend(self) -> list[int]:
         fresh = np.arange(self.size, self._pairs.size, dtype=np.int32)
-        (windows, _), (keys, _) = self._pairs.columns(fresh)
+        windows, keys = self._pairs.columns(fresh)
         self._reserve(self._pairs.size)
         self.windows[fresh], self.key_of[fresh] = windows, keys
         self.revisions[fresh], self.changed[fresh] = 0, False
@@ -122,8 +169,8 @@ class SlotTable:
         )
         self.key_of = np.searchsorted(kept, self.key_of[live]).astype(np.int32)
         self.size = len(live)
-        self._pairs = self._table(["int64", "int64"])
-        self._pairs.assign([(self.windows, None), (self.key_of.astype(np.int64), None)], self.size)
+        self._pairs = _Pairs(self._table)
+        self._pairs.assign(self.windows, self.key_of)
 
     @property
     def nbytes(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,10 @@ from asyncflow.operators.contract import Output
 from asyncflow.operators.lattice import WindowLattice
 from asyncflow.operators.revised import RevisedWindowOperator
 from asyncflow.operators.window import Prepared
+from asyncflow.plan.tables import Component
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))
-from flows import outcome
+from flows import bind, execute, outcome
 
 Rows = list[tuple[int, str, int]]
 few = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -133,6 +136,7 @@ def test_small_pieces_and_forgotten_slots_change_nothing(
         patch.setattr(revised, "MAX_ENTRIES", entries)
         patch.setattr(revised, "MAX_OUTPUT_ROWS", 2)
         patch.setattr(slots, "FEW_SLOTS", 0)
+        patch.setattr(slots, "NEAR_WINDOWS", 2)
         assert outcome(text, cut(csv(table), list(range(100)))) == whole
 
 
@@ -237,6 +241,38 @@ aggregates = { n = "sum(n)", s = "sum(s)" }
     sinks, ledger = outcome(text, [csv(table)])
     assert sinks["out"] == outcome(pipeline(Shape("tumbling", 10, 10)), [csv(table)])[0]["out"]
     assert ledger["stages"]["total"]["late"] == 0
+
+
+@few
+@given(
+    left=some_order,
+    right=some_order,
+    lateness=st.sampled_from([0, 5]),
+    emit=st.sampled_from([None, 3]),
+    delays=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    places=st.lists(st.integers(0, 100), max_size=8),
+)
+def test_several_inputs_that_end_are_cut_anywhere(
+    left: Rows, right: Rows, lateness: int, emit: int | None, delays: tuple[int, int], places: list[int]
+) -> None:
+    """Rows of several inputs are merged by event time; what is sent depends on neither's batches, and no row is lost."""
+    text = pipeline(Shape("tumbling", 6, 6), lateness, emit, delays[0])
+    other = text[: text.index("[stages.w]")].replace(f'"{delays[0]}s"', f'"{delays[1]}s"')
+    other = other.replace("rows]", "more]").replace('"stdin"', '"file"\npath = "more.csv"')
+
+    def run(*pieces: list[bytes]) -> tuple[dict[str, bytes], dict[str, Any]]:
+        plan, sinks = bind(other + text, [])
+        sources = [
+            replace(s, connector=Component("python", object=p))
+            for s, p in zip(plan.sources, pieces, strict=True)
+        ]
+        ledger = asyncio.run(execute(replace(plan, sources=tuple(sources)))).to_dict()
+        return {name: sink.data for name, sink in sinks.items()}, ledger["stages"]["w"]
+
+    whole = run([csv(right)], [csv(left)])
+    assert run(cut(csv(right), places), cut(csv(left), places[::2])) == whole
+    finals = [row for row in lines(whole[0]["out"]) if (lateness == 0 and emit is None) or row[-1]]
+    assert sum(row[3] for row in finals) == len(left) + len(right) - len(lines(whole[0]["late"]))
 
 
 # -- the operator by itself --------------------------------------------------------------------------------------------
