@@ -66,6 +66,8 @@ class WindowLattice:
             (END_OF_TIME - self._phase) // self.every_ns,
             -((self._phase - NO_TIME) // self.every_ns),
         )
+        if len(numbers) and lowest <= int(numbers.min()) and int(numbers.max()) <= highest:
+            return numbers * self.every_ns + self._phase
         times = np.clip(numbers, lowest, highest) * self.every_ns + self._phase
         times[numbers > highest] = END_OF_TIME
         times[numbers < lowest] = NO_TIME

@@ -318,17 +318,19 @@ class RevisedWindowOperator(Operator):
     def _pass(self, watermark_ns: int) -> None:
         """Sends what is due at every instant up to the watermark."""
         while (instant := self._due()) is not None and instant <= watermark_ns:
-            due, over = [], None
+            due, over = [np.empty(0, np.int32)], None
             if self._finishing and self._lattice.end(self._finishing[0]) + self._lateness == instant:
                 over = heappop(self._finishing)
                 due.append(self._slots.of(over))
             if self._ending and self._lattice.end(self._ending[0]) == instant:
                 slots = self._slots.of(heappop(self._ending))
                 due.append(slots[self._slots.changed[slots]])
+            slots = np.concatenate(due)
             if self._next_emit == instant:
                 self._next_emit = None
-                due.append(np.flatnonzero(self._slots.changed[: self._slots.size]).astype(np.int32))
-            slots = self._slots.in_order(due[0] if len(due) == 1 else np.unique(np.concatenate(due)))
+                self._slots.changed[slots] = True
+                slots = np.flatnonzero(self._slots.changed[: self._slots.size]).astype(np.int32)
+            slots = self._slots.in_order(slots)
             watermarks = np.full(len(slots), max(instant - self._lateness - 1, NO_TIME), np.int64)
             final = np.zeros(len(slots), np.bool_) if over is None else self._slots.windows[slots] == over
             self._send(slots, watermarks, final)

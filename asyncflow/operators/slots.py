@@ -135,10 +135,17 @@ class SlotTable:
         if self.keys.size != len(self._ranks):
             self._ranks = np.empty(self.keys.size, np.int32)
             self._ranks[self.keys.order()] = np.arange(self.keys.size, dtype=np.int32)
+        if not len(slots):
+            return slots
         windows, ranks = self.windows[slots], self._ranks[self.key_of[slots]]
-        if not len(slots) or (windows == windows[0]).all():
-            return slots[np.argsort(ranks)]
-        return slots[np.lexsort((ranks, windows))]
+        least = int(windows.min())
+        if (int(windows.max()) - least + 1) * self.keys.size >= 1 << 31:
+            return slots[np.lexsort((ranks, windows))]
+        # One word of place and slot is sorted several times faster than places are sorted with the slots beside them.
+        words = (((windows - least) * self.keys.size + ranks) << 32) | slots
+        words.sort()
+        ordered: Int32Array = (words & 0xFFFFFFFF).astype(np.int32)
+        return ordered
 
     def drop(self, window: int) -> None:
         """The window's slots are gone."""
