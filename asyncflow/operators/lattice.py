@@ -49,6 +49,12 @@ class WindowLattice:
             watermarks = np.maximum(watermarks, NO_TIME + lateness_ns) - lateness_ns
         return _steps(watermarks, self._phase, self.every_ns)
 
+    def last(self, number: int) -> int:
+        """The last window that begins when this one does."""
+        if not self.growing:
+            return number
+        return ((number - 1 - self._shift) // self._steps + 1) * self._steps + self._shift
+
     def end(self, number: int) -> int:
         """When a window ends, ns; not clamped."""
         return self._phase + number * self.every_ns

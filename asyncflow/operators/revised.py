@@ -13,21 +13,22 @@ What is sent is decided by the rows and the watermark before each of them, never
 Between instants rows are folded many at a time.  A row of a window that has ended and is not over yet sends its slot at once, each such
 row one revision, in row order; within a row by window end.  At the end of input every slot that is left is sent as final.
 
-Cost: a row is folded once per window it is in; each instant at which something is due costs some array calls and a sort of its rows.
-Several late rows of one slot between two instants are folded and read one after the other.
+Growing windows that are sent once are carried on: a row is folded into the first of its windows that is open, and when a window ends,
+what it holds goes into the next one of the same start.
+
+Cost: a row is folded once per window it is in (once where windows are carried on); each instant at which something is due costs some
+array calls and a sort of its rows.  Several late rows of one slot between two instants are folded and read one after the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Any
 
 import numpy as np
 
 from asyncflow._kernels import kernel
-from asyncflow.model.batch import NO_TIME, Batch, iter_slices
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, iter_slices
 from asyncflow.model.columns import (
     BoolArray,
     Column,
@@ -35,60 +36,20 @@ from asyncflow.model.columns import (
     IndexArray,
     Int32Array,
     Int64Array,
-    concat_columns,
 )
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.lattice import WindowLattice
+from asyncflow.operators.revisions import Entries, Sent, joined, turns_of
 from asyncflow.operators.slots import SlotTable
 from asyncflow.operators.window import MAX_OUTPUT_ROWS, Prepared, column_of, raw_of
 
 REVISIONS = (Field("revision", DataType.INT64), Field("final", DataType.BOOL))
 """Columns of a row that may be sent again: which sending of its (window, key) it is, from 0, and whether it is the last."""
+_NEVER = 1 << 70
 MAX_ENTRIES = 1 << 18
 """Up to about this many (row, window) pairs are folded at once."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """Rows as they are folded: positions among them are also positions in ``clock``, the stage's watermark before each of them."""
-
-    time: Int64Array
-    clock: Int64Array
-    keys: Int32Array
-    prepared: Prepared
-
-    def part(self, start: int, stop: int) -> _Rows:
-        prepared = Prepared(
-            (),
-            tuple(column.slice(start, stop) for column in self.prepared.inputs),
-            tuple(mask[start:stop] for mask in self.prepared.masks),
-        )
-        return _Rows(self.time[start:stop], self.clock[start:stop], self.keys[start:stop], prepared)
-
-    def take(self, rows: IndexArray) -> _Rows:
-        prepared = Prepared(
-            (),
-            tuple(column.take(rows) for column in self.prepared.inputs),
-            tuple(mask[rows] for mask in self.prepared.masks),
-        )
-        return _Rows(self.time[rows], self.clock[rows], self.keys[rows], prepared)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sent:
-    """Slots as they were when they were sent."""
-
-    slots: Int32Array
-    results: tuple[Column, ...]
-    revisions: Int64Array
-    final: BoolArray
-    watermarks: Int64Array
-
-    def take(self, rows: IndexArray) -> _Sent:
-        results = tuple(column.take(rows) for column in self.results)
-        return _Sent(self.slots[rows], results, self.revisions[rows], self.final[rows], self.watermarks[rows])
 
 
 class RevisedWindowOperator(Operator):
@@ -129,12 +90,13 @@ class RevisedWindowOperator(Operator):
         self._state = kernel("window").WindowState(
             None, 1, 0, [(a.function, a.inputs, tuple(t.value for t in a.types), a.mask) for a in aggregates]
         )
+        self._carries = lattice.growing and not revisions
         self._slots = SlotTable([field.type.value for field in keys], self._state)
         self._clock = NO_TIME
         self._ending: list[int] = []
         self._finishing: list[int] = []
         self._next_emit: int | None = None
-        self._sent: list[_Sent] = []
+        self._sent: list[Sent] = []
         self.counts = dict.fromkeys(
             (
                 "aggregated",
@@ -155,7 +117,7 @@ class RevisedWindowOperator(Operator):
             raise ValueError("windows of event time need rows that have one")
         prepared = self._prepare(batch)
         keys = self._slots.keys.assign([raw_of(column) for column in prepared.keys], batch.num_rows)
-        rows = _Rows(batch.time, self._clocks(batch), keys, prepared)
+        rows = Entries(batch.time, self._clocks(batch), keys, prepared)
         late = []
         step = max(1, MAX_ENTRIES // self._lattice.most)
         for start in range(0, batch.num_rows, step):
@@ -173,6 +135,8 @@ class RevisedWindowOperator(Operator):
         return self._outputs()
 
     def finish(self) -> list[Output]:
+        if self._carries:
+            self._pass(_NEVER)
         slots = self._slots.in_order(self._slots.live())
         ends = self._lattice.bounds(self._slots.windows[slots])[1]
         self._send(slots, ends - 1, np.ones(len(slots), np.bool_))
@@ -210,7 +174,7 @@ class RevisedWindowOperator(Operator):
             clock = np.maximum.accumulate(clock)
         return np.maximum(clock, self._clock)
 
-    def _fold(self, rows: _Rows, delay_ns: int) -> IndexArray:
+    def _fold(self, rows: Entries, delay_ns: int) -> IndexArray:
         """Takes rows in order and sends what becomes due on the way; gives the positions of those late for all of their windows."""
         ended = self._lattice.ended(rows.clock)
         over = self._lattice.ended(rows.clock, self._lateness) if self._lateness else ended
@@ -218,6 +182,8 @@ class RevisedWindowOperator(Operator):
         first_open = np.maximum(first, over + 1)
         counts = np.maximum(last - first_open + 1, 0)
         self.counts["late_partly"] += int(np.count_nonzero((first_open > first) & (counts > 0)))
+        if self._carries:
+            counts = np.minimum(counts, 1)
         cuts = self._cuts(rows, ended, over, delay_ns)
         begins = np.zeros(len(counts) + 1, np.intp)
         np.cumsum(counts, out=begins[1:])
@@ -231,11 +197,7 @@ class RevisedWindowOperator(Operator):
         else:
             self.counts["corrections"] += int(np.count_nonzero(closed))
         slots, opened = self._slots.assign(windows, entries.keys)
-        for number in opened:
-            heappush(self._finishing, number)
-            if self._lateness:
-                heappush(self._ending, number)
-        self.counts["windows_opened"] += len(opened)
+        self._open(opened)
         begin = 0
         for cut, emit_at in cuts:
             watermark = int(rows.clock[cut])
@@ -249,7 +211,7 @@ class RevisedWindowOperator(Operator):
         return np.flatnonzero(counts == 0)
 
     def _cuts(
-        self, rows: _Rows, ended: Int64Array, over: Int64Array, delay_ns: int
+        self, rows: Entries, ended: Int64Array, over: Int64Array, delay_ns: int
     ) -> list[tuple[int, int | None]]:
         """The rows before which an instant may have been passed, the first row among them, and when what changes from there on is sent.
 
@@ -272,7 +234,7 @@ class RevisedWindowOperator(Operator):
             for cut, emit in zip(positions, emits[positions].tolist(), strict=True)
         ]
 
-    def _add(self, entries: _Rows, slots: Int32Array, closed: BoolArray, start: int, stop: int) -> None:
+    def _add(self, entries: Entries, slots: Int32Array, closed: BoolArray, start: int, stop: int) -> None:
         """Folds these entries into their slots; those of windows that have ended send their slot at once."""
         if start == stop:
             return
@@ -282,7 +244,7 @@ class RevisedWindowOperator(Operator):
             self._accumulate(entries, slots)
             self._slots.changed[slots] = True
             return
-        turns = _turns(slots[corrections])
+        turns = turns_of(slots[corrections])
         rounds, sent = int(turns.max()) + 1, len(self._sent)
         for turn in range(rounds):
             part = corrections[turns == turn]
@@ -297,12 +259,26 @@ class RevisedWindowOperator(Operator):
             self._send(slots[part], watermarks, np.zeros(len(part), np.bool_))
         if rounds > 1:
             places = np.concatenate([corrections[turns == turn] for turn in range(rounds)])
-            self._sent[sent:] = [_joined(self._sent[sent:]).take(np.argsort(places))]
+            self._sent[sent:] = [joined(self._sent[sent:]).take(np.argsort(places))]
 
-    def _accumulate(self, entries: _Rows, slots: Int32Array) -> None:
+    def _accumulate(self, entries: Entries, slots: Int32Array) -> None:
         inputs = [raw_of(column) for column in entries.prepared.inputs]
         size = self._slots.size
         self._state.add(slots, size, entries.time, None, NO_TIME, 0, inputs, entries.prepared.masks)
+
+    def _open(self, numbers: list[int]) -> None:
+        for number in numbers:
+            heappush(self._finishing, number)
+            if self._lateness:
+                heappush(self._ending, number)
+        self.counts["windows_opened"] += len(numbers)
+
+    def _close(self, number: int) -> None:
+        self.counts["windows_closed"] += 1
+        if self._carries and number < self._lattice.last(number):
+            self._open(self._slots.carry(number))
+        else:
+            self._slots.drop(number)
 
     # -- rows out ----------------------------------------------------------------------------------------------------
 
@@ -331,12 +307,11 @@ class RevisedWindowOperator(Operator):
                 self._slots.changed[slots] = True
                 slots = np.flatnonzero(self._slots.changed[: self._slots.size]).astype(np.int32)
             slots = self._slots.in_order(slots)
-            watermarks = np.full(len(slots), max(instant - self._lateness - 1, NO_TIME), np.int64)
+            watermarks = np.full(len(slots), _clamped(instant - self._lateness - 1), np.int64)
             final = np.zeros(len(slots), np.bool_) if over is None else self._slots.windows[slots] == over
             self._send(slots, watermarks, final)
             if over is not None:
-                self._slots.drop(over)
-                self.counts["windows_closed"] += 1
+                self._close(over)
 
     def _send(self, slots: Int32Array, watermarks: Int64Array, final: BoolArray) -> None:
         """Takes down what these slots hold now: a row of each, in this order."""
@@ -346,9 +321,7 @@ class RevisedWindowOperator(Operator):
             results, overflows = self._state.peek(some)
             self.counts["overflow"] += overflows
             columns = tuple(column_of(raw) for raw in results)
-            self._sent.append(
-                _Sent(some, columns, self._slots.revisions[some], final[part], watermarks[part])
-            )
+            self._sent.append(Sent(some, columns, self._slots.revisions[some], final[part], watermarks[part]))
         self._slots.revisions[slots] += 1
         self._slots.changed[slots] = False
 
@@ -356,7 +329,7 @@ class RevisedWindowOperator(Operator):
         """What was sent since, as batches; then slots that are gone may be forgotten."""
         outputs: list[Output] = []
         if self._sent:
-            sent = _joined(self._sent)
+            sent = joined(self._sent)
             self._sent = []
             starts, ends = self._lattice.bounds(self._slots.windows[sent.slots])
             columns: list[Column] = [FixedColumn(starts), FixedColumn(ends)]
@@ -371,28 +344,5 @@ class RevisedWindowOperator(Operator):
         return outputs
 
 
-def _turns(slots: Int32Array) -> Int64Array:
-    """How many of the same slot stand before each."""
-    order = np.argsort(slots, kind="stable")
-    ordered = slots[order]
-    begins = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    lengths = np.diff(np.concatenate((begins, [len(slots)])))
-    turns = np.empty(len(slots), np.int64)
-    turns[order] = np.arange(len(slots)) - np.repeat(begins, lengths)
-    return turns
-
-
-def _joined(parts: Sequence[_Sent]) -> _Sent:
-    if len(parts) == 1:
-        return parts[0]
-
-    def joined(arrays: list[Any]) -> Any:
-        return np.concatenate(arrays)
-
-    return _Sent(
-        joined([part.slots for part in parts]),
-        tuple(concat_columns(columns) for columns in zip(*(part.results for part in parts), strict=True)),
-        joined([part.revisions for part in parts]),
-        joined([part.final for part in parts]),
-        joined([part.watermarks for part in parts]),
-    )
+def _clamped(time_ns: int) -> int:
+    return min(max(time_ns, NO_TIME), END_OF_TIME)

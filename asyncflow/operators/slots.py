@@ -155,6 +155,14 @@ class SlotTable:
         self._live -= len(slots)
         del self.open[window]
 
+    def carry(self, window: int) -> list[int]:
+        """What the window's slots hold goes to those of the next window, and they are gone; the next window, where it is new."""
+        slots = self.of(window)
+        into, opened = self.assign(np.full(len(slots), window + 1, np.int64), self.key_of[slots])
+        self._state.merge(into, slots)
+        self.drop(window)
+        return opened
+
     def collect(self) -> None:
         """Forgets slots that are gone once they are the greater part; looks again when there are twice as many."""
         if self.size <= self._collect_above:

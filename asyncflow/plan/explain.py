@@ -206,6 +206,8 @@ def _window_state(stage: Window) -> str | None:
     match stage.shape:
         case Tumbling():
             return f"{per} in each open window, {until}"
+        case Cumulate(every_ns=every) if not stage.revised:
+            return f"{per} in each open step of {format_duration(every)}, carried on until the watermark reaches the last window's end"
         case Hopping(size_ns=size, every_ns=every) | Cumulate(size_ns=size, every_ns=every):
             windows = -(-size // every) if every > 0 else 1
             at_most = "" if isinstance(stage.shape, Hopping) else "up to "

@@ -114,3 +114,4 @@ def test_explain_says_when_windows_are_sent_and_for_how_long_they_are_kept() -> 
     grown = HEAD.replace('{ tumbling = "1m" }', '{ cumulate = "1d", every = "1h", offset = "2h" }')
     assert "window cumulate 1d every 1h offset 2h" in explain(load(grown))
     assert "up to 24 over any moment" in explain(load(grown))
+    assert "carried on until" in explain(load(grown.replace('"updates"', '"final"').replace("30s", "0s")))
