@@ -41,9 +41,10 @@ from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.lattice import WindowLattice
+from asyncflow.operators.raw import column_of_raw, raw_column
 from asyncflow.operators.revisions import Entries, Sent, joined, turns_of
 from asyncflow.operators.slots import SlotTable
-from asyncflow.operators.window import MAX_OUTPUT_ROWS, Prepared, column_of, raw_of
+from asyncflow.operators.window import MAX_OUTPUT_ROWS, Prepared
 
 REVISIONS = (Field("revision", DataType.INT64), Field("final", DataType.BOOL))
 """Columns of a row that may be sent again: which sending of its (window, key) it is, from 0, and whether it is the last."""
@@ -87,9 +88,7 @@ class RevisedWindowOperator(Operator):
                 *(REVISIONS if revisions else ()),
             )
         )
-        self._state = kernel("window").WindowState(
-            None, 1, 0, [(a.function, a.inputs, tuple(t.value for t in a.types), a.mask) for a in aggregates]
-        )
+        self._state = kernel("window").WindowState(None, 1, 0, [spec.raw for spec in aggregates])
         self._carries = lattice.growing and not revisions
         self._slots = SlotTable([field.type.value for field in keys], self._state)
         self._clock = NO_TIME
@@ -116,7 +115,7 @@ class RevisedWindowOperator(Operator):
         if batch.time is None:
             raise ValueError("windows of event time need rows that have one")
         prepared = self._prepare(batch)
-        keys = self._slots.keys.assign([raw_of(column) for column in prepared.keys], batch.num_rows)
+        keys = self._slots.keys.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
         rows = Entries(batch.time, self._clocks(batch), keys, prepared)
         late = []
         step = max(1, MAX_ENTRIES // self._lattice.most)
@@ -262,7 +261,7 @@ class RevisedWindowOperator(Operator):
             self._sent[sent:] = [joined(self._sent[sent:]).take(np.argsort(places))]
 
     def _accumulate(self, entries: Entries, slots: Int32Array) -> None:
-        inputs = [raw_of(column) for column in entries.prepared.inputs]
+        inputs = [raw_column(column) for column in entries.prepared.inputs]
         size = self._slots.size
         self._state.add(slots, size, entries.time, None, NO_TIME, 0, inputs, entries.prepared.masks)
 
@@ -320,7 +319,7 @@ class RevisedWindowOperator(Operator):
             some = slots[part]
             results, overflows = self._state.peek(some)
             self.counts["overflow"] += overflows
-            columns = tuple(column_of(raw) for raw in results)
+            columns = tuple(column_of_raw(raw) for raw in results)
             self._sent.append(Sent(some, columns, self._slots.revisions[some], final[part], watermarks[part]))
         self._slots.revisions[slots] += 1
         self._slots.changed[slots] = False
@@ -333,7 +332,9 @@ class RevisedWindowOperator(Operator):
             self._sent = []
             starts, ends = self._lattice.bounds(self._slots.windows[sent.slots])
             columns: list[Column] = [FixedColumn(starts), FixedColumn(ends)]
-            columns += [column_of(raw) for raw in self._slots.keys.columns(self._slots.key_of[sent.slots])]
+            columns += [
+                column_of_raw(raw) for raw in self._slots.keys.columns(self._slots.key_of[sent.slots])
+            ]
             columns += sent.results
             if self._revisions:
                 columns += [FixedColumn(sent.revisions), FixedColumn(sent.final)]
