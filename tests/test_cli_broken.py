@@ -84,7 +84,6 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "clashing-columns": ('orders = "count(*)"', 'store = "count(*)"', ("stages.per_minute.aggregates.store", "taken")),
     "clash-with-bounds": ('orders = "count(*)"', 'window_end = "count(*)"', ("stages.per_minute.aggregates.window_end", "taken")),
     "unknown-window": ('{ tumbling = "1m" }', '{ tumblin = "1m" }', ("stages.per_minute.window.tumblin", "'tumbling'")),
-    "window-of-later": ('{ tumbling = "1m" }', '{ cumulate = "1d" }', ("stages.per_minute.window.cumulate", "not built yet")),
     "misspelt-session": ('{ tumbling = "1m" }', '{ sesion = "1m" }', ("stages.per_minute.window.sesion", "'session'")),
     "session-without-gap": ('{ tumbling = "1m" }', '{ session = "0s" }', ("stages.per_minute.window.session", "0s")),
     "session-with-offset": ('{ tumbling = "1m" }', '{ session = "1m", offset = "1s" }', ("stages.per_minute.window.offset", "unknown key")),
