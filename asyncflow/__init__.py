@@ -30,7 +30,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "asyncflow.flow": ("Flow", "load", "run", "sequence", "source", "union"),
-    "asyncflow.doors.windows": ("all_rows", "count", "cumulate", "hopping", "per_message", "session", "tumbling"),
+    "asyncflow.doors.windows": (
+        "all_rows",
+        "count",
+        "cumulate",
+        "hopping",
+        "per_message",
+        "session",
+        "tumbling",
+    ),
     "asyncflow.model.batch": ("Batch",),
     "asyncflow.model.schema": ("DataType", "Field", "Schema"),
     "asyncflow.errors": (

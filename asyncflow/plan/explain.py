@@ -34,7 +34,16 @@ from asyncflow.plan.tables import (
     Top,
     Window,
 )
-from asyncflow.plan.windows import AllRows, Count, Cumulate, Hopping, PerMessage, Session, Tumbling, WindowShape
+from asyncflow.plan.windows import (
+    AllRows,
+    Count,
+    Cumulate,
+    Hopping,
+    PerMessage,
+    Session,
+    Tumbling,
+    WindowShape,
+)
 
 
 def explain(plan: Plan, form: str = "tree", inferred: Mapping[str, Schema] | None = None) -> str:

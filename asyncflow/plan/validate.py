@@ -229,6 +229,7 @@ def _stage(stage: Stage, read: Schema | None, plan: Plan) -> Iterable[Problem]:
                 yield Problem(f"{path}.within", "it cannot be negative")
         case Top():
             yield from _top(stage, path, read)
+            yield from _over_revisions(stage, path, plan)
         case Sequence():
             yield from _sequence(stage, path, read, plan)
 
@@ -253,7 +254,8 @@ def _columns(
 
 def _window(stage: Window, path: str, read: Schema | None, plan: Plan) -> Iterable[Problem]:
     yield from _shape(stage.shape, path)
-    yield from _revisions(stage, path, plan)
+    yield from _revisions(stage, path)
+    yield from _over_revisions(stage, path, plan)
     yield from _columns(f"{path}.by", stage.by, read)
     yield from _columns(f"{path}.aggregates", stage.aggregates, read, aggregates=True)
     if not stage.by and not stage.aggregates:
@@ -354,7 +356,7 @@ def _shape(shape: WindowShape, path: str) -> Iterable[Problem]:
             pass
 
 
-def _revisions(stage: Window, path: str, plan: Plan) -> Iterable[Problem]:
+def _revisions(stage: Window, path: str) -> Iterable[Problem]:
     if stage.allowed_lateness_ns < 0:
         yield Problem(f"{path}.allowed_lateness", "it cannot be negative")
     if stage.emit_every_ns is not None and stage.emit_every_ns <= 0:
@@ -364,10 +366,13 @@ def _revisions(stage: Window, path: str, plan: Plan) -> Iterable[Problem]:
         for key in (key for key, there in given.items() if there):
             hint = "tumbling, hopping and cumulate windows have it"
             yield Problem(f"{path}.{key}", "this window is not one of a fixed time", hint)
+
+
+def _over_revisions(stage: Window | Top, path: str, plan: Plan) -> Iterable[Problem]:
     if (again := revised_input(stage, plan)) is not None:
         yield Problem(
             f"{path}.inputs",
-            f"{again!r} sends its rows again when they change: a window over them would count them more than once",
+            f"{again!r} sends its rows again when they change: what goes over windows would count them more than once",
             'read the final ones only, through a filter: where = "final"',
         )
 

@@ -115,3 +115,15 @@ def test_explain_says_when_windows_are_sent_and_for_how_long_they_are_kept() -> 
     assert "window cumulate 1d every 1h offset 2h" in explain(load(grown))
     assert "up to 24 over any moment" in explain(load(grown))
     assert "carried on until" in explain(load(grown.replace('"updates"', '"final"').replace("30s", "0s")))
+
+
+@pytest.mark.parametrize(("where", "problems"), [("final", []), ("n > 3", ["stages.best.inputs"])])
+def test_the_first_rows_are_picked_from_final_ones(where: str, problems: list[str]) -> None:
+    best = '[stages.best]\ntype = "top"\nn = 3\norder = ["n DESC"]\n'
+    text = between(where).replace(OVER, best)
+    if not problems:
+        load(text)
+        return
+    with pytest.raises(PipelineError) as caught:
+        load(text)
+    assert [problem.path for problem in caught.value.problems] == problems
