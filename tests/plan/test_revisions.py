@@ -109,7 +109,7 @@ def test_a_function_is_taken_to_know() -> None:
 
 def test_explain_says_when_windows_are_sent_and_for_how_long_they_are_kept() -> None:
     text = explain(load(HEAD))
-    assert "allowed lateness 30s" in text and "emit every 1s" in text
+    assert "allowed_lateness 30s" in text and "emit every 1s" in text
     assert "until the watermark reaches the window's end and 30s more" in text
     grown = HEAD.replace('{ tumbling = "1m" }', '{ cumulate = "1d", every = "1h", offset = "2h" }')
     assert "window cumulate 1d every 1h offset 2h" in explain(load(grown))
