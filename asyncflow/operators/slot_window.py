@@ -146,8 +146,9 @@ class SessionOperator(_SlotWindow):
     ``window_start`` is the first row's time, ``window_end`` the last one's plus the gap; a session closes when the watermark reaches it.
     A row joins every open session of its key that it reaches (``|dt| <= gap_ns``), which makes them one.  It is late, an output of that
     kind, when the session that it would form or join has been closed by the watermark before it: its own ``[t, t + gap_ns)`` is over, and
-    no open session reaches it.  A row near a closed session, but not late by itself, begins a new one.  Rows come out by window end,
-    window start, then keys, nulls last.  ``counts``: as WindowOperator's; a session that was merged into another does not count.
+    no open session reaches it.  A row near a closed session, but not late by itself, begins a new one: with a delay of 0 also a row at
+    just the gap, where a row of another key has brought the watermark there before it.  Rows come out by window end, window start, then
+    keys, nulls last.  ``counts``: as WindowOperator's; a session that was merged into another does not count.
     """
 
     def __init__(self, *, gap_ns: int, **common: Any) -> None:
