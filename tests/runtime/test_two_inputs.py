@@ -1,0 +1,105 @@
+"""A stage with two inputs: quiet inputs, the watermark that it passes on, and inputs that must not wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import FixedColumn
+from asyncflow.model.messages import End, Message, Watermark
+from asyncflow.model.schema import DataType, Schema
+from asyncflow.plan.tables import Join
+from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.compile_join import KEPT, build_join
+from asyncflow.runtime.two_inputs import TwoInputStage, as_they_come, in_step, right_first
+
+SCHEMA = Schema.of([("k", DataType.INT64)])
+
+
+def batch(*rows: tuple[int, int]) -> Batch:
+    """Rows of (key, time)."""
+    keys, times = (np.array(values, np.int64) for values in zip(*rows, strict=True))
+    return Batch(SCHEMA, (FixedColumn(keys),), len(rows), times)
+
+
+async def told(
+    messages: list[tuple[int, Message]], kind: str = "left"
+) -> tuple[TwoInputStage, list[Message]]:
+    """What a join within 10 ns says to these messages of its ports."""
+    channel, results = Channel(2, 1 << 20), Channel(1, 1 << 20)
+    operator = build_join(Join("j", ("l", "r"), (("k", "k"),), kind, within_ns=(-10, 10)), SCHEMA, SCHEMA)
+    stage = TwoInputStage("j", channel, as_they_come, operator, KEPT)
+    stage.outlet.connect(results, 0)
+    for port, message in messages:
+        await channel.send(port, message)
+    await stage.run()
+    said: list[Message] = []
+    while not isinstance(message := (await results.receive())[1], End):
+        said.append(message)
+    return stage, said
+
+
+async def test_a_quiet_input_does_not_hold_the_join_up() -> None:
+    stage, said = await told(
+        [
+            (0, batch((1, 5), (2, 40))),
+            (0, Watermark(40)),
+            (1, Watermark(0, idle=True)),  # without it nothing could be said of the row at 5
+            (1, Watermark(1)),
+            (1, batch((1, 6), (2, 41))),  # and what it says now is judged by what was reached without it
+            (0, End()),
+            (1, End()),
+        ]
+    )
+    assert [len(each) if isinstance(each, Batch) else each for each in said] == [1, Watermark(30), 1]
+    first, last = (each.to_pylist() for each in said if isinstance(each, Batch))
+    assert (first, last) == ([{"k": 1}], [{"k": 2}])
+    assert stage.counts.ways["late_right"] == 1
+    assert stage.counts.ways["left_matched"] == stage.counts.ways["right_matched"] == 1
+    assert stage.counts.balance() is None
+
+
+async def test_that_both_are_quiet_is_passed_on() -> None:
+    _, said = await told(
+        [
+            (0, Watermark(50, idle=True)),
+            (1, Watermark(30, idle=True)),
+            (1, Watermark(60)),
+            (0, End()),
+            (1, End()),
+        ],
+        "inner",
+    )
+    assert said[0] == Watermark(50, idle=True)
+    assert said[1] == Watermark(60)
+
+
+async def test_in_step_reads_the_one_that_is_behind_and_right_first_the_right_one() -> None:
+    messages = [
+        (0, Watermark(10)),
+        (0, Watermark(20)),
+        (0, End()),
+        (1, Watermark(15)),
+        (1, Watermark(30)),
+        (1, End()),
+    ]
+    for read, ports in ((in_step, [0, 1, 0, 1, 0, 1]), (right_first, [1, 1, 1, 0, 0, 0])):
+        channel = Channel(2, 1 << 20)
+        for port, message in messages:
+            await channel.send(port, message)
+        assert [port async for port, _ in read(channel)] == ports
+
+
+async def test_a_port_that_is_full_is_read_before_an_empty_one_that_is_preferred() -> None:
+    channel = Channel(2, 100)
+    await channel.send(1, batch(*((row, row) for row in range(50))))
+    waiting = asyncio.create_task(channel.receive_preferring(0))
+    await asyncio.sleep(0)
+    assert not waiting.done(), "port 1 has a message, but its writer does not wait"
+    blocked = asyncio.create_task(channel.send(1, Watermark(7)))
+    port, message = await asyncio.wait_for(waiting, 10)
+    assert port == 1
+    assert isinstance(message, Batch)
+    await asyncio.wait_for(blocked, 10)
