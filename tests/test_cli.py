@@ -17,6 +17,7 @@ import pytest
 import asyncflow
 from asyncflow.cli import run_command
 from asyncflow.doors.json_schema import json_schema
+from asyncflow.doors.tables import STAGES
 from asyncflow.doors.toml import load
 
 ROWS = [
@@ -351,7 +352,8 @@ def test_schema(capfd: pytest.CaptureFixture[str]) -> None:
     assert {"path", "follow", "time", "schema", "watermark_delay"} <= set(sources["file"]["properties"])
     assert not sources["file"]["additionalProperties"]
     stages = [each["properties"]["type"] for each in schema["$defs"]["stage"]["oneOf"]]
-    assert stages == [{"enum": ["filter"]}, {"enum": ["derive"]}, {"enum": ["window"]}]
+    assert [stage["enum"] for stage in stages] == [[kind] for kind in STAGES]
+    assert {"filter", "derive", "window", "join", "dedup", "top"} == set(STAGES)
     assert "$ref" not in json.dumps(
         {key: each for key, each in schema["$defs"].items() if key in ("reading", "stage")}
     )
