@@ -48,6 +48,7 @@ def extension(pyx: Path) -> Extension:
 
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
         [extension(pyx) for pyx in sorted(KERNELS.glob("*.pyx"))],
         compiler_directives={
