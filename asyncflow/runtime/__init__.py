@@ -1,6 +1,6 @@
 """The asyncio engine: turns a plan into coroutines and runs them.
 
-``run.Run`` builds one coroutine per table and wires them with byte-bounded channels; ``source`` reads, decodes and times rows, ``stage``
+``wiring`` makes one coroutine per table and joins them with byte-bounded channels, ``run.Run`` runs them; ``source`` reads, decodes and times rows, ``stage``
 drives an operator, ``sink`` encodes and writes.
 """
 

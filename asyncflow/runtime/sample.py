@@ -15,8 +15,9 @@ from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.offload import Offload
-from asyncflow.runtime.run import iterate, open_source
+from asyncflow.runtime.run import iterate
 from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.wiring import open_source
 
 _EPOCH_YEARS_S = (631_152_000, 4_102_444_800)
 """1990 to 2100: numbers that are an instant in here, in some unit, may be epochs."""

@@ -23,7 +23,8 @@ from asyncflow.runtime.clock import VirtualClock
 from asyncflow.runtime.expected import Table, differences
 from asyncflow.runtime.process import warnings
 from asyncflow.runtime.python_source import ObjectSource, read_timestamp
-from asyncflow.runtime.run import Run, open_source
+from asyncflow.runtime.run import Run
+from asyncflow.runtime.wiring import open_source
 
 REST_TURNS = 20
 """Turns of the event loop without a message moved before a run counts as at rest: more than any hand-over within it takes."""

@@ -16,7 +16,8 @@ from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime.clock import VirtualClock
-from asyncflow.runtime.run import Run, open_source
+from asyncflow.runtime.run import Run
+from asyncflow.runtime.wiring import open_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ async def test_an_input_that_waits_for_us_still_counts() -> None:
     held = sources[1].map(slow, schema=SCHEMA)
     running = Running(af.union(sources[0], held).window(af.tumbling("10s"), n="count(*)").named("w"))
     await running.settle()
-    channel = running.run._outlets["second"]._targets[0][0]
+    channel = running.run.wiring.outlets["second"]._targets[0][0]
     channel._max_bytes = 1
     second.say(1)
     await running.settle()

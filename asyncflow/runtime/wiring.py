@@ -1,0 +1,253 @@
+"""The wiring of a run: its sources, stages and sinks made from the plan, and the channels between them.
+
+Nothing runs here, but what the plan leaves out is read from the head of the input, and the live side of a sequence is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from asyncflow import connectors
+from asyncflow.connectors.contract import SinkConnector, SourceConnector
+from asyncflow.errors import PipelineError
+from asyncflow.model.messages import Message
+from asyncflow.model.schema import Schema
+from asyncflow.plan import graph
+from asyncflow.plan.joins import unknown_side
+from asyncflow.plan.schemas import REJECTED, input_schema, passed_columns, read_columns, table_schemas
+from asyncflow.plan.tables import (
+    SIDE_OUTPUTS,
+    Component,
+    Dedup,
+    Filter,
+    Join,
+    MapBatches,
+    Plan,
+    Sequence,
+    Sink,
+    Source,
+    Top,
+    Window,
+)
+from asyncflow.plan.tables import Stage as PlanStage
+from asyncflow.plan.validate import validate
+from asyncflow.runtime import two_inputs
+from asyncflow.runtime.blame import named
+from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.clock import Clock
+from asyncflow.runtime.compile import build_operator
+from asyncflow.runtime.compile_join import KEPT as KEPT_BY_JOIN
+from asyncflow.runtime.compile_join import build_join
+from asyncflow.runtime.inference import find_schema
+from asyncflow.runtime.ledger import Ledger
+from asyncflow.runtime.map import MapOperator
+from asyncflow.runtime.map_stage import MapStage
+from asyncflow.runtime.offload import Offload
+from asyncflow.runtime.outlet import Outlet
+from asyncflow.runtime.python_source import BytesSource, ObjectSource
+from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
+from asyncflow.runtime.sink import SinkStage
+from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.stage import Stage, in_order, in_step
+from asyncflow.runtime.stopping import Handed, waits_for_peers
+from asyncflow.runtime.two_inputs import TwoInputStage
+
+CHANNEL_BYTES = 4 << 20
+"""Bound of a channel, per input: about two full batches."""
+
+_KEPT: dict[type, tuple[str, ...]] = {
+    Filter: ("filtered",),
+    Window: ("aggregated", "late"),
+    Dedup: ("duplicate",),
+    Top: ("ranked", "late"),
+}
+
+
+def open_source(source: Source) -> SourceConnector:
+    """The source's connector, unopened."""
+    component = source.connector
+    if isinstance(component.object, SourceConnector):
+        return component.object
+    if component.type == "python":
+        return BytesSource(component.object) if source.format is not None else ObjectSource(component.object)
+    module = connectors.find_source(component.type)
+    opened = module.open_source(
+        component.options if component.options is not None else module.SourceOptions()
+    )
+    assert isinstance(opened, SourceConnector)
+    return opened
+
+
+def open_sink(component: Component) -> SinkConnector:
+    """The sink's connector, unopened.  ``component.object``: a connector handed over in Python."""
+    if isinstance(component.object, SinkConnector):
+        return component.object
+    module = connectors.find_sink(component.type)
+    opened = module.open_sink(component.options if component.options is not None else module.SinkOptions())
+    assert isinstance(opened, SinkConnector)
+    return opened
+
+
+class Wiring:
+    """The parts of one run of ``plan`` (its stages in the order in which they can be worked out), none before ``build``.
+
+    ``handed``: the messages of the sinks that may wait for ever for a peer.
+    """
+
+    def __init__(self, plan: Plan, ledger: Ledger, clock: Clock, read_bytes: int | None) -> None:
+        self.plan = plan
+        self.ledger = ledger
+        self.channels: list[Channel] = []
+        self.sources: list[SourceStage] = []
+        self.stages: list[Stage | TwoInputStage] = []
+        self.sinks: list[SinkStage] = []
+        self.handed: dict[str, Handed] = {}
+        self.outlets: dict[str, Outlet] = {}
+        self._clock = clock
+        self._read_bytes = read_bytes
+        self._offload = Offload(1)
+
+    async def build(self, offload: Offload) -> None:
+        """Makes all parts; PipelineError where the plan does not fit what the head of the input shows."""
+        self._offload = offload
+        plan = self.plan
+        for source in plan.sources:
+            stage = SourceStage(source, open_source(source), self._clock, self._offload, self._read_bytes)
+            self.sources.append(stage)
+            self.ledger.sources[source.name] = stage.counts
+            self.outlets |= {
+                source.name: stage.outlet,
+                f"{source.name}.rejected": stage.rejected,
+                f"{source.name}.future": stage.future,
+            }
+        for table in plan.stages:
+            # Nothing may fall between the past's end and the first of what is live, so that is opened first.
+            if isinstance(table, Sequence):
+                live = next(stage for stage in self.sources if stage.source.name == table.inputs[-1])
+                self.sources.remove(live)
+                self.sources.insert(0, live)
+                await named(live.source.name, live.open())
+        inferred: dict[str, Schema] = {}
+        for stage in self.sources:
+            await find_schema(stage)
+            if stage.schema is not None:
+                inferred[stage.source.name] = stage.schema
+        problems = validate(plan, inferred)
+        if problems:
+            raise PipelineError(problems)
+        schemas = table_schemas(plan, inferred)
+        columns, passed = read_columns(plan, schemas), passed_columns(plan, schemas)
+        for stage in self.sources:
+            stage.schema = schemas[stage.source.name]
+            stage.columns = columns.get(stage.source.name, ())
+            stage.passed = passed.get(stage.source.name, ())
+        # What flows are the projected columns, so every stage's input schema is worked out from them.
+        flowing: dict[str, Schema | None] = {}
+        for source in plan.sources:
+            whole = schemas[source.name]
+            flowing[source.name] = None if whole is None else whole.select(passed[source.name])
+            flowing[f"{source.name}.rejected"] = schemas[f"{source.name}.rejected"]
+            flowing[f"{source.name}.future"] = None if whole is None else whole.select(columns[source.name])
+        for table in plan.stages:
+            self._build_stage(table, flowing)
+        for sink in plan.sinks:
+            self._build_sink(sink, input_schema(sink.inputs, flowing))
+
+    def _build_stage(self, table: PlanStage, flowing: dict[str, Schema | None]) -> None:
+        read = input_schema(table.inputs, flowing)
+        stage: Stage | TwoInputStage
+        if isinstance(table, Join):
+            read = flowing[table.inputs[0]]
+            stage = self._join(table, flowing)
+        else:
+            stage = self._sequence(table, read) if isinstance(table, Sequence) else self._stage(table, read)
+        self.stages.append(stage)
+        self.ledger.stages[table.name] = stage.counts
+        self.outlets[table.name] = stage.outlet
+        flowing[table.name] = (
+            getattr(stage.operator, "output", None) if not isinstance(table, MapBatches) else table.schema
+        )
+        for kind in SIDE_OUTPUTS.get(type(table), ()):
+            stage.side[kind] = self.outlets[f"{table.name}.{kind}"] = Outlet()
+            flowing[f"{table.name}.{kind}"] = REJECTED if kind == "rejected" else read
+
+    def _stage(self, table: PlanStage, read: Schema | None) -> Stage:
+        messages = self._messages(table.name, table.inputs)
+        if isinstance(table, MapBatches):
+            return _map_stage(table, messages, read)
+        make = partial(build_operator, table, by_rows=self._by_rows(table.inputs))
+        return Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
+
+    def _sequence(self, table: Sequence, read: Schema | None) -> SequenceStage:
+        past, live = Channel(1, CHANNEL_BYTES), Channel(1, LIVE_BUFFER_BYTES)
+        for name, channel in zip(table.inputs, (past, live), strict=True):
+            self.outlets[name].connect(channel, 0)
+        self.ledger.wire(table.name, table.inputs)
+        self.channels += (past, live)
+        return SequenceStage(table, past, live, read)
+
+    def _join(self, table: Join, flowing: dict[str, Schema | None]) -> TwoInputStage:
+        left, right = (flowing[name] for name in table.inputs)
+        if left is None or right is None:
+            raise PipelineError(list(unknown_side(table, flowing)))
+        channel = self._channel(table.name, table.inputs)
+        read = two_inputs.as_they_come
+        if table.is_lookup:
+            read = two_inputs.right_first
+        elif self._in_step(table.inputs):
+            read = two_inputs.in_step
+        return TwoInputStage(table.name, channel, read, build_join(table, left, right), KEPT_BY_JOIN)
+
+    def _build_sink(self, sink: Sink, schema: Schema | None) -> None:
+        connector = open_sink(sink.connector)
+        bind_reply = getattr(connector, "bind_reply", None)
+        reply = getattr(sink.connector.options, "reply", None)
+        if bind_reply is not None and reply:
+            bind_reply(next(stage.connector for stage in self.sources if stage.source.name == reply))
+        messages = self._messages(sink.name, sink.inputs)
+        if waits_for_peers(sink.connector):
+            messages = self.handed[sink.name] = Handed(messages)
+        stage = SinkStage(sink, connector, messages, schema, self._offload)
+        self.sinks.append(stage)
+        self.ledger.sinks[sink.name] = stage.counts
+
+    def _messages(self, name: str, inputs: tuple[str, ...]) -> AsyncIterator[Message]:
+        """Wires a table to what it reads."""
+        channel = self._channel(name, inputs)
+        if len(inputs) > 1 and self._in_step(inputs):
+            delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))
+            return in_step(channel, len(inputs), delay_ns)
+        return in_order(channel, len(inputs))
+
+    def _channel(self, name: str, inputs: tuple[str, ...]) -> Channel:
+        channel = Channel(len(inputs), CHANNEL_BYTES)
+        self.channels.append(channel)
+        for port, read in enumerate(inputs):
+            self.outlets[read].connect(channel, port)
+        self.ledger.wire(name, inputs)
+        return channel
+
+    def _by_rows(self, inputs: tuple[str, ...]) -> bool:
+        """The watermarks that rows of these inputs carry are those of the table that reads them."""
+        if len(inputs) > 1 and not self._in_step(inputs):
+            return False
+        stages = {stage.name: stage for stage in self.plan.stages}
+        above = [stages[name] for read in inputs if (name := graph.owner(read)) in stages]
+        return all(isinstance(stage, Window | Sequence) or self._by_rows(stage.inputs) for stage in above)
+
+    def _in_step(self, inputs: tuple[str, ...]) -> bool:
+        """All inputs are rows with event times that end by themselves."""
+        if any(read.endswith(".rejected") for read in inputs):
+            return False
+        read_sources = {s.name for read in inputs for s in graph.sources_of(self.plan, read)}
+        connected = [stage for stage in self.sources if stage.source.name in read_sources]
+        return all(stage.connector.bounded and stage.source.time is not None for stage in connected)
+
+
+def _map_stage(table: MapBatches, messages: AsyncIterator[Message], read: Schema | None) -> Stage:
+    make = partial(MapOperator, table)
+    kept = ("filtered", "rejected") if table.rows else None
+    if table.concurrency > 1:
+        return MapStage(table, messages, make, read, kept)
+    return Stage(table.name, messages, make, read, kept)
