@@ -19,6 +19,7 @@ FLAT = EVENTS | {"extra": "string"}
 
 OURS = "asyncflow"
 FILE_PEERS = ("polars", "duckdb", "chdb", "pyarrow")
+WINDOW_PEERS = ("polars", "duckdb")
 LIVE_PEERS = ("bytewax", "streamz")
 LIVE_PEER_ROWS = 100_000  # they take rows one at a time; compared by rate
 
@@ -30,6 +31,11 @@ class Floor:
     peer: str
     threads: int
     ratio: float
+
+
+def both(ratio: float) -> tuple[Floor, ...]:
+    """That ratio to the fastest of all with one thread and with two."""
+    return Floor("best", 1, ratio), Floor("best", 2, ratio)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class Case:
     quote: str = '"'
     window_ms: int | None = 60_000
     every_ms: int | None = 60_000
+    gap_ms: int | None = None
+    tail: float | None = None
     floors: tuple[Floor, ...] = ()
 
     def query(self, path: str, out: Path, threads: int) -> Query:
@@ -61,6 +69,8 @@ class Case:
             quote=self.quote,
             window_ms=self.window_ms,
             every_ms=self.every_ms,
+            gap_ms=self.gap_ms,
+            tail=self.tail,
         )
 
 
@@ -111,13 +121,54 @@ CASES = {
             ("polars", "duckdb", "chdb"),
             every_ms=1000,
         ),
+        Case(
+            "hopping-300",
+            "CSV, 300 windows of 300 s a row",
+            "csv-100",
+            EVENTS,
+            WINDOW_PEERS,
+            window_ms=300_000,
+            every_ms=1000,
+            floors=both(2.0),
+        ),
+        # A key has a row every 2.25 s, at random: a session holds about 35.
+        Case(
+            "session",
+            "CSV, sessions 8 s apart, 10k keys",
+            "csv-10k",
+            EVENTS,
+            WINDOW_PEERS,
+            gap_ms=8_000,
+            floors=both(3.0),
+        ),
+        Case(
+            "quantile",
+            "CSV, quantiles of 27 values, 10k keys",
+            "csv-10k",
+            EVENTS,
+            WINDOW_PEERS,
+            tail=0.99,
+            floors=both(1.5),
+        ),
+        Case(
+            "quantile-100",
+            "CSV, quantiles of 2,700 values, 100 keys",
+            "csv-100",
+            EVENTS,
+            WINDOW_PEERS,
+            tail=0.99,
+            floors=both(1.5),
+        ),
         Case("pipe", "CSV on a pipe, 10k keys", "csv-10k", EVENTS, ("duckdb", *LIVE_PEERS), "pipe", (1,)),
         Case("tcp", "CSV over TCP, 10k keys", "csv-10k", EVENTS, LIVE_PEERS, "tcp", (1,)),
     )
 }
 
 
-def pipeline(case: Case, path: str, out: Path | None) -> str:
+AGGREGATES = {"total": "sum", "low": "min", "high": "max", "average": "mean"}
+
+
+def pipeline(case: Case, path: str, out: Path | None, emit: str | None = None) -> str:
     """The case as an asyncflow pipeline file; ``path`` as in a query; ``out`` None counts the rows and drops them."""
     if path == "-":
         source = 'type = "stdin"'
@@ -130,6 +181,10 @@ def pipeline(case: Case, path: str, out: Path | None) -> str:
         options += [f'delimiter = "{case.delimiter}"', f"header = {str(case.header).lower()}"]
     types = {name: "timestamp[ms]" if name == "ts" else kind for name, kind in case.columns.items()}
     schema = ", ".join(f'{name} = "{kind}"' for name, kind in types.items())
+    aggregates = {name: f"{function}(value)" for name, function in AGGREGATES.items()}
+    if case.tail is not None:
+        aggregates = {"median": "median(value)", "high_tail": f"quantile(value, {case.tail})"}
+    computed = "\n".join(f'{name} = "{text}"' for name, text in aggregates.items())
     if case.window_ms is None:
         time, window = "", '"all"'
     else:
@@ -137,6 +192,9 @@ def pipeline(case: Case, path: str, out: Path | None) -> str:
         window = f'{{ tumbling = "{case.window_ms}ms" }}'
         if case.every_ms != case.window_ms:
             window = f'{{ hopping = "{case.window_ms}ms", every = "{case.every_ms}ms" }}'
+        if case.gap_ms is not None:
+            window = f'{{ session = "{case.gap_ms}ms" }}'
+    emitting = "" if emit is None else f'emit = "{emit}"\n'
     sink = 'type = "null"'
     if out is not None:
         sink = f"""type = "file"
@@ -155,13 +213,10 @@ schema = {{ {schema} }}
 type = "window"
 window = {window}
 by = ["key"]
-
+{emitting}
 [stages.result.aggregates]
 n = "count(*)"
-total = "sum(value)"
-low = "min(value)"
-high = "max(value)"
-average = "mean(value)"
+{computed}
 
 [sinks.out]
 {sink}

@@ -27,7 +27,7 @@ from tables import floors, table
 
 ROUNDS = 5
 QUICK_SCALE = 0.01
-SPECIAL = ("memory", "latency")
+SPECIAL = ("memory", "latency", "updates")
 
 
 def versions() -> dict[str, str | None]:
@@ -107,6 +107,7 @@ def main() -> int:
         verdicts += floors(CASES[name], entries)
         wrong |= any(entry.check.startswith(("WRONG", "failed")) for entry in entries)
         report["cases"][name] = [entry.to_dict() for entry in entries]
+    wrong |= any(": WRONG" in verdict or ": failed" in verdict for verdict in verdicts)
     print("\n" + "\n".join(verdicts))
     report["floors"] = verdicts
     if arguments.json:

@@ -1,4 +1,5 @@
-"""Checks that result files hold the same groups: counts, minima and maxima equal, sums and means to a relative 1e-9.
+"""Checks that result files hold the same groups: counts, minima, maxima and ends of sessions equal, sums and means to a relative 1e-9,
+quantiles to 1 % of their value, which is what asyncflow's sketch promises.
 
 ``python bench/results.py FIRST OTHER...`` prints one line for each of the others, ``ok`` or what differs, in that order.  A process of
 its own, so that what it takes in memory is not counted against an engine started later.
@@ -16,6 +17,10 @@ import pyarrow.csv as csv
 from numpy.typing import NDArray
 
 RELATIVE = 1e-9
+QUANTILE_RELATIVE = 0.01
+EXACT = ("window_end", "n", "low", "high")
+SUMS = ("total", "average")
+QUANTILES = ("median", "high_tail")
 
 
 @dataclass(frozen=True)
@@ -25,18 +30,15 @@ class Groups:
     keys: pa.Array  # the distinct keys, ascending
     position: NDArray[np.int64]  # of each row: window index and key index in one number
     windows: NDArray[np.int64]
-    n: NDArray[np.int64]
-    total: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    average: NDArray[np.float64]
+    columns: dict[str, NDArray[np.generic]]  # those that the file has, of EXACT, SUMS and QUANTILES
 
 
 def load(path: Path) -> Groups:
     with path.open() as file:
         header = file.readline()
-    types = {"key": pa.string(), "n": pa.int64(), "window": pa.int64(), "window_start": pa.int64()}
-    types |= dict.fromkeys(("total", "low", "high", "average"), pa.float64())
+    types = {"key": pa.string(), "window": pa.int64(), "window_start": pa.int64()}
+    types |= dict.fromkeys((*EXACT, *SUMS, *QUANTILES), pa.float64())
+    types |= {"n": pa.int64(), "window_end": pa.int64()}
     table = csv.read_csv(
         path,
         parse_options=csv.ParseOptions(delimiter=";" if ";" in header else ","),
@@ -53,33 +55,45 @@ def load(path: Path) -> Groups:
     position = window_index * len(order) + rank[encoded.indices.to_numpy()]
     by_position = position.argsort()
 
-    def column(name: str) -> NDArray[np.generic]:
-        return np.asarray(table[name].to_numpy()[by_position])
-
-    values = (column("total"), column("low"), column("high"), column("average"))
-    return Groups(keys, position[by_position], windows, column("n"), *values)  # type: ignore[arg-type]
+    known = [name for name in (*EXACT, *SUMS, *QUANTILES) if name in table.column_names]
+    columns = {name: np.asarray(table[name].to_numpy()[by_position]) for name in known}
+    return Groups(keys, position[by_position], windows, columns)
 
 
 def difference(first: Groups, other: Groups) -> str | None:
-    """What differs, in words; None when nothing does."""
-    if len(first.n) != len(other.n):
-        return f"{len(other.n):,} groups, not {len(first.n):,}"
+    """What differs, in words; None when nothing does.  ``window_end`` counts where both have it."""
+    if len(first.position) != len(other.position):
+        return f"{len(other.position):,} groups, not {len(first.position):,}"
     if not first.keys.equals(other.keys):
         return "other keys"
     if not np.array_equal(first.windows, other.windows) or not np.array_equal(first.position, other.position):
         return "other windows"
-    for name in ("n", "low", "high"):
-        unequal = np.flatnonzero(getattr(first, name) != getattr(other, name))
-        if len(unequal):
-            row = unequal[0]
-            return f"{name} differs in {len(unequal):,} groups: {getattr(other, name)[row]}, not {getattr(first, name)[row]}"
-    # Values of both signs cancel: a sum is held to the size of what went into it.
-    largest = np.maximum(np.abs(first.low), np.abs(first.high))
-    for name, scale in (("total", largest * first.n), ("average", largest)):
-        apart = np.abs(getattr(first, name) - getattr(other, name))
-        if not np.all(apart <= RELATIVE * scale):
+    if (first.columns.keys() ^ other.columns.keys()) - {"window_end"}:
+        return "other columns"
+    for name, expected in first.columns.items():
+        if name not in other.columns:
+            continue
+        found = other.columns[name]
+        if name in EXACT:
+            unequal = np.flatnonzero(expected != found)
+            if len(unequal):
+                row = unequal[0]
+                return f"{name} differs in {len(unequal):,} groups: {found[row]}, not {expected[row]}"
+            continue
+        apart, allowed = np.abs(expected - found), allowance(name, first)
+        if not np.all(apart <= allowed):
             return f"{name} differs by up to {np.nanmax(apart)}"
     return None
+
+
+def allowance(name: str, first: Groups) -> NDArray[np.float64]:
+    """How far apart values of this column may be."""
+    columns = first.columns
+    if name in QUANTILES:
+        return np.asarray(QUANTILE_RELATIVE * np.abs(columns[name]) + RELATIVE)
+    # Values of both signs cancel: a sum is held to the size of what went into it.
+    largest = np.maximum(np.abs(columns["low"]), np.abs(columns["high"]))
+    return np.asarray(RELATIVE * (largest * columns["n"] if name == "total" else largest))
 
 
 def main() -> None:

@@ -79,9 +79,31 @@ def test_results_are_compared_group_by_group(tmp_path: Path, change: tuple[str, 
     assert checked.stdout.startswith(verdict), checked.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (("", ""), "ok"),
+        (("8000,b", "8001,b"), "window_end differs"),
+        (("10.0,99.0", "10.05,99.9"), "ok"),
+        (("10.0,99.0", "10.0,100.0"), "high_tail differs"),
+        (("high_tail", "low_tail"), "other columns"),
+    ],
+)
+def test_ends_are_compared_exactly_and_quantiles_within_what_a_sketch_promises(
+    tmp_path: Path, change: tuple[str, str], verdict: str
+) -> None:
+    first, other = tmp_path / "first.csv", tmp_path / "other.csv"
+    text = "window,window_end,key,n,median,high_tail\n0,8000,b,2,10.0,99.0\n"
+    first.write_text(text)
+    other.write_text(text.replace(*change))
+    checked = python("results.py", first, other)
+    assert checked.stdout.startswith(verdict), checked.stdout + checked.stderr
+
+
 def test_a_comparison_runs_and_agrees(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     cases = ("--case", "csv-10k", "--case", "1brc", "--case", "tcp")
+    cases += ("--case", "session", "--case", "hopping-300", "--case", "quantile", "--case", "quantile-100")
     done = python(
         "compare.py", *cases, "--quick", "--rows", 5000, "--peers", "duckdb,pyarrow", "--json", report
     )
@@ -97,3 +119,9 @@ def test_every_kernel_case_runs() -> None:
     done = python("kernels.py", "--quick")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 1
+
+
+def test_updates_end_in_the_rows_of_final() -> None:
+    done = python("compare.py", "--case", "updates", "--quick", "--scale", 0.001)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" ok |") == 2

@@ -1,8 +1,9 @@
 """The benchmark's one question, as every engine's script is given it: a JSON object as the only argument.
 
-Group the rows of a file by key, and where there is a window by ``ts`` in windows of ``window_ms``: count, sum, min, max and mean of
-``value``.  The script writes a CSV file ``window,key,n,total,low,high,average`` (no ``window`` column where there is no window;
-``window`` is the start in epoch ms), rows in any order, and nothing else.  All time from the start of the process to its end counts.
+Group the rows of a file by key, and where there is a window by ``ts`` in windows of ``window_ms`` or sessions ``gap_ms`` apart: count,
+sum, min, max and mean of ``value``, or count and quantiles.  The script writes a CSV file ``window,key,n,total,low,high,average``
+(no ``window`` column where there is no window; ``window`` is the start in epoch ms; of sessions also ``window_end``; with quantiles
+``n,median,high_tail``), rows in any order, and nothing else.  All time from the start of the process to its end counts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import BinaryIO
 @dataclass(frozen=True)
 class Query:
     """``path``: a file, ``-`` for standard input, or ``tcp:PORT`` to connect to on loopback.  ``columns``: all of them, in file order,
-    by type (``int64``, ``float64``, ``string``).  ``every_ms``: one window starts this often; equal to ``window_ms`` they tumble."""
+    by type (``int64``, ``float64``, ``string``).  ``every_ms``: one window starts this often; equal to ``window_ms`` they tumble.
+    ``gap_ms``: sessions instead: a row at most this long after the one before it is in the same.  ``tail``: median and the
+    quantile at this share instead of sum, min, max and mean."""
 
     path: str
     out: str
@@ -29,6 +32,8 @@ class Query:
     quote: str = '"'
     window_ms: int | None = 60_000
     every_ms: int | None = 60_000
+    gap_ms: int | None = None
+    tail: float | None = None
 
     @classmethod
     def from_argv(cls) -> Query:
