@@ -57,6 +57,22 @@ class Case:
     tail: float | None = None
     floors: tuple[Floor, ...] = ()
 
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """All that it reads, of as many rows each."""
+        return (self.dataset,)
+
+    def files(self, data: Path) -> tuple[Path, ...]:
+        """The files of all data sets where ``data`` is that of the first."""
+        first, *others = self.datasets
+        return data, *(data.with_name(data.name.replace(first, other, 1)) for other in others)
+
+    def script(self, peer: str) -> str:
+        return f"with_{peer}.py"
+
+    def pipeline(self, path: str, out: Path | None) -> str:
+        return pipeline(self, path, out)
+
     def query(self, path: str, out: Path, threads: int) -> Query:
         return Query(
             path=path,

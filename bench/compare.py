@@ -20,11 +20,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cases import CASES, OURS
+from cases import CASES as SINGLE
+from cases import OURS
+from joins import JOINS
 from rounds import Settings, run_case
 from running import compile_package
 from tables import floors, table
 
+CASES = SINGLE | JOINS
 ROUNDS = 5
 QUICK_SCALE = 0.01
 SPECIAL = ("memory", "latency", "updates")

@@ -78,6 +78,11 @@ def timestamps(first_row: int, rows: int, rows_per_ms: float, dice: Dice) -> NDA
     return START_MS + moved - dice.below(rows, DISORDER_MS)
 
 
+def moments(first_row: int, rows: int, rows_per_ms: float) -> NDArray[np.int64]:
+    """Epoch milliseconds of a block of rows, in order."""
+    return START_MS + (np.arange(first_row, first_row + rows) / rows_per_ms).astype(np.int64)
+
+
 def thirteen_digits(numbers: NDArray[np.int64]) -> Text:
     head, low = np.divmod(numbers, 10_000)
     head, middle = np.divmod(head, 10_000)
@@ -157,6 +162,46 @@ def fresh_csv(rows: int, seed: int, rows_per_ms: float) -> Blocks:
         key = np.arange(first, first + count) // 4 + dice.below(count, alive)
         ts, value = thirteen_digits(START_MS + moved), values[value_rows(count, dice)]
         yield squeeze(lay_out(count, ts, b",session-", counted(key), b",", value, b"\n"))
+
+
+ORDER_NUMBERS = 20_000_000
+"""The number of the first order; those below it are older than the file."""
+
+
+def orders_csv(rows: int, seed: int, rows_per_ms: float) -> Blocks:
+    """``ts,id,key,value`` in order of time: orders of 1,000 shops, numbered as they come."""
+    dice = Dice(seed)
+    names, values = key_table(1000, dice), value_table()
+    yield b"ts,id,key,value\n"
+    for first, count in blocks_of(rows):
+        ts = thirteen_digits(moments(first, count, rows_per_ms))
+        number = counted(np.arange(first, first + count) + ORDER_NUMBERS)
+        key, value = names[dice.below(count, 1000)], values[value_rows(count, dice)]
+        yield squeeze(lay_out(count, ts, b",", number, b",", key, b",", value, b"\n"))
+
+
+def payments_csv(rows: int, seed: int, rows_per_ms: float) -> Blocks:
+    """``ts,id,paid`` in order of time: three quarters within two minutes of their order, the others within a quarter of an hour.
+    An order may be paid more than once, or never."""
+    dice = Dice(seed)
+    values = value_table()
+    yield b"ts,id,paid\n"
+    for first, count in blocks_of(rows):
+        soon = dice.below(count, 4) > 0
+        after_ms = np.where(soon, dice.below(count, 120_000), dice.below(count, 900_000))
+        number = np.arange(first, first + count) - (after_ms * rows_per_ms).astype(np.int64)
+        ts, paid = thirteen_digits(moments(first, count, rows_per_ms)), values[value_rows(count, dice)]
+        yield squeeze(lay_out(count, ts, b",", counted(number + ORDER_NUMBERS), b",", paid, b"\n"))
+
+
+def prices_csv(rows: int, seed: int, name: str) -> Blocks:
+    """``ts,key,NAME`` in order of time, one row a millisecond of one of 1,000 symbols: no two of a symbol at once."""
+    symbols, dice, values = key_table(1000, Dice(9)), Dice(seed), value_table()
+    yield f"ts,key,{name}\n".encode()
+    for first, count in blocks_of(rows):
+        ts = thirteen_digits(moments(first, count, 1.0))
+        key, value = symbols[dice.below(count, 1000)], values[value_rows(count, dice)]
+        yield squeeze(lay_out(count, ts, b",", key, b",", value, b"\n"))
 
 
 def wide_csv(rows: int, seed: int, keys: int, rows_per_ms: float) -> Blocks:
@@ -278,6 +323,11 @@ DATASETS = {
         Dataset("ndjson-mixed", ".ndjson", 4_500_000, lambda rows: mixed_ndjson(rows, 6, 10_000, 1.5)),
         Dataset("1brc", ".txt", 40_000_000, lambda rows: stations_csv(rows, 7)),
         Dataset("gzip", ".csv.gz", 16_000_000, lambda rows: events_csv(rows, 2, 10_000, PER_HOUR), True),
+        # An hour of orders and of payments.
+        Dataset("orders", ".csv", 5_000_000, lambda rows: orders_csv(rows, 10, 5_000_000 / 3_600_000)),
+        Dataset("payments", ".csv", 5_000_000, lambda rows: payments_csv(rows, 11, 5_000_000 / 3_600_000)),
+        Dataset("trades", ".csv", 5_000_000, lambda rows: prices_csv(rows, 12, "value")),
+        Dataset("quotes", ".csv", 5_000_000, lambda rows: prices_csv(rows, 13, "bid")),
         Dataset("fresh-keys", ".csv", 16_000_000, lambda rows: fresh_csv(rows, 8, PER_HOUR)),
     )
 }

@@ -90,7 +90,8 @@ def data_file(dataset: str, rows: int | None, scale: float) -> tuple[Path, int]:
 
 
 def entries_of(case: Case, settings: Settings, present: dict[str, str | None]) -> list[Entry]:
-    data, rows = data_file(case.dataset, settings.rows, settings.scale)
+    made = [data_file(name, settings.rows, settings.scale) for name in case.datasets]
+    data, rows = made[0][0], sum(count for _path, count in made)
     few, few_rows = data, rows
     if set(case.peers) & set(LIVE_PEERS) and rows > LIVE_PEER_ROWS:
         few, few_rows = data_file(case.dataset, LIVE_PEER_ROWS, settings.scale)
@@ -101,7 +102,8 @@ def entries_of(case: Case, settings: Settings, present: dict[str, str | None]) -
                 continue
             path, count = (few, few_rows) if engine in LIVE_PEERS else (data, rows)
             check = "" if present[engine] else "absent"
-            entries.append(Entry(engine, threads, path, count, path.stat().st_size, check=check))
+            size_bytes = sum(file.stat().st_size for file in case.files(path))
+            entries.append(Entry(engine, threads, path, count, size_bytes, check=check))
     return entries
 
 
@@ -118,7 +120,8 @@ def run_case(case: Case, settings: Settings, present: dict[str, str | None]) -> 
             for entry in [*entries, *unlisted] if turn == 0 else entries:
                 if entry.out_of_the_race:
                     continue
-                warm(entry.data)
+                for file_read in case.files(entry.data):
+                    warm(file_read)
                 out = Path(directory, f"{entry.engine}-{entry.threads}-{entry.rows}.csv")
                 try:
                     entry.runs.append(run_engine(entry.engine, case, entry.data, out, entry.threads))

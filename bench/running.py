@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cases import BENCH, OURS, Case, pipeline
+from cases import BENCH, OURS, Case
 
 TIMEOUT_S = 1800.0
 
@@ -105,9 +105,9 @@ def run_engine(engine: str, case: Case, data: Path, out: Path, threads: int) -> 
     with feeding(case.input, data, feeder_cpus) as (path, stdin), tempfile.TemporaryDirectory() as directory:
         if engine == OURS:
             file = Path(directory, "pipeline.toml")
-            file.write_text(pipeline(case, path, out))
+            file.write_text(case.pipeline(path, out))
             return run_asyncflow(file, threads, cpus, stdin)
-        script = BENCH / "peers" / f"with_{engine}.py"
+        script = BENCH / "peers" / case.script(engine)
         return run([sys.executable, str(script), case.query(path, out, threads).to_json()], cpus, stdin)
 
 
