@@ -14,7 +14,8 @@ opens a new one even where it is less than a gap away.  A slot that is given bac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -55,7 +56,7 @@ class _Windows:
     def __init__(self, first_slot: int) -> None:
         self._first_slot = first_slot
         self._slots = _Slots(first_slot)
-        self._open: list[_Window] = []
+        self._open = defaultdict[int, list[_Window]](list)
         self.windows_closed = 0
 
     @property
@@ -65,29 +66,39 @@ class _Windows:
 
     @property
     def open_windows(self) -> int:
-        return len(self._open)
+        return sum(1 for _ in self._all())
 
     @property
     def nbytes(self) -> int:
-        return 64 * len(self._open)
+        return 64 * self.open_windows
 
     def live_groups(self, group_count: int) -> Int32Array:
         """The groups (ascending) that have an open window."""
-        return _int32(sorted({window.group for window in self._open}))
+        return _int32(sorted(self._open))
 
     def keep(self, groups: Int32Array) -> None:
         """Renames groups: ``groups[i]`` becomes i.  Every live group is among them (ascending)."""
         new = {group: i for i, group in enumerate(groups.tolist())}
-        for window in self._open:
+        for window in self._all():
             window.group = new[window.group]
+        self._open = defaultdict(list, {new[group]: windows for group, windows in self._open.items()})
 
     def keep_slots(self) -> Int32Array:
         """Renames slots, without those that are free: the old ones (ascending), a session's slot 0 first; the i-th becomes i."""
-        kept = [*range(self._first_slot), *sorted(window.slot for window in self._open)]
-        for window in self._open:
-            window.slot = kept.index(window.slot)
+        kept = [*range(self._first_slot), *sorted(window.slot for window in self._all())]
+        new = {slot: i for i, slot in enumerate(kept)}
+        for window in self._all():
+            window.slot = new[window.slot]
         self._slots = _Slots(len(kept))
         return _int32(kept)
+
+    def _all(self) -> Iterator[_Window]:
+        return (window for windows in self._open.values() for window in windows)
+
+    def _remove(self, window: _Window) -> None:
+        self._open[window.group].remove(window)
+        if not self._open[window.group]:
+            del self._open[window.group]
 
 
 class Sessions(_Windows):
@@ -118,9 +129,8 @@ class Sessions(_Windows):
             running = max(running, t - delay_ns)
             reached = [
                 window
-                for window in self._open
-                if window.group == group
-                and not self._ended(window.last, watermark)
+                for window in self._open.get(group, ())
+                if not self._ended(window.last, watermark)
                 and window.first - self._gap <= t <= window.last + self._gap
             ]
             if reached:
@@ -136,7 +146,7 @@ class Sessions(_Windows):
                 slots.append(0)
             else:
                 slots.append(self._slots.take())
-                self._open.append(_Window(slots[-1], group, t, t))
+                self._open[group].append(_Window(slots[-1], group, t, t))
         rows, into, source = zip(*merges, strict=True) if merges else ((), (), ())
         return (
             _int32(slots),
@@ -148,14 +158,14 @@ class Sessions(_Windows):
         return min(last + self._gap, END_OF_TIME) <= watermark
 
     def _drop(self, window: _Window) -> None:
-        self._open.remove(window)
+        self._remove(window)
         self._slots.free.append(window.slot)
 
     def close(self, watermark_ns: int) -> Closed:
         """The sessions that end by the watermark, by end, then start, then group: ``(slots, groups, starts, ends)``; bounds are clamped
         to int64.  Their slots are given out again by the next ``assign``."""
         self._advanced = max(self._advanced, watermark_ns)
-        ended = [window for window in self._open if self._ended(window.last, self._advanced)]
+        ended = [window for window in self._all() if self._ended(window.last, self._advanced)]
         ended.sort(key=lambda window: (min(window.last + self._gap, END_OF_TIME), window.first, window.group))
         for window in ended:
             self._drop(window)
@@ -189,23 +199,22 @@ class CountWindows(_Windows):
         slots, filled = [], []
         times = [0] * len(groups) if time is None else time.tolist()
         for row, (group, t) in enumerate(zip(groups.tolist(), times, strict=True)):
-            window = next((window for window in self._open if window.group == group), None)
-            if window is None:
-                window = _Window(self._slots.take(), group, t, t)
-                self._open.append(window)
+            if group not in self._open:
+                self._open[group].append(_Window(self._slots.take(), group, t, t))
+            window = self._open[group][0]
             slots.append(window.slot)
             window.last = t
             window.rows += 1
             if window.rows == self._size:
                 filled.append((window, row))
-                self._open.remove(window)
+                self._remove(window)
         return _int32(slots), self._filled(filled)
 
     def rest(self) -> Filled:
         """The windows that are not full, by group, as ``filled`` (rows -1); they are closed by this."""
         self._reuse()
-        rest = sorted(self._open, key=lambda window: window.group)
-        self._open = []
+        rest = sorted(self._all(), key=lambda window: window.group)
+        self._open.clear()
         return self._filled([(window, -1) for window in rest])
 
     def keep_slots(self) -> Int32Array:
