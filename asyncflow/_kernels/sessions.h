@@ -398,6 +398,19 @@ static void af_sessions_rename(af_sessions *state, const int32_t *groups, int64_
     af_trim(&state->latest, &state->group_capacity, count, sizeof *state->latest);
 }
 
+/* The end of the session that ends first; false: there is none. */
+static bool af_sessions_next_end(const af_sessions *state, int64_t *end) {
+    bool found = false;
+    for (int64_t slot = 1; slot < state->slots.top; slot++) {
+        const af_session *session = &state->sessions[slot];
+        if (session->group < 0) continue;
+        const int64_t own = af_plus(session->last, state->gap);
+        if (!found || own < *end) *end = own;
+        found = true;
+    }
+    return found;
+}
+
 static uint64_t af_sessions_bytes(const af_sessions *state) {
     uint64_t due = 0;
     for (int i = 0; i < AF_BUCKETS; i++) due += (uint64_t)state->due[i].capacity * sizeof(af_due);

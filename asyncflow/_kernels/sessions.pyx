@@ -41,6 +41,7 @@ cdef extern from "sessions.h" nogil:
     bint af_sessions_closed(af_sessions *)
     bint af_sessions_compact(af_sessions *, int32_t *kept)
     void af_sessions_rename(af_sessions *, const int32_t *groups, int64_t count)
+    bint af_sessions_next_end(const af_sessions *, int64_t *end)
     uint64_t af_sessions_bytes(const af_sessions *)
 
 cdef extern from "counted.h" nogil:
@@ -177,6 +178,12 @@ cdef class Sessions:
     @property
     def open_windows(self):
         return self.state.open
+
+    @property
+    def next_end(self):
+        """When the session that ends first ends, clamped to int64; None where there is none."""
+        cdef int64_t end = 0
+        return end if af_sessions_next_end(&self.state, &end) else None
 
     @property
     def nbytes(self):

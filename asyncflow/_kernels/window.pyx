@@ -108,6 +108,8 @@ cdef extern from "window_state.h" nogil:
     void af_slots_clear(af_state *, const int32_t *slots, int64_t count)
     bint af_window_ready(af_state *, int64_t watermark)
     int64_t af_open_windows(af_state *)
+    bint af_next_end(const af_state *, int64_t *end)
+    int64_t af_held_rows(const af_state *)
     bint af_close_rows(
         af_state *, int64_t watermark, const int32_t *order, int64_t group_count, int64_t max_rows, af_result *)
     void af_mark_live(const af_state *, const af_pane *, uint8_t *live, int64_t group_count)
@@ -413,6 +415,18 @@ cdef class WindowState:
     def open_windows(self):
         """How many windows hold a row and are not closed."""
         return af_open_windows(&self.state)
+
+    @property
+    def next_end(self):
+        """When the next window that holds a row ends, clamped to int64; None where there is none, or windows have no bounds."""
+        cdef int64_t end = 0
+        return end if af_next_end(&self.state, &end) else None
+
+    @property
+    def held_rows(self):
+        """Rows of the open windows; None where windows overlap."""
+        rows = af_held_rows(&self.state)
+        return None if rows < 0 else rows
 
     @property
     def nbytes(self):

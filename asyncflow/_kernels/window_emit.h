@@ -213,6 +213,26 @@ static int64_t af_open_windows(af_state *state) {
     return state->open_windows = af_clamp(count);
 }
 
+/* The end of the next window that holds a row; false: there is none. */
+static bool af_next_end(const af_state *state, int64_t *end) {
+    af_wide window;
+    if (!state->sized || !af_next_window(state, &window)) return false;
+    *end = af_clamp((af_wide)state->offset + window * (af_wide)state->every + state->size);
+    return true;
+}
+
+/* Rows of the open windows; -1: not known, because panes of hopping windows are folded together. */
+static int64_t af_held_rows(const af_state *state) {
+    int64_t rows = 0;
+    if (state->sized && state->span != 1) return -1;
+    for (size_t i = state->head; i < state->end; i++)
+        for (uint32_t j = 0; j < state->panes[i]->page_count; j++) {
+            uint8_t *page = state->panes[i]->pages[j];
+            for (int k = 0; page != NULL && k < AF_PAGE_CELLS; k++) rows += *af_i64(page + (size_t)k * state->store.cell_bytes, 0);
+        }
+    return rows;
+}
+
 /* What a hopping window holds: a pane of its own, or one that it shares (`owned` says which). */
 static af_pane *af_hopping_pane(af_state *state, af_wide window, bool *owned) {
     af_store *store = &state->store;

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Schema
@@ -20,6 +21,15 @@ class Output:
 
     batch: Batch
     kind: str = ""
+
+
+class Port(NamedTuple):
+    """How far the reader of an input has come: its watermark, whether it is quiet or has ended, and rows of it that are put back."""
+
+    watermark_ns: int
+    quiet: bool = False
+    ended: bool = False
+    rows: int = 0
 
 
 class Operator(ABC):
@@ -47,6 +57,16 @@ class Operator(ABC):
     def held_ns(self) -> int:
         """How much later than their time rows may leave: those that read them go by a watermark that is this much lower."""
         return 0
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """The watermark at which something that is held comes out next; None where nothing waits for one."""
+        return None
+
+    @property
+    def waiting_rows(self) -> int | None:
+        """Rows that are held, or are part of what is, where that is known."""
+        return None
 
     @property
     def state_bytes(self) -> int:
@@ -83,6 +103,21 @@ class TwoInputOperator(ABC):
     @abstractmethod
     def watermark(self) -> int:
         """The watermark of what comes out: no row still to come has a time below it."""
+
+    @property
+    def held_ns(self) -> int:
+        """How much lower than the stage's the watermark of what comes out is."""
+        return 0
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """As of :class:`Operator`."""
+        return None
+
+    @property
+    @abstractmethod
+    def waiting_rows(self) -> tuple[int, int]:
+        """Rows of the left and the right side that are held."""
 
     @property
     def state_bytes(self) -> int:

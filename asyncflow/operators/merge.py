@@ -16,6 +16,7 @@ import numpy as np
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches
 from asyncflow.model.columns import Int64Array
+from asyncflow.operators.contract import Port
 
 
 class _Input:
@@ -70,6 +71,14 @@ class InStepMerge:
     @property
     def watermark(self) -> int:
         return min(one.watermark for one in self._inputs)
+
+    @property
+    def ports(self) -> list[Port]:
+        """How far each input has come."""
+        return [
+            Port(one.floor, ended=one.ended, rows=0 if one.batch is None else one.batch.num_rows)
+            for one in self._inputs
+        ]
 
     def feed_batch(self, number: int, batch: Batch) -> Batch | None:
         """Takes a batch of the wanted input; gives the rows that are now known to be next, if any."""

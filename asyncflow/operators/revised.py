@@ -159,6 +159,16 @@ class RevisedWindowOperator(Operator):
         return len(self._slots.open)
 
     @property
+    def next_due_ns(self) -> int | None:
+        return self._due()
+
+    @property
+    def waiting_rows(self) -> int | None:
+        once = self._lattice.most == 1 or self._carries
+        rows: int | None = self._state.held_rows if once else None
+        return rows
+
+    @property
     def open_keys(self) -> int:
         return int(self._slots.keys.size)
 

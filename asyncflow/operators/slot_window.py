@@ -84,6 +84,11 @@ class _SlotWindow(Operator):
         return int(self._windows.open_windows)
 
     @property
+    def waiting_rows(self) -> int | None:
+        rows: int | None = self._state.held_rows
+        return rows
+
+    @property
     def open_keys(self) -> int:
         """Keys held now, about: those of open windows and some that will go."""
         return int(self._groups.size)
@@ -181,6 +186,11 @@ class SessionOperator(_SlotWindow):
 
     def finish(self) -> list[Output]:
         return self.advance(END_OF_TIME)
+
+    @property
+    def next_due_ns(self) -> int | None:
+        due: int | None = self._windows.next_end
+        return due
 
     def _order(self, groups: Int32Array, starts: Int64Array, ends: Int64Array) -> IndexArray:
         """Puts sessions of the same bounds, which come by bounds, into the order of their keys.

@@ -102,7 +102,7 @@ class TopOperator(Operator):
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
-        timed = self._size is not None or self._end_column is not None
+        timed = self.timed
         if timed and batch.time is None:
             raise ValueError("windows of event time need rows that have one")
         if batch.time is not None:
@@ -132,7 +132,7 @@ class TopOperator(Operator):
 
     def advance(self, watermark_ns: int) -> list[Output]:
         self._watermark_ns = max(self._watermark_ns, watermark_ns)
-        if self._size is None and self._end_column is None:
+        if not self.timed:
             return []
         return [Output(rows) for rows in self._close(self._watermark_ns)]
 
@@ -143,6 +143,20 @@ class TopOperator(Operator):
     def state_bytes(self) -> int:
         parts = self._new if self._held is None else [self._held, *self._new]
         return sum(part.nbytes for part in parts)
+
+    @property
+    def timed(self) -> bool:
+        """Its windows close as event time goes on, not only at the end."""
+        return self._size is not None or self._end_column is not None
+
+    @property
+    def next_due_ns(self) -> int | None:
+        return min((end for end, _ in self._open), default=None) if self.timed else None
+
+    @property
+    def waiting_rows(self) -> int:
+        parts = self._new if self._held is None else [self._held, *self._new]
+        return sum(part.batch.num_rows for part in parts)
 
     @property
     def open_windows(self) -> int:

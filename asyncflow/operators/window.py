@@ -147,6 +147,16 @@ class WindowOperator(Operator):
         return int(self._state.open_windows)
 
     @property
+    def next_due_ns(self) -> int | None:
+        due: int | None = self._state.next_end
+        return due
+
+    @property
+    def waiting_rows(self) -> int | None:
+        rows: int | None = self._state.held_rows
+        return rows
+
+    @property
     def open_keys(self) -> int:
         """Keys held now, about: those of open windows and some that will go."""
         return int(self._groups.size)

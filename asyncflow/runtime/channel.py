@@ -30,9 +30,11 @@ class ChannelStatistics:
 
 
 class Channel:
-    """See the module.  ``ports``: how many writers; ``max_bytes``: bound per port, in bytes of batches."""
+    """See the module.  ``ports``: how many writers; ``max_bytes``: bound per port, in bytes of batches; ``reader``: the table that takes
+    them."""
 
-    def __init__(self, ports: int, max_bytes: int) -> None:
+    def __init__(self, ports: int, max_bytes: int, reader: str = "") -> None:
+        self.reader = reader
         self._queue: deque[tuple[int, Message, int]] = deque()
         self._used = [0] * ports
         self._max_bytes = max_bytes
@@ -95,6 +97,27 @@ class Channel:
         return ChannelStatistics(
             sum(self._used), len(self._queue), sum(waiter is not None for waiter in self._room)
         )
+
+    def waiting_rows(self, port: int) -> int:
+        """Rows of a port that are in the channel now."""
+        return sum(
+            message.num_rows
+            for number, message, _ in self._queue
+            if number == port and isinstance(message, Batch)
+        )
+
+    def holds(self, port: int) -> bool:
+        """A message of the port waits to be taken."""
+        return any(number == port for number, _, _ in self._queue)
+
+    def blocked(self, port: int) -> bool:
+        """The port's writer waits for room."""
+        return self._room[port] is not None
+
+    @property
+    def awaited(self) -> bool:
+        """The reader waits for a message."""
+        return self._arrival is not None
 
     def _wake(self) -> None:
         """The reader looks again."""

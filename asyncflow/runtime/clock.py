@@ -24,6 +24,9 @@ class Clock:
         await asyncio.sleep(seconds)
 
 
+WALL_CLOCK = Clock()
+
+
 class VirtualClock(Clock):
     """Stands at ``start_ns`` until it is moved; who sleeps wakes when it is moved that far."""
 

@@ -196,6 +196,14 @@ class ProjectedWindow(Operator):
         return self._window.open_windows
 
     @property
+    def next_due_ns(self) -> int | None:
+        return self._window.next_due_ns
+
+    @property
+    def waiting_rows(self) -> int | None:
+        return self._window.waiting_rows
+
+    @property
     def open_keys(self) -> int:
         return self._window.open_keys
 

@@ -13,10 +13,14 @@ import numpy as np
 
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.messages import Watermark
+from asyncflow.operators.contract import Port
 
 
 class LowestWatermark:
     """``time_ns``: the watermark now; ``idle``: no input that has not ended counts; ``ended``: all have."""
+
+    wanted = None
+    """Whatever comes first is taken, of any input."""
 
     def __init__(self, inputs: int) -> None:
         self.time_ns = NO_TIME
@@ -28,6 +32,14 @@ class LowestWatermark:
     @property
     def ended(self) -> bool:
         return not self._open
+
+    @property
+    def ports(self) -> list[Port]:
+        """How far each input has come."""
+        return [
+            Port(time_ns, quiet, port not in self._open)
+            for port, (time_ns, quiet) in enumerate(zip(self._times, self._quiet, strict=True))
+        ]
 
     def feed(self, port: int, watermark: Watermark) -> Watermark | None:
         """One input's watermark; gives what it comes to for all, where that is news."""

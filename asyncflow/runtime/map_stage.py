@@ -18,6 +18,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import MapBatches
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.map import Call, MapOperator
+from asyncflow.runtime.outlet import end
 from asyncflow.runtime.stage import Stage
 
 _Entry: TypeAlias = Call | Watermark | End
@@ -48,8 +49,7 @@ class MapStage(Stage):
                     await self._start(message, calls)
                 else:
                     self._append(message)
-        for outlet in (self.outlet, *self.side.values()):
-            await outlet.send(End())
+        await end((self.outlet, *self.side.values()))
 
     async def _start(self, batch: Batch, calls: asyncio.TaskGroup) -> None:
         if self.operator is None:

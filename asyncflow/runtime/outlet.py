@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from asyncflow.model.messages import Message
+from collections.abc import Iterable
+
+from asyncflow.model.messages import End, Message
 from asyncflow.runtime.channel import Channel
 
 
 class Outlet:
-    """The way out of a table or side output.  ``used`` is False where nobody reads it."""
+    """The way out of a table or side output.  ``used`` is False where nobody reads it; ``ended``: nothing comes any more."""
 
     def __init__(self) -> None:
+        self.ended = False
         self._targets: list[tuple[Channel, int]] = []
 
     def connect(self, channel: Channel, port: int) -> None:
@@ -19,7 +22,19 @@ class Outlet:
     def used(self) -> bool:
         return bool(self._targets)
 
+    @property
+    def blocked_by(self) -> tuple[str, ...]:
+        """The tables whose channel has no room for what is being sent."""
+        return tuple(channel.reader for channel, port in self._targets if channel.blocked(port))
+
     async def send(self, message: Message) -> None:
         """To all readers in turn; waits for the slowest."""
         for channel, port in self._targets:
             await channel.send(port, message)
+
+
+async def end(outlets: Iterable[Outlet]) -> None:
+    """Ends all ways out of a table."""
+    for outlet in outlets:
+        outlet.ended = True
+        await outlet.send(End())

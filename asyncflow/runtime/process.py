@@ -1,7 +1,7 @@
 """One plan as a whole process: its event loop, signals, progress, warnings and the ``--stats`` file.
 
 The first SIGINT or SIGTERM asks for an orderly end: reading stops, what was read flows out, windows close, exit 0.  The second ends the
-process at once.  Only data goes to stdout.
+process at once.  SIGUSR1, and whoever asks on the control socket, is told what the run waits for.  Only data goes to stdout.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +23,14 @@ from asyncflow.errors import ConnectorError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.plan import graph
 from asyncflow.plan.tables import Plan
+from asyncflow.runtime.control import Control
 from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.loop import run_in_loop
 from asyncflow.runtime.run import Run
 
 if TYPE_CHECKING:
     from asyncflow.runtime.progress import Snapshot
+    from asyncflow.runtime.standing import Standing
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_FREE_BYTES = 32 << 20
@@ -44,10 +48,11 @@ def run_plan(
     quiet: bool = False,
     verbose: bool = False,
     stop_after_seconds: float | None = None,
+    file: str | None = None,
 ) -> int:
     """Runs the plan to its end and gives the exit code 0; raises the first failure.  The options are those of ``asyncflow run``.
 
-    ``stop_after_seconds``: as if the first signal came then.
+    ``stop_after_seconds``: as if the first signal came then.  ``file``: the pipeline file, as ``asyncflow why`` looks it up.
     """
     shown = progress == "on" or (progress == "auto" and not quiet and _free_terminal(plan))
 
@@ -58,8 +63,9 @@ def run_plan(
     async def main() -> None:
         run = Run(plan, workers=workers)
         try:
-            with _signals(run), _notes(shown=not quiet):
-                await _execute(run, shown, stop_after_seconds)
+            with _signals(run, partial(_tell_why, run, file)), _notes(shown=not quiet):
+                async with _control(partial(_why_answer, run, file), verbose=verbose):
+                    await _execute(run, shown, stop_after_seconds)
         finally:
             if stats is not None:
                 _write_stats(run.ledger, stats)
@@ -71,6 +77,41 @@ def run_plan(
 
     run_in_loop(main)
     return 0
+
+
+def _standing(run: Run, file: str | None) -> Standing:
+    from asyncflow.runtime.why import standing
+
+    return replace(standing(run), pid=os.getpid(), file=file)
+
+
+def _why_answer(run: Run, file: str | None) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(_standing(run, file))
+
+
+def _tell_why(run: Run, file: str | None) -> None:
+    """What the run waits for, on stderr; above the progress display where there is one."""
+    from asyncflow.runtime.why_text import text
+
+    with contextlib.suppress(OSError, ValueError):  # stderr is gone
+        print(text(_standing(run, file)), file=sys.stderr, flush=True)
+
+
+@contextlib.asynccontextmanager
+async def _control(answer: Callable[[], bytes], *, verbose: bool) -> AsyncIterator[None]:
+    """The control socket, for as long as the run lasts; a run that can have none runs all the same."""
+    control = Control(answer)
+    try:
+        try:
+            await control.open()
+        except OSError as error:
+            if verbose:
+                print(f"warning: asyncflow why cannot ask this run: {error}", file=sys.stderr)
+        yield
+    finally:
+        await control.close()
 
 
 def _keep_freed_memory() -> None:
@@ -152,7 +193,7 @@ def _notes(*, shown: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals(run: Run) -> Iterator[None]:
+def _signals(run: Run, tell_why: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     stopped = False
 
@@ -163,10 +204,11 @@ def _signals(run: Run) -> Iterator[None]:
         stopped = True
         run.stop()
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     try:
-        for number in numbers:
+        for number in numbers[:2]:
             loop.add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(signal.SIGUSR1, tell_why)
     except (NotImplementedError, RuntimeError, ValueError):  # not the main thread, or no such signals here
         yield
         return

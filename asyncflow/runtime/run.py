@@ -52,6 +52,8 @@ class Run:
         )
         self._offload = Offload(1)
         self._stopping = asyncio.Event()
+        self.phase = ("head", "")
+        """What it does, and with which table: reads the ``head`` of its input, ``open``s a sink, is ``running``, or has ``ended``."""
 
     # -- what it is doing ------------------------------------------------------------------------------------------------
 
@@ -112,10 +114,12 @@ class Run:
             if result is not None:
                 self.wiring.outlets[result].connect(self.results, 0)
             if await self._open_sinks():
+                self.phase = ("running", "")
                 await self._run_all()
             self.ledger.end()
             self.ledger.check()
         finally:
+            self.phase = ("ended", "")
             self.ledger.end()
             stopper.cancel()
             await asyncio.gather(stopper, return_exceptions=True)
@@ -125,6 +129,7 @@ class Run:
     async def _open_sinks(self) -> bool:
         """False where the run was stopped before all were open, and nothing had been read: then there is nothing to run."""
         for sink in self._sinks:
+            self.phase = ("open", sink.sink.name)
             if not await named(sink.sink.name, opened(sink, self._stopping, self._holds_input)):
                 return False
         return True

@@ -14,13 +14,15 @@ from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.instants import format_timestamp
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import Schema
-from asyncflow.operators.contract import Operator
+from asyncflow.operators.contract import Operator, Port
 from asyncflow.operators.sequence import SequenceOperator
 from asyncflow.plan.tables import Sequence
 from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.outlet import end
 from asyncflow.runtime.stage import Stage
 
 LIVE_BUFFER_BYTES = 32 << 20
+PAST, LIVE = 0, 1
 
 _log = logging.getLogger("asyncflow.sequence")
 
@@ -38,6 +40,15 @@ class SequenceStage(Stage):
         self._past, self._live = past, live
         self._by_keys = bool(table.unique)
         self._idle = False
+        self._past_ended = False
+        self.wanted = LIVE if self._by_keys else PAST
+        """The side that is read now."""
+
+    @property
+    def ports(self) -> list[Port]:
+        """How far each side has come: of the past, then of what is live."""
+        read = Port(self.counts.watermark, self._idle, self.outlet.ended)
+        return [Port(NO_TIME, ended=True), read] if self._past_ended else [read, Port(NO_TIME)]
 
     async def run(self) -> None:
         first: Message | None = None
@@ -46,7 +57,9 @@ class SequenceStage(Stage):
                 await self._say(NO_TIME, idle=first.idle)
             if isinstance(first, Batch):
                 self._ready(first.schema).begin(_first_watermark(first))
+        self.wanted = PAST
         await self._read(lambda: _next(self._past))
+        self.wanted, self._past_ended = LIVE, True
         if self.operator is not None:
             self.operator.hand_over()
             self._tell_seam()
@@ -55,8 +68,7 @@ class SequenceStage(Stage):
         await self._read(lambda: _given(waiting.pop()) if waiting else _next(self._live))
         if self.operator is not None and self.operator.overlapping:
             self._tell_overlap()
-        for outlet in (self.outlet, *self.side.values()):
-            await outlet.send(End())
+        await end((self.outlet, *self.side.values()))
 
     async def _read(self, following: Callable[[], Awaitable[Message]]) -> None:
         """One side, to its end."""
@@ -82,7 +94,9 @@ class SequenceStage(Stage):
     async def _say(self, watermark_ns: int, *, idle: bool) -> None:
         """The table's watermark, and whether the side that is read is quiet, where that is news."""
         if watermark_ns > self.counts.watermark or idle != self._idle:
-            self.counts.watermark, self._idle = watermark_ns, idle
+            self._idle = idle
+            if watermark_ns > self.counts.watermark:
+                self._rise(watermark_ns)
             await self.outlet.send(Watermark(watermark_ns, idle))
 
     def _ready(self, schema: Schema) -> SequenceOperator:

@@ -19,11 +19,12 @@ T = TypeVar("T")
 
 
 class Silence:
-    """One source's silence.  ``timeout_ns`` None: it is never quiet."""
+    """One source's silence.  ``timeout_ns`` None: it is never quiet.  ``heard_ns``: when something came last."""
 
     def __init__(self, timeout_ns: int | None, clock: Clock) -> None:
         self.timeout_ns = timeout_ns
         self._clock = clock
+        self.heard_ns: int | None = None
         self._since_ns = clock.now_ns()
         self._under_way = 0
         self._free = asyncio.Event()
@@ -37,9 +38,14 @@ class Silence:
             return False
         return self._clock.now_ns() - self._since_ns >= self.timeout_ns
 
+    @property
+    def length_ns(self) -> int | None:
+        """For how long nothing has come that we were ready to take; None while something is under way."""
+        return None if self._under_way else self._clock.now_ns() - self._since_ns
+
     def broken(self) -> None:
         """Something came from outside."""
-        self._since_ns = self._clock.now_ns()
+        self._since_ns = self.heard_ns = self._clock.now_ns()
         self._broken.set()
 
     def begin(self) -> None:

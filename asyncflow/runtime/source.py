@@ -24,8 +24,8 @@ from asyncflow.connectors.contract import (
 )
 from asyncflow.errors import DataError, InternalError
 from asyncflow.formats.contract import Block, Decoded, Decoder, DecodeRequest, LinePosition, Reject
-from asyncflow.model.batch import Batch
-from asyncflow.model.messages import End, Watermark
+from asyncflow.model.batch import NO_TIME, Batch
+from asyncflow.model.messages import Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Source
 from asyncflow.runtime.blocks import Dropped, blocks
@@ -35,15 +35,18 @@ from asyncflow.runtime.closing import closing
 from asyncflow.runtime.event_time import EventTime
 from asyncflow.runtime.ledger import SourceCounts
 from asyncflow.runtime.offload import Offload, decoded
-from asyncflow.runtime.outlet import Outlet
+from asyncflow.runtime.outlet import Outlet, end
 from asyncflow.runtime.primed import Head, PrimedStreams, content
 from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.refused import Refused, Tolerant
 from asyncflow.runtime.rejected import rejected_batch
 from asyncflow.runtime.silence import HeardStream, Silence
+from asyncflow.runtime.standing import SourceStanding
 
 CHUNK_BYTES = 1 << 20
 TICK_SECONDS = 0.05
+QUIET_AFTER_NS = 1_000_000_000
+"""Silence up to here is not worth a word."""
 KEPT_REASONS = 5
 """How many rejected records a run keeps to show at its end."""
 NO_SCHEMA = "no whole record to tell the schema from"
@@ -82,7 +85,7 @@ class SourceStage:
         self._idle = False
         self._order = asyncio.Lock()
         self._streams: PrimedStreams | None = None
-        self._stopped = False
+        self._running = self._stopped = False
         self._messages: list[Datagram] = []
         self.pool = BlockPool(CHUNK_BYTES, source.max_record_bytes + CHUNK_BYTES)
 
@@ -120,7 +123,33 @@ class SourceStage:
             await self._streams.aclose()
         await self.connector.aclose()
 
+    def standing(self) -> SourceStanding:
+        """What it is doing now."""
+        silent_ns, counts, source = self._silence.length_ns, self.counts, self.source
+        state = "held" if silent_ns is None else "quiet" if silent_ns >= QUIET_AFTER_NS else "reading"
+        if self.outlet.ended:
+            state = "ended"
+        elif not self._running:
+            state = "opening"
+        return SourceStanding(
+            name=source.name,
+            state=state,
+            quiet_ns=silent_ns or 0,
+            idle=self._idle,
+            heard_ns=self._silence.heard_ns,
+            last_time_ns=counts.last_time,
+            watermark_ns=None if counts.watermark == NO_TIME else counts.watermark,
+            watermark_delay_ns=source.watermark_delay_ns,
+            idle_timeout_ns=source.idle_timeout_ns,
+            max_future_ns=source.max_future_ns,
+            by_arrival=source.time is None,
+            rows=counts.rows,
+            rejected=counts.rejected,
+            future=counts.future,
+        )
+
     async def run(self) -> None:
+        self._running = True
         tasks = [asyncio.create_task(self._tick())] if self.source.time is None else []
         if self._silence.timeout_ns is not None:
             tasks.append(asyncio.create_task(self._watch()))
@@ -147,8 +176,7 @@ class SourceStage:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.close()
-        for outlet in (self.outlet, self.rejected, self.future):
-            await outlet.send(End())
+        await end((self.outlet, self.rejected, self.future))
 
     async def stop(self) -> None:
         """Takes nothing new from outside; what was read flows out and the source ends."""

@@ -17,15 +17,15 @@ from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.merge import InStepMerge
 from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.clock import WALL_CLOCK, Clock
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.lowest import LowestWatermark
-from asyncflow.runtime.outlet import Outlet
+from asyncflow.runtime.outlet import Outlet, end
 
 
-async def in_order(channel: Channel, inputs: int) -> AsyncIterator[Message]:
+async def in_order(channel: Channel, lowest: LowestWatermark) -> AsyncIterator[Message]:
     """The inputs' messages as they come; watermarks are the lowest of those that count, and End comes once."""
-    lowest = LowestWatermark(inputs)
     while not lowest.ended:
         port, message = await channel.receive()
         if isinstance(message, Batch):
@@ -37,9 +37,8 @@ async def in_order(channel: Channel, inputs: int) -> AsyncIterator[Message]:
     yield End()
 
 
-async def in_step(channel: Channel, inputs: int, delay_ns: int) -> AsyncIterator[Message]:
+async def in_step(channel: Channel, merge: InStepMerge) -> AsyncIterator[Message]:
     """The inputs' rows merged in step with event time (bounded inputs only)."""
-    merge = InStepMerge(inputs, delay_ns)
     last = NO_TIME
     while (port := merge.wanted) is not None:
         message = await channel.receive_from(port)
@@ -59,7 +58,10 @@ async def in_step(channel: Channel, inputs: int, delay_ns: int) -> AsyncIterator
 
 class Stage:
     """One stage of a run.  ``make``: builds its operator for the schema of its input, called once: at once where the schema is known,
-    else when the first batch shows it."""
+    else when the first batch shows it.  ``clock``: tells when the watermark moved, ``moved_ns``."""
+
+    clock: Clock = WALL_CLOCK
+    moved_ns: int | None = None
 
     def __init__(
         self,
@@ -92,19 +94,26 @@ class Stage:
                     await self._advance(message)
                 elif self.operator is not None:
                     await self._hand_on(self.operator.finish())
-        for outlet in (self.outlet, *self.side.values()):
-            await outlet.send(End())
+        await end((self.outlet, *self.side.values()))
 
     async def _advance(self, watermark: Watermark) -> None:
         """A watermark that says no more than that its input is quiet, or no longer, is no news to the operator."""
         if watermark.time_ns > self.counts.watermark:
-            self.counts.watermark = watermark.time_ns
+            self._rise(watermark.time_ns)
             if self.operator is not None:
                 await self._hand_on(self.operator.advance(watermark.time_ns))
         if self.operator is not None and self.operator.held_ns:
             held = watermark.time_ns - self.operator.held_ns
             watermark = replace(watermark, time_ns=max(held, NO_TIME))
         await self.outlet.send(watermark)
+
+    @property
+    def reached_ns(self) -> int:
+        """The watermark that it goes by."""
+        return self.counts.watermark
+
+    def _rise(self, watermark_ns: int) -> None:
+        self.counts.watermark, self.moved_ns = watermark_ns, self.clock.now_ns()
 
     async def _guarded(self, operator: Operator, batch: Batch) -> list[Output]:
         """The operator's work; what the user's own code raises is told with the stage's name."""

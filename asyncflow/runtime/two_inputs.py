@@ -15,12 +15,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from asyncflow.errors import AsyncflowError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.messages import End, Message, Watermark
-from asyncflow.operators.contract import Output, TwoInputOperator
+from asyncflow.operators.contract import Output, Port, TwoInputOperator
 from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.clock import WALL_CLOCK, Clock
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.lowest import LowestWatermark
-from asyncflow.runtime.outlet import Outlet
+from asyncflow.runtime.outlet import Outlet, end
 
 PortMessages = AsyncIterator[tuple[int, Message]]
 LEFT, RIGHT = 0, 1
@@ -57,7 +58,10 @@ async def right_first(channel: Channel) -> PortMessages:
 
 
 class TwoInputStage:
-    """One such stage of a run.  ``kept``: as for :class:`~asyncflow.runtime.stage.Stage`."""
+    """One such stage of a run.  ``kept``, ``clock`` and ``moved_ns``: as of :class:`~asyncflow.runtime.stage.Stage`."""
+
+    clock: Clock = WALL_CLOCK
+    moved_ns: int | None = None
 
     def __init__(
         self,
@@ -73,7 +77,25 @@ class TwoInputStage:
         self.operator = operator
         self.counts = StageCounts(kept=kept, ways=operator.counts)
         self._lowest = LowestWatermark(2)
+        self._right_first = read is right_first
         self._messages = read(channel)
+
+    @property
+    def reached_ns(self) -> int:
+        """The watermark that it goes by."""
+        return self._lowest.time_ns
+
+    @property
+    def ports(self) -> list[Port]:
+        """How far each input has come."""
+        return self._lowest.ports
+
+    @property
+    def wanted(self) -> int | None:
+        """The only port that is read from now; None: both are."""
+        if not self._right_first:
+            return None
+        return LEFT if self._lowest.ports[RIGHT].ended else RIGHT
 
     async def run(self) -> None:
         idle = False
@@ -85,19 +107,21 @@ class TwoInputStage:
                 if watermark < END_OF_TIME and (risen or idle != self._lowest.idle):
                     self.counts.watermark, idle = watermark, self._lowest.idle
                     await self.outlet.send(Watermark(watermark, idle))
-        for outlet in (self.outlet, *self.side.values()):
-            await outlet.send(End())
+        await end((self.outlet, *self.side.values()))
 
     def _given(self, port: int, message: Message) -> Iterator[Output]:
         if isinstance(message, Batch):
             self.counts.rows_in += message.num_rows
             yield from self.operator.process(port, self._lowest.judged(port, message))
             return
+        before = self._lowest.time_ns
         if isinstance(message, Watermark):
             news = self._lowest.feed(port, message)
         else:
             news = self._lowest.feed_end(port)
             yield from self.operator.finish(port)
+        if self._lowest.time_ns > before:
+            self.moved_ns = self.clock.now_ns()
         if news is not None:
             yield from self.operator.advance(news.time_ns)
 

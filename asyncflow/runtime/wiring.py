@@ -13,6 +13,7 @@ from asyncflow.connectors.contract import SinkConnector, SourceConnector
 from asyncflow.errors import PipelineError
 from asyncflow.model.messages import Message
 from asyncflow.model.schema import Schema
+from asyncflow.operators.merge import InStepMerge
 from asyncflow.plan import graph
 from asyncflow.plan.joins import unknown_side
 from asyncflow.plan.schemas import REJECTED, input_schema, passed_columns, read_columns, table_schemas
@@ -41,10 +42,12 @@ from asyncflow.runtime.compile_join import KEPT as KEPT_BY_JOIN
 from asyncflow.runtime.compile_join import build_join
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ledger import Ledger
+from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.map import MapOperator
 from asyncflow.runtime.map_stage import MapStage
 from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.outlet import Outlet
+from asyncflow.runtime.ports import Inputs, Tracker
 from asyncflow.runtime.python_source import BytesSource, ObjectSource
 from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
 from asyncflow.runtime.sink import SinkStage
@@ -92,7 +95,8 @@ def open_sink(component: Component) -> SinkConnector:
 class Wiring:
     """The parts of one run of ``plan`` (its stages in the order in which they can be worked out), none before ``build``.
 
-    ``handed``: the messages of the sinks that may wait for ever for a peer.
+    ``inputs``: what each stage and sink reads, by its name.  ``handed``: the messages of the sinks that may wait for ever for a peer.
+    ``head_of``: the source whose first records are awaited, to tell its schema, or ``""``.
     """
 
     def __init__(self, plan: Plan, ledger: Ledger, clock: Clock, read_bytes: int | None) -> None:
@@ -104,6 +108,8 @@ class Wiring:
         self.sinks: list[SinkStage] = []
         self.handed: dict[str, Handed] = {}
         self.outlets: dict[str, Outlet] = {}
+        self.inputs: dict[str, Inputs] = {}
+        self.head_of = ""
         self._clock = clock
         self._read_bytes = read_bytes
         self._offload = Offload(1)
@@ -130,9 +136,11 @@ class Wiring:
                 await named(live.source.name, live.open())
         inferred: dict[str, Schema] = {}
         for stage in self.sources:
+            self.head_of = stage.source.name
             await find_schema(stage)
             if stage.schema is not None:
                 inferred[stage.source.name] = stage.schema
+        self.head_of = ""
         problems = validate(plan, inferred)
         if problems:
             raise PipelineError(problems)
@@ -162,6 +170,7 @@ class Wiring:
             stage = self._join(table, flowing)
         else:
             stage = self._sequence(table, read) if isinstance(table, Sequence) else self._stage(table, read)
+        stage.clock = self._clock
         self.stages.append(stage)
         self.ledger.stages[table.name] = stage.counts
         self.outlets[table.name] = stage.outlet
@@ -173,19 +182,21 @@ class Wiring:
             flowing[f"{table.name}.{kind}"] = REJECTED if kind == "rejected" else read
 
     def _stage(self, table: PlanStage, read: Schema | None) -> Stage:
-        messages = self._messages(table.name, table.inputs)
+        messages = self._messages(table)
         if isinstance(table, MapBatches):
             return _map_stage(table, messages, read)
         make = partial(build_operator, table, by_rows=self._by_rows(table.inputs))
         return Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
 
     def _sequence(self, table: Sequence, read: Schema | None) -> SequenceStage:
-        past, live = Channel(1, CHANNEL_BYTES), Channel(1, LIVE_BUFFER_BYTES)
+        past, live = Channel(1, CHANNEL_BYTES, table.name), Channel(1, LIVE_BUFFER_BYTES, table.name)
         for name, channel in zip(table.inputs, (past, live), strict=True):
             self.outlets[name].connect(channel, 0)
         self.ledger.wire(table.name, table.inputs)
         self.channels += (past, live)
-        return SequenceStage(table, past, live, read)
+        stage = SequenceStage(table, past, live, read)
+        self.inputs[table.name] = Inputs(table.inputs, ((past, 0), (live, 0)), stage, in_step=False)
+        return stage
 
     def _join(self, table: Join, flowing: dict[str, Schema | None]) -> TwoInputStage:
         left, right = (flowing[name] for name in table.inputs)
@@ -197,7 +208,9 @@ class Wiring:
             read = two_inputs.right_first
         elif self._in_step(table.inputs):
             read = two_inputs.in_step
-        return TwoInputStage(table.name, channel, read, build_join(table, left, right), KEPT_BY_JOIN)
+        stage = TwoInputStage(table.name, channel, read, build_join(table, left, right), KEPT_BY_JOIN)
+        self._reads(table, channel, stage)
+        return stage
 
     def _build_sink(self, sink: Sink, schema: Schema | None) -> None:
         connector = open_sink(sink.connector)
@@ -205,23 +218,34 @@ class Wiring:
         reply = getattr(sink.connector.options, "reply", None)
         if bind_reply is not None and reply:
             bind_reply(next(stage.connector for stage in self.sources if stage.source.name == reply))
-        messages = self._messages(sink.name, sink.inputs)
+        messages = self._messages(sink)
         if waits_for_peers(sink.connector):
             messages = self.handed[sink.name] = Handed(messages)
         stage = SinkStage(sink, connector, messages, schema, self._offload)
         self.sinks.append(stage)
         self.ledger.sinks[sink.name] = stage.counts
 
-    def _messages(self, name: str, inputs: tuple[str, ...]) -> AsyncIterator[Message]:
+    def _messages(self, table: PlanStage | Sink) -> AsyncIterator[Message]:
         """Wires a table to what it reads."""
-        channel = self._channel(name, inputs)
+        inputs = table.inputs
+        channel = self._channel(table.name, inputs)
         if len(inputs) > 1 and self._in_step(inputs):
             delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))
-            return in_step(channel, len(inputs), delay_ns)
-        return in_order(channel, len(inputs))
+            merge = InStepMerge(len(inputs), delay_ns)
+            self._reads(table, channel, merge, in_step=True)
+            return in_step(channel, merge)
+        lowest = LowestWatermark(len(inputs))
+        self._reads(table, channel, lowest)
+        return in_order(channel, lowest)
+
+    def _reads(
+        self, table: PlanStage | Sink, channel: Channel, tracker: Tracker, *, in_step: bool = False
+    ) -> None:
+        ports = [(channel, port) for port in range(len(table.inputs))]
+        self.inputs[table.name] = Inputs(table.inputs, ports, tracker, in_step=in_step)
 
     def _channel(self, name: str, inputs: tuple[str, ...]) -> Channel:
-        channel = Channel(len(inputs), CHANNEL_BYTES)
+        channel = Channel(len(inputs), CHANNEL_BYTES, name)
         self.channels.append(channel)
         for port, read in enumerate(inputs):
             self.outlets[read].connect(channel, port)

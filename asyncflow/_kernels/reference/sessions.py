@@ -161,6 +161,11 @@ class Sessions(_Windows):
         self._remove(window)
         self._slots.free.append(window.slot)
 
+    @property
+    def next_end(self) -> int | None:
+        """When the session that ends first ends, clamped to int64; None where there is none."""
+        return min((min(window.last + self._gap, END_OF_TIME) for window in self._all()), default=None)
+
     def close(self, watermark_ns: int) -> Closed:
         """The sessions that end by the watermark, by end, then start, then group: ``(slots, groups, starts, ends)``; bounds are clamped
         to int64.  Their slots are given out again by the next ``assign``."""

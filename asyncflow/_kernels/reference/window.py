@@ -286,12 +286,14 @@ class Cell:
     """One group's accumulators in one pane."""
 
     def __init__(self, aggregates: Sequence[Aggregate]) -> None:
+        self.rows = 0
         self.parts = [
             _SKETCHES[function](*constants) if function in _SKETCHES else MAKE[function](types)
             for function, _, types, _, *constants in aggregates
         ]
 
     def merge(self, other: Cell) -> None:
+        self.rows += other.rows
         for mine, theirs in zip(self.parts, other.parts, strict=True):
             mine.merge(theirs)
 
@@ -367,6 +369,7 @@ class WindowState:
             else:
                 home = self._panes.setdefault(pane, {})
             cell = home.get(group) or home.setdefault(group, Cell(self._aggregates))
+            cell.rows += 1
             for part, (_, ins, _, mask, *_) in zip(cell.parts, self._aggregates, strict=True):
                 values = tuple(columns[i][row] for i in ins)
                 if None not in values and (mask is None or selected[mask][row]):
@@ -512,6 +515,21 @@ class WindowState:
             count += int(max(0, last - max(first - 1, upto)))
             upto = max(upto, last)
         return count
+
+    @property
+    def next_end(self) -> int | None:
+        """When the next window that holds a row ends, clamped to int64; None where there is none, or windows have no bounds."""
+        window = self._next_window()
+        if not self._sized or window is None:
+            return None
+        return _clamp(self._offset + window * self._every + self._size)
+
+    @property
+    def held_rows(self) -> int | None:
+        """Rows of the open windows; None where windows overlap."""
+        if self._sized and self._span != 1:
+            return None
+        return sum(cell.rows for cells in self._homes() for cell in cells.values())
 
     @property
     def nbytes(self) -> int:

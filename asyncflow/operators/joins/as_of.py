@@ -65,6 +65,9 @@ class AsOfJoin(TimedJoin):
             np.zeros(len(times), np.bool_) if self._reach is None else seen > shifted(times, self._reach)
         ), partly
 
+    def _due(self, port: int, time_ns: int) -> int | None:
+        return shifted_time(time_ns, self._wait + 1) if port == LEFT else None
+
     def _met(self, rows: Rows) -> list[Piece]:
         """The results of these left rows; they leave the state."""
         # In the order of the runs, so that neighbours search the same places.

@@ -73,6 +73,12 @@ class IntervalJoin(TimedJoin):
     def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
         return seen > shifted(times, self._reach[port]), seen > times
 
+    def _due_alone(self) -> Iterator[int]:
+        for port, wanted in ((LEFT, self.spec.left_alone), (RIGHT, self.spec.right_alone)):
+            for run in self.sides[port].runs:
+                if wanted and not run.rows.matched.all():
+                    yield shifted_time(int(run.rows.times[~run.rows.matched].min()), self._reach[port] + 1)
+
     def _searches(self, port: int, own: Run | None) -> Iterator[_Search]:
         """The searches of new rows in the other side's runs; a late row does not search, it can only be found."""
         if own is None:

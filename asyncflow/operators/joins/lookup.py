@@ -81,6 +81,10 @@ class LookupJoin(TwoInputOperator):
         return NO_TIME if waits else self._watermark
 
     @property
+    def waiting_rows(self) -> tuple[int, int]:
+        return 0, len(self._right) if self._right is not None else sum(map(len, self._parts))
+
+    @property
     def state_bytes(self) -> int:
         return self._bytes + int(self._keys.table.nbytes)
 

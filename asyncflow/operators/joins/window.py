@@ -48,6 +48,9 @@ class WindowJoin(TimedJoin):
         first_end = (times - self._offset - self._size) // self._every * self._every + self._every
         return seen >= self._last_end_of(times), seen >= first_end + self._offset + self._size
 
+    def _due(self, port: int, time_ns: int) -> int:
+        return max(self._last_end(time_ns), self._closed) + self._every
+
     def _last_end(self, clock: int) -> int:
         """The greatest end of a window that the clock has reached."""
         if clock in (NO_TIME, END_OF_TIME):

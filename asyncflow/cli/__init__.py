@@ -1,4 +1,4 @@
-"""The command line: ``asyncflow run|check|test|verify|explain|agg|infer|list|schema|demo``.
+"""The command line: ``asyncflow run|check|test|verify|explain|why|agg|infer|list|schema|demo``.
 
 It only joins a door to the engine.  Data goes to stdout and everything else to stderr; a mistake of the user's or of the outside is one
 line per problem, never a traceback (except with ``-v``).  Exit codes: 0 done, 1 the run failed, 2 usage or pipeline error, 130/143 stopped
@@ -12,17 +12,28 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from asyncflow.cli.agg import agg
+from asyncflow.cli.options import (
+    FAILED,
+    FILE,
+    OVERRIDES,
+    READER_GONE,
+    USAGE,
+    VERBOSE,
+    run_options,
+    tell_error,
+)
+from asyncflow.cli.why import why
+
 if TYPE_CHECKING:
     from asyncflow.model.schema import Schema
     from asyncflow.plan.tables import Plan
-
-FAILED, USAGE, READER_GONE = 1, 2, 141
 
 DEMO_SECONDS = 4.0
 """How long ``demo`` runs where nobody watches it on a terminal."""
@@ -87,20 +98,16 @@ def _told(error: Exception, verbose: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, PipelineError):
         for problem in error.problems:
-            _error(str(problem))
+            tell_error(str(problem))
         return USAGE
     if isinstance(error, AsyncflowError):
-        _error(str(error))
+        tell_error(str(error))
         return FAILED
     text = str(error)
-    _error(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    tell_error(f"{type(error).__name__}: {text}" if text else type(error).__name__)
     if not verbose:
         click.echo("this is a bug in asyncflow or beyond it; -v shows where", err=True)
     return FAILED
-
-
-def _error(text: str) -> None:
-    click.echo(f"error: {text}", err=True)
 
 
 def _reader_gone() -> int:
@@ -114,55 +121,20 @@ def _reader_gone() -> int:
     return READER_GONE
 
 
-def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that runs a plan."""
-    for option in reversed(
-        (
-            click.option("--stats", metavar="FILE", help="Write the ledger as JSON to FILE; - is stderr."),
-            click.option(
-                "--progress",
-                type=click.Choice(["auto", "on", "off"]),
-                default="auto",
-                show_default=True,
-                help="Show progress on stderr; auto: where it is a terminal.",
-            ),
-            click.option(
-                "--workers",
-                type=click.IntRange(1, 256),
-                default=1,
-                show_default=True,
-                help="Threads that work; the result is the same for any number.",
-            ),
-            click.option("--quiet", is_flag=True, help="Only errors on stderr."),
-            click.option(
-                "-v", "--verbose", is_flag=True, help="More on stderr; errors with their traceback."
-            ),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-_FILE = click.argument("file", type=str)
-_SET = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="PATH=VALUE",
-    help="Override one value of the file, as sources.sales.path=x.csv.",
-)
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name=None, version=__import__("asyncflow").__version__, prog_name="asyncflow")
 def cli() -> None:
     """A stream processor for one machine: files and live input through the same windows."""
 
 
+cli.add_command(why)
+cli.add_command(agg)
+
+
 @cli.command()
-@_FILE
-@_SET
-@_run_options
+@FILE
+@OVERRIDES
+@run_options
 def run(file: str, overrides: tuple[str, ...], **options: Any) -> int:
     """Run the pipeline FILE to the end of its input, or until SIGINT or SIGTERM.
 
@@ -171,7 +143,7 @@ def run(file: str, overrides: tuple[str, ...], **options: Any) -> int:
     plan = _load(file, overrides)
     from asyncflow.runtime.process import run_plan
 
-    return run_plan(plan, **options)
+    return run_plan(plan, file=os.path.realpath(file), **options)
 
 
 def _load(file: str, overrides: Sequence[str]) -> Plan:
@@ -181,9 +153,9 @@ def _load(file: str, overrides: Sequence[str]) -> Plan:
 
 
 @cli.command()
-@_FILE
-@_SET
-@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+@FILE
+@OVERRIDES
+@VERBOSE
 def check(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     """Read, type and wire the pipeline FILE and print every problem.  Opens nothing outside."""
     plan = _load(file, overrides)
@@ -195,9 +167,9 @@ def check(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
 
 
 @cli.command()
-@_FILE
-@_SET
-@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+@FILE
+@OVERRIDES
+@VERBOSE
 def test(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     """Run the [[tests]] of the pipeline FILE on virtual time.  Opens nothing outside and waits for nothing.
 
@@ -220,9 +192,9 @@ def test(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
 
 
 @cli.command()
-@_FILE
-@_SET
-@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+@FILE
+@OVERRIDES
+@VERBOSE
 def verify(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     """Run the pipeline FILE several times, its input cut and spread over workers differently, and compare what its sinks get.
 
@@ -251,8 +223,8 @@ def verify(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
 
 
 @cli.command()
-@_FILE
-@_SET
+@FILE
+@OVERRIDES
 @click.option(
     "--as",
     "form",
@@ -261,7 +233,7 @@ def verify(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     show_default=True,
     help="How to print it.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+@VERBOSE
 def explain(file: str, overrides: tuple[str, ...], form: str, verbose: bool) -> int:
     """Print the plan of the pipeline FILE: tables, schemas, which columns are read, where state is held."""
     from asyncflow.doors.toml import load
@@ -295,68 +267,11 @@ def _inferred(plan: Plan) -> dict[str, Schema]:
 
 
 @cli.command()
-@click.argument("aggregates", nargs=-1, metavar="[AGG]...")
-@click.option("--by", default="", metavar="COLS", help="Key columns: host,level or name=expression.")
-@click.option("--window", metavar="D", help="Length of the windows: 10s, 1m; left out: one over everything.")
-@click.option("--hop", metavar="D", help="How far apart windows start; left out: one after another.")
-@click.option("--session", metavar="D", help="Gap that ends a session.")
-@click.option(
-    "--time", metavar="COL[:unit]", help="Event-time column, with its unit (s ms us ns) where it is a number."
-)
-@click.option("--delay", metavar="D", help="How late rows may come (watermark delay).")
-@click.option("--where", metavar="EXPR", help="Keep only rows for which this is true.")
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="FILE",
-    help="Read this file or glob instead of stdin; may be repeated.",
-)
-@click.option(
-    "--format", metavar="F", help="csv, json, lines, ...; left out: told from the name or the first bytes."
-)
-@click.option("--output", default="json", show_default=True, metavar="F", help="json, csv or table.")
-@_run_options
-def agg(
-    aggregates: tuple[str, ...],
-    by: str,
-    window: str | None,
-    hop: str | None,
-    session: str | None,
-    time: str | None,
-    delay: str | None,
-    where: str | None,
-    inputs: tuple[str, ...],
-    format: str | None,
-    output: str,
-    **options: Any,
-) -> int:
-    """Aggregate what comes on stdin (or in files) in one line: the schema is inferred.
-
-    tail -F app.ndjson | asyncflow agg --by host --window 10s --time ts 'n=count(*)' 'slowest=max(ms)'
-    """
-    from asyncflow.doors.oneliner import AggOptions, in_options, plan_of
-    from asyncflow.errors import PipelineError
-    from asyncflow.runtime.process import run_plan
-
-    plan = plan_of(
-        AggOptions(
-            aggregates=aggregates, by=by, window=window, hop=hop, session=session, time=time,
-            delay=delay, where=where, inputs=inputs, format=format, output=output,
-        )
-    )  # fmt: skip
-    try:
-        return run_plan(plan, **options)
-    except PipelineError as error:
-        raise in_options(error) from error
-
-
-@cli.command()
-@_FILE
+@FILE
 @click.option(
     "--format", metavar="F", help="csv, json, ...; left out: told from the name or the first bytes."
 )
-@click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")
+@VERBOSE
 def infer(file: str, format: str | None, verbose: bool) -> int:
     """Print a ready pipeline file for the data in FILE."""
     from asyncflow.doors.inferred import pipeline_text, source_plan
@@ -395,7 +310,7 @@ def schema() -> int:
 
 
 @cli.command()
-@_run_options
+@run_options
 def demo(**options: Any) -> int:
     """Run a live example on generated data, nothing else needed: a few seconds on a pipe, until stopped on a terminal."""
     from asyncflow.doors.demo import PIPELINE

@@ -1,0 +1,66 @@
+"""``asyncflow agg``: the one-liner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from asyncflow.cli.options import run_options
+
+
+@click.command()
+@click.argument("aggregates", nargs=-1, metavar="[AGG]...")
+@click.option("--by", default="", metavar="COLS", help="Key columns: host,level or name=expression.")
+@click.option("--window", metavar="D", help="Length of the windows: 10s, 1m; left out: one over everything.")
+@click.option("--hop", metavar="D", help="How far apart windows start; left out: one after another.")
+@click.option("--session", metavar="D", help="Gap that ends a session.")
+@click.option(
+    "--time", metavar="COL[:unit]", help="Event-time column, with its unit (s ms us ns) where it is a number."
+)
+@click.option("--delay", metavar="D", help="How late rows may come (watermark delay).")
+@click.option("--where", metavar="EXPR", help="Keep only rows for which this is true.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="FILE",
+    help="Read this file or glob instead of stdin; may be repeated.",
+)
+@click.option(
+    "--format", metavar="F", help="csv, json, lines, ...; left out: told from the name or the first bytes."
+)
+@click.option("--output", default="json", show_default=True, metavar="F", help="json, csv or table.")
+@run_options
+def agg(
+    aggregates: tuple[str, ...],
+    by: str,
+    window: str | None,
+    hop: str | None,
+    session: str | None,
+    time: str | None,
+    delay: str | None,
+    where: str | None,
+    inputs: tuple[str, ...],
+    format: str | None,
+    output: str,
+    **options: Any,
+) -> int:
+    """Aggregate what comes on stdin (or in files) in one line: the schema is inferred.
+
+    tail -F app.ndjson | asyncflow agg --by host --window 10s --time ts 'n=count(*)' 'slowest=max(ms)'
+    """
+    from asyncflow.doors.oneliner import AggOptions, in_options, plan_of
+    from asyncflow.errors import PipelineError
+    from asyncflow.runtime.process import run_plan
+
+    plan = plan_of(
+        AggOptions(
+            aggregates=aggregates, by=by, window=window, hop=hop, session=session, time=time,
+            delay=delay, where=where, inputs=inputs, format=format, output=output,
+        )
+    )  # fmt: skip
+    try:
+        return run_plan(plan, **options)
+    except PipelineError as error:
+        raise in_options(error) from error

@@ -1,0 +1,55 @@
+"""What several commands share: exit codes, how an error is told, arguments and options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+FAILED, USAGE, READER_GONE = 1, 2, 141
+
+
+def tell_error(text: str) -> None:
+    """One error, on stderr."""
+    click.echo(f"error: {text}", err=True)
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that runs a plan."""
+    for option in reversed(
+        (
+            click.option("--stats", metavar="FILE", help="Write the ledger as JSON to FILE; - is stderr."),
+            click.option(
+                "--progress",
+                type=click.Choice(["auto", "on", "off"]),
+                default="auto",
+                show_default=True,
+                help="Show progress on stderr; auto: where it is a terminal.",
+            ),
+            click.option(
+                "--workers",
+                type=click.IntRange(1, 256),
+                default=1,
+                show_default=True,
+                help="Threads that work; the result is the same for any number.",
+            ),
+            click.option("--quiet", is_flag=True, help="Only errors on stderr."),
+            click.option(
+                "-v", "--verbose", is_flag=True, help="More on stderr; errors with their traceback."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+FILE = click.argument("file", type=str)
+OVERRIDES = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override one value of the file, as sources.sales.path=x.csv.",
+)
+VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Errors with their traceback.")

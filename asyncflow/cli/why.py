@@ -1,0 +1,100 @@
+"""``asyncflow why``: asks running pipelines what they wait for."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from asyncflow.cli.options import FAILED, VERBOSE, tell_error
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.standing import Standing
+
+
+@click.command()
+@click.argument("target", metavar="FILE|PID")
+@click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON, one a line.")
+@VERBOSE
+def why(target: str, as_json: bool, verbose: bool) -> int:
+    """Say what a running pipeline waits for.
+
+    Which input holds the watermark, since when, what it last said, how many rows wait, and what would release the next window.
+    PID: of an asyncflow run; FILE: all runs of that pipeline file.  They are this user's on this machine; nothing is changed by asking.
+    """
+    from asyncflow.errors import ConnectorError
+    from asyncflow.runtime.why_text import text
+
+    try:
+        answers = _of_process(int(target)) if target.isdecimal() else _of_file(target)
+    except ConnectorError as error:
+        tell_error(str(error))
+        return FAILED
+    for position, standing in enumerate(answers):
+        if as_json:
+            click.echo(_encoded(standing))
+            continue
+        if position:
+            click.echo()
+        click.echo(text(standing), nl=False)
+    return 0
+
+
+def _of_process(pid: int) -> list[Standing]:
+    from asyncflow.errors import ConnectorError
+    from asyncflow.runtime import control
+
+    for each in control.found():
+        if each.pid == pid:
+            return [_decoded(pid, control.ask(each))]
+    if not control.is_running(pid):
+        raise ConnectorError(f"there is no process {pid}")
+    where = " or ".join(control.directories())
+    raise ConnectorError(
+        f"process {pid} is no asyncflow run of yours that can be asked (no {pid}{control.SUFFIX} in {where})"
+    )
+
+
+def _of_file(file: str) -> list[Standing]:
+    from asyncflow.errors import ConnectorError
+    from asyncflow.runtime import control
+
+    path = os.path.realpath(file)
+    answers, silent = [], []
+    for each in control.found():
+        try:
+            standing = _decoded(each.pid, control.ask(each))
+        except ConnectorError as error:
+            silent.append(str(error))
+            continue
+        if standing.file == path:
+            answers.append(standing)
+    for reason in silent:
+        click.echo(f"warning: {reason}", err=True)
+    if not answers:
+        if not os.path.exists(path):
+            raise ConnectorError(f"{file}: there is no such file, and no run of it")
+        raise ConnectorError(f"no run of {path} is under way (start one: asyncflow run {file})")
+    return answers
+
+
+def _decoded(pid: int, answer: bytes) -> Standing:
+    import msgspec
+
+    from asyncflow.errors import ConnectorError
+    from asyncflow.runtime.standing import Standing
+
+    try:
+        return msgspec.json.decode(answer, type=Standing)
+    except msgspec.DecodeError as error:
+        raise ConnectorError(
+            f"process {pid} gave an answer that is not understood (another version of asyncflow?)"
+        ) from error
+
+
+def _encoded(standing: Standing) -> str:
+    import msgspec
+
+    found: Any = msgspec.json.encode(standing)
+    return str(found, "utf-8")

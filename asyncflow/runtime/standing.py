@@ -1,0 +1,123 @@
+"""What a run is waiting for, at one moment: plain frozen data, made by ``why``, printed by ``why_text``, sent as JSON by ``control``.
+
+Times are ns since the epoch, UTC: of the data where they are called watermark, event time or needed, of the wall clock otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStanding:
+    """``state``: ``opening``, ``reading``, ``quiet``, ``held`` (by us) or ``ended``.
+
+    ``quiet_ns``: for how long nothing has come while we were ready to take it; ``idle``: for longer than its idle timeout, so that it holds
+    no watermark.  ``waits_for``: where it is held, the tables for whose room it waits, each waiting for the one after it; none: what came
+    is being decoded or handed on.  ``heard_ns``: when something came last; ``last_time_ns``: the greatest event time so far.
+    """
+
+    name: str
+    state: str
+    quiet_ns: int = 0
+    idle: bool = False
+    waits_for: tuple[str, ...] = ()
+    heard_ns: int | None = None
+    last_time_ns: int | None = None
+    watermark_ns: int | None = None
+    watermark_delay_ns: int = 0
+    idle_timeout_ns: int | None = None
+    max_future_ns: int = 0
+    by_arrival: bool = False
+    rows: int = 0
+    rejected: int = 0
+    future: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InputStanding:
+    """An input as its reader sees it.  ``state``: ``counts``, ``quiet`` (counts for no watermark) or ``ended``.
+
+    ``waiting_rows``: of it that the reader has not taken up yet; ``waiting``: a message of it waits to be taken.
+    """
+
+    name: str
+    state: str
+    watermark_ns: int | None
+    waiting_rows: int
+    waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What holds a stage's watermark.  ``path``: the tables from the stage's input down to ``source``.
+
+    ``reason``: ``source`` (it says nothing further), ``side output`` (it says nothing before it ends), ``rows wait`` (for ``at``, which has
+    not taken them up) or ``seam`` (``at``, a sequence, says no more before its past has ended).  ``needed_ns``: the watermark of the source
+    that releases what is due next; ``idle_helps``: so does its being quiet for its idle timeout.
+    """
+
+    source: str
+    path: tuple[str, ...]
+    reason: str = "source"
+    at: str = ""
+    needed_ns: int | None = None
+    idle_helps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageStanding:
+    """A stage that has windows or waits on time.  ``kind``: its type in a pipeline file.
+
+    ``state``: ``waits`` (for its inputs), ``held`` (``waits_for`` as of a source), ``works`` or ``ended``.  ``moved_ns``: when its
+    watermark last moved.  ``takes``: the only input that it reads now.  ``holders``: all are needed, or any one of them with
+    ``any_holder``.
+    ``closes``: what sends what it holds: ``time``, ``end`` (of its input), ``count`` (``size`` rows of a key), ``message`` or ``at once``.
+    ``left``: rows by the ways in which they left or counted only in part.
+    """
+
+    name: str
+    kind: str
+    state: str
+    waits_for: tuple[str, ...]
+    closes: str
+    watermark_ns: int | None
+    moved_ns: int | None
+    inputs: tuple[InputStanding, ...]
+    takes: str | None
+    in_step: bool
+    holders: tuple[Holder, ...]
+    any_holder: bool
+    next_due_ns: int | None = None
+    size: int = 0
+    open_windows: int | None = None
+    open_keys: int | None = None
+    held_rows: tuple[int, ...] = ()
+    left: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStanding:
+    """``state``: ``waits`` (for rows), ``writes`` (and the outside has not taken it) or ``ended``."""
+
+    name: str
+    state: str
+    rows: int
+    waiting_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A whole run.  ``phase``: what it does before it runs (``head``: reads the first records of ``phase_table``; ``open``: opens that
+    sink), ``running`` or ``ended``."""
+
+    name: str
+    now_ns: int
+    seconds: float
+    phase: str
+    phase_table: str
+    sources: tuple[SourceStanding, ...]
+    stages: tuple[StageStanding, ...]
+    sinks: tuple[SinkStanding, ...]
+    pid: int = 0
+    file: str | None = None

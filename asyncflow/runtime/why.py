@@ -1,0 +1,223 @@
+"""Why does nothing come out?  What a run waits for at this moment, as the loop itself knows it; gathered only when asked.
+
+A stage's watermark is held by the lowest of its inputs that count.  Where such an input is a stage, that one's inputs are looked at, and so
+on down to the sources, unless messages wait on the way: then it is not the outside that holds it, but we.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from asyncflow.model.batch import END_OF_TIME, NO_TIME
+from asyncflow.plan.tables import Dedup, Join, Sequence, Top, Window
+from asyncflow.plan.windows import AllRows, Count, PerMessage
+from asyncflow.runtime.map_stage import MapStage
+from asyncflow.runtime.outlet import Outlet
+from asyncflow.runtime.run import Run
+from asyncflow.runtime.sequence import PAST, SequenceStage
+from asyncflow.runtime.sink import SinkStage
+from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.stage import Stage
+from asyncflow.runtime.standing import (
+    Holder,
+    InputStanding,
+    SinkStanding,
+    SourceStanding,
+    StageStanding,
+    Standing,
+)
+from asyncflow.runtime.two_inputs import TwoInputStage
+
+_KINDS = {Window: "window", Join: "join", Top: "top", Dedup: "dedup", Sequence: "sequence"}
+"""Stages that have windows or wait on time; a sequence is written as a source."""
+_WAYS = ("late", "late_right", "late_partly", "duplicate")
+
+
+def standing(run: Run) -> Standing:
+    """Where the run stands.  Call it from the run's own loop."""
+    return _Look(run).all()
+
+
+class _Look:
+    """One look at a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._wiring = run, run.wiring
+        self._stages = {stage.name: stage for stage in run.wiring.stages}
+        self._outlets: dict[str, tuple[Outlet, ...]] = {
+            name: (stage.outlet, *stage.side.values()) for name, stage in self._stages.items()
+        }
+        self._sources = {stage.source.name: self._source(stage) for stage in run.wiring.sources}
+
+    def all(self) -> Standing:
+        phase, table = self._run.phase
+        tables = {table.name: table for table in self._run.plan.stages}
+        order = [source.name for source in self._run.plan.sources if source.name in self._sources]
+        return Standing(
+            name=self._run.plan.name,
+            now_ns=self._run.clock.now_ns(),
+            seconds=self._run.ledger.seconds,
+            phase=phase,
+            phase_table=table or self._wiring.head_of,
+            sources=tuple(self._sources[name] for name in order),
+            stages=tuple(
+                self._stage(tables[name], stage)
+                for name, stage in self._stages.items()
+                if type(tables[name]) in _KINDS
+            ),
+            sinks=tuple(map(self._sink, self._wiring.sinks)),
+        )
+
+    # -- tables ----------------------------------------------------------------------------------------------------------
+
+    def _source(self, stage: SourceStage) -> SourceStanding:
+        found = stage.standing()
+        if found.state != "held":
+            return found
+        return replace(found, waits_for=self._waits_for((stage.outlet, stage.rejected, stage.future)))
+
+    def _stage(self, table: object, stage: Stage | TwoInputStage) -> StageStanding:
+        inputs, operator = self._wiring.inputs[stage.name], stage.operator
+        next_due_ns = None if operator is None else operator.next_due_ns
+        chosen, any_holder, _ = self._chosen(stage.name)
+        holders = _distinct(self._holders(stage.name, next_due_ns, (), False)) if chosen else ()
+        rows = None if operator is None else operator.waiting_rows
+        return StageStanding(
+            name=stage.name,
+            kind=_KINDS[type(table)],
+            state=self._state(stage),
+            waits_for=self._waits_for(self._outlets[stage.name]),
+            closes=_closes(table, stage),
+            watermark_ns=_known(stage.reached_ns),
+            moved_ns=stage.moved_ns,
+            inputs=inputs.standing(),
+            takes=inputs.wanted,
+            in_step=inputs.in_step,
+            holders=holders,
+            any_holder=any_holder,
+            next_due_ns=next_due_ns,
+            size=table.shape.size if isinstance(table, Window) and isinstance(table.shape, Count) else 0,
+            open_windows=getattr(operator, "open_windows", None),
+            open_keys=getattr(operator, "open_keys", None),
+            held_rows=() if rows is None else rows if isinstance(rows, tuple) else (rows,),
+            left={way: count for way in _WAYS if (count := stage.counts.ways.get(way))},
+        )
+
+    def _state(self, stage: Stage | TwoInputStage) -> str:
+        if stage.outlet.ended:
+            return "ended"
+        if any(outlet.blocked_by for outlet in self._outlets[stage.name]):
+            return "held"
+        return "waits" if self._wiring.inputs[stage.name].awaited else "works"
+
+    def _sink(self, stage: SinkStage) -> SinkStanding:
+        inputs = self._wiring.inputs[stage.sink.name]
+        ports = inputs.standing()
+        ended = all(port.state == "ended" for port in ports)
+        return SinkStanding(
+            name=stage.sink.name,
+            state="ended" if ended else "waits" if inputs.awaited else "writes",
+            rows=stage.counts.rows,
+            waiting_rows=sum(port.waiting_rows for port in ports),
+        )
+
+    def _waits_for(self, outlets: Iterable[Outlet]) -> tuple[str, ...]:
+        """The table that has no room for what these send, the one that it waits for in turn, and so on."""
+        found: list[str] = []
+        while (name := next((name for outlet in outlets for name in outlet.blocked_by), None)) is not None:
+            if name in found:
+                break
+            found.append(name)
+            outlets = self._outlets.get(name, ())
+        return tuple(found)
+
+    # -- who holds the watermark -----------------------------------------------------------------------------------------
+
+    def _chosen(self, name: str) -> tuple[list[InputStanding], bool, bool]:
+        """The inputs that hold a table's watermark; whether any of them can move it alone; whether others count that are further on."""
+        inputs = self._wiring.inputs[name]
+        standing = [each for each in inputs.standing() if each.state != "ended"]
+        if inputs.wanted is not None:
+            return [each for each in standing if each.name == inputs.wanted], False, False
+        counting = [each for each in standing if each.state == "counts"]
+        if not counting:
+            return standing, True, False
+        lowest = min(map(_reached, counting))
+        chosen = [each for each in counting if _reached(each) == lowest]
+        return chosen, False, len(chosen) < len(counting) and not inputs.in_step
+
+    def _holders(
+        self, name: str, needed_ns: int | None, path: tuple[str, ...], idle_helps: bool
+    ) -> Iterator[Holder]:
+        chosen, _, others = self._chosen(name)
+        for each in chosen:
+            yield from self._behind(name, each, needed_ns, (*path, each.name), idle_helps or others)
+
+    def _behind(
+        self, reader: str, read: InputStanding, needed_ns: int | None, path: tuple[str, ...], idle_helps: bool
+    ) -> Iterator[Holder]:
+        owner, _, side = read.name.partition(".")
+        if side:
+            yield Holder(read.name, path, "side output")
+        elif read.waiting:
+            yield Holder(owner, path, "rows wait", reader, needed_ns)
+        elif owner in self._sources:
+            yield Holder(owner, path, "source", "", needed_ns, idle_helps)
+        else:
+            stage = self._stages[owner]
+            held_ns = 0 if stage.operator is None else stage.operator.held_ns
+            if needed_ns is not None:
+                needed_ns = min(needed_ns + held_ns, END_OF_TIME)
+            inputs = self._wiring.inputs[owner]
+            counting = [_reached(each) for each in inputs.standing() if each.state == "counts"]
+            if isinstance(stage, SequenceStage):
+                past = inputs.standing()[PAST]
+                behind = self._sources[past.name].watermark_ns
+                if (
+                    stage.wanted == PAST
+                    and behind is not None
+                    and behind > stage.reached_ns
+                    and not past.waiting
+                ):
+                    yield Holder(past.name, (*path, past.name), "seam", owner, needed_ns)
+                    return
+            elif isinstance(stage, MapStage) and counting and min(counting) > stage.reached_ns:
+                yield Holder(owner, path, "rows wait", owner, needed_ns)
+                return
+            yield from self._holders(owner, needed_ns, path, idle_helps)
+
+
+def _distinct(holders: Iterable[Holder]) -> tuple[Holder, ...]:
+    """Each table once, with what it needs at most."""
+    found: dict[str, Holder] = {}
+    for each in holders:
+        known = found.get(each.source)
+        if known is None or (each.needed_ns or NO_TIME) > (known.needed_ns or NO_TIME):
+            found[each.source] = each
+    return tuple(found.values())
+
+
+def _reached(port: InputStanding) -> int:
+    return NO_TIME if port.watermark_ns is None else port.watermark_ns
+
+
+def _known(time_ns: int) -> int | None:
+    return None if time_ns in (NO_TIME, END_OF_TIME) else time_ns
+
+
+def _closes(table: object, stage: Stage | TwoInputStage) -> str:
+    match table:
+        case Window(shape=AllRows()):
+            return "end"
+        case Window(shape=Count()):
+            return "count"
+        case Window(shape=PerMessage()):
+            return "message"
+        case Top() if not getattr(stage.operator, "timed", True):
+            return "end"
+        case Dedup() | Sequence():
+            return "at once"
+        case Join() if table.is_lookup:
+            return "at once"
+    return "time"
