@@ -8,7 +8,8 @@ the user's (:class:`PipelineError`, :class:`DataError`), the outside world's (:c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
 class AsyncflowError(Exception):
@@ -25,8 +26,7 @@ class AsyncflowError(Exception):
         return f"{self.table}: {self.message}" if self.table else self.message
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing wrong with a pipeline: ``path`` is its TOML path (``stages.sold.where``), ``hint`` may name the nearest valid name."""
 
     path: str

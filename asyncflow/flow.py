@@ -16,14 +16,12 @@ from asyncflow.runtime import Ledger, Run, iterate
 from asyncflow.runtime.loop import run_in_loop
 
 
-class Flow(FlowBuilder):
+class Flow(FlowBuilder, frozen=True, eq=False):
     """A pipeline: an immutable value to build on, to iterate (``async for batch in flow``) and to run (``await flow.run()``).
 
     Iterating gives the rows of its last stage as batches, closed windows as they close.  Leaving the loop, or cancelling the task, stops
     the flow and closes every socket and file.  Each iteration and each run starts anew.
     """
-
-    __slots__ = ()
 
     def __aiter__(self) -> AsyncIterator[Batch]:
         return self.batches()

@@ -246,7 +246,7 @@ def explain(file: str, overrides: tuple[str, ...], form: str, verbose: bool) -> 
 
 def _inferred(plan: Plan) -> dict[str, Schema]:
     """The schemas that the plan leaves out and that can be had without waiting: those of files that are there."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from asyncflow.doors.components import check as problems_of
     from asyncflow.errors import AsyncflowError, PipelineError

@@ -16,9 +16,10 @@ import io
 import os
 import stat
 from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from asyncflow.connectors._descriptors import TURN_BYTES, DescriptorStream
 from asyncflow.connectors.contract import Buffer, ByteStream
@@ -122,8 +123,7 @@ def _status(path: str) -> os.stat_result:
     return status
 
 
-@dataclass(frozen=True, slots=True)
-class SeenFile:
+class SeenFile(Struct, frozen=True):
     """A regular file as it stood under a name at some moment; ``identity`` stays with it when it is renamed."""
 
     path: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from asyncflow.model.batch import Batch
 
@@ -38,8 +39,7 @@ class ByteStream(ABC):
     async def aclose(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Datagram:
+class Datagram(Struct, frozen=True):
     """One message: ``data`` holds whole records; ``origin`` is where a reply would go."""
 
     data: bytes

@@ -6,11 +6,11 @@ It serves ``asyncflow list``; the same structs make the JSON Schema (``json_sche
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import Struct
 
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
 from asyncflow.doors.tables import SEQUENCE, SequenceTable
@@ -19,8 +19,7 @@ from asyncflow.plan.functions import AGGREGATES, SCALARS
 KINDS = ("sources", "sinks", "formats", "aggregates", "functions")
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """One option of a component; ``default`` None: it must be given."""
 
     name: str
@@ -29,8 +28,7 @@ class Option:
     doc: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One thing there is.  ``doc``: a sentence; ``usage``: how a function is called; ``options``: of a component."""
 
     name: str

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Struct, field
 
 from asyncflow import connectors, formats
 from asyncflow.connectors.contract import MessageSource
@@ -46,8 +46,7 @@ _FIXED_COLUMNS = frozenset({"lines", "raw"})
 _COMPRESSED = frozenset({".gz", ".zst", ".bz2", ".xz"})
 
 
-@dataclass(slots=True)
-class Problems:
+class Problems(Struct):
     """Collects problems while a document is read; ``incomplete`` names the tables of which a part could not be read."""
 
     found: list[Problem] = field(default_factory=list)
@@ -57,8 +56,7 @@ class Problems:
         self.found.append(Problem(path, message, hint))
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(Struct, frozen=True):
     """One of the four things a component can be: how it is found, what its options are called, what is known to come later."""
 
     noun: str

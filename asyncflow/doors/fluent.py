@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncflow.doors import document, toml
 from asyncflow.doors.components import Problems
@@ -27,8 +29,7 @@ _GENERATED = re.compile(r"(source|stage|sink)_\d+\Z")
 T = TypeVar("T", Source, Stage, Sink)
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class FlowBuilder:
+class FlowBuilder(Struct, frozen=True, eq=False):
     """A pipeline as a value.  Every method gives a new flow; PipelineError at the call whose text cannot be read, the rest when it runs."""
 
     plan: Plan

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncflow.doors.document import read_document
 from asyncflow.errors import PipelineError, Problem
@@ -14,8 +16,7 @@ from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class AggOptions:
+class AggOptions(Struct, frozen=True):
     """What was given on the command line, as text; see ``asyncflow agg --help``."""
 
     aggregates: Sequence[str] = ()

@@ -10,9 +10,9 @@ rest is dropped as it comes.  A byte order mark at the head of a stream is skipp
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from asyncflow._kernels import kernel
@@ -74,8 +74,7 @@ class LineStream(Decoder):
         return line[: min(RECORD_KEPT_BYTES, self._max_bytes)].tobytes()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lines:
+class Lines(Struct, frozen=True, eq=False):
     """The lines of a block: where they stand without their ends, and what is wrong with each."""
 
     block: Block

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from asyncflow.model.batch import Batch
@@ -27,8 +27,7 @@ Block: TypeAlias = NDArray[np.uint8]
 """Bytes in memory, 1-d, contiguous, *writable* (a decoder may unescape text in place)."""
 
 
-@dataclass(frozen=True, slots=True)
-class DecodeRequest:
+class DecodeRequest(Struct, frozen=True):
     """What a decoder is asked for.
 
     ``schema``: all columns of the records as declared, in file order.  ``columns``: the names to decode, in the order they are to come
@@ -43,8 +42,7 @@ class DecodeRequest:
     keep_rejects: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """A record that was not decoded.  ``line`` and ``offset`` (bytes) count from the start of the block, from 0; ``after_row``: how
     many good rows of the block stand before it.  ``record``: its raw text, cut at 4 KiB."""
 
@@ -55,8 +53,7 @@ class Reject:
     record: bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Decoded:
+class Decoded(Struct, frozen=True, eq=False):
     """One block's rows.  ``columns``: as asked for.  ``lines``: physical lines in the block.  ``rejected`` >= len(``rejects``)."""
 
     columns: tuple[Column, ...]
@@ -66,8 +63,7 @@ class Decoded:
     rejects: tuple[Reject, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Struct, frozen=True):
     """``data[:end]`` is whole records, ready for ``decode`` (0: none yet).  ``data[resume:]`` is still to be cut: kept in front of the next
     bytes when ``resume`` made no further progress.  Bytes between are dropped: ``rejects`` says why (its ``line`` and ``offset`` count
     from ``data[0]``); ``lines`` is the number of physical lines in the dropped bytes."""
@@ -110,8 +106,7 @@ class Encoder(ABC):
         return b""
 
 
-@dataclass(frozen=True, slots=True)
-class LinePosition:
+class LinePosition(Struct, frozen=True):
     """Where a rejected record stood: stream name, line from 1, byte offset from 0."""
 
     stream: str
@@ -122,8 +117,7 @@ class LinePosition:
         return f"{self.stream}:{self.line} (byte {self.offset})"
 
 
-@dataclass(slots=True)
-class RejectLog:
+class RejectLog(Struct):
     """Collects rejects while decoding: all of them, or a count and the first few."""
 
     keep_all: bool

@@ -13,10 +13,11 @@ so a batch may be cut, filtered, joined with others and still say exactly which 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from asyncflow.errors import MissingExtraError
@@ -27,8 +28,7 @@ NO_TIME = -(2**63)
 END_OF_TIME = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class Batch(Struct, frozen=True, eq=False):
     """Rows of one table.  Frozen; ``columns[i]`` belongs to ``schema.fields[i]`` and has ``num_rows`` rows.
 
     ``time``: int64 ns event time per row, or None where rows have none.  ``origin``: for rows of one message, where it came from.

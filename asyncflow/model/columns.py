@@ -12,10 +12,10 @@ unspecified but readable (a null string has length 0).  Arrays are never written
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from asyncflow.model.schema import DataType
@@ -27,8 +27,7 @@ ByteArray: TypeAlias = NDArray[np.uint8]
 IndexArray: TypeAlias = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FixedColumn:
+class FixedColumn(Struct, frozen=True, eq=False):
     """Values of a fixed-width type.  ``values``: 1-d, contiguous, of ``DataType.dtype``; ``valid``: see the module."""
 
     values: NDArray[Any]
@@ -48,8 +47,7 @@ class FixedColumn:
         return FixedColumn(self.values[start:stop], None if self.valid is None else self.valid[start:stop])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StringColumn:
+class StringColumn(Struct, frozen=True, eq=False):
     """UTF-8 text as views into ``data`` (uint8).  ``starts`` and ``lengths``: int32, bytes; every view lies inside ``data``."""
 
     data: ByteArray

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from asyncflow.model.batch import Batch
 
 
-@dataclass(frozen=True, slots=True)
-class Watermark:
+class Watermark(Struct, frozen=True):
     """No row with an event time below ``time_ns`` is expected any more.  Never falls along one edge.
 
     ``idle``: the input is quiet from here on and holds nobody's watermark back; its next watermark, which comes before its next row, ends
@@ -20,8 +20,7 @@ class Watermark:
     idle: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """Nothing follows.  A stage treats it as the watermark reaching the end of time."""
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from msgspec import Struct
 
 
 class DataType(enum.Enum):
@@ -44,8 +44,7 @@ TIMESTAMP_UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _TYPE_TEXT = re.compile(r"(bool|int64|float64|string|timestamp)(?:\[(s|ms|us|ns)\])?\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """A named, typed column.  ``unit`` is ``""`` (ISO-8601 text) or ``s ms us ns`` (an epoch number); timestamps only."""
 
     name: str
@@ -65,8 +64,7 @@ class Field:
         return f"{self.type.value}[{self.unit}]" if self.unit else self.type.value
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(Struct, frozen=True, dict=True):
     """An ordered tuple of fields with unique names."""
 
     fields: tuple[Field, ...]

@@ -5,8 +5,9 @@ Adding one: its accumulator in the window kernel and in the kernel's twin, and i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from asyncflow.model.schema import DataType
 
@@ -15,8 +16,7 @@ _ANY = frozenset(DataType)
 _BOOL = frozenset({DataType.BOOL})
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(Struct, frozen=True):
     """``inputs``: the types each input may have.  ``result``: the type it gives, None for that of its first input.
     ``constant``: the bounds of the constant it goes by, None where it takes none."""
 
@@ -51,8 +51,7 @@ AGGREGATES: dict[str, Aggregate] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class AggregateSpec:
+class AggregateSpec(Struct, frozen=True):
     """One aggregate of a window stage.
 
     ``inputs``: positions in ``Prepared.inputs``, () for ``count(*)``; ``types``: their types; ``mask``: position in

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Schema
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Output:
+class Output(Struct, frozen=True, eq=False):
     """A batch that leaves an operator: by the main way (``kind == ""``) or a side output (``"late"``)."""
 
     batch: Batch

@@ -10,9 +10,8 @@ would let a quiet input stop the others.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+from msgspec.structs import replace
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches
 from asyncflow.model.columns import Int64Array

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from asyncflow._kernels import kernel
@@ -17,8 +17,7 @@ NAN_BITS = 0x7FF8 << 48
 MAGNITUDE = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Direction:
+class Direction(Struct, frozen=True):
     """Of one part of an order.  Nulls come last in either direction unless ``nulls_first``."""
 
     descending: bool = False

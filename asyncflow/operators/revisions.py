@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow.model.columns import BoolArray, Column, IndexArray, Int32Array, Int64Array, concat_columns
 from asyncflow.operators.window import Prepared
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entries:
+class Entries(Struct, frozen=True, eq=False):
     """Rows as they are folded: positions among them are also positions in ``clock``, the stage's watermark before each of them."""
 
     time: Int64Array
@@ -38,8 +37,7 @@ class Entries:
         return Entries(self.time[rows], self.clock[rows], self.keys[rows], prepared)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sent:
+class Sent(Struct, frozen=True, eq=False):
     """Slots as they were when they were sent."""
 
     slots: Int32Array

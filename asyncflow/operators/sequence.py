@@ -15,9 +15,9 @@ Invariants: what goes on depends on the rows of both sides and their order alone
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from asyncflow._kernels import kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch

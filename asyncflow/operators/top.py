@@ -11,9 +11,10 @@ Rows come out by window end, window start, the key ascending (nulls last), rank.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches, iter_slices
@@ -34,16 +35,14 @@ FEW_ROWS = 1 << 13
 """Up to this many, new rows are not merged with those that are held."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SortColumns:
+class SortColumns(Struct, frozen=True, eq=False):
     """What a top stage reads of a batch: its key columns and those that it goes by."""
 
     keys: tuple[Column, ...]
     order: tuple[Column, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
+class _Rows(Struct, frozen=True, eq=False):
     """Rows with their windows.  ``arrivals``: numbers that only grow."""
 
     batch: Batch

@@ -11,10 +11,10 @@ results do not depend on where batches are cut; what is held is bounded by the o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow._kernels import kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
@@ -31,8 +31,7 @@ FEW_GROUPS = 1 << 16
 """Up to this many, groups that no open window holds are not looked for."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class Prepared(Struct, frozen=True, eq=False):
     """What a window stage reads of a batch: its key columns, the aggregates' inputs and the masks of their filters."""
 
     keys: tuple[Column, ...]

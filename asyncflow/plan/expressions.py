@@ -8,54 +8,48 @@ Operators are calls too, by these names: ``add sub mul div floordiv mod neg``, `
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from asyncflow.model.schema import DataType
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(Struct, frozen=True):
     """A constant; ``type`` None is the untyped NULL.  A timestamp's value is int ns; an INTERVAL is ``Interval``."""
 
     value: bool | int | float | str | None
     type: DataType | None
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True):
     """A length of time in ns; may be added to or taken from a timestamp."""
 
     ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnRef:
+class ColumnRef(Struct, frozen=True):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     function: str
     args: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """``CASE WHEN c THEN v ... ELSE d END``; the form with an operand is written out as comparisons."""
 
     whens: tuple[tuple[Expression, Expression], ...]
     default: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(Struct, frozen=True):
     arg: Expression
     type: DataType
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(Struct, frozen=True):
     """``function(args) FILTER (WHERE filter)``; ``count`` with no args is ``count(*)``; ``distinct`` only with count."""
 
     function: str

@@ -9,13 +9,13 @@ fewest casts is taken, and the first of those.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+
+class Signature(Struct, frozen=True):
     """Parameter words and the result word; ``required`` of the parameters must be given, the last may repeat if ``repeats``."""
 
     parameters: tuple[str, ...]
@@ -38,8 +38,7 @@ class Signature:
         return (self.parameters + self.parameters[-1:] * (count - len(self.parameters)))[:count]
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(Struct, frozen=True, dict=True):
     """A function or aggregate by name; ``operator`` is how it is written where it is not written as a call."""
 
     name: str

@@ -6,7 +6,7 @@ file only decides the inputs that were left out.  Cycles are found here and repo
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from asyncflow.plan.tables import SIDE_OUTPUTS, Plan, Sequence, Sink, Source, Stage
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
 from asyncflow.model.schema import Schema
 from asyncflow.plan.expressions import Expression
 from asyncflow.plan.trials import Trial
@@ -30,8 +32,7 @@ class Component:
     object: Any = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where rows come from.  ``schema`` None is inferred when the run starts; ``time`` None is arrival time.
 
     ``time_unit`` (``s ms us ns``): reads the time column of an *inferred* schema as an epoch number; a declared schema says so itself.
@@ -50,15 +51,13 @@ class Source:
     idle_timeout_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     name: str
     inputs: tuple[str, ...]
     where: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Derive:
+class Derive(Struct, frozen=True):
     """Adds columns, or replaces those of the same name; each expression sees the input's columns only."""
 
     name: str
@@ -66,8 +65,7 @@ class Derive:
     columns: tuple[tuple[str, Expression], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """Groups rows by window and ``by``; ``aggregates`` are expressions over :class:`Aggregate` nodes.
 
     ``allowed_lateness_ns``: for how long after its end late rows still change a window.  ``emit_every_ns``: windows are also sent before
@@ -88,8 +86,7 @@ class Window:
         return self.allowed_lateness_ns != 0 or self.emit_every_ns is not None
 
 
-@dataclass(frozen=True, slots=True)
-class MapBatches:
+class MapBatches(Struct, frozen=True):
     """The user's own function, batch to batch (or row to row); Python door only.  ``schema``: of its result, if known.
 
     ``concurrency``: calls under way at once; ``ordered`` False: rows may be swapped, but never across a watermark; ``timeout_ns``: of one
@@ -107,8 +104,7 @@ class MapBatches:
     on_error: str = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Dedup:
+class Dedup(Struct, frozen=True):
     """The first row by arrival of each key ``by`` goes on; others within ``within_ns`` of event time of it are duplicates."""
 
     name: str
@@ -117,8 +113,7 @@ class Dedup:
     within_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class SortKey:
+class SortKey(Struct, frozen=True):
     """One part of an order.  Nulls come last in either direction unless ``nulls_first``."""
 
     expression: Expression
@@ -126,8 +121,7 @@ class SortKey:
     nulls_first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Top:
+class Top(Struct, frozen=True):
     """The ``n`` first rows by ``order`` of each window and key ``by``, with their ``rank``.
 
     ``shape`` None: over the windows of its input (rows of one ``window_end``), or over everything where the input has no such column.
@@ -141,8 +135,7 @@ class Top:
     shape: WindowShape | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(Struct, frozen=True):
     """Two sources read one after the other as one table; written as ``[sources.NAME]``, its ``inputs`` as ``of``.
 
     ``unique``: rows of the overlap are told by these columns; none: by event time.
@@ -153,8 +146,7 @@ class Sequence:
     unique: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(Struct, frozen=True):
     """Two tables into one; ``inputs`` are the left and the right one.  At most one of ``within_ns`` (right time - left time lies between
     the two, with them), ``window`` and ``as_of`` is given; with none of them the right table is read whole first.
 
@@ -180,16 +172,14 @@ class Join:
 Stage: TypeAlias = Filter | Derive | Window | Join | Dedup | Top | Sequence | MapBatches
 
 
-@dataclass(frozen=True, slots=True)
-class Sink:
+class Sink(Struct, frozen=True):
     name: str
     inputs: tuple[str, ...]
     connector: Component
     format: Component | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """A whole pipeline, tables in the order written.  Inputs are always spelled out: the doors have filled in what was left out.
 
     ``trials``: the tests that its file holds.

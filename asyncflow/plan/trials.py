@@ -6,8 +6,9 @@ Values are as written: numbers, texts, truth values, datetimes; in ``expect`` a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct
 
 from asyncflow.errors import Problem
 from asyncflow.model.schema import Schema
@@ -19,31 +20,27 @@ if TYPE_CHECKING:
 Row: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(Struct, frozen=True):
     """These rows come into a source, together: one message where it has messages."""
 
     table: str
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(Struct, frozen=True):
     """Time moves on: every watermark, and the wall clock, to the greatest event time so far and this much more."""
 
     by_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Expect:
+class Expect(Struct, frozen=True):
     """All rows of a table, in order; columns left out of a row are not compared."""
 
     table: str
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """One test.  After the last of ``feed`` the input ends."""
 
     name: str

@@ -7,8 +7,9 @@ become a timestamp.  ``bind`` is the whole rule of which argument fits where; ``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from asyncflow.model.schema import DataType
 from asyncflow.plan.functions import Signature
@@ -19,8 +20,7 @@ Kind: TypeAlias = DataType | str
 """A type as checking sees it: a DataType, or ``NULL`` (fits anything) or ``INTERVAL`` (only beside + and -)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(Struct, frozen=True):
     """A resolved node.  ``operation``: a function's name, or ``literal`` (``value``: int ns for a timestamp, None for null), ``column``
     (``value``: its name), ``case`` (when, then, ..., default), ``cast``, ``shift`` (timestamp, literal ns), or ``aggregate``
     (``value``: an :class:`AggregateCall`; ``args``: its arguments, then its filter if it has one)."""
@@ -31,8 +31,7 @@ class Typed:
     value: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class AggregateCall:
+class AggregateCall(Struct, frozen=True):
     function: str
     distinct: bool
     filtered: bool
@@ -40,8 +39,7 @@ class AggregateCall:
     """Which quantile, how many of the top: an argument that is no input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What checking knows of a part: its kind, and its node (None for NULL, whose type comes from what stands around it)."""
 
     kind: Kind

@@ -8,7 +8,8 @@ to a timestamp beside a timestamp; NULL to anything; anything to text in ``||``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from asyncflow.model.instants import EXTRACT_FIELDS, parse_timestamp
 from asyncflow.model.schema import DataType, Schema
@@ -51,8 +52,7 @@ BOOL, INT64, FLOAT64 = DataType.BOOL, DataType.INT64, DataType.FLOAT64
 STRING, TIMESTAMP = DataType.STRING, DataType.TIMESTAMP
 
 
-@dataclass(frozen=True, slots=True)
-class ExpressionProblem:
+class ExpressionProblem(Struct, frozen=True):
     """One thing wrong with an expression; ``hint`` may name the nearest valid name or the way to write it."""
 
     message: str

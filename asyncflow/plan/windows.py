@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Tumbling:
+
+class Tumbling(Struct, frozen=True):
     size_ns: int
     offset_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Hopping:
+class Hopping(Struct, frozen=True):
     """Windows of ``size_ns``, one starting every ``every_ns`` (at most ``size_ns``, which it need not divide)."""
 
     size_ns: int
@@ -21,8 +20,7 @@ class Hopping:
     offset_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Cumulate:
+class Cumulate(Struct, frozen=True):
     """Growing windows: ``[start, start + k every_ns)`` for ``k`` from 1, until ``size_ns`` (a multiple of ``every_ns``) is full."""
 
     size_ns: int
@@ -30,25 +28,21 @@ class Cumulate:
     offset_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AllRows:
+class AllRows(Struct, frozen=True):
     """One window over everything, closed at end of input; its rows have no bounds columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class PerMessage:
+class PerMessage(Struct, frozen=True):
     """One window per message of a message source, closed at once; its rows have no bounds columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """Per key: rows of which no two neighbours are more than ``gap_ns`` apart; ends that much after the last one."""
 
     gap_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """Per key: every ``size`` rows by arrival, bounded by the event times of the first and last of them."""
 
     size: int

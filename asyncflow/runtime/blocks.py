@@ -10,9 +10,9 @@ read like a whole one (``12`` of ``1234``), so it is never decoded.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow.connectors.contract import ByteStream
 from asyncflow.errors import ConnectorError
@@ -24,16 +24,14 @@ NEWLINE = 10
 RECORD_KEPT_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Records:
+class Records(Struct, frozen=True, eq=False):
     """A block of whole records.  ``offset``: bytes of the stream before it."""
 
     data: Block
     offset: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dropped:
+class Dropped(Struct, frozen=True, eq=False):
     """Bytes that hold no records: a header, or records that cannot be read (``cut.rejects``)."""
 
     cut: Cut

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message
@@ -20,8 +21,7 @@ MESSAGE_BYTES = 64
 """What a message without rows counts for."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelStatistics:
+class ChannelStatistics(Struct, frozen=True):
     """``waiting_bytes`` and ``waiting_messages``: in the channel now, over all ports; ``blocked_ports``: whose writers wait for room."""
 
     waiting_bytes: int

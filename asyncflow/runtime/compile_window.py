@@ -6,8 +6,9 @@ become columns and masks to prepare (equal ones once), and what stands around it
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
+
+from msgspec.structs import replace
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Field, Schema

@@ -17,7 +17,8 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from asyncflow.errors import ConnectorError
 
@@ -146,8 +147,7 @@ class Control:
 # -- asking ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A control socket: the process, and the directory that it is in."""
 
     pid: int

@@ -6,9 +6,8 @@ of the rows and their order alone, never of where the input was cut.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import Column, FixedColumn, Int64Array
@@ -18,8 +17,7 @@ from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.ledger import SourceCounts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Timed:
+class Timed(Struct, frozen=True, eq=False):
     """``rows`` go on; ``future`` (or None) go to the side output."""
 
     rows: Batch

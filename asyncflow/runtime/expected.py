@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncflow.model.instants import format_timestamp
 from asyncflow.model.schema import DataType, Field
@@ -20,8 +22,7 @@ from asyncflow.runtime.python_source import read_timestamp
 REL_TOL = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """What came: rows, which columns are timestamps (int, ns), and the unit that a number written for one is in."""
 
     rows: Sequence[Mapping[str, Any]]

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from asyncflow.errors import InternalError
 from asyncflow.model.batch import NO_TIME
@@ -23,8 +24,7 @@ TAKEN_UP = frozenset({"aggregated", "ranked", "left_matched"})
 """Ways of rows into an operator that gives rows of its own for them."""
 
 
-@dataclass(slots=True)
-class SourceCounts:
+class SourceCounts(Struct):
     """``rows``: records read, good or bad; ``bytes``: of decoded input; times in ns (None before the first row)."""
 
     rows: int = 0
@@ -53,8 +53,7 @@ class SourceCounts:
         return None if self.rows == gone else f"{self.rows} rows in, {gone} accounted for"
 
 
-@dataclass(slots=True)
-class StageCounts:
+class StageCounts(Struct):
     """``ways``: the operator's own counts (``filtered``, ``late``, ``aggregated``, ...); ``kept``: the names of those that are ways a row
     can leave (or be taken up); empty where every row may become any number of rows (a user's function)."""
 
@@ -77,8 +76,7 @@ class StageCounts:
         return None if self.rows_in == gone else f"{self.rows_in} rows in, {gone} accounted for"
 
 
-@dataclass(slots=True)
-class SinkCounts:
+class SinkCounts(Struct):
     rows: int = 0
     bytes: int = 0
 

@@ -7,9 +7,8 @@ difference.  The watermark never falls: what a quiet input says when it speaks a
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+from msgspec.structs import replace
 
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.messages import Watermark

@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncflow.errors import StageError
 from asyncflow.model.batch import Batch
@@ -30,8 +31,7 @@ from asyncflow.runtime.rejected import KEPT_CHARACTERS, rejected_batch
 from asyncflow.runtime.stage import AsyncOperator
 
 
-@dataclass(slots=True, eq=False)
-class Call:
+class Call(Struct, eq=False):
     """One call of the function: with the rows of ``batch`` at ``positions``, the first of them the ``number``-th that the stage took.
 
     ``done``: it has come to a ``result`` or an ``error``.

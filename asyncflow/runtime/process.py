@@ -14,10 +14,11 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from asyncflow.errors import ConnectorError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME

@@ -9,17 +9,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 REFRESH_SECONDS = 0.2
 RATE_SECONDS = 3.0
 """Rates are over this long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """A run at one moment.  ``total_bytes`` None: not known.  ``watermark_ns``: the slowest source's; None: none yet."""
 
     rows: int

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow.connectors.contract import ByteSource, ByteStream, SourceConnector
 from asyncflow.errors import DataError
@@ -99,8 +99,7 @@ class BytesSource(ByteSource, ByteStream):
         await _close(self._iterator)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Converted:
+class Converted(Struct, frozen=True, eq=False):
     """Objects as a batch; ``rejects``: (record, reason, position) of those that do not fit."""
 
     batch: Batch

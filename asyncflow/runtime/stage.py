@@ -8,7 +8,8 @@ the lowest watermark among those that count (``lowest``).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from asyncflow.errors import AsyncflowError, StageError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch

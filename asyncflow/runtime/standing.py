@@ -5,11 +5,10 @@ Times are ns since the epoch, UTC: of the data where they are called watermark, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class SourceStanding:
+class SourceStanding(Struct, frozen=True):
     """``state``: ``opening``, ``reading``, ``quiet``, ``held`` (by us) or ``ended``.
 
     ``quiet_ns``: for how long nothing has come while we were ready to take it; ``idle``: for longer than its idle timeout, so that it holds
@@ -34,8 +33,7 @@ class SourceStanding:
     future: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class InputStanding:
+class InputStanding(Struct, frozen=True):
     """An input as its reader sees it.  ``state``: ``counts``, ``quiet`` (counts for no watermark) or ``ended``.
 
     ``waiting_rows``: of it that the reader has not taken up yet; ``waiting``: a message of it waits to be taken.
@@ -48,8 +46,7 @@ class InputStanding:
     waiting: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """What holds a stage's watermark.  ``path``: the tables from the stage's input down to ``source``.
 
     ``reason``: ``source`` (it says nothing further), ``side output`` (it says nothing before it ends), ``rows wait`` (for ``at``, which has
@@ -65,8 +62,7 @@ class Holder:
     idle_helps: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StageStanding:
+class StageStanding(Struct, frozen=True):
     """A stage that has windows or waits on time.  ``kind``: its type in a pipeline file.
 
     ``state``: ``waits`` (for its inputs), ``held`` (``waits_for`` as of a source), ``works`` or ``ended``.  ``moved_ns``: when its
@@ -96,8 +92,7 @@ class StageStanding:
     left: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class SinkStanding:
+class SinkStanding(Struct, frozen=True):
     """``state``: ``waits`` (for rows), ``writes`` (and the outside has not taken it) or ``ended``."""
 
     name: str
@@ -106,8 +101,7 @@ class SinkStanding:
     waiting_rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """A whole run.  ``phase``: what it does before it runs (``head``: reads the first records of ``phase_table``; ``open``: opens that
     sink), ``running`` or ``ended``."""
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import AsyncflowError, InternalError
@@ -31,8 +33,7 @@ REST_TURNS = 20
 MOST_TURNS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What came of one test: nothing in ``failure`` where it passed, else lines that say what differs and where."""
 
     name: str

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import PipelineError, Problem
@@ -20,8 +22,7 @@ from asyncflow.runtime.run import Run
 from asyncflow.runtime.wiring import open_source
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(Struct, frozen=True):
     """How a run is made: its workers, and how many bytes a read may give at most (None: as many as there are)."""
 
     workers: int
@@ -37,8 +38,7 @@ class Manner:
 MANNERS = (Manner(1, None), Manner(1, 4_099), Manner(2, None), Manner(2, 65_521), Manner(7, 16_381))
 
 
-@dataclass(frozen=True, slots=True)
-class Sameness:
+class Sameness(Struct, frozen=True):
     """One run's digest (SHA-256, hex), bytes and rows of every sink, and the sinks that differ from the first run's."""
 
     manner: Manner

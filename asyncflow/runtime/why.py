@@ -7,7 +7,8 @@ on down to the sources, unless messages wait on the way: then it is not the outs
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.plan.tables import Dedup, Join, Sequence, Top, Window
@@ -29,7 +30,7 @@ from asyncflow.runtime.standing import (
 )
 from asyncflow.runtime.two_inputs import TwoInputStage
 
-_KINDS = {Window: "window", Join: "join", Top: "top", Dedup: "dedup", Sequence: "sequence"}
+_KINDS: dict[type, str] = {Window: "window", Join: "join", Top: "top", Dedup: "dedup", Sequence: "sequence"}
 """Stages that have windows or wait on time; a sequence is written as a source."""
 _WAYS = ("late", "late_right", "late_partly", "duplicate")
 

@@ -16,11 +16,11 @@ import socket
 import struct
 import termios
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from msgspec.structs import replace
 from streams import eventually
 
 import asyncflow as af

@@ -6,12 +6,12 @@ import asyncio
 import random
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import asyncflow as af
 from asyncflow.model.batch import NO_TIME, Batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from asyncflow.doors.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Field, Schema

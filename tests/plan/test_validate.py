@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from asyncflow.doors.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Schema

@@ -8,10 +8,10 @@ partner is released at the last moment at which one could have come.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.model.columns import BoolArray, IndexArray, Int64Array
@@ -21,8 +21,7 @@ from asyncflow.operators.joins.runs import Run, not_before
 from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin, new_run
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Search:
+class _Search(Struct, frozen=True, eq=False):
     """Rows of ``own`` at ``places``, ordered by time, and in ``other`` the ranges that they meet."""
 
     port: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow.model.batch import END_OF_TIME, Batch, iter_slices
 from asyncflow.model.columns import Column, IndexArray, Int64Array, concat_columns
@@ -17,8 +17,7 @@ MAX_PAIRS = 1 << 20
 """About how many pairs are worked on at once; more only where they are of one instant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """Where the columns of a result come from.  ``right``: the right columns that are taken; ``merged``: for each key that stands once,
     its left and right column.  Empty ``right`` and ``merged`` for results of left rows alone."""
 
@@ -55,8 +54,7 @@ def _taken(column: Column, rows: IndexArray | None) -> Column:
     return column if rows is None else gathered(column, rows)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class Piece(Struct, frozen=True, eq=False):
     """Result rows from one table of rows on each side (None: that side is null).  ``release``: when each becomes known, ns."""
 
     left: Rows | None

@@ -6,9 +6,9 @@ Kept text is copied out of the block it came in, so a row that waits does not ho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.model.columns import (
@@ -23,8 +23,7 @@ from asyncflow.model.columns import (
 from asyncflow.model.schema import DataType
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class Rows(Struct, frozen=True, eq=False):
     """``keys``: ids of the join key, equal on both sides for equal keys; ``times``; ``arrivals``: the row's number on its side;
     ``seen``: the watermark before the row.  ``matched`` is written to: whether the row stands in a result."""
 

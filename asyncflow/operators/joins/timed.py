@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow._kernels import kernel
 from asyncflow.errors import StageError
@@ -39,8 +39,7 @@ FEW_KEYS = 1 << 16
 """Up to this many, keys that no row holds are not looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class JoinSpec:
+class JoinSpec(Struct, frozen=True):
     """What every join is told.  ``keys``: positions of the key columns, of the left and of the right side; ``columns``: which columns of
     each side are kept, by position (``shape`` counts in these)."""
 
