@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncflow.doors.python_aggregates import aggregate, expression
     from asyncflow.doors.windows import all_rows, count, cumulate, hopping, per_message, session, tumbling
     from asyncflow.errors import (
         AsyncflowError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         StageError,
     )
     from asyncflow.flow import Flow, load, run, sequence, source, union
+    from asyncflow.model.aggregate import Aggregate
     from asyncflow.model.batch import Batch
     from asyncflow.model.schema import DataType, Field, Schema
 
@@ -39,6 +41,8 @@ _HOMES = {
         "session",
         "tumbling",
     ),
+    "asyncflow.doors.python_aggregates": ("aggregate", "expression"),
+    "asyncflow.model.aggregate": ("Aggregate",),
     "asyncflow.model.batch": ("Batch",),
     "asyncflow.model.schema": ("DataType", "Field", "Schema"),
     "asyncflow.errors": (
@@ -56,6 +60,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Aggregate",
     "AsyncflowError",
     "Batch",
     "ConnectorError",
@@ -70,9 +75,11 @@ __all__ = [
     "RetriableError",
     "Schema",
     "StageError",
+    "aggregate",
     "all_rows",
     "count",
     "cumulate",
+    "expression",
     "hopping",
     "load",
     "per_message",

@@ -2,7 +2,7 @@
 
 ``ListSink`` collects what a flow writes.  ``ChunkSource`` gives bytes in the pieces you choose.  A run given a ``FakeClock`` waits for
 nothing but its input: its clock stands until it is moved.  ``check_format``, ``check_source`` and ``check_sink`` hold a component of
-yours to the contract; each raises AssertionError that says which promise was broken.
+yours to the contract, ``check_aggregate`` an aggregate written in Python; each raises AssertionError that says which promise was broken.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ import numpy as np
 
 from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector
 from asyncflow.formats.contract import Block, Decoder
+from asyncflow.model.aggregate import Aggregate, declared
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, concat_columns
+from asyncflow.model.schema import DataType
+from asyncflow.operators.python_values import checked_value
 from asyncflow.runtime.clock import VirtualClock as FakeClock
 
 __all__ = [
     "ChunkSource",
     "FakeClock",
     "ListSink",
+    "check_aggregate",
     "check_format",
     "check_sink",
     "check_source",
@@ -185,3 +189,64 @@ async def check_sink(
     await sink.aclose()
     await sink.aclose()
     assert read_back() == b"".join(pieces)
+
+
+def check_aggregate(
+    cls: type[Aggregate], *columns: Sequence[Any], rounds: int = 20, tolerance: float = 1e-9
+) -> None:
+    """What an aggregate promises, held on rows of yours, an array or list for each argument.
+
+    However they are cut into updates and dealt out to objects that are merged, the result is the same (floats: within ``tolerance``,
+    relative) and of the type declared; reading it changes nothing; neither merging nor later updates of the one change the other object.
+    """
+    says = declared(cls)
+    arrays = [
+        np.array(column, None if np.asarray(column).dtype.kind in "biufM" else object) for column in columns
+    ]
+    count = len(arrays[0])
+    type_ = DataType(says.returns) if len(says.returns) > 1 else None
+
+    def read(state: Aggregate, what: str) -> Any:
+        value = state.finish()
+        assert _same(value, state.finish(), 0), f"{what}: finish changed the object"
+        if type_ is None:
+            return value
+        try:
+            return checked_value(value, type_)
+        except ValueError as error:
+            raise AssertionError(f"{what}: finish gave {error}") from None
+
+    def fed(state: Aggregate, rows: Sequence[int]) -> Aggregate:
+        if rows:
+            state.update(*(array[list(rows)] for array in arrays))
+        return state
+
+    read(cls(), "of no rows")
+    expected = read(fed(cls(), range(count)), "of all rows")
+    for seed in range(rounds):
+        chance = random.Random(seed)
+        cuts = sorted(chance.choices(range(count + 1), k=chance.randint(0, 5)))
+        state = cls()
+        for begin, stop in zip([0, *cuts], [*cuts, count], strict=True):
+            read(fed(state, range(begin, stop)), f"after {stop} rows")
+        found = read(state, "of all rows")
+        assert _same(found, expected, tolerance), f"cut at {cuts}: {found!r} instead of {expected!r}"
+        dealt = [chance.randrange(4) for _ in range(count)]
+        parts = [fed(cls(), [row for row in range(count) if dealt[row] == part]) for part in range(4)]
+        before = [read(part, "of a part") for part in parts]
+        merged = cls()
+        for part in parts:
+            merged.merge(part)
+        found = read(merged, "merged")
+        assert _same(found, expected, tolerance), f"merged of {dealt}: {found!r} instead of {expected!r}"
+        fed(merged, range(count))
+        after = [read(part, "of a part") for part in parts]
+        assert all(map(_same, before, after, [0.0] * 4)), (
+            f"merging changed what was merged: {after} from {before}"
+        )
+
+
+def _same(a: Any, b: Any, tolerance: float) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or (a != a and b != b) or abs(a - b) <= tolerance * max(abs(a), abs(b))
+    return bool(a is b or a == b)

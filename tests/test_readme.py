@@ -59,3 +59,39 @@ def test_three_doors(sales: Path) -> None:
 
     printed = run(sys.executable, "-c", snippet("python"), cwd=sales).splitlines()
     assert printed == [f"{row['store']} {row['orders']} {row['revenue']}" for row in rows]
+
+
+def test_an_aggregate_of_your_own(sales: Path) -> None:
+    """By class, and by the name that a distribution registers it under."""
+    (sales / "mine.py").write_text(snippet("aggregate.py"))
+    metadata = sales / "mine-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[asyncflow.aggregates]\ngeometric_mean = mine:GeometricMean\n"
+    )
+    text = """
+import asyncio
+import asyncflow as af
+from asyncflow.testing import check_aggregate
+from mine import GeometricMean
+
+check_aggregate(GeometricMean, [1.0, 2.5, 4.0, 100.0])
+flow = af.load("pipeline.toml")["priced"].window(
+    g=af.aggregate(GeometricMean, "price", where="price > 0"),
+    h="geometric_mean(price) FILTER (WHERE price > 0)",
+    r=af.expression("G(price + 1) / sum(qty)", G=GeometricMean),
+    s="geometric_mean(price + 1) / sum(qty)",
+    m="exp(mean(ln(price)) FILTER (WHERE price > 0))",
+)
+async def main():
+    async for batch in flow:
+        for row in batch.to_pylist():
+            assert row["g"] == row["h"] and row["r"] == row["s"]
+            assert abs(row["g"] - row["m"]) < 1e-9 * row["m"], row
+            print("checked")
+asyncio.run(main())
+"""
+    (sales / "pipeline.toml").write_text(snippet("pipeline.toml").partition("[stages.per_minute]")[0])
+    (sales / "own.py").write_text(text)
+    assert run(sys.executable, "own.py", cwd=sales) == "checked\n"

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
 from asyncflow.doors.tables import SEQUENCE, SequenceTable
-from asyncflow.plan.functions import AGGREGATES, SCALARS
+from asyncflow.plan.aggregates import aggregate_names, find_aggregate
+from asyncflow.plan.functions import SCALARS
 
 KINDS = ("sources", "sinks", "formats", "aggregates", "functions")
 
@@ -49,8 +50,19 @@ def entries(kind: str) -> tuple[Entry, ...]:
         return tuple(_component(SINK, name) for name in SINK.names())
     if kind == "formats":
         return tuple(_format(name) for name in sorted({*DECODER.names(), *ENCODER.names()}))
-    table = AGGREGATES if kind == "aggregates" else SCALARS
-    return tuple(Entry(name, function.doc, function.usage) for name, function in sorted(table.items()))
+    if kind == "aggregates":
+        return tuple(_aggregate(name) for name in sorted(aggregate_names()))
+    return tuple(Entry(name, function.doc, function.usage) for name, function in sorted(SCALARS.items()))
+
+
+def _aggregate(name: str) -> Entry:
+    """One of someone else's that cannot be used says why."""
+    try:
+        function = find_aggregate(name)
+    except ValueError as error:
+        return Entry(name, str(error))
+    assert function is not None
+    return Entry(name, function.doc, function.usage)
 
 
 def _component(role: Role, name: str) -> Entry:

@@ -239,6 +239,10 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
     windowed = struct in (WindowTable, TopTable, JoinTable)
     if windowed and shape is not None and not isinstance(shape, str | Mapping):
         table = {**table, "window": "all"}
+    made_aggregates = {}
+    if struct is WindowTable and isinstance(written := table.get("aggregates"), Mapping):
+        made_aggregates = {key: each for key, each in written.items() if isinstance(each, Expression)}
+        table = {**table, "aggregates": {**written, **dict.fromkeys(made_aggregates, "")}}
     known = len(problems.found)
     values = components.convert_fields(struct, table, path, problems)
     inputs = _inputs(values.get("inputs"), before)
@@ -267,7 +271,8 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
         made = join_stage(name, {**values, "window": shape}, path, problems)
     else:
         keys = _keys(values.get("by", ()), path, problems)
-        aggregates = _expressions(values.get("aggregates", {}), f"{path}.aggregates", problems)
+        texts = {**values.get("aggregates", {}), **made_aggregates}
+        aggregates = _expressions(texts, f"{path}.aggregates", problems)
         window = window_shape(shape, f"{path}.window", problems)
         lateness = _parsed(
             parse_duration, values.get("allowed_lateness", "0s"), f"{path}.allowed_lateness", problems
@@ -321,9 +326,12 @@ def expression(text: str, path: str, problems: Problems) -> Expression | None:
 
 
 def _expressions(
-    columns: Mapping[str, str], path: str, problems: Problems
+    columns: Mapping[str, str | Expression], path: str, problems: Problems
 ) -> tuple[tuple[str, Expression], ...]:
-    parsed = [(name, expression(text, f"{path}.{name}", problems)) for name, text in columns.items()]
+    parsed = [
+        (name, expression(each, f"{path}.{name}", problems) if isinstance(each, str) else each)
+        for name, each in columns.items()
+    ]
     return tuple((name, each) for name, each in parsed if each is not None)
 
 

@@ -346,6 +346,12 @@ class _Reader:
 
     def read_filter(self, node: Any, room: int) -> Expression:
         inner = self.read(node.this, room)
+        if (
+            isinstance(inner, Call)
+            and type(node.this).__name__ == "Anonymous"
+            and inner.function not in SCALARS
+        ):
+            inner = Aggregate(inner.function, inner.args)  # one of someone else's, or none: checking knows
         if not isinstance(inner, Aggregate) or inner.filter is not None:
             raise ExpressionError("FILTER (WHERE ...) belongs to one aggregate")
         return Aggregate(

@@ -21,6 +21,7 @@ from asyncflow.model.durations import parse_duration
 from asyncflow.model.schema import Field, Schema
 from asyncflow.plan import graph
 from asyncflow.plan.explain import explain
+from asyncflow.plan.expressions import Expression
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Derive, MapBatches, Plan, Sink, Source, Stage
 from asyncflow.plan.windows import AllRows, WindowShape
@@ -51,15 +52,16 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         /,
         *,
         by: Sequence[str] | Mapping[str, str] = (),
-        aggregates: Mapping[str, str] | None = None,
+        aggregates: Mapping[str, str | Expression] | None = None,
         allowed_lateness: str = "0s",
         emit: str | Mapping[str, str] = "final",
-        **more: str,
+        **more: str | Expression,
     ) -> Self:
         """Groups rows by window and key: ``.window(af.tumbling("1m"), by=["store"], orders="count(*)")``.
 
-        ``aggregates``: for names that cannot be written as keywords.  ``allowed_lateness``: for how long after its end late rows still
-        change a window.  ``emit``: ``"updates"`` or ``{"every": "5s"}`` sends windows also before they end.
+        ``aggregates``: for names that cannot be written as keywords; for aggregates written in Python see :func:`asyncflow.aggregate`.
+        ``allowed_lateness``: for how long after its end late rows still change a window.  ``emit``: ``"updates"`` or ``{"every": "5s"}``
+        sends windows also before they end.
         """
         return self._stage(
             {

@@ -136,14 +136,7 @@ class Batch(Struct, frozen=True, eq=False):
         if self.watermarks is not None:
             return self.watermarks
         assert self.time is not None
-        before = np.empty(self.num_rows, np.int64)
-        if self.num_rows:
-            before[0] = self.watermark_before
-            seen = np.maximum.accumulate(self.time[:-1])
-            lowest = NO_TIME + self.delay_ns
-            np.subtract(np.maximum(seen, lowest), self.delay_ns, out=before[1:])
-            np.maximum(before[1:], self.watermark_before, out=before[1:])
-        return before
+        return watermarks_of(self.time, self.watermark_before, self.delay_ns)
 
     def take(self, rows: IndexArray) -> Batch:
         """The rows at these positions; keeps the watermark before each of them."""
@@ -164,6 +157,17 @@ class Batch(Struct, frozen=True, eq=False):
             time=None if self.time is None else self.time[start:stop],
             watermarks=None if self.time is None else self.row_watermarks()[start:stop],
         )
+
+
+def watermarks_of(time: Int64Array, watermark_before: int, delay_ns: int) -> Int64Array:
+    """The watermark before each row of a source, the first one's given."""
+    before = np.empty(len(time), np.int64)
+    if len(time):
+        before[0] = watermark_before
+        seen = np.maximum.accumulate(time[:-1])
+        np.subtract(np.maximum(seen, NO_TIME + delay_ns), delay_ns, out=before[1:])
+        np.maximum(before[1:], watermark_before, out=before[1:])
+    return before
 
 
 _PANDAS_NULLABLE = {DataType.BOOL: "boolean", DataType.INT64: "Int64", DataType.FLOAT64: "Float64"}

@@ -1,19 +1,21 @@
 """How components are found: a connector or format is a module of its room's folder, or a stranger's by entry point.
 
 There is no list to edit: ``asyncflow/formats/csv.py`` is the format ``csv``.  A distribution of someone else's adds one through the entry
-points ``asyncflow.sources``, ``asyncflow.sinks`` and ``asyncflow.formats``, each naming a module of the same shape.
+points ``asyncflow.sources``, ``asyncflow.sinks`` and ``asyncflow.formats``, each naming a module of the same shape; its aggregates
+(``asyncflow.aggregates``) are classes.
 """
 
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
+    from importlib.metadata import EntryPoint, EntryPoints
 
 _NOT_COMPONENTS = {"contract"}
 
@@ -39,6 +41,12 @@ def find(room: str, name: str, capability: str, group: str) -> ModuleType:
             assert isinstance(module, ModuleType)
             return module
     raise KeyError(name)
+
+
+@cache
+def registered(group: str) -> Mapping[str, EntryPoint]:
+    """The entry points of ``group`` by name; of several of one name the first.  None of them is imported."""
+    return {point.name.lower(): point for point in reversed(tuple(_entry_points(group)))}
 
 
 def _entry_points(group: str) -> EntryPoints:

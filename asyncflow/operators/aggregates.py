@@ -55,7 +55,8 @@ class AggregateSpec(Struct, frozen=True):
     """One aggregate of a window stage.
 
     ``inputs``: positions in ``Prepared.inputs``, () for ``count(*)``; ``types``: their types; ``mask``: position in
-    ``Prepared.masks`` of its ``FILTER (WHERE ...)``, or None; ``constant``: which quantile, how many of the top.
+    ``Prepared.masks`` of its ``FILTER (WHERE ...)``, or None; ``constant``: which quantile, how many of the top.  ``python``: the class
+    of one written in Python, which gives values of type ``returns``.
     Raises ValueError for what no aggregate takes.
     """
 
@@ -64,8 +65,14 @@ class AggregateSpec(Struct, frozen=True):
     types: tuple[DataType, ...]
     mask: int | None = None
     constant: float | None = None
+    python: type | None = None
+    returns: DataType | None = None
 
     def __post_init__(self) -> None:
+        if self.python is not None:
+            if self.returns is None:
+                raise ValueError(f"{self.function} does not say what it returns")
+            return
         known = AGGREGATES.get(self.function)
         if known is None:
             raise ValueError(f"unknown aggregate {self.function!r}")
@@ -86,10 +93,10 @@ class AggregateSpec(Struct, frozen=True):
 
     @property
     def raw(self) -> tuple[Any, ...]:
-        """As the kernels take it."""
+        """As the kernels take it; they know of none that is written in Python."""
         constants = () if self.constant is None else (self.constant,)
         return self.function, self.inputs, tuple(type_.value for type_ in self.types), self.mask, *constants
 
     @property
     def result_type(self) -> DataType:
-        return AGGREGATES[self.function].result or self.types[0]
+        return self.returns or AGGREGATES[self.function].result or self.types[0]

@@ -59,6 +59,12 @@ class WindowLattice:
         """When a window ends, ns; not clamped."""
         return self._phase + number * self.every_ns
 
+    def number(self, start: int, end: int) -> int:
+        """The window with these bounds, of which one may be clamped; not of growing windows."""
+        if end == END_OF_TIME and start != NO_TIME:
+            end = start + self.size_ns
+        return (end - self._phase) // self.every_ns
+
     def bounds(self, numbers: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Start and end of each of these windows."""
         ends = self._times(numbers)

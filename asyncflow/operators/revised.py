@@ -27,7 +27,6 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from asyncflow._kernels import kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, iter_slices
 from asyncflow.model.columns import (
     BoolArray,
@@ -41,6 +40,7 @@ from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.lattice import WindowLattice
+from asyncflow.operators.python_aggregates import window_state
 from asyncflow.operators.raw import column_of_raw, raw_column
 from asyncflow.operators.revisions import Entries, Sent, joined, turns_of
 from asyncflow.operators.slots import SlotTable
@@ -88,7 +88,7 @@ class RevisedWindowOperator(Operator):
                 *(REVISIONS if revisions else ()),
             )
         )
-        self._state = kernel("window").WindowState(None, 1, 0, [spec.raw for spec in aggregates])
+        self._state = window_state(aggregates)
         self._carries = lattice.growing and not revisions
         self._slots = SlotTable([field.type.value for field in keys], self._state)
         self._clock = NO_TIME

@@ -22,6 +22,7 @@ from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Arr
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.python_aggregates import window_state
 from asyncflow.operators.raw import column_of_raw, raw_column
 from asyncflow.operators.window import FEW_GROUPS, MAX_OUTPUT_ROWS, Prepared
 
@@ -50,12 +51,7 @@ class _SlotWindow(Operator):
         self._prepare = prepare
         self._kinds = [field.type.value for field in keys]
         self._groups = kernel("groups").GroupTable(self._kinds)
-        self._state = kernel("window").WindowState(
-            None,
-            1,
-            0,
-            [spec.raw for spec in aggregates],
-        )
+        self._state = window_state(aggregates)
         self._collect_above = FEW_GROUPS
         self.counts = dict.fromkeys(
             ("aggregated", "late", "late_partly", "windows_opened", "windows_closed", "overflow"), 0

@@ -22,6 +22,7 @@ from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.python_aggregates import window_state
 from asyncflow.operators.raw import column_of_raw, raw_column
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
@@ -79,12 +80,7 @@ class WindowOperator(Operator):
             )
         )
         self._groups = kernel("groups").GroupTable([field.type.value for field in keys])
-        self._state = kernel("window").WindowState(
-            size_ns,
-            every_ns or 1,
-            offset_ns,
-            [spec.raw for spec in aggregates],
-        )
+        self._state = window_state(aggregates, size_ns, every_ns or 1, offset_ns)
         self._collect_above = FEW_GROUPS
         self.counts = dict.fromkeys(
             ("aggregated", "late", "late_partly", "windows_opened", "windows_closed", "overflow"), 0

@@ -14,6 +14,7 @@ import msgspec
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
+from asyncflow.plan.aggregates import python_classes
 from asyncflow.plan.expression_print import expression_text
 from asyncflow.plan.expressions import Expression
 from asyncflow.plan.joins import join_state, join_texts
@@ -105,6 +106,8 @@ def _stage(stage: Stage, schemas: Mapping[str, Schema | None], readers: frozense
         case Window(shape=shape, by=by, aggregates=aggregates):
             description |= {"type": "window", "window": window_text(shape), "by": _expressions(by)}
             description |= {"aggregates": _expressions(aggregates)}
+            if classes := python_classes(each for _, each in aggregates):
+                description["python"] = classes
             if stage.allowed_lateness_ns:
                 description["allowed_lateness"] = format_duration(stage.allowed_lateness_ns)
             if stage.emit_every_ns is not None:
@@ -203,7 +206,9 @@ def state_text(stage: Stage) -> str | None:
                 f"{kept}, and the keys of the overlap, until the live side has passed it" if unique else kept
             )
         case Window():
-            return _window_state(stage)
+            state = _window_state(stage)
+            classes = python_classes(each for _, each in stage.aggregates)
+            return f"{state}; with each an object of {', '.join(classes)}" if classes else state
     return None
 
 
@@ -318,9 +323,9 @@ def _details(table: Mapping[str, Any]) -> Iterator[str]:
     ):
         if key in table:
             yield f"{key} {table[key]}"
-    for key in ("on", "by", "expressions", "aggregates"):
+    for key in ("on", "by", "expressions", "aggregates", "python"):
         for name, text in table.get(key, {}).items():
-            word = key if key in ("by", "on") else "column" if key == "expressions" else "aggregate"
+            word = key if key in ("by", "on", "python") else "column" if key == "expressions" else "aggregate"
             yield f"{word} {name}" + ("" if text == name else f" = {text}")
     if "columns" in table:
         columns = table["columns"]

@@ -50,12 +50,16 @@ class Cast(Struct, frozen=True):
 
 
 class Aggregate(Struct, frozen=True):
-    """``function(args) FILTER (WHERE filter)``; ``count`` with no args is ``count(*)``; ``distinct`` only with count."""
+    """``function(args) FILTER (WHERE filter)``; ``count`` with no args is ``count(*)``; ``distinct`` only with count.
+
+    ``python``: the class, of one written in Python and not found by its name.
+    """
 
     function: str
     args: tuple[Expression, ...] = ()
     distinct: bool = False
     filter: Expression | None = None
+    python: type | None = None
 
 
 Expression: TypeAlias = Literal | Interval | ColumnRef | Call | Case | Cast | Aggregate

@@ -39,12 +39,14 @@ class Signature(Struct, frozen=True):
 
 
 class Function(Struct, frozen=True, dict=True):
-    """A function or aggregate by name; ``operator`` is how it is written where it is not written as a call."""
+    """A function or aggregate by name; ``operator`` is how it is written where it is not written as a call; ``python``: the class of
+    an aggregate written in Python."""
 
     name: str
     texts: tuple[str, ...]
     doc: str
     operator: str = ""
+    python: type | None = None
 
     @cached_property
     def signatures(self) -> tuple[Signature, ...]:

@@ -37,6 +37,8 @@ class AggregateCall(Struct, frozen=True):
     filtered: bool
     constant: float | None = None
     """Which quantile, how many of the top: an argument that is no input."""
+    python: type | None = None
+    """The class of an aggregate written in Python."""
 
 
 class Found(Struct, frozen=True):

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from asyncflow.model.instants import EXTRACT_FIELDS, parse_timestamp
 from asyncflow.model.schema import DataType, Schema
+from asyncflow.plan.aggregates import aggregate_names, find_aggregate, is_aggregate, python_aggregate
 from asyncflow.plan.constant_arguments import CONSTANT_CHECKS, constant_of
 from asyncflow.plan.expressions import (
     Aggregate,
@@ -25,7 +26,6 @@ from asyncflow.plan.expressions import (
     Literal,
 )
 from asyncflow.plan.functions import (
-    AGGREGATES,
     ALIASES,
     SCALARS,
     Function,
@@ -179,13 +179,13 @@ class _Typing:
     def call(self, node: Call) -> Found | None:
         name = ALIASES.get(node.function, node.function)
         function = find_function(name)
-        if function is None and name in AGGREGATES:
+        if function is None and is_aggregate(name):
             return self.aggregate(Aggregate(name, node.args))
         columns_stand, self.columns_stand = self.columns_stand, self.columns_stand or function is None
         parts = [self.visit(arg) for arg in node.args]
         self.columns_stand = columns_stand
         if function is None:
-            self.problem(f"there is no function {name!r}", nearest(name, (*SCALARS, *AGGREGATES)))
+            self.problem(f"there is no function {name!r}", nearest(name, (*SCALARS, *aggregate_names())))
             return None
         found = [part for part in parts if part is not None]
         if len(found) < len(parts):
@@ -289,10 +289,14 @@ class _Typing:
     # -- aggregates --------------------------------------------------------------------------------------------------
 
     def aggregate(self, node: Aggregate) -> Found | None:
-        name = ALIASES.get(node.function, node.function)
-        function = AGGREGATES.get(name)
+        name = node.function if node.python else ALIASES.get(node.function, node.function)
+        try:
+            function = python_aggregate(name, node.python) if node.python else find_aggregate(name)
+        except ValueError as error:
+            self.problem(str(error))
+            return None
         if function is None:
-            self.problem(f"there is no aggregate {name!r}", nearest(name, AGGREGATES))
+            self.problem(f"there is no aggregate {name!r}", nearest(name, aggregate_names()))
             return None
         if not self.aggregates:
             self.problem(f"the aggregate {name} cannot stand here", "aggregates belong to a window stage")
@@ -300,7 +304,7 @@ class _Typing:
         if self.inside_aggregate:
             self.problem(f"the aggregate {name} stands inside another aggregate")
             return None
-        if node.distinct and name not in ("count", "min", "max"):
+        if node.distinct and (function.python or name not in ("count", "min", "max")):
             self.problem(f"DISTINCT is not supported in {name}", "only count(DISTINCT x)")
             return None
         if node.distinct and len(node.args) != 1:
@@ -322,7 +326,7 @@ class _Typing:
         signature, kinds = match
         kinds = tuple(INT64 if kind == NULL else kind for kind in kinds)
         args = tuple(self.cast(part, data_type(kind)) for part, kind in zip(found, kinds, strict=True))
-        constant = constant_of(name, args)
+        constant = None if function.python else constant_of(name, args)
         if isinstance(constant, tuple):
             self.problem(*constant)
             return None
@@ -332,7 +336,7 @@ class _Typing:
             args = (*args, self.cast(condition, BOOL))
         type_ = data_type(result_kind(signature, kinds))
         distinct = node.distinct and name == "count"  # the least of the different values is the least
-        call = AggregateCall(name, distinct, condition is not None, constant)
+        call = AggregateCall(name, distinct, condition is not None, constant, function.python)
         return Found(type_, Typed("aggregate", args, type_, call))
 
     # -- matching and casting ----------------------------------------------------------------------------------------

@@ -123,6 +123,8 @@ class _Parts:
             tuple(arg.type for arg in args),
             _position(self.masks, tree.args[-1]) if call.filtered else None,
             call.constant,
+            call.python,
+            None if call.python is None else tree.type,
         )
         return Typed("column", (), tree.type, self.name(_position(self.specs, spec)))
 
