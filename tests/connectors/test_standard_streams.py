@@ -41,6 +41,10 @@ async def write_all(*parts):
 
 def say(*what):
     print(*what, file=sys.stderr, flush=True)
+
+async def patient():
+    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no matter of these tests
+    await main()
 """
 READ = """
 async def main():
@@ -67,15 +71,19 @@ async def main():
 @pytest.fixture(params=["asyncio", "uvloop"])
 def python(request):
     """Starts a script whose ``main`` runs on one of the loops; warnings are errors there too."""
-    runner = "asyncio.run(main())" if request.param == "asyncio" else "uvloop.run(main())"
+    runner = f"{request.param}.run(patient())"
+    started: list[subprocess.Popen[bytes]] = []
 
     def start(script, **options):
         program = PROLOGUE + textwrap.dedent(script) + "\n" + runner
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-X", "dev", "-c", program], stderr=subprocess.PIPE, **options
-        )
+        command = [sys.executable, "-W", "error", "-X", "dev", "-c", program]
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, **options))
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def finish(process, data=None):
