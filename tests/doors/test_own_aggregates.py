@@ -16,6 +16,7 @@ import pytest
 
 import asyncflow as af
 from asyncflow.cli import run_command
+from asyncflow.doors.expression_text import parse_expression
 from asyncflow.errors import PipelineError, StageError
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
@@ -446,3 +447,34 @@ def test_the_registry_is_what_the_interpreter_knows() -> None:
     registered.cache_clear()
     known = {point.name for point in importlib.metadata.entry_points(group="asyncflow.aggregates")}
     assert set(registered("asyncflow.aggregates")) == known
+
+
+async def test_their_rows_go_on_as_any_window_s() -> None:
+    """Through a top, and through a window over windows."""
+    shape = af.tumbling("10s")
+    own = flow().window(shape, by=["key"], v=af.aggregate(Sum, "qty"))
+    built_in = flow().window(shape, by=["key"], v="sum(qty)")
+    for more in (
+        lambda each: each.top(1, order=["v DESC"]),
+        lambda each: each.window(af.tumbling("20s"), most="max(v)", n="count(*)"),
+    ):
+        found = await rows_of(more(own))
+        assert found and found == await rows_of(more(built_in))
+    over = built_in.window(af.tumbling("20s"), t=af.aggregate(Sum, "v"), e="sum(v)")
+    assert all(row["t"] == row["e"] for row in await rows_of(over))
+
+
+async def test_what_a_run_holds_can_be_asked() -> None:
+    """State, open windows and the rows in them, with a class as without one."""
+    schema = Schema.of([("key", DataType.STRING), ("qty", DataType.INT64)])
+    columns = (column_from_values(DataType.STRING, ["a", "b"]), column_from_values(DataType.INT64, [1, 2]))
+    times = np.array([1, 2]) * 1_000_000_000
+    for shape in (af.tumbling("10s"), af.session("1s"), af.count(3)):
+        held = []
+        for made in (af.aggregate(Sum, "qty"), af.expression("g(qty)", g=Sum), parse_expression("sum(qty)")):
+            stage = Window("w", ("s",), shape, (("key", ColumnRef("key")),), (("v", made),))
+            operator = build_window(stage, schema)
+            operator.process(Batch(schema, columns, 2, times))
+            assert operator.state_bytes > 0
+            held.append((operator.open_windows, operator.waiting_rows, operator.next_due_ns))
+        assert held[0] == held[1] == held[2] and held[0][0] > 0
