@@ -23,6 +23,8 @@ from msgspec import Struct
 from asyncflow.errors import ConnectorError
 
 REQUEST = b"why\n"
+FAULT = b"!"
+"""Begins what is said in an answer's place where there is none."""
 REQUEST_BYTES = 256
 SECONDS = 5.0
 MOST_CLIENTS = 8
@@ -135,13 +137,19 @@ class Control:
                 async with asyncio.timeout(SECONDS):
                     asked = await reader.readline()
                     if asked == REQUEST:
-                        writer.write(self._answer())
+                        writer.write(self._said())
                         await writer.drain()
                     writer.close()
                     await writer.wait_closed()
         finally:
             writer.transport.abort()
             self._clients.discard(task)
+
+    def _said(self) -> bytes:
+        try:
+            return self._answer()
+        except Exception as error:  # whatever it is, the run goes on
+            return FAULT + f"{type(error).__name__}: {error}".encode()
 
 
 # -- asking ----------------------------------------------------------------------------------------------------------------
@@ -211,6 +219,10 @@ def ask(asked: Found, seconds: float = 2 * SECONDS) -> bytes:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ConnectorError(f"process {asked.pid} cannot be asked: {reason}") from error
+    if answer.startswith(FAULT):
+        raise ConnectorError(
+            f"process {asked.pid} cannot say: {answer[len(FAULT) :].decode(errors='replace')}"
+        )
     if not answer:
         raise ConnectorError(f"process {asked.pid} gave no answer")
     return bytes(answer)

@@ -97,7 +97,7 @@ def _tell_why(run: Run, file: str | None) -> None:
     from asyncflow.runtime.why_text import text
 
     with contextlib.suppress(OSError, ValueError):  # stderr is gone
-        print(text(_standing(run, file)), file=sys.stderr, flush=True)
+        print(text(_standing(run, file)), end="", file=sys.stderr, flush=True)
 
 
 @contextlib.asynccontextmanager
@@ -107,7 +107,7 @@ async def _control(answer: Callable[[], bytes], *, verbose: bool) -> AsyncIterat
     try:
         try:
             await control.open()
-        except OSError as error:
+        except Exception as error:
             if verbose:
                 print(f"warning: asyncflow why cannot ask this run: {error}", file=sys.stderr)
         yield

@@ -44,6 +44,7 @@ class Run:
         self.ledger = Ledger(plan.name)
         self.results = Channel(1, CHANNEL_BYTES)
         self.clock = clock or Clock()
+        self.started_ns = self.clock.now_ns()
         self.wiring = Wiring(self.plan, self.ledger, self.clock, read_bytes)
         self._sources, self._stages, self._sinks = (
             self.wiring.sources,

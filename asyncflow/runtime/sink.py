@@ -38,6 +38,7 @@ class SinkStage:
         self._messages = messages
         self._offload = offload
         self._unflushed = False
+        self.ended = False
         self._encoder = self._make_encoder(schema) if schema is not None else None
 
     async def run(self) -> None:
@@ -56,6 +57,7 @@ class SinkStage:
             failed = False
         finally:
             await self.connector.aclose(failed=failed)
+            self.ended = True
 
     async def _write(self, batch: Batch) -> None:
         if not self.connector.takes_bytes:

@@ -47,7 +47,7 @@ class InputStanding(Struct, frozen=True):
 
 
 class Holder(Struct, frozen=True):
-    """What holds a stage's watermark.  ``path``: the tables from the stage's input down to ``source``.
+    """What holds a stage's watermark.  ``path``: the tables from the stage's input down to what holds it.
 
     ``reason``: ``source`` (it says nothing further), ``side output`` (it says nothing before it ends), ``rows wait`` (for ``at``, which has
     not taken them up) or ``seam`` (``at``, a sequence, says no more before its past has ended).  ``needed_ns``: the watermark of the source
@@ -68,7 +68,8 @@ class StageStanding(Struct, frozen=True):
     ``state``: ``waits`` (for its inputs), ``held`` (``waits_for`` as of a source), ``works`` or ``ended``.  ``moved_ns``: when its
     watermark last moved.  ``takes``: the only input that it reads now.  ``holders``: all are needed, or any one of them with
     ``any_holder``.
-    ``closes``: what sends what it holds: ``time``, ``end`` (of its input), ``count`` (``size`` rows of a key), ``message`` or ``at once``.
+    ``closes``: what sends what it holds: ``time``, ``end`` (of its input), ``count`` (``size`` rows of a key), ``message`` or ``at once``;
+    holders are told where it is time, or rows go on at once.
     ``left``: rows by the ways in which they left or counted only in part.
     """
 
@@ -107,7 +108,7 @@ class Standing(Struct, frozen=True):
 
     name: str
     now_ns: int
-    seconds: float
+    started_ns: int
     phase: str
     phase_table: str
     sources: tuple[SourceStanding, ...]

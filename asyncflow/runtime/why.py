@@ -58,7 +58,7 @@ class _Look:
         return Standing(
             name=self._run.plan.name,
             now_ns=self._run.clock.now_ns(),
-            seconds=self._run.ledger.seconds,
+            started_ns=self._run.started_ns,
             phase=phase,
             phase_table=table or self._wiring.head_of,
             sources=tuple(self._sources[name] for name in order),
@@ -82,14 +82,16 @@ class _Look:
         inputs, operator = self._wiring.inputs[stage.name], stage.operator
         next_due_ns = None if operator is None else operator.next_due_ns
         chosen, any_holder, _ = self._chosen(stage.name)
-        holders = _distinct(self._holders(stage.name, next_due_ns, (), False)) if chosen else ()
+        closes = _closes(table, stage)
+        by_time = chosen and closes in ("time", "at once")
+        holders = _distinct(self._holders(stage.name, next_due_ns, (), False)) if by_time else ()
         rows = None if operator is None else operator.waiting_rows
         return StageStanding(
             name=stage.name,
             kind=_KINDS[type(table)],
             state=self._state(stage),
             waits_for=self._waits_for(self._outlets[stage.name]),
-            closes=_closes(table, stage),
+            closes=closes,
             watermark_ns=_known(stage.reached_ns),
             moved_ns=stage.moved_ns,
             inputs=inputs.standing(),
@@ -115,10 +117,9 @@ class _Look:
     def _sink(self, stage: SinkStage) -> SinkStanding:
         inputs = self._wiring.inputs[stage.sink.name]
         ports = inputs.standing()
-        ended = all(port.state == "ended" for port in ports)
         return SinkStanding(
             name=stage.sink.name,
-            state="ended" if ended else "waits" if inputs.awaited else "writes",
+            state="ended" if stage.ended else "waits" if inputs.awaited else "writes",
             rows=stage.counts.rows,
             waiting_rows=sum(port.waiting_rows for port in ports),
         )
@@ -151,6 +152,9 @@ class _Look:
     def _holders(
         self, name: str, needed_ns: int | None, path: tuple[str, ...], idle_helps: bool
     ) -> Iterator[Holder]:
+        if (past := self._at_seam(name)) is not None:
+            yield Holder(past, path, "seam", name, needed_ns)
+            return
         chosen, _, others = self._chosen(name)
         for each in chosen:
             yield from self._behind(name, each, needed_ns, (*path, each.name), idle_helps or others)
@@ -172,21 +176,19 @@ class _Look:
                 needed_ns = min(needed_ns + held_ns, END_OF_TIME)
             inputs = self._wiring.inputs[owner]
             counting = [_reached(each) for each in inputs.standing() if each.state == "counts"]
-            if isinstance(stage, SequenceStage):
-                past = inputs.standing()[PAST]
-                behind = self._sources[past.name].watermark_ns
-                if (
-                    stage.wanted == PAST
-                    and behind is not None
-                    and behind > stage.reached_ns
-                    and not past.waiting
-                ):
-                    yield Holder(past.name, (*path, past.name), "seam", owner, needed_ns)
-                    return
-            elif isinstance(stage, MapStage) and counting and min(counting) > stage.reached_ns:
+            if isinstance(stage, MapStage) and counting and min(counting) > stage.reached_ns:
                 yield Holder(owner, path, "rows wait", owner, needed_ns)
                 return
             yield from self._holders(owner, needed_ns, path, idle_helps)
+
+    def _at_seam(self, name: str) -> str | None:
+        """The past of a sequence that has come as far as it may before the past has ended."""
+        stage = self._stages.get(name)
+        if not isinstance(stage, SequenceStage) or stage.wanted != PAST:
+            return None
+        past = self._wiring.inputs[name].standing()[PAST]
+        said_ns = self._sources[past.name].watermark_ns
+        return past.name if not past.waiting and said_ns is not None and said_ns > stage.reached_ns else None
 
 
 def _distinct(holders: Iterable[Holder]) -> tuple[Holder, ...]:

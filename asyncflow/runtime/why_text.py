@@ -16,12 +16,7 @@ _WAYS = {
     "late": "late",
     "late_right": "late on the right",
     "late_partly": "late for some of their windows only",
-    "duplicate": "duplicates",
-}
-_CLOSES = {
-    "end": "as its input ends",
-    "message": "with each message, at once",
-    "at once": "at once",
+    "duplicate": "duplicate",
 }
 
 
@@ -90,13 +85,13 @@ class _Words:
         self._sources = {source.name: source for source in standing.sources}
         self._stages = {stage.name: stage for stage in standing.stages}
         self._sinks = {sink.name: sink for sink in standing.sinks}
+        self._told: set[str] = set()
 
     def lines(self) -> Iterator[str]:
         run = self._all
         where = f", {run.file}" if run.file else ""
         pid = f" (pid {run.pid}{where})" if run.pid else ""
-        seconds = length(int(run.seconds * SECOND_NS))
-        yield f"{run.name}{pid}, running for {seconds}, asked at {instant(self._now)}"
+        yield f"{run.name}{pid}, running for {length(self._now - run.started_ns)}, asked at {instant(self._now)}"
         yield from self._phase()
         for stage in run.stages:
             yield ""
@@ -137,7 +132,7 @@ class _Words:
         if stage.closes in ("time", "at once"):
             yield from _labelled("watermark", self._watermark(stage))
         if stage.state == "held":
-            yield from _labelled("itself", f"held by us: {self._room(stage.waits_for)}")
+            yield from _labelled("itself", f"held by us: {self.room(stage.waits_for)}")
         elif stage.state == "works":
             yield from _labelled("itself", "at work")
         for number, holder in enumerate(stage.holders):
@@ -147,8 +142,7 @@ class _Words:
                 "", "any one of them moves it" if stage.any_holder else "all of them are needed"
             )
         yield from _labelled("holds", self._holds(stage))
-        for number, way in enumerate(self._releases(stage)):
-            yield from _labelled("released by" if number == 0 else "", way if number == 0 else f"or {way}")
+        yield from self._released_by(stage)
         if stage.left:
             parts = (f"{count:,} {_WAYS[way]}" for way, count in stage.left.items())
             yield from _labelled("rows", ", ".join(parts))
@@ -164,12 +158,12 @@ class _Words:
 
     def _watermark(self, stage: StageStanding) -> str:
         if stage.watermark_ns is None:
-            return f"none yet, for {length(int(self._all.seconds * SECOND_NS))}"
+            return f"none yet, for {length(self._now - self._all.started_ns)}"
         moved = "" if stage.moved_ns is None else f", last moved {self._ago(stage.moved_ns)}"
         return f"{instant(stage.watermark_ns)}{moved}"
 
     def _holder(self, stage: StageStanding, holder: Holder) -> str:
-        through = [name for name in holder.path if name != holder.source]
+        through = [name for name in holder.path if name not in (holder.source, holder.at)]
         via = f" (through {' <- '.join(through)})" if through else ""
         if holder.reason == "side output":
             return f"{holder.source}{via}: a side output says nothing of the time before it ends"
@@ -180,6 +174,9 @@ class _Words:
         if holder.reason == "seam":
             return f"{holder.at}{via}: it goes no further before {holder.source} has ended"
         source = self._sources[holder.source]
+        if source.name in self._told:
+            return f"{source.name}{via}, as above"
+        self._told.add(source.name)
         said = (
             ""
             if source.last_time_ns is None
@@ -189,12 +186,16 @@ class _Words:
             said = "; it has not said anything yet"
         if source.future:
             said += f"; {_count(source.future, 'row')} from the future did not move it"
-        return f"{source.name}{via}: {_state(source, self)}{said}"
+        state = _state(source, self)
+        if source.idle and not stage.any_holder:
+            step = "waited for all the same: inputs that end by themselves are read in step"
+            state = f"quiet for {length(source.quiet_ns)} ({step})"
+        return f"{source.name}{via}: {state}{said}"
 
     def _reader(self, name: str) -> str:
         stage = self._stages.get(name)
         if stage is not None and stage.state == "held":
-            return f"{name}, {self._room(stage.waits_for)}"
+            return f"{name}, {self.room(stage.waits_for)}"
         return name
 
     def _holds(self, stage: StageStanding) -> str:
@@ -216,20 +217,24 @@ class _Words:
             found += f"; the next closes at {instant(stage.next_due_ns)}"
         return found
 
-    def _releases(self, stage: StageStanding) -> Iterator[str]:
-        """What would release what is due next; each alone."""
-        if stage.closes == "count":
-            if stage.open_windows:
-                yield f"{_count(stage.size, 'row')} of a key, or the end of its input"
+    def _released_by(self, stage: StageStanding) -> Iterator[str]:
+        """What would release what is due next."""
+        label = "released by"
+        if stage.closes in ("count", "end") and stage.open_windows:
+            still = " and ".join(each.name for each in stage.inputs if each.state != "ended")
+            rows = f"{_count(stage.size, 'row')} of a key, or " if stage.closes == "count" else ""
+            yield from _labelled(label, f"{rows}the end of {still}")
+        if stage.closes != "time" or stage.next_due_ns is None:
             return
-        if stage.closes != "time":
-            if stage.open_windows:
-                yield f"nothing but its input: windows go out {_CLOSES[stage.closes]}"
-            return
-        if stage.next_due_ns is None:
+        if len(stage.holders) == 1:
+            for way in self._ways(stage, stage.holders[0]):
+                yield from _labelled(label, way if label else f"or {way}")
+                label = ""
             return
         for holder in stage.holders:
-            yield from self._ways(stage, holder)
+            ways = ", or ".join(self._ways(stage, holder))
+            yield from _labelled(label, ways if label else f"{'or' if stage.any_holder else 'and'} {ways}")
+            label = ""
 
     def _ways(self, stage: StageStanding, holder: Holder) -> Iterator[str]:
         source = self._sources.get(holder.source)
@@ -240,7 +245,7 @@ class _Words:
             yield f"{holder.at or holder.source} going on"
             return
         if source.state == "held":
-            yield f"{source.name} going on: {self._room(source.waits_for)}"
+            yield f"{source.name} going on: {self.room(source.waits_for)}"
         time_ns = holder.needed_ns + source.watermark_delay_ns
         what = "window end" if stage.kind in ("window", "top") else "due"
         sum_of = [what]
@@ -282,9 +287,6 @@ class _Words:
         return sink.name, states[sink.state], f"{sink.rows:,}", f"{sink.waiting_rows:,}"
 
     def room(self, waits_for: Sequence[str]) -> str:
-        return self._room(waits_for)
-
-    def _room(self, waits_for: Sequence[str]) -> str:
         """Why there is no room where these tables wait for one another."""
         if not waits_for:
             return "what came is being decoded and handed on"

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import asyncflow as af
+from asyncflow.model.batch import Batch
+from asyncflow.model.messages import Watermark
+from asyncflow.runtime import Run
+from asyncflow.testing import FakeClock
+
+SECOND = 1_000_000_000
 
 
 async def collect(flow: af.Flow) -> list[dict[str, Any]]:
@@ -16,3 +24,56 @@ async def collect(flow: af.Flow) -> list[dict[str, Any]]:
 def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+class Tap:
+    """An input that gives rows when told to."""
+
+    def __init__(self) -> None:
+        self._rows: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    def say(self, *seconds: int, who: str = "x") -> None:
+        for each in seconds:
+            self._rows.put_nowait({"ts": each, "who": who})
+
+    def end(self) -> None:
+        self._rows.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        while (row := await self._rows.get()) is not None:
+            yield row
+
+
+class Running:
+    """A flow under way on virtual time."""
+
+    def __init__(self, flow: af.Flow) -> None:
+        self.clock = FakeClock(1000 * SECOND)
+        self.run = Run(flow.checked(), clock=self.clock)
+        self.task = asyncio.create_task(self.run.execute("w"))
+        self.task.add_done_callback(lambda _: self.run.results.end(0))
+        self.rows: list[tuple[int, int]] = []
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while True:
+            _, message = await self.run.results.receive()
+            if isinstance(message, Batch):
+                self.rows += [(row["window_start"] // SECOND, row["n"]) for row in message.to_pylist()]
+            elif not isinstance(message, Watermark):
+                return
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(10_000):
+            if condition():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError(f"it never came true; rows so far {self.rows}")
+
+    async def settle(self) -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    async def end(self) -> dict[str, Any]:
+        await asyncio.wait_for(self._reader, 10)
+        return (await self.task).to_dict()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import numpy as np
 import pytest
+from flows_runtime import SECOND, Running, Tap
 
 import asyncflow as af
 from asyncflow.errors import PipelineError
@@ -22,27 +21,8 @@ from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.silence import Silence
 from asyncflow.testing import FakeClock
 
-SECOND = 1_000_000_000
 SCHEMA = {"ts": "timestamp[s]", "who": "string"}
 NUMBERS = Schema.of([("n", DataType.INT64)])
-
-
-class Tap:
-    """An input that gives rows when told to."""
-
-    def __init__(self) -> None:
-        self._rows: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-
-    def say(self, *seconds: int, who: str = "x") -> None:
-        for each in seconds:
-            self._rows.put_nowait({"ts": each, "who": who})
-
-    def end(self) -> None:
-        self._rows.put_nowait(None)
-
-    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        while (row := await self._rows.get()) is not None:
-            yield row
 
 
 def counted(first: Tap, second: Tap, idle: str = "10s", **options: str) -> af.Flow:
@@ -52,41 +32,6 @@ def counted(first: Tap, second: Tap, idle: str = "10s", **options: str) -> af.Fl
         af.source(second, name="second", schema=SCHEMA, time="ts", idle_timeout=idle),
     )
     return af.union(*sources).window(af.tumbling("10s"), n="count(*)").named("w")
-
-
-class Running:
-    """A flow under way on virtual time."""
-
-    def __init__(self, flow: af.Flow) -> None:
-        self.clock = FakeClock(1000 * SECOND)
-        self.run = Run(flow.checked(), clock=self.clock)
-        self.task = asyncio.create_task(self.run.execute("w"))
-        self.task.add_done_callback(lambda _: self.run.results.end(0))
-        self.rows: list[tuple[int, int]] = []
-        self._reader = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        while True:
-            _, message = await self.run.results.receive()
-            if isinstance(message, Batch):
-                self.rows += [(row["window_start"] // SECOND, row["n"]) for row in message.to_pylist()]
-            elif not isinstance(message, Watermark):
-                return
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        for _ in range(10_000):
-            if condition():
-                return
-            await asyncio.sleep(0)
-        raise AssertionError(f"it never came true; rows so far {self.rows}")
-
-    async def settle(self) -> None:
-        for _ in range(200):
-            await asyncio.sleep(0)
-
-    async def end(self) -> dict[str, Any]:
-        await asyncio.wait_for(self._reader, 10)
-        return (await self.task).to_dict()
 
 
 async def test_a_quiet_input_holds_no_window_open() -> None:
