@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 from flows_runtime import SECOND, Tap
+from msgspec.structs import replace
 
 import asyncflow as af
 from asyncflow.connectors.contract import Buffer
