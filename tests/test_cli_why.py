@@ -259,7 +259,7 @@ def test_no_directory_is_no_reason_not_to_run(processes: Processes) -> None:
         path = processes.tmp_path / name
         path.rmdir()
         path.write_text("")
-    text = '[sources.a]\ntype = "generate"\nrows = 3\n[sinks.out]\ntype = "stdout"\n'
+    text = '[sources.a]\ntype = "generate"\nrate = 5\nrows = 3\n[sinks.out]\ntype = "stdout"\n'
     for options in ((), ("-v",)):
         out, err = processes.run(*options, text=text).communicate(timeout=60)
         assert out.count(b"\n") == 3

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_FREE_BYTES = 32 << 20
 
+CONTROL_AFTER_SECONDS = 0.1
+"""A run that ends sooner has no control socket."""
 PROGRESS_AFTER_SECONDS = 0.5
 """A run that ends sooner shows none."""
 
@@ -104,14 +106,21 @@ def _tell_why(run: Run, file: str | None) -> None:
 async def _control(answer: Callable[[], bytes], *, verbose: bool) -> AsyncIterator[None]:
     """The control socket, for as long as the run lasts; a run that can have none runs all the same."""
     control = Control(answer)
-    try:
+
+    async def open_it() -> None:
+        await asyncio.sleep(CONTROL_AFTER_SECONDS)
         try:
             await control.open()
         except Exception as error:
             if verbose:
                 print(f"warning: asyncflow why cannot ask this run: {error}", file=sys.stderr)
+
+    opening = asyncio.create_task(open_it())
+    try:
         yield
     finally:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
         await control.close()
 
 

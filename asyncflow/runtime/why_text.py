@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from asyncflow.model.durations import format_duration
 from asyncflow.runtime.standing import Holder, SinkStanding, SourceStanding, StageStanding, Standing
 
-WIDTH = 110
-SECOND_NS, DAY_NS = 1_000_000_000, 86_400_000_000_000
+WIDTH = 100
+SECOND_NS = 1_000_000_000
 _LABEL = 14
 _WAYS = {
     "late": "late",
@@ -36,6 +36,11 @@ def instant(time_ns: int | None) -> str:
     return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace(
         "+00:00", "Z"
     )
+
+
+def _wall(time_ns: int) -> str:
+    """An instant of the wall clock, to the second."""
+    return instant(time_ns - time_ns % SECOND_NS)
 
 
 def length(ns: int) -> str:
@@ -91,7 +96,7 @@ class _Words:
         run = self._all
         where = f", {run.file}" if run.file else ""
         pid = f" (pid {run.pid}{where})" if run.pid else ""
-        yield f"{run.name}{pid}, running for {length(self._now - run.started_ns)}, asked at {instant(self._now)}"
+        yield f"{run.name}{pid}, running for {length(self._now - run.started_ns)}, asked at {_wall(self._now)}"
         yield from self._phase()
         for stage in run.stages:
             yield ""
@@ -300,7 +305,7 @@ class _Words:
         return found
 
     def _ago(self, time_ns: int) -> str:
-        return f"{length(self._now - time_ns)} ago ({instant(time_ns)})"
+        return f"{length(self._now - time_ns)} ago ({_wall(time_ns)})"
 
 
 _SOURCE_HEAD = ("source", "state", "last heard", "latest event time", "rows", "rejected", "future")

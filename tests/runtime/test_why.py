@@ -344,7 +344,7 @@ async def test_windows_over_windows_lead_down_to_the_source() -> None:
         assert holder.needed_ns == 35 * SECOND  # the small ones are held for corrections
         assert (
             "released by a row of b at or after 1970-01-01T00:00:35Z (window end + 5s that stages before may hold rows)"
-            in block(text(found), "w")
+            in " ".join(block(text(found), "w"))
         )
         b.say(34)
         assert stage(await asked.after(0)).next_due_ns == 30 * SECOND
