@@ -140,7 +140,7 @@ def test_a_stalled_run_is_asked_by_process_and_by_file(
     head, stage, sources, sinks = by_process.split("\n\n")
     assert head.startswith(f"visits (pid {process.pid}, {path}), running for ")
     assert "held by     b: " in stage and "; it has not said anything yet" in stage
-    assert "3 open windows with 3 rows, 1 key; the next closes at 2024-01-01T12:01:00Z" in stage
+    assert "3 open windows with 3 rows, 1 key; the next goes out at 2024-01-01T12:01:00Z" in stage
     assert "released by a row of b at or after 2024-01-01T12:01:00Z\n" in stage
     assert "or b ending\n" in stage and "idle_timeout on sources.b" in stage
     assert sources.splitlines()[1].split()[-3:] == ["3", "0", "0"]

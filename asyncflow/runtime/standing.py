@@ -70,7 +70,8 @@ class StageStanding(Struct, frozen=True):
     ``any_holder``.
     ``closes``: what sends what it holds: ``time``, ``end`` (of its input), ``count`` (``size`` rows of a key), ``message`` or ``at once``;
     holders are told where it is time, or rows go on at once.
-    ``left``: rows by the ways in which they left or counted only in part.
+    ``revised``: what is due may be a window before its end, or again.  ``left``: rows by the ways in which they left or counted only in
+    part.
     """
 
     name: str
@@ -86,6 +87,7 @@ class StageStanding(Struct, frozen=True):
     holders: tuple[Holder, ...]
     any_holder: bool
     next_due_ns: int | None = None
+    revised: bool = False
     size: int = 0
     open_windows: int | None = None
     open_keys: int | None = None

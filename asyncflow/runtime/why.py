@@ -100,6 +100,7 @@ class _Look:
             holders=holders,
             any_holder=any_holder,
             next_due_ns=next_due_ns,
+            revised=isinstance(table, Window) and table.revised,
             size=table.shape.size if isinstance(table, Window) and isinstance(table.shape, Count) else 0,
             open_windows=getattr(operator, "open_windows", None),
             open_keys=getattr(operator, "open_keys", None),

@@ -193,8 +193,8 @@ class _Words:
             said += f"; {_count(source.future, 'row')} from the future did not move it"
         state = _state(source, self)
         if source.idle and not stage.any_holder:
-            step = "waited for all the same: inputs that end by themselves are read in step"
-            state = f"quiet for {length(source.quiet_ns)} ({step})"
+            why = "waited for all the same: idle_timeout is for inputs that are read as they come"
+            state = f"quiet for {length(source.quiet_ns)} ({why})"
         return f"{source.name}{via}: {state}{said}"
 
     def _reader(self, name: str) -> str:
@@ -219,7 +219,7 @@ class _Words:
         if stage.open_keys is not None and stage.kind == "window":
             found += f", {_count(stage.open_keys, 'key')}"
         if stage.next_due_ns is not None:
-            found += f"; the next closes at {instant(stage.next_due_ns)}"
+            found += f"; the next goes out at {instant(stage.next_due_ns)}"
         return found
 
     def _released_by(self, stage: StageStanding) -> Iterator[str]:
@@ -252,7 +252,7 @@ class _Words:
         if source.state == "held":
             yield f"{source.name} going on: {self.room(source.waits_for)}"
         time_ns = holder.needed_ns + source.watermark_delay_ns
-        what = "window end" if stage.kind in ("window", "top") else "due"
+        what = "window end" if stage.kind in ("window", "top") and not stage.revised else "when it is due"
         sum_of = [what]
         if stage.next_due_ns is not None and (held_ns := holder.needed_ns - stage.next_due_ns):
             sum_of.append(f"{format_duration(held_ns)} that stages before may hold rows")

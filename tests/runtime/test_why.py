@@ -14,7 +14,7 @@ import asyncflow as af
 from asyncflow.connectors.contract import Buffer
 from asyncflow.plan.tables import Component, Plan, Sink
 from asyncflow.runtime import Run
-from asyncflow.runtime.standing import SourceStanding, StageStanding, Standing
+from asyncflow.runtime.standing import Holder, SourceStanding, StageStanding, Standing
 from asyncflow.runtime.why import standing
 from asyncflow.runtime.why_text import instant, length, text
 from asyncflow.testing import ChunkSource, FakeClock, ListSink
@@ -141,7 +141,7 @@ flow, running for 34 s, asked at 1970-01-01T00:17:14Z
 w (window)
   watermark   1970-01-01T00:00:07Z, last moved 34 s ago (1970-01-01T00:16:40Z)
   held by     b: quiet for 34 s; its latest event time is 1970-01-01T00:00:09Z
-  holds       4 open windows with 6 rows, 1 key; the next closes at 1970-01-01T00:00:10Z
+  holds       4 open windows with 6 rows, 1 key; the next goes out at 1970-01-01T00:00:10Z
   released by a row of b at or after 1970-01-01T00:00:12Z (window end + watermark_delay 2s)
               or b ending
               or b being quiet for its idle_timeout (not set: idle_timeout on sources.b)
@@ -362,10 +362,10 @@ async def test_inputs_that_end_by_themselves_are_read_in_step() -> None:
         lines = block(text(found), "w")
         assert "a not taken before b 1970-01-01T00:00:25Z 2" in lines
         assert (
-            "held by b: quiet for 30 s (waited for all the same: inputs that end by themselves are read in step)"
+            "held by b: quiet for 30 s (waited for all the same: idle_timeout is for inputs that are read as they come)"
             in (" ".join(lines))
         )
-        assert not any("idle_timeout" in line for line in lines)
+        assert not any(line.startswith("or b being quiet") for line in lines)
         first.gate.set()
         second.gate.set()
         assert stage(await asked.after(0)).state == "ended"
@@ -469,6 +469,56 @@ async def test_the_answer_survives_the_wire() -> None:
         a.say(1, 2)
         found = await asked.after(2)
     assert msgspec.json.decode(msgspec.json.encode(found), type=Standing) == found
+
+
+async def test_windows_that_are_sent_more_than_once_are_due_more_than_once() -> None:
+    tap = Tap()
+    options: dict[str, Any] = {"emit": {"every": "5s"}, "allowed_lateness": "2s"}
+    flow = (
+        tapped(tap, "a", watermark_delay="1s").window(af.tumbling("10s"), n="count(*)", **options).named("w")
+    )
+    async with Asked(flow) as asked:
+        for second, due in ((2, 5), (6, 10), (12, 12), (13, 15)):
+            tap.say(second)
+            assert stage(await asked.after(0)).next_due_ns == due * SECOND
+        lines = block(await asked.text(), "w")
+        assert (
+            "released by a row of a at or after 1970-01-01T00:00:16Z (when it is due + watermark_delay 1s)"
+            in lines
+        )
+
+
+def crafted(state: str, **of_source: Any) -> Standing:
+    w = StageStanding(
+        name="w", kind="window", state="works", waits_for=(), closes="time", watermark_ns=None, moved_ns=None,
+        inputs=(), takes=None, in_step=False, holders=(Holder("a", ("a",), needed_ns=SECOND),), any_holder=False,
+        next_due_ns=SECOND, open_windows=1,
+    )  # fmt: skip
+    made = SourceStanding(name="a", state=state, rows=3, **of_source)
+    return Standing("p", 9 * SECOND, 0, "running", "", (made,), (w,), (), pid=12, file="/p.toml")
+
+
+def test_decoding_is_ours() -> None:
+    told = text(crafted("held", heard_ns=SECOND))
+    assert told.startswith("p (pid 12, /p.toml), running for 9.0 s, asked at 1970-01-01T00:00:09Z\n")
+    assert "  itself      at work\n" in told
+    assert "  held by     a: held by us: what came is being decoded and handed on\n" in told
+    assert "  released by a going on: what came is being decoded and handed on\n" in told
+    assert "a       held by us (decoding)  8.0 s ago (1970-01-01T00:00:01Z)" in told
+
+
+@pytest.mark.parametrize(
+    ("phase", "table", "told"),
+    [
+        ("head", "", "it has not begun yet"),
+        ("open", "out", "it has not begun: it waits for the sink out to open"),
+        ("ended", "", "it has ended"),
+    ],
+)
+def test_before_and_after(phase: str, table: str, told: str) -> None:
+    found = replace(crafted("opening"), phase=phase, phase_table=table, stages=())
+    assert text(found).splitlines()[1] == told
+    assert "a       not read yet" in text(found)
 
 
 @pytest.mark.parametrize(
