@@ -17,7 +17,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output, TwoInputOperator
-from asyncflow.operators.joins import results, runs, timed
+from asyncflow.operators.joins import results, slots, swept, timed
 from asyncflow.plan.tables import Join
 from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime.compile_join import build_join
@@ -224,7 +224,8 @@ def test_it_is_the_twin_for_any_interleaving(
             patch.setattr(results, "MAX_PAIRS", 3)
             patch.setattr(results, "MAX_OUTPUT_ROWS", 2)
             patch.setattr(timed, "FEW_KEYS", 1)
-            patch.setattr(runs, "MAX_RUN_BYTES", 0)
+            patch.setattr(swept, "FEW_SLOTS", 1)
+            patch.setattr(slots, "FEW_BYTES", 1)
         found, late = drive(build_join(stage, LEFT, RIGHT), left, right, seed)
         assert [row[:3] for row in found] == expected
         assert late == expected_late
@@ -237,10 +238,9 @@ def test_it_is_the_twin_for_any_interleaving(
     [("backward", 9, 2), ("forward", 4, 0), ("nearest", 9, 2), ("nearest", 4, 0)],
 )
 def test_of_right_rows_at_one_time_looking_back_takes_the_last(
-    direction: str, time: int, expected: int, monkeypatch: pytest.MonkeyPatch
+    direction: str, time: int, expected: int
 ) -> None:
-    """Also where they came so far apart that they lie in different runs."""
-    monkeypatch.setattr(runs, "MAX_RUN_BYTES", 0)
+    """Also where the clock has passed the first before the others came."""
     stage = Join("j", ("l", "r"), (("k", "k"),), as_of=direction, tolerance_ns=6)
     operator = build_join(stage, LEFT, RIGHT)
     rows = Input([("a", 5), ("b", 8), ("a", 5)], 0)

@@ -17,7 +17,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import IndexArray, Int64Array
 from asyncflow.model.durations import format_size
 from asyncflow.operators.contract import Output, TwoInputOperator
-from asyncflow.operators.joins.results import MAX_OUTPUT_ROWS
+from asyncflow.operators.joins.results import MAX_OUTPUT_ROWS, taker
 from asyncflow.operators.joins.rows import Rows, concat_rows, masked
 from asyncflow.operators.joins.timed import FEW_KEYS, LEFT, NULL_KEYS, RIGHT, JoinSpec, KeyIds
 
@@ -68,7 +68,7 @@ class LookupJoin(TwoInputOperator):
             alone = alone[np.argsort(self._right.arrivals[alone])]
             for start in range(0, len(alone), MAX_OUTPUT_ROWS):
                 rows = alone[start : start + MAX_OUTPUT_ROWS]
-                columns = self.spec.shape.columns(None, None, self._right.columns, rows, len(rows))
+                columns = self.spec.shape.columns(None, taker(self._right.columns, rows), len(rows))
                 made = Batch(self.output, columns, len(rows))
                 if self._timed:
                     made = replace(made, time=self._right.times[rows], watermarks=np.full(len(rows), NO_TIME))
@@ -168,9 +168,8 @@ class LookupJoin(TwoInputOperator):
 
     def _rows(self, batch: Batch, owner: IndexArray, right: Rows | None, found: IndexArray | None) -> Batch:
         left = tuple(batch.columns[position] for position in self.spec.columns[LEFT])
-        columns = self.spec.shape.columns(
-            left, owner, None if right is None else right.columns, found, len(owner)
-        )
+        met = None if right is None or found is None else taker(right.columns, found)
+        columns = self.spec.shape.columns(taker(left, owner), met, len(owner))
         rows = replace(batch, schema=self.output, columns=(), num_rows=batch.num_rows).take(owner)
         if self.spec.right_alone and rows.time is not None:
             rows = replace(rows, watermarks=np.full(len(owner), NO_TIME))

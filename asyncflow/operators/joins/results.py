@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -28,30 +28,30 @@ class Shape(Struct, frozen=True):
 
     def columns(
         self,
-        left: tuple[Column, ...] | None,
-        left_rows: IndexArray | None,
-        right: tuple[Column, ...] | None,
-        right_rows: IndexArray | None,
+        left: Callable[[int], Column] | None,
+        right: Callable[[int], Column] | None,
         count: int,
     ) -> tuple[Column, ...]:
-        """``count`` rows; a side that is None gives nulls, but for the keys that the other one has too."""
+        """``count`` rows, each side's columns by their position there; a side that is None gives nulls, but for the keys that the other
+        one has too."""
         from_right = dict(self.merged)
         found: list[Column] = []
         types = [field.type for field in self.schema]
         for place, position in enumerate(self.left):
             if left is not None:
-                found.append(_taken(left[position], left_rows))
+                found.append(left(position))
             elif right is not None and position in from_right:
-                found.append(_taken(right[from_right[position]], right_rows))
+                found.append(right(from_right[position]))
             else:
                 found.append(nulls(types[place], count))
         for place, position in enumerate(self.right, len(self.left)):
-            found.append(nulls(types[place], count) if right is None else _taken(right[position], right_rows))
+            found.append(nulls(types[place], count) if right is None else right(position))
         return tuple(found)
 
 
-def _taken(column: Column, rows: IndexArray | None) -> Column:
-    return column if rows is None else gathered(column, rows)
+def taker(columns: tuple[Column, ...], rows: IndexArray) -> Callable[[int], Column]:
+    """A column of these by its position, of these rows."""
+    return lambda position: gathered(columns[position], rows)
 
 
 class Piece(Struct, frozen=True, eq=False):
@@ -88,10 +88,8 @@ def batches(shape: Shape, pieces: Sequence[Piece], hold_ns: int) -> Iterator[Bat
         left, right, count = piece.left, piece.right, len(piece.release)
         parts.append(
             shape.columns(
-                None if left is None else left.columns,
-                piece.left_rows,
-                None if right is None else right.columns,
-                piece.right_rows,
+                None if left is None else taker(left.columns, piece.left_rows),
+                None if right is None else taker(right.columns, piece.right_rows),
                 count,
             )
         )
@@ -113,6 +111,14 @@ def batches(shape: Shape, pieces: Sequence[Piece], hold_ns: int) -> Iterator[Bat
         watermarks=shifted(release, -hold_ns),
     )
     yield from iter_slices(whole, MAX_OUTPUT_ROWS)
+
+
+def mark(piece: Piece) -> None:
+    """Its rows stand in a result."""
+    if piece.left is not None:
+        piece.left.matched[piece.left_rows] = True
+    if piece.right is not None:
+        piece.right.matched[piece.right_rows] = True
 
 
 def expanded(first: Int64Array, count: Int64Array) -> tuple[IndexArray, IndexArray]:

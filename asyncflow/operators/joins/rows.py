@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from asyncflow._kernels import kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.model.columns import (
     BoolArray,
@@ -80,14 +81,11 @@ def concat_rows(parts: Sequence[Rows]) -> Rows:
 def packed(column: StringColumn) -> StringColumn:
     """The same texts, one after another in an array of their own."""
     lengths = column.lengths
-    ends = np.cumsum(lengths, dtype=np.int64)
-    total = int(ends[-1]) if len(ends) else 0
+    total = int(lengths.sum(dtype=np.int64))
     if total == len(column.data) or total > np.iinfo(np.int32).max:
         return column
-    starts = ends - lengths
-    places = np.repeat(column.starts - starts, lengths)
-    places += np.arange(total)
-    return StringColumn(column.data[places], starts.astype(np.int32), lengths, column.valid)
+    data, starts = kernel("join").copy_texts(column.data, column.starts.astype(np.int64), lengths, None)
+    return StringColumn(data, starts.astype(np.int32), lengths, column.valid)
 
 
 def gathered(column: Column, rows: IndexArray) -> Column:

@@ -24,13 +24,13 @@ from msgspec import Struct
 from asyncflow._kernels import kernel
 from asyncflow.errors import StageError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
-from asyncflow.model.columns import BoolArray, Column, Int64Array, StringColumn
+from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
 from asyncflow.model.durations import format_size
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Output, TwoInputOperator
-from asyncflow.operators.joins.results import Piece, Shape, batches
-from asyncflow.operators.joins.rows import Rows, before, concat_rows, shifted_time
-from asyncflow.operators.joins.runs import Run, Runs
+from asyncflow.operators.joins.results import Shape
+from asyncflow.operators.joins.rows import shifted_time
+from asyncflow.operators.raw import raw_column
 
 LEFT, RIGHT = 0, 1
 NULL_KEYS = 2
@@ -72,67 +72,31 @@ class KeyIds:
         self.table = kernel("groups").GroupTable(list(types))
         self._collect_above = FEW_KEYS
 
-    def assign(self, port: int, columns: Sequence[Column], count: int) -> Int64Array:
-        raw = [
-            (c.data, c.starts, c.lengths, c.valid) if isinstance(c, StringColumn) else (c.values, c.valid)
-            for c in columns
-        ]
-        ids: Int64Array = self.table.assign(raw, count).astype(np.int64) + NULL_KEYS
+    def groups(self, columns: Sequence[Column], count: int) -> Int32Array:
+        """The ids; -1 where a part of the key is null: it equals none."""
+        ids: Int32Array = self.table.assign([raw_column(column) for column in columns], count)
         for column in columns:
             if column.valid is not None:
-                ids[~column.valid] = port
+                ids[~column.valid] = -1
         return ids
 
-    def forget(self, held: Callable[[], list[Int64Array]]) -> Int64Array | None:
-        """Drops keys that no row holds once they are the greater part; gives the kept ids, whose places are their new ids."""
+    def assign(self, port: int, columns: Sequence[Column], count: int) -> Int64Array:
+        """The ids from 2 on; null keys have one of their own on each side."""
+        ids = self.groups(columns, count).astype(np.int64)
+        return np.where(ids < 0, port, ids + NULL_KEYS)
+
+    def forget(self, live: Callable[[], Int32Array]) -> Int32Array | None:
+        """Drops keys that no row holds once they are the greater part; gives the kept ids, whose places are their new ids.
+
+        ``live``: the ids that rows hold, ascending."""
         if self.table.size <= self._collect_above:
             return None
-        live = np.unique(np.concatenate([np.empty(0, np.int64), *map(np.unique, held())]))
-        live = live[live >= NULL_KEYS]
-        self._collect_above = max(FEW_KEYS, 2 * len(live))
-        if 2 * len(live) >= self.table.size:
+        kept = live()
+        self._collect_above = max(FEW_KEYS, 2 * len(kept))
+        if 2 * len(kept) >= self.table.size:
             return None
-        self.table.keep((live - NULL_KEYS).astype(np.int32))
-        return np.concatenate([np.arange(NULL_KEYS), live])
-
-
-class Side:
-    """One input: its rows ahead of the clock (``pending``) and those behind it (``runs``)."""
-
-    def __init__(self, dropped: Callable[[BoolArray], None]) -> None:
-        self.ended = False
-        self.arrived = 0
-        self.pending: list[Rows] = []
-        self.runs = Runs(dropped)
-        self.dropped = dropped
-
-    @property
-    def nbytes(self) -> int:
-        return sum(rows.nbytes for rows in self.pending) + self.runs.nbytes
-
-    def take_before(self, time_ns: int) -> Rows | None:
-        """The pending rows older than that; they are pending no longer."""
-        taken, rest = [], []
-        for rows in self.pending:
-            ready = before(rows.times, time_ns)
-            if ready.all():
-                taken.append(rows)
-            elif ready.any():
-                taken.append(rows.take(np.flatnonzero(ready)))
-                rest.append(rows.take(np.flatnonzero(~ready)))
-            else:
-                rest.append(rows)
-        self.pending = rest
-        return concat_rows(taken) if taken else None
-
-    def held(self) -> list[Int64Array]:
-        return [rows.keys for rows in self.pending] + [run.rows.keys for run in self.runs]
-
-    def rename(self, kept: Int64Array) -> None:
-        for rows in self.pending:
-            rows.keys[:] = np.searchsorted(kept, rows.keys)
-        for run in self.runs:
-            run.rename(np.searchsorted(kept, run.rows.keys))
+        self.table.keep(kept)
+        return kept
 
 
 class TimedJoin(TwoInputOperator):
@@ -146,11 +110,11 @@ class TimedJoin(TwoInputOperator):
         self.hold_ns = hold_ns
         self.clock = NO_TIME
         self._keys = KeyIds(spec.key_types)
+        self._open = {LEFT, RIGHT}
         self.counts = dict.fromkeys(
             ("left_matched", "left_unmatched", "late", "right_matched", "right_unmatched", "late_right"), 0
         )
         self.counts["late_partly"] = 0
-        self.sides = (Side(self._leaving("left")), Side(self._leaving("right")))
 
     def process(self, port: int, batch: Batch) -> list[Output]:
         if not batch.num_rows:
@@ -167,33 +131,27 @@ class TimedJoin(TwoInputOperator):
                 outputs.append(Output(batch.take(np.flatnonzero(late)), "late"))
             batch = batch.take(np.flatnonzero(~late))
             seen = batch.row_watermarks()
-        side = self.sides[port]
         if batch.num_rows:
             assert batch.time is not None
-            keys = self._keys.assign(port, [batch.columns[k] for k in self.spec.keys[port]], batch.num_rows)
-            arrivals = np.arange(side.arrived, side.arrived + batch.num_rows)
+            keys = [batch.columns[position] for position in self.spec.keys[port]]
             kept = tuple(batch.columns[position] for position in self.spec.columns[port])
-            side.pending.append(Rows.of(kept, keys, batch.time, arrivals, seen))
-            side.arrived += batch.num_rows
+            self.hold(port, keys, kept, batch.time, seen)
             self._check_state()
         return outputs
 
     def advance(self, watermark_ns: int) -> Iterator[Output]:
         if watermark_ns > self.clock:
             since, self.clock = self.clock, watermark_ns
-            for pieces in self.released(since, watermark_ns):
-                for batch in batches(self.spec.shape, pieces, self.hold_ns):
-                    yield Output(batch)
-            self.tidy(watermark_ns)
+            for batch in self.released(since, watermark_ns):
+                yield Output(batch)
             if self.spec.key_types:
-                kept = self._keys.forget(lambda: [keys for side in self.sides for keys in side.held()])
+                kept = self._keys.forget(self.live_keys)
                 if kept is not None:
-                    for side in self.sides:
-                        side.rename(kept)
+                    self.keep_keys(kept)
 
     def finish(self, port: int) -> Iterator[Output]:
-        self.sides[port].ended = True
-        return self.advance(END_OF_TIME if all(side.ended for side in self.sides) else self.clock)
+        self._open.discard(port)
+        return self.advance(self.clock if self._open else END_OF_TIME)
 
     @property
     def watermark(self) -> int:
@@ -220,7 +178,7 @@ class TimedJoin(TwoInputOperator):
 
     @property
     def state_bytes(self) -> int:
-        return int(self._keys.table.nbytes) + sum(side.nbytes for side in self.sides)
+        return int(self._keys.table.nbytes) + self.held_bytes
 
     @property
     def open_keys(self) -> int:
@@ -230,12 +188,32 @@ class TimedJoin(TwoInputOperator):
     # -- what each kind of join says -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def released(self, since: int, clock: int) -> Iterator[list[Piece]]:
-        """The results with releases in ``[since, clock)``, in portions one after another in time."""
+    def hold(
+        self,
+        port: int,
+        keys: Sequence[Column],
+        columns: tuple[Column, ...],
+        times: Int64Array,
+        seen: Int64Array,
+    ) -> None:
+        """Takes rows in: the columns of their keys and those that are kept, their times, the watermark before each."""
 
     @abstractmethod
-    def tidy(self, clock: int) -> None:
-        """Drops what no result to come can need."""
+    def released(self, since: int, clock: int) -> Iterator[Batch]:
+        """The results with releases in ``[since, clock)``, in their order; what no result to come can need is dropped."""
+
+    @abstractmethod
+    def live_keys(self) -> Int32Array:
+        """The ids of keys that rows hold, ascending."""
+
+    @abstractmethod
+    def keep_keys(self, kept: Int32Array) -> None:
+        """Key ``kept[i]`` is called i from now on."""
+
+    @property
+    @abstractmethod
+    def held_bytes(self) -> int:
+        """Bytes of the rows held now."""
 
     @abstractmethod
     def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
@@ -251,22 +229,9 @@ class TimedJoin(TwoInputOperator):
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
-    def _leaving(self, side: str) -> Callable[[BoolArray], None]:
-        def count(matched: BoolArray) -> None:
-            found = int(np.count_nonzero(matched))
-            self.counts[f"{side}_matched"] += found
-            self.counts[f"{side}_unmatched"] += len(matched) - found
-
-        return count
-
     def _check_state(self) -> None:
         if (size := self.state_bytes) > self.spec.max_state_bytes:
             limit = format_size(self.spec.max_state_bytes)
             raise StageError(
                 f"it holds {self.open_keys} keys in {format_size(size)} of rows that wait for a match, more than max_state = {limit}"
             )
-
-
-def new_run(side: Side, clock: int) -> Run | None:
-    """The rows that the clock has passed as a run of their own."""
-    return side.runs.add(side.take_before(clock))

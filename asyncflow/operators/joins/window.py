@@ -6,16 +6,23 @@ once for each window where it has none.  Rows wait as they came until the last o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from asyncflow.model.batch import END_OF_TIME, NO_TIME
-from asyncflow.model.columns import BoolArray, IndexArray, Int64Array
-from asyncflow.operators.joins.interval import mark
-from asyncflow.operators.joins.results import Piece, expanded, left_alone, portions, right_alone
-from asyncflow.operators.joins.rows import Rows
-from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.columns import BoolArray, Column, IndexArray, Int32Array, Int64Array
+from asyncflow.operators.joins.results import (
+    Piece,
+    batches,
+    expanded,
+    left_alone,
+    mark,
+    portions,
+    right_alone,
+)
+from asyncflow.operators.joins.rows import Rows, before, concat_rows
+from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, TimedJoin
 
 
 class WindowJoin(TimedJoin):
@@ -25,24 +32,50 @@ class WindowJoin(TimedJoin):
         super().__init__(spec, size_ns - 1)
         self._size, self._every, self._offset = size_ns, every_ns, offset_ns
         self._closed = NO_TIME
+        self._sides = (_Waiting(), _Waiting())
 
-    def released(self, since: int, clock: int) -> Iterator[list[Piece]]:
+    def hold(
+        self,
+        port: int,
+        keys: Sequence[Column],
+        columns: tuple[Column, ...],
+        times: Int64Array,
+        seen: Int64Array,
+    ) -> None:
+        self._sides[port].add(columns, self._keys.assign(port, keys, len(times)), times, seen)
+
+    @property
+    def held_bytes(self) -> int:
+        return sum(rows.nbytes for side in self._sides for rows in side.parts)
+
+    def live_keys(self) -> Int32Array:
+        held = [np.unique(rows.keys) for side in self._sides for rows in side.parts]
+        live = np.unique(np.concatenate([np.empty(0, np.int64), *held]))
+        return (live[live >= NULL_KEYS] - NULL_KEYS).astype(np.int32)
+
+    def keep_keys(self, kept: Int32Array) -> None:
+        names = np.concatenate([np.arange(NULL_KEYS), kept + NULL_KEYS])
+        for side in self._sides:
+            for rows in side.parts:
+                rows.keys[:] = np.searchsorted(names, rows.keys)
+
+    def released(self, since: int, clock: int) -> Iterator[Batch]:
         start, stop = self._closed, self._last_end(clock)
         if stop <= start:
             return
         self._closed = stop
-        rows = [side.take_before(stop) for side in self.sides]
+        rows = [side.take_before(stop) for side in self._sides]
         places = [_InWindows(self, side, start, stop) for side in rows]
-        yield from self._joined(places[LEFT], places[RIGHT])
-        for side, taken in zip(self.sides, rows, strict=True):
+        for pieces in self._joined(places[LEFT], places[RIGHT]):
+            yield from batches(self.spec.shape, pieces, self.hold_ns)
+        for name, side, taken in zip(("left", "right"), self._sides, rows, strict=True):
             if taken is not None:
                 over = self._last_end_of(taken.times) <= stop
-                side.dropped(taken.matched[over])
+                found = int(np.count_nonzero(taken.matched[over]))
+                self.counts[f"{name}_matched"] += found
+                self.counts[f"{name}_unmatched"] += int(np.count_nonzero(over)) - found
                 if not over.all():
-                    side.pending.insert(0, taken.take(np.flatnonzero(~over)))
-
-    def tidy(self, clock: int) -> None:
-        """Rows leave as their last window closes."""
+                    side.parts.insert(0, taken.take(np.flatnonzero(~over)))
 
     def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
         first_end = (times - self._offset - self._size) // self._every * self._every + self._every
@@ -105,6 +138,34 @@ class WindowJoin(TimedJoin):
 
     def _release(self, windows: Int64Array) -> Int64Array:
         return windows * self._every + (self._offset + self._size - 1)
+
+
+class _Waiting:
+    """The rows of one side whose windows are open, as they came."""
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.parts: list[Rows] = []
+
+    def add(self, columns: tuple[Column, ...], keys: Int64Array, times: Int64Array, seen: Int64Array) -> None:
+        arrivals = np.arange(self.arrived, self.arrived + len(keys))
+        self.parts.append(Rows.of(columns, keys, times, arrivals, seen))
+        self.arrived += len(keys)
+
+    def take_before(self, time_ns: int) -> Rows | None:
+        """The rows older than that; they wait no longer."""
+        taken, rest = [], []
+        for rows in self.parts:
+            ready = before(rows.times, time_ns)
+            if ready.all():
+                taken.append(rows)
+            elif ready.any():
+                taken.append(rows.take(np.flatnonzero(ready)))
+                rest.append(rows.take(np.flatnonzero(~ready)))
+            else:
+                rest.append(rows)
+        self.parts = rest
+        return concat_rows(taken) if taken else None
 
 
 class _InWindows:

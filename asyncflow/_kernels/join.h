@@ -1,0 +1,587 @@
+/* Joins by event time: the rows of two inputs that wait for each other, and the sweep that lets them meet.
+ *
+ * What is kept.  A row is a slot of its side (40 bytes): its time, the watermark before it, the number of its arrival, its key, and its
+ * neighbours in the chain of its key, which is in the order of (time, arrival).  A row that the clock has passed is in its chain until it is
+ * due: its time and `reach` lie behind the clock.  Rows come to be due in the order of their times, so they are in a list; one that came
+ * out of order is in a heap beside it.
+ *
+ * The sweep goes through time from the last clock to this one.  At each moment come first the right rows of that time, then the left ones
+ * (as of: those that have waited until now), then what is due.  A row that comes searches the chain of its key on the other side, and is
+ * found by those that come later; so a pair is found once, at the later of its times.  As everything older has left, the search begins at
+ * the head of a chain and ends behind the last row it meets: its cost is that of the pairs found.  As of looking back begins at the tail;
+ * the nearest to either side of a mark that moves on with the left rows of the key.  A late row searches nothing, it can only be found.
+ *
+ * Without a reach (as of, looking back for ever) the last row of a key drives the others out; late rows, which not every left row may
+ * see, are looked through at the end of a sweep.
+ *
+ * Pairs and rows without a partner are given out by moment, and of one moment by arrival, left before right, none after all. */
+#ifndef ASYNCFLOW_JOIN_H
+#define ASYNCFLOW_JOIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu.h"
+#include "slots.h"
+
+enum { AF_LEFT, AF_RIGHT };
+enum { AF_NONE = -1, AF_FREE = -2 };
+enum { AF_AHEAD = 12 }; /* how many rows ahead memory is asked for */
+
+typedef enum { AF_INTERVAL, AF_BACKWARD, AF_FORWARD, AF_NEAREST } af_join_mode;
+
+typedef struct {
+    int64_t time, seen;
+    uint64_t arrival : 63, matched : 1;
+    int32_t key; /* AF_NONE: null; AF_FREE: nobody's slot */
+    int32_t next, prev, due;
+} af_join_row;
+
+typedef struct {
+    int32_t head, tail;
+} af_chain;
+
+typedef struct {
+    af_chain chains[2];
+    int32_t mark; /* nearest: the last right row not after the last left one; without a reach: 0 where the key is to be looked through */
+} af_join_key;
+
+typedef struct {
+    int64_t time;
+    int32_t slot;
+} af_due_row;
+
+typedef struct {
+    int64_t release, time, left_arrival, right_arrival;
+    int32_t left, right;
+} af_met;
+
+typedef struct {
+    const int64_t *slots, *times; /* that the clock has passed, by (time, arrival) */
+    int64_t count, at;
+} af_ready;
+
+typedef struct {
+    af_join_row *rows;
+    int64_t row_capacity;
+    af_slots slots;
+    int64_t arrived, live, matched, unmatched;
+    int64_t reach;           /* how long after its time a row is due; -1: never */
+    int32_t due_first, due_last; /* in order of time */
+    af_due_row *heap;        /* out of order */
+    int64_t heap_count, heap_capacity;
+    int32_t *gone; /* left since the last `recycle` */
+    int64_t gone_count, gone_capacity;
+    af_ready ready;
+    bool alone; /* rows without a partner are given out */
+} af_join_side;
+
+typedef struct {
+    af_join_mode mode;
+    int64_t lower, upper; /* of an interval */
+    int64_t tolerance;    /* -1: none */
+    int64_t wait;         /* how long after its time a left row searches */
+    bool pairs, firsts;
+    af_join_side sides[2];
+    af_join_key *keys;
+    int64_t key_count, key_capacity;
+    int32_t *noted; /* keys to be looked through */
+    int64_t noted_count, noted_capacity;
+    af_met *met;
+    int64_t met_count, met_capacity, group; /* the first of the moment */
+    bool unordered;
+    int64_t clock;
+} af_join;
+
+static const int64_t AF_FIRST_TIME = INT64_MIN + 1, AF_LAST_TIME = INT64_MAX - 1;
+
+/* time + by; what would not fit is the first or last instant there is. */
+AF_INLINE int64_t af_shifted(int64_t time, int64_t by) {
+    int64_t sum;
+    if (__builtin_add_overflow(time, by, &sum)) return by < 0 ? AF_FIRST_TIME : AF_LAST_TIME;
+    return sum < AF_FIRST_TIME ? AF_FIRST_TIME : sum > AF_LAST_TIME ? AF_LAST_TIME : sum;
+}
+
+static void af_join_init(af_join *join, af_join_mode mode, int64_t lower, int64_t upper, bool left_alone, bool right_alone, bool pairs,
+                         bool firsts) {
+    memset(join, 0, sizeof *join);
+    join->mode = mode;
+    join->pairs = pairs;
+    join->firsts = firsts;
+    join->clock = INT64_MIN;
+    for (int port = 0; port < 2; port++) join->sides[port].due_first = join->sides[port].due_last = AF_NONE;
+    join->sides[AF_LEFT].alone = left_alone;
+    join->sides[AF_RIGHT].alone = right_alone;
+    if (mode == AF_INTERVAL) {
+        join->lower = lower;
+        join->upper = upper;
+        join->sides[AF_LEFT].reach = upper > 0 ? upper : 0;
+        join->sides[AF_RIGHT].reach = lower < 0 ? -lower : 0;
+        return;
+    }
+    join->tolerance = upper;
+    join->wait = mode == AF_BACKWARD ? 0 : upper;
+    join->sides[AF_RIGHT].reach = upper;
+    if (mode == AF_NEAREST && __builtin_add_overflow(upper, upper, &join->sides[AF_RIGHT].reach)) join->sides[AF_RIGHT].reach = INT64_MAX;
+}
+
+static void af_join_free(af_join *join) {
+    for (int port = 0; port < 2; port++) {
+        af_join_side *side = &join->sides[port];
+        free(side->rows);
+        free(side->slots.free_slots);
+        free(side->heap);
+        free(side->gone);
+    }
+    free(join->keys);
+    free(join->noted);
+    free(join->met);
+}
+
+static uint64_t af_join_bytes(const af_join *join) {
+    uint64_t total = (uint64_t)join->key_count * sizeof(af_join_key) + (uint64_t)join->noted_count * sizeof(int32_t);
+    for (int port = 0; port < 2; port++) {
+        const af_join_side *side = &join->sides[port];
+        total += (uint64_t)side->live * sizeof(af_join_row) + (uint64_t)side->heap_count * sizeof(af_due_row);
+    }
+    return total;
+}
+
+/* Room for keys up to `count`. */
+static bool af_join_keys(af_join *join, int64_t count) {
+    if (!af_grow(&join->keys, &join->key_capacity, count, sizeof *join->keys)) return false;
+    for (; join->key_count < count; join->key_count++)
+        join->keys[join->key_count] = (af_join_key){{{AF_NONE, AF_NONE}, {AF_NONE, AF_NONE}}, AF_NONE};
+    return true;
+}
+
+/* Takes rows in; their slots. */
+static bool af_join_hold(af_join *join, int port, const int32_t *keys, const int64_t *times, const int64_t *seen, int64_t count,
+                         int64_t *slots) {
+    af_join_side *side = &join->sides[port];
+    if (!af_grow(&side->rows, &side->row_capacity, side->slots.top + count, sizeof *side->rows)) return false;
+    for (int64_t i = 0; i < count; i++) {
+        const int32_t slot = af_slot_take(&side->slots);
+        slots[i] = slot;
+        side->rows[slot] = (af_join_row){
+            .time = times[i], .seen = seen[i], .arrival = (uint64_t)side->arrived++, .key = keys[i], .next = AF_NONE, .prev = AF_NONE, .due = AF_NONE};
+    }
+    side->live += count;
+    return true;
+}
+
+/* --- chains */
+
+static void af_chain_insert(af_join *join, int port, int32_t slot) {
+    af_join_row *rows = join->sides[port].rows, *row = &rows[slot];
+    af_chain *chain = &join->keys[row->key].chains[port];
+    int32_t before = chain->tail;
+    while (AF_UNLIKELY(before != AF_NONE && rows[before].time > row->time)) before = rows[before].prev;
+    const int32_t after = before == AF_NONE ? chain->head : rows[before].next;
+    row->prev = before;
+    row->next = after;
+    if (before == AF_NONE) chain->head = slot;
+    else rows[before].next = slot;
+    if (after == AF_NONE) chain->tail = slot;
+    else rows[after].prev = slot;
+}
+
+static void af_chain_remove(af_join *join, int port, int32_t slot) {
+    af_join_row *rows = join->sides[port].rows, *row = &rows[slot];
+    af_join_key *key = &join->keys[row->key];
+    af_chain *chain = &key->chains[port];
+    if (row->prev == AF_NONE) chain->head = row->next;
+    else rows[row->prev].next = row->next;
+    if (row->next == AF_NONE) chain->tail = row->prev;
+    else rows[row->next].prev = row->prev;
+    if (join->mode == AF_NEAREST && port == AF_RIGHT && key->mark == slot) key->mark = row->prev;
+}
+
+/* The row leaves the state; its slot is given out again after the next `recycle`. */
+static bool af_leave(af_join_side *side, int32_t slot) {
+    af_join_row *row = &side->rows[slot];
+    if (row->matched) side->matched++;
+    else side->unmatched++;
+    row->key = AF_FREE;
+    side->live--;
+    if (!af_grow(&side->gone, &side->gone_capacity, side->gone_count + 1, sizeof *side->gone)) return false;
+    side->gone[side->gone_count++] = slot;
+    return true;
+}
+
+/* --- what is due */
+
+static bool af_due_add(af_join_side *side, int32_t slot) {
+    af_join_row *rows = side->rows;
+    const int64_t time = rows[slot].time;
+    if (AF_LIKELY(side->due_first == AF_NONE || rows[side->due_last].time <= time)) {
+        if (side->due_first == AF_NONE) side->due_first = slot;
+        else rows[side->due_last].due = slot;
+        side->due_last = slot;
+        return true;
+    }
+    if (!af_grow(&side->heap, &side->heap_capacity, side->heap_count + 1, sizeof *side->heap)) return false;
+    int64_t at = side->heap_count++;
+    for (; at && side->heap[(at - 1) / 2].time > time; at = (at - 1) / 2) side->heap[at] = side->heap[(at - 1) / 2];
+    side->heap[at] = (af_due_row){time, slot};
+    return true;
+}
+
+/* The time of the row that is due first; none: false. */
+AF_INLINE bool af_due_time(const af_join_side *side, int64_t *time) {
+    const bool listed = side->due_first != AF_NONE;
+    if (listed) *time = side->rows[side->due_first].time;
+    if (AF_LIKELY(!side->heap_count)) return listed;
+    if (!listed || side->heap[0].time < *time) *time = side->heap[0].time;
+    return true;
+}
+
+static int32_t af_due_take(af_join_side *side) {
+    if (!side->heap_count || (side->due_first != AF_NONE && side->rows[side->due_first].time <= side->heap[0].time)) {
+        const int32_t slot = side->due_first;
+        side->due_first = side->rows[slot].due;
+        return slot;
+    }
+    const int32_t slot = side->heap[0].slot;
+    const af_due_row last = side->heap[--side->heap_count];
+    const int64_t count = side->heap_count;
+    int64_t at = 0;
+    for (;;) {
+        int64_t child = 2 * at + 1;
+        if (child >= count) break;
+        if (child + 1 < count && side->heap[child + 1].time < side->heap[child].time) child++;
+        if (side->heap[child].time >= last.time) break;
+        side->heap[at] = side->heap[child];
+        at = child;
+    }
+    if (count) side->heap[at] = last;
+    return slot;
+}
+
+/* --- results */
+
+AF_INLINE int af_met_order(const af_met *a, const af_met *b) {
+    if (a->left_arrival != b->left_arrival) return a->left_arrival < b->left_arrival ? -1 : 1;
+    return a->right_arrival < b->right_arrival ? -1 : a->right_arrival > b->right_arrival;
+}
+
+static int af_met_compare(const void *a, const void *b) { return af_met_order(a, b); }
+
+static bool af_give(af_join *join, int32_t left, int32_t right, int64_t release) {
+    if (!af_grow(&join->met, &join->met_capacity, join->met_count + 1, sizeof *join->met)) return false;
+    const af_join_row *one = left == AF_NONE ? NULL : &join->sides[AF_LEFT].rows[left];
+    const af_join_row *other = right == AF_NONE ? NULL : &join->sides[AF_RIGHT].rows[right];
+    const int64_t time = one == NULL ? other->time : other == NULL || one->time > other->time ? one->time : other->time;
+    af_met *met = &join->met[join->met_count];
+    *met = (af_met){release, time, one == NULL ? INT64_MAX : (int64_t)one->arrival, other == NULL ? INT64_MAX : (int64_t)other->arrival, left, right};
+    if (join->met_count > join->group && af_met_order(met - 1, met) > 0) join->unordered = true;
+    join->met_count++;
+    return true;
+}
+
+static void af_end_group(af_join *join) {
+    if (join->unordered) qsort(join->met + join->group, (size_t)(join->met_count - join->group), sizeof *join->met, af_met_compare);
+    join->group = join->met_count;
+    join->unordered = false;
+}
+
+AF_INLINE bool af_meet(af_join *join, int32_t left, int32_t right, int64_t release) {
+    af_join_row *one = &join->sides[AF_LEFT].rows[left], *other = &join->sides[AF_RIGHT].rows[right];
+    bool done = true;
+    if (join->pairs) done = af_give(join, left, right, release);
+    else if (join->firsts && !one->matched) done = af_give(join, left, AF_NONE, release);
+    one->matched = other->matched = 1;
+    return done;
+}
+
+/* --- the sweep */
+
+/* A row of an interval join meets those of the other side that came before it, of times in [low, high]. */
+static bool af_search(af_join *join, int port, int32_t slot, int64_t low, int64_t high) {
+    const af_join_row *own = &join->sides[port].rows[slot], *rows = join->sides[1 - port].rows;
+    for (int32_t at = join->keys[own->key].chains[1 - port].head; at != AF_NONE; at = rows[at].next) {
+        if (rows[at].time > high) break;
+        if (rows[at].time < low || rows[at].seen > own->time) continue;
+        if (!(port == AF_LEFT ? af_meet(join, slot, at, own->time) : af_meet(join, at, slot, own->time))) return false;
+    }
+    return true;
+}
+
+/* The right row that is nearest to a left one, of those that it may see. */
+static int32_t af_nearest(af_join *join, const af_join_row *left, int64_t release) {
+    const af_join_row *rows = join->sides[AF_RIGHT].rows;
+    af_join_key *key = &join->keys[left->key];
+    const af_chain *chain = &key->chains[AF_RIGHT];
+    const int64_t time = left->time;
+    const int64_t low = join->tolerance < 0 ? INT64_MIN : af_shifted(time, -join->tolerance), high = af_shifted(time, join->tolerance);
+    int32_t back = AF_NONE, ahead = AF_NONE;
+    if (join->mode == AF_BACKWARD) {
+        back = chain->tail;
+        while (back != AF_NONE && rows[back].time > time) back = rows[back].prev;
+    } else if (join->mode == AF_FORWARD) {
+        ahead = chain->head;
+        while (ahead != AF_NONE && rows[ahead].time < time) ahead = rows[ahead].next;
+    } else {
+        ahead = key->mark == AF_NONE ? chain->head : rows[key->mark].next;
+        for (; ahead != AF_NONE && rows[ahead].time <= time; ahead = rows[ahead].next) key->mark = ahead;
+        back = key->mark;
+    }
+    while (back != AF_NONE && rows[back].seen > release) back = rows[back].prev;
+    while (ahead != AF_NONE && rows[ahead].seen > release) ahead = rows[ahead].next;
+    if (back != AF_NONE && rows[back].time < low) back = AF_NONE;
+    if (ahead != AF_NONE && rows[ahead].time > high) ahead = AF_NONE;
+    if (back == AF_NONE || ahead == AF_NONE) return back == AF_NONE ? ahead : back;
+    return (uint64_t)rows[ahead].time - (uint64_t)time < (uint64_t)time - (uint64_t)rows[back].time ? ahead : back;
+}
+
+/* A left row that has waited long enough. */
+static bool af_answer(af_join *join, int32_t slot, int64_t release) {
+    af_join_side *side = &join->sides[AF_LEFT];
+    const af_join_row *left = &side->rows[slot];
+    const int32_t found = left->key == AF_NONE ? AF_NONE : af_nearest(join, left, release);
+    bool done = true;
+    if (found != AF_NONE) done = af_meet(join, slot, found, release);
+    else if (side->alone) done = af_give(join, slot, AF_NONE, release);
+    return done && af_leave(side, slot);
+}
+
+/* The rows of a chain before this one leave. */
+static bool af_drive_out(af_join *join, int32_t slot) {
+    af_join_side *side = &join->sides[AF_RIGHT];
+    for (int32_t before = side->rows[slot].prev; before != AF_NONE; before = side->rows[slot].prev) {
+        af_chain_remove(join, AF_RIGHT, before);
+        if (!af_leave(side, before)) return false;
+    }
+    return true;
+}
+
+/* From now on the row is found. */
+static bool af_enter(af_join *join, int port, int32_t slot) {
+    af_join_side *side = &join->sides[port];
+    const af_join_row *row = &side->rows[slot];
+    if (row->key == AF_NONE) return side->reach < 0 ? af_leave(side, slot) : af_due_add(side, slot);
+    af_chain_insert(join, port, slot);
+    if (side->reach >= 0) return af_due_add(side, slot);
+    if (row->seen <= row->time) return af_drive_out(join, slot);
+    if (join->keys[row->key].mark != AF_NONE) return true;
+    if (!af_grow(&join->noted, &join->noted_capacity, join->noted_count + 1, sizeof *join->noted)) return false;
+    join->noted[join->noted_count++] = row->key;
+    join->keys[row->key].mark = 0;
+    return true;
+}
+
+/* What stands before a row that every left row to come may see leaves. */
+static bool af_look_through(af_join *join) {
+    const af_join_row *rows = join->sides[AF_RIGHT].rows;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < join->noted_count; i++) {
+        af_join_key *key = &join->keys[join->noted[i]];
+        const af_chain *chain = &key->chains[AF_RIGHT];
+        int32_t at = chain->tail;
+        while (at != AF_NONE && rows[at].seen > join->clock) at = rows[at].prev;
+        if (at != AF_NONE && !af_drive_out(join, at)) return false;
+        if (chain->head != chain->tail) join->noted[kept++] = join->noted[i];
+        else key->mark = AF_NONE;
+    }
+    join->noted_count = kept;
+    return true;
+}
+
+static bool af_expire(af_join *join, int port) {
+    af_join_side *side = &join->sides[port];
+    const int32_t slot = af_due_take(side);
+    const af_join_row *row = &side->rows[slot];
+    if (side->alone && !row->matched) {
+        const int64_t release = af_shifted(row->time, side->reach);
+        if (!(port == AF_LEFT ? af_give(join, slot, AF_NONE, release) : af_give(join, AF_NONE, slot, release))) return false;
+    }
+    if (row->key != AF_NONE) af_chain_remove(join, port, slot);
+    return af_leave(side, slot);
+}
+
+/* Memory that the rows behind this one will want: their own, then that of their keys, then the heads of the chains they search. */
+AF_INLINE void af_ask(const af_join *join, int port) {
+    const af_join_side *side = &join->sides[port], *other = &join->sides[1 - port];
+    const af_ready *ready = &side->ready;
+    if (AF_UNLIKELY(ready->at + 3 * AF_AHEAD >= ready->count)) return;
+    __builtin_prefetch(&side->rows[ready->slots[ready->at + 3 * AF_AHEAD]]);
+    int32_t key = side->rows[ready->slots[ready->at + 2 * AF_AHEAD]].key;
+    if (key >= 0) __builtin_prefetch(&join->keys[key]);
+    key = side->rows[ready->slots[ready->at + AF_AHEAD]].key;
+    if (key < 0) return;
+    const af_chain *chain = &join->keys[key].chains[1 - port];
+    const int32_t slot = join->mode == AF_BACKWARD ? chain->tail : chain->head;
+    if (slot != AF_NONE) __builtin_prefetch(&other->rows[slot]);
+}
+
+static bool af_arrive(af_join *join, int port, int64_t release) {
+    af_ready *ready = &join->sides[port].ready;
+    af_ask(join, port);
+    const int32_t slot = (int32_t)ready->slots[ready->at++];
+    if (join->mode != AF_INTERVAL) return port == AF_LEFT ? af_answer(join, slot, release) : af_enter(join, port, slot);
+    const af_join_row *row = &join->sides[port].rows[slot];
+    const int64_t time = row->time;
+    if (row->key != AF_NONE && row->seen <= time) {
+        int64_t low, high;
+        if (port == AF_LEFT) {
+            low = af_shifted(time, join->lower);
+            high = af_shifted(time, join->upper);
+            if (high > time) high = time;
+        } else {
+            low = af_shifted(time, -join->upper);
+            high = af_shifted(time, -join->lower);
+            const int64_t before = af_shifted(time, -1); /* those of its own time find it */
+            if (high > before) high = before;
+        }
+        if (low <= high && !af_search(join, port, slot, low, high)) return false;
+    }
+    return af_enter(join, port, slot);
+}
+
+enum { AF_SWEPT, AF_MORE, AF_NO_MEMORY };
+
+/* Goes on to the clock, or until `limit` results are there and their moment is over. */
+static int af_join_sweep(af_join *join, int64_t limit) {
+    af_join_side *left = &join->sides[AF_LEFT], *right = &join->sides[AF_RIGHT];
+    const bool to_the_end = join->clock == INT64_MAX;
+    int64_t instant = INT64_MIN;
+    join->met_count = join->group = 0;
+    join->unordered = false;
+    for (;;) {
+        enum { RIGHT_COMES, LEFT_COMES, LEFT_DUE, RIGHT_DUE, NOTHING } next = NOTHING;
+        int64_t moment = INT64_MAX, time;
+        if (right->ready.at < right->ready.count) {
+            moment = right->ready.times[right->ready.at];
+            next = RIGHT_COMES;
+        }
+        if (left->ready.at < left->ready.count) {
+            time = left->ready.times[left->ready.at];
+            if (join->wait) time = af_shifted(time, join->wait);
+            if (time < moment || next == NOTHING) {
+                moment = time;
+                next = LEFT_COMES;
+            }
+        }
+        if (left->reach >= 0 && af_due_time(left, &time) && ((time = af_shifted(time, left->reach)) < moment || next == NOTHING)) {
+            moment = time;
+            next = LEFT_DUE;
+        }
+        if (right->reach >= 0 && af_due_time(right, &time) && ((time = af_shifted(time, right->reach)) < moment || next == NOTHING)) {
+            moment = time;
+            next = RIGHT_DUE;
+        }
+        if (next == NOTHING || (moment >= join->clock && !to_the_end)) break;
+        if (moment > instant) {
+            af_end_group(join);
+            if (join->met_count >= limit) return AF_MORE;
+            instant = moment;
+        }
+        bool done;
+        switch (next) {
+            case RIGHT_COMES: done = af_arrive(join, AF_RIGHT, moment); break;
+            case LEFT_COMES: done = af_arrive(join, AF_LEFT, moment); break;
+            case LEFT_DUE: done = af_expire(join, AF_LEFT); break;
+            default: done = af_expire(join, AF_RIGHT);
+        }
+        if (!done) return AF_NO_MEMORY;
+    }
+    af_end_group(join);
+    if (!af_look_through(join)) return AF_NO_MEMORY;
+    for (int64_t slot = 0; to_the_end && right->reach < 0 && slot < right->slots.top; slot++) {
+        if (right->rows[slot].key == AF_FREE) continue;
+        af_chain_remove(join, AF_RIGHT, (int32_t)slot);
+        if (!af_leave(right, (int32_t)slot)) return AF_NO_MEMORY;
+    }
+    return AF_SWEPT;
+}
+
+/* --- order in the house */
+
+/* The slots of the rows that left are given out again. */
+static bool af_join_recycle(af_join_side *side) {
+    for (int64_t i = side->gone_count - 1; i >= 0; i--)
+        if (!af_slot_give(&side->slots, side->gone[i])) return false;
+    side->gone_count = 0;
+    return true;
+}
+
+AF_INLINE void af_rename(int32_t *slot, const int32_t *names) {
+    if (*slot >= 0) *slot = names[*slot];
+}
+
+/* Slots without holes: `kept[new]` is the old one; nothing may be waiting for `recycle`.  false: no memory. */
+static bool af_join_compact(af_join *join, int port, int64_t *kept) {
+    af_join_side *side = &join->sides[port];
+    int32_t *names = malloc((size_t)(side->slots.top + 1) * sizeof *names);
+    if (names == NULL) return false;
+    int64_t count = 0;
+    for (int64_t slot = 0; slot < side->slots.top; slot++) {
+        if (side->rows[slot].key == AF_FREE) continue;
+        names[slot] = (int32_t)count;
+        kept[count++] = slot;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        af_join_row row = side->rows[kept[i]];
+        af_rename(&row.next, names);
+        af_rename(&row.prev, names);
+        af_rename(&row.due, names);
+        side->rows[i] = row;
+    }
+    for (int64_t i = 0; i < side->heap_count; i++) af_rename(&side->heap[i].slot, names);
+    af_rename(&side->due_first, names);
+    if (side->due_first != AF_NONE) af_rename(&side->due_last, names);
+    for (int64_t i = 0; i < join->key_count; i++) {
+        af_rename(&join->keys[i].chains[port].head, names);
+        af_rename(&join->keys[i].chains[port].tail, names);
+        if (join->mode == AF_NEAREST && port == AF_RIGHT) af_rename(&join->keys[i].mark, names);
+    }
+    free(names);
+    side->slots.top = count;
+    side->slots.free_count = 0;
+    af_trim(&side->rows, &side->row_capacity, count, sizeof *side->rows);
+    af_trim(&side->slots.free_slots, &side->slots.free_capacity, 0, sizeof *side->slots.free_slots);
+    af_trim(&side->heap, &side->heap_capacity, side->heap_count, sizeof *side->heap);
+    af_trim(&side->gone, &side->gone_capacity, 0, sizeof *side->gone);
+    return true;
+}
+
+/* Which keys rows are held of. */
+static void af_join_live_keys(const af_join *join, uint8_t *live) {
+    for (int port = 0; port < 2; port++)
+        for (int64_t slot = 0; slot < join->sides[port].slots.top; slot++)
+            if (join->sides[port].rows[slot].key >= 0) live[join->sides[port].rows[slot].key] = 1;
+}
+
+/* Key `kept[i]` becomes i; rows are held of no others. */
+static bool af_join_keep_keys(af_join *join, const int32_t *kept, int64_t count) {
+    int32_t *names = malloc((size_t)(join->key_count + 1) * sizeof *names);
+    if (names == NULL) return false;
+    for (int64_t i = 0; i < join->key_count; i++) names[i] = AF_NONE;
+    for (int64_t i = 0; i < count; i++) {
+        names[kept[i]] = (int32_t)i;
+        join->keys[i] = join->keys[kept[i]];
+    }
+    for (int port = 0; port < 2; port++)
+        for (int64_t slot = 0; slot < join->sides[port].slots.top; slot++) af_rename(&join->sides[port].rows[slot].key, names);
+    int64_t noted = 0;
+    for (int64_t i = 0; i < join->noted_count; i++)
+        if (names[join->noted[i]] != AF_NONE) join->noted[noted++] = names[join->noted[i]];
+    join->noted_count = noted;
+    join->key_count = count;
+    af_trim(&join->keys, &join->key_capacity, count, sizeof *join->keys);
+    free(names);
+    return true;
+}
+
+/* Texts one after another: row i is `rows[i]` (without `rows`: i) of the source. */
+static void af_copy_texts(const uint8_t *data, const int64_t *starts, const int32_t *lengths, const int64_t *rows, int64_t count,
+                          uint8_t *out, const int64_t *places) {
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t row = rows == NULL ? i : rows[i];
+        memcpy(out + places[i], data + starts[row], (size_t)lengths[row]);
+    }
+}
+
+#endif

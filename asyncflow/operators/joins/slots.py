@@ -1,0 +1,163 @@
+"""The columns of rows that wait, by slot: put in as rows come, taken out as they meet, free as they leave.
+
+Values lie where their slot says.  Texts lie one after another in the order they came in; those of rows that left are given up when they
+are the greater part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncflow._kernels import kernel
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, StringColumn
+from asyncflow.operators.joins.rows import packed
+
+FEW_BYTES = 1 << 16
+"""Up to this many, texts of rows that left are not given up."""
+
+
+def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
+    grown = np.zeros(size, array.dtype)
+    grown[: len(array)] = array
+    return grown
+
+
+class _Valid:
+    """Which slots hold a value; nothing is kept until the first null comes."""
+
+    def __init__(self) -> None:
+        self._flags: BoolArray | None = None
+
+    def put(self, slots: Int64Array, valid: BoolArray | None, size: int) -> None:
+        if valid is None and self._flags is None:
+            return
+        if self._flags is None or len(self._flags) < size:
+            flags = np.ones(size, np.bool_)
+            if self._flags is not None:
+                flags[: len(self._flags)] = self._flags
+            self._flags = flags
+        self._flags[slots] = True if valid is None else valid
+
+    def take(self, slots: Int64Array) -> BoolArray | None:
+        if self._flags is None:
+            return None
+        found: BoolArray = self._flags[slots]
+        return None if found.all() else found
+
+    def keep(self, slots: Int64Array) -> None:
+        if self._flags is not None:
+            self._flags = self._flags[slots]
+
+
+class _FixedSlots:
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._values: NDArray[Any] = np.empty(0, dtype)
+        self._valid = _Valid()
+
+    def put(self, slots: Int64Array, column: FixedColumn, size: int) -> None:
+        if len(self._values) < size:
+            self._values = _grown(self._values, size)
+        self._values[slots] = column.values
+        self._valid.put(slots, column.valid, size)
+
+    def take(self, slots: Int64Array) -> FixedColumn:
+        return FixedColumn(self._values[slots], self._valid.take(slots))
+
+    def free(self, slots: Int64Array) -> None:
+        """Their values are written over."""
+
+    def keep(self, slots: Int64Array) -> None:
+        self._values = self._values[slots]
+        self._valid.keep(slots)
+
+    def nbytes(self, rows: int) -> int:
+        return rows * self._values.itemsize
+
+
+class _StringSlots:
+    def __init__(self) -> None:
+        self._data = np.empty(0, np.uint8)
+        self._used = self._live = 0
+        self._starts = np.empty(0, np.int64)
+        self._lengths = np.empty(0, np.int32)
+        self._valid = _Valid()
+
+    def put(self, slots: Int64Array, column: StringColumn, size: int) -> None:
+        if len(self._starts) < size:
+            self._starts, self._lengths = _grown(self._starts, size), _grown(self._lengths, size)
+        own = packed(column)
+        added = len(own.data)
+        if self._used + added > len(self._data):
+            self._make_room(added)
+        self._data[self._used : self._used + added] = own.data
+        self._starts[slots] = own.starts
+        self._starts[slots] += self._used
+        self._lengths[slots] = own.lengths
+        self._used += added
+        self._live += int(own.lengths.sum(dtype=np.int64))
+        self._valid.put(slots, column.valid, size)
+
+    def take(self, slots: Int64Array) -> StringColumn:
+        data, starts = kernel("join").copy_texts(self._data, self._starts, self._lengths, slots)
+        if len(data) > np.iinfo(np.int32).max:
+            raise OverflowError("text of one batch exceeds 2 GiB")
+        return StringColumn(data, starts.astype(np.int32), self._lengths[slots], self._valid.take(slots))
+
+    def free(self, slots: Int64Array) -> None:
+        self._live -= int(self._lengths[slots].sum(dtype=np.int64))
+        self._starts[slots] = 0
+        self._lengths[slots] = 0
+
+    def keep(self, slots: Int64Array) -> None:
+        self._starts, self._lengths = self._starts[slots], self._lengths[slots]
+        self._valid.keep(slots)
+        self._make_room(0)
+
+    def nbytes(self, rows: int) -> int:
+        return rows * 12 + self._live
+
+    def _make_room(self, added: int) -> None:
+        """All texts side by side, with room for as many again."""
+        data, self._starts = kernel("join").copy_texts(self._data, self._starts, self._lengths, None)
+        self._used = len(data)
+        self._data = _grown(data, max(FEW_BYTES, 2 * (self._used + added)))
+
+
+class SlotColumns:
+    """All columns of one side; the first rows say of which types they are."""
+
+    def __init__(self) -> None:
+        self._columns: list[_FixedSlots | _StringSlots] = []
+        self._size = 0
+
+    def put(self, slots: Int64Array, columns: Sequence[Column], top: int) -> None:
+        """``top``: slots from there on were never given out."""
+        if top > self._size:
+            self._size = max(top, 2 * self._size)
+        if not self._columns:
+            self._columns = [
+                _StringSlots() if isinstance(column, StringColumn) else _FixedSlots(column.values.dtype)
+                for column in columns
+            ]
+        for held, column in zip(self._columns, columns, strict=True):
+            held.put(slots, column, self._size)  # type: ignore[arg-type]
+
+    def take(self, position: int, slots: Int64Array) -> Column:
+        return self._columns[position].take(slots)
+
+    def free(self, slots: Int64Array) -> None:
+        for held in self._columns:
+            held.free(slots)
+
+    def keep(self, slots: Int64Array) -> None:
+        """Slot ``slots[i]`` becomes i; the others are free."""
+        self._size = len(slots)
+        for held in self._columns:
+            held.keep(slots)
+
+    def nbytes(self, rows: int) -> int:
+        return sum(held.nbytes(rows) for held in self._columns)

@@ -1,0 +1,155 @@
+"""What the interval and the as-of join share: rows in slots, and the kernel's sweep through time that lets them meet.
+
+Rows ahead of the clock wait in the order of their times, batch by batch.  When the clock rises those behind it are given to the sweep,
+which says which slots meet; their columns are gathered, a portion of results at a time.  Rows that left give their slots back; where few
+are left of many, the others move together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from asyncflow._kernels import kernel
+from asyncflow.model.batch import END_OF_TIME, Batch, iter_slices
+from asyncflow.model.columns import Column, IndexArray, Int32Array, Int64Array, concat_columns
+from asyncflow.operators.joins import results
+from asyncflow.operators.joins.rows import shifted, shifted_time
+from asyncflow.operators.joins.slots import SlotColumns
+from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
+
+FEW_SLOTS = 1 << 16
+"""Up to this many, slots without a row are not taken back."""
+
+
+class _Ahead:
+    """Rows of one side that the clock has not passed: slots and times of each batch by (time, arrival)."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Int64Array, Int64Array]] = []
+
+    def add(self, slots: Int64Array, times: Int64Array) -> None:
+        self._parts.append(by_time(slots, times))
+
+    def take_before(self, time_ns: int) -> tuple[Int64Array, Int64Array]:
+        taken, rest = [], []
+        for slots, times in self._parts:
+            stop = len(times)
+            if time_ns != END_OF_TIME and times[-1] >= time_ns:
+                stop = int(np.searchsorted(times, np.int64(time_ns), "left")) if times[0] < time_ns else 0
+            if stop:
+                taken.append((slots[:stop], times[:stop]))
+            if stop < len(times):
+                rest.append((slots[stop:], times[stop:]))
+        self._parts = rest
+        if len(taken) == 1:
+            return taken[0]
+        none = np.empty(0, np.int64)
+        return by_time(
+            np.concatenate([none, *(slots for slots, _ in taken)]),
+            np.concatenate([none, *(times for _, times in taken)]),
+        )
+
+    def rename(self, names: Int64Array) -> None:
+        self._parts = [(names[slots], times) for slots, times in self._parts]
+
+
+def by_time(slots: Int64Array, times: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Ordered by time, of one time as they are."""
+    if (times[1:] >= times[:-1]).all():
+        return slots, times
+    order = np.argsort(times, kind="stable")
+    return slots[order], times[order]
+
+
+class SweptJoin(TimedJoin):
+    """``mode``: ``interval``, ``backward``, ``forward`` or ``nearest``; the bounds are those of the kernel."""
+
+    def __init__(self, spec: JoinSpec, mode: str, lower_ns: int, upper_ns: int | None) -> None:
+        self._state = kernel("join").JoinState(mode, spec.kind, lower_ns, upper_ns)
+        self._wait: int = self._state.wait
+        self._reach: tuple[int, int | None] = self._state.reach
+        left_holds = self._reach[LEFT] if spec.left_alone or spec.kind == "semi" else 0
+        right_holds = (self._reach[RIGHT] or 0) if spec.right_alone else 0
+        super().__init__(spec, max(self._wait, left_holds, right_holds))
+        self._ahead = (_Ahead(), _Ahead())
+        self._columns = (SlotColumns(), SlotColumns())
+
+    def hold(
+        self,
+        port: int,
+        keys: Sequence[Column],
+        columns: tuple[Column, ...],
+        times: Int64Array,
+        seen: Int64Array,
+    ) -> None:
+        groups = self._keys.groups(keys, len(times))
+        times = np.ascontiguousarray(times)
+        slots = self._state.hold(port, groups, self._keys.table.size, times, np.ascontiguousarray(seen))
+        self._ahead[port].add(slots, times)
+        self._columns[port].put(slots, columns, self._state.slots[port])
+
+    def released(self, since: int, clock: int) -> Iterator[Batch]:
+        left, right = self._ahead
+        waited = left.take_before(shifted_time(clock, -self._wait))
+        self._state.begin(clock, waited, right.take_before(clock))
+        more = True
+        while more:
+            *met, more = self._state.sweep(results.MAX_PAIRS)
+            if len(met[0]):
+                yield from iter_slices(self._results(*met), results.MAX_OUTPUT_ROWS)
+            for port in (LEFT, RIGHT):
+                self._columns[port].free(self._state.recycle(port))
+        ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
+        self.counts.update(zip(ways, self._state.left_state, strict=True))
+        for port in (LEFT, RIGHT):
+            if self._state.slots[port] > max(FEW_SLOTS, 4 * self._state.rows[port]):
+                self._compact(port)
+
+    def live_keys(self) -> Int32Array:
+        live: Int32Array = self._state.live_keys()
+        return live
+
+    def keep_keys(self, kept: Int32Array) -> None:
+        self._state.keep_keys(kept)
+
+    @property
+    def held_bytes(self) -> int:
+        columns = zip(self._columns, self._state.rows, strict=True)
+        return int(self._state.nbytes) + sum(side.nbytes(rows) for side, rows in columns)
+
+    def _compact(self, port: int) -> None:
+        names = np.zeros(self._state.slots[port], np.int64)
+        kept = self._state.compact(port)
+        names[kept] = np.arange(len(kept))
+        self._ahead[port].rename(names)
+        self._columns[port].keep(kept)
+
+    def _results(self, left: Int64Array, right: Int64Array, time: Int64Array, release: Int64Array) -> Batch:
+        """Rows of these slots; -1: that side is null."""
+        sides = ((left >= 0) + 2 * (right >= 0)).astype(np.int8)
+        if (sides == sides[0]).all():
+            columns = self._gathered(left, right)
+        else:
+            # Each column from those with both sides, with the left one, with the right one, and then back in order.
+            order = np.argsort(sides, kind="stable")
+            cuts = np.searchsorted(sides[order], [1, 2, 3, 4])
+            parts = [
+                self._gathered(left[order[start:stop]], right[order[start:stop]])
+                for start, stop in pairwise(cuts)
+                if stop > start
+            ]
+            place: IndexArray = np.empty(len(order), np.intp)
+            place[order] = np.arange(len(order))
+            columns = tuple(concat_columns(each).take(place) for each in zip(*parts, strict=True))
+        marks = shifted(release, -self.hold_ns)
+        return Batch(self.output, columns, len(time), time, watermarks=marks)
+
+    def _gathered(self, left: Int64Array, right: Int64Array) -> tuple[Column, ...]:
+        def take(port: int, slots: Int64Array) -> Callable[[int], Column] | None:
+            return None if slots[0] < 0 else partial(self._columns[port].take, slots=slots)
+
+        return self.spec.shape.columns(take(LEFT, left), take(RIGHT, right), len(left))
