@@ -11,6 +11,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #if defined(__x86_64__)
 #define AF_X86 1
@@ -30,6 +33,19 @@ AF_INLINE uint64_t af_load64(const void *from) {
     uint64_t word;
     memcpy(&word, from, 8);
     return word;
+}
+
+enum { AF_HUGE_FROM = 4 << 20 };
+
+/* Great arrays that are read all over: fewer and larger pages, where the system has them. */
+static inline void af_want_huge(void *memory, size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t page = 4096, start = ((uintptr_t)memory + page - 1) & ~(page - 1);
+    if (memory == NULL || bytes < AF_HUGE_FROM) return;
+    madvise((void *)start, ((uintptr_t)memory + bytes - start) & ~(page - 1), MADV_HUGEPAGE);
+#else
+    (void)memory, (void)bytes;
+#endif
 }
 
 /* 1 where two bytes are equal, else 0, by arithmetic: a compare into a register that gcc reuses made every loop iteration wait for the

@@ -36,6 +36,7 @@ AF_INLINE uint64_t af_slot_of(const af_words *table, uint64_t word) { return af_
 static bool af_words_reslot(af_words *table, uint64_t slot_count) {
     af_slot *slots = calloc(slot_count, sizeof(af_slot));
     if (slots == NULL) return false;
+    af_want_huge(slots, slot_count * sizeof(af_slot));
     free(table->slots);
     table->slots = slots;
     table->mask = slot_count - 1;
@@ -62,6 +63,7 @@ static int32_t af_words_append(af_words *table, uint64_t word) {
         if (wanted > INT32_MAX) return -1;
         uint64_t *words = realloc(table->words, wanted * 8);
         if (words == NULL) return -1;
+        af_want_huge(words, wanted * 8);
         table->words = words;
         table->capacity = (int32_t)wanted;
     }
@@ -135,15 +137,22 @@ static bool af_assign_pairs(af_words *table, int32_t *ids, const int32_t *others
 
 static bool af_words_rebuild(af_words *table, const af_words *from, const int32_t *ids, int32_t count) {
     if (!af_words_init(table, from->seeds)) return false;
-    for (int32_t i = 0; i < count; i++) {
-        uint64_t word = from->words[ids[i]];
-        int32_t id = ids[i] == from->null_id ? af_words_null(table) : af_words_intern_at(table, word, af_slot_of(table, word));
-        if (id < 0) {
-            af_words_free(table);
-            return false;
+    uint64_t slot_count = AF_FIRST_CAPACITY; /* as many as they will need: growing into them would take all steps again */
+    while (slot_count <= 2 * ((uint64_t)count + 1)) slot_count *= 2;
+    bool done = slot_count == AF_FIRST_CAPACITY || af_words_reslot(table, slot_count);
+    for (int32_t begin = 0; done && begin < count; begin += AF_BLOCK_ROWS) {
+        uint32_t block = count - begin < AF_BLOCK_ROWS ? (uint32_t)(count - begin) : AF_BLOCK_ROWS;
+        uint64_t words[AF_BLOCK_ROWS];
+        uint8_t valid[AF_BLOCK_ROWS];
+        int32_t new_ids[AF_BLOCK_ROWS];
+        for (uint32_t i = 0; i < block; i++) {
+            words[i] = from->words[ids[begin + i]];
+            valid[i] = ids[begin + i] != from->null_id;
         }
+        done = af_words_assign_block(table, words, valid, block, new_ids);
     }
-    return true;
+    if (!done) af_words_free(table);
+    return done;
 }
 
 static uint64_t af_words_bytes(const af_words *table) {

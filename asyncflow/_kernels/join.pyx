@@ -111,7 +111,7 @@ cdef class JoinState:
         return self.join.sides[0].slots.top, self.join.sides[1].slots.top
 
     @property
-    def left_state(self):
+    def ways(self):
         cdef af_join_side *left = &self.join.sides[0]
         cdef af_join_side *right = &self.join.sides[1]
         return left.matched, left.unmatched, right.matched, right.unmatched

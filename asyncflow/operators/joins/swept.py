@@ -104,7 +104,7 @@ class SweptJoin(TimedJoin):
             for port in (LEFT, RIGHT):
                 self._columns[port].free(self._state.recycle(port))
         ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
-        self.counts.update(zip(ways, self._state.left_state, strict=True))
+        self.counts.update(zip(ways, self._state.ways, strict=True))
         for port in (LEFT, RIGHT):
             if self._state.slots[port] > max(FEW_SLOTS, 4 * self._state.rows[port]):
                 self._compact(port)

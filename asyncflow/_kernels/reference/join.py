@@ -1,0 +1,323 @@
+"""Joins by event time, plain: all rows of a key are looked at.  The twin of ``join.pyx``.
+
+``hold`` takes rows in and gives each a slot; ``begin`` says which of them the clock has passed and how far it has come; ``sweep`` gives
+the results up to there.  A slot is given out anew after the ``recycle`` that follows the leaving of its row.
+
+A row is known from the moment at which it comes in the sweep: its time; it comes in the order of (time, arrival), right rows before left
+ones.  It may be found at a moment where the watermark before it (``seen``) is not beyond that moment.
+
+``interval``: a left and a right row of one key meet where right time - left time lies in ``[lower, upper]``, at the later of the two
+times; where that row was late (``seen`` beyond its time) they do not.  A row is due ``reach`` after its time.
+
+``backward``, ``forward``, ``nearest``: a left row meets, ``wait`` after its time, the right row of its key that is nearest on that side
+and at most ``upper`` away (None: at any distance); of rows at one time the last to arrive looking back, the first looking forward; of two
+as near the earlier.  The left row then leaves.  Where the right rows have no reach, one leaves as soon as a later one of its key can be
+found by every left row to come, one without a key at once.
+
+Results: slots of the left and right row (-1: none), the later of their times, and the moment, in the order of (moment, left arrival, right
+arrival), none last.  ``kind`` says which: pairs (inner, left, right, full); left rows at their first pair (semi); rows that leave
+without a partner (left: left, full, anti; right: right, full).  Times shifted beyond the ends of time are the first or last instant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIRST_TIME, LAST_TIME, END = -(2**63) + 1, 2**63 - 2, 2**63 - 1
+LEFT, RIGHT = 0, 1
+Ready = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def shifted(time: int, by: int) -> int:
+    return min(max(time + by, FIRST_TIME), LAST_TIME)
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    port: int
+    slot: int
+    arrival: int
+    key: int
+    time: int
+    seen: int
+    known: bool = False
+    matched: bool = False
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return self.time, self.arrival
+
+
+class JoinState:
+    """The rows of both sides."""
+
+    def __init__(self, mode: str, kind: str, lower_ns: int, upper_ns: int | None) -> None:
+        if mode not in ("interval", "backward", "forward", "nearest"):
+            raise ValueError(f"no mode {mode!r}")
+        if upper_ns is None and (mode != "backward" or kind in ("right", "full")):
+            raise ValueError("this join needs an upper bound")
+        self._mode, self._lower, self._upper = mode, lower_ns, upper_ns
+        self._pairs, self._firsts = kind not in ("semi", "anti"), kind == "semi"
+        self._alone = (kind in ("left", "full", "anti"), kind in ("right", "full"))
+        self.wait = 0
+        self.reach: tuple[int, int | None] = (0, upper_ns)
+        if mode == "interval":
+            assert upper_ns is not None
+            self.reach = (max(0, upper_ns), max(0, -lower_ns))
+        elif mode != "backward":
+            assert upper_ns is not None
+            self.wait = upper_ns
+            self.reach = (0, min(2 * upper_ns, END) if mode == "nearest" else upper_ns)
+        self._slots: tuple[list[_Row | None], list[_Row | None]] = ([], [])
+        self._free: tuple[list[int], list[int]] = ([], [])
+        self._gone: tuple[list[int], list[int]] = ([], [])
+        self._arrived = [0, 0]
+        self.ways = (0, 0, 0, 0)
+        self._key_count = 0
+        self._coming: list[_Row] = []
+        self._clock = -(2**63)
+        self._met: list[tuple[int, float, float, int, int, int]] = []
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        return len(self._held(LEFT)), len(self._held(RIGHT))
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        return len(self._slots[LEFT]), len(self._slots[RIGHT])
+
+    @property
+    def nbytes(self) -> int:
+        return 40 * sum(self.rows) + 20 * self._key_count
+
+    def hold(
+        self,
+        port: int,
+        keys: NDArray[np.int32],
+        key_count: int,
+        times: NDArray[np.int64],
+        seen: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Their slots.  ``keys``: below ``key_count``, -1 for null, which equals nothing; ``seen``: the watermark before each."""
+        if not len(keys) == len(times) == len(seen):
+            raise ValueError("the arrays differ in length")
+        if len(keys) and not -1 <= keys.min() <= keys.max() < key_count:
+            raise IndexError(f"a key outside of 0..{key_count - 1}")
+        self._key_count = max(self._key_count, key_count)
+        taken = []
+        for key, time, mark in zip(keys.tolist(), times.tolist(), seen.tolist(), strict=True):
+            if not self._free[port]:
+                self._free[port].append(len(self._slots[port]))
+                self._slots[port].append(None)
+            slot = self._free[port].pop()
+            self._slots[port][slot] = _Row(port, slot, self._arrived[port], key, time, mark)
+            self._arrived[port] += 1
+            taken.append(slot)
+        return np.array(taken, np.int64)
+
+    def begin(self, clock_ns: int, left: Ready, right: Ready) -> None:
+        """Slots and times of the rows whose moment lies before the clock, each side by (time, arrival)."""
+        self._clock = clock_ns
+        self._coming = []
+        for port, (slots, times) in enumerate((left, right)):
+            if len(slots) != len(times):
+                raise ValueError("the arrays differ in length")
+            for slot in slots.tolist():
+                if not 0 <= slot < len(self._slots[port]):
+                    raise IndexError("a slot that was not given out")
+                row = self._slots[port][slot]
+                assert row is not None
+                self._coming.append(row)
+
+    def sweep(
+        self, limit: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], bool]:
+        """Results to the clock, or to the end of the moment at which there are ``limit``; whether more may follow."""
+        self._met = []
+        last: int | None = None
+        more = False
+        while (event := self._next()) is not None:
+            moment, step, row = event
+            if last is None or moment > last:
+                if len(self._met) >= limit:
+                    more = True
+                    break
+                last = moment
+            if step == "comes":
+                self._coming.remove(row)
+                self._comes(row, moment)
+            else:
+                self._is_due(row, moment)
+        if not more:
+            self._tidy()
+        self._met.sort(key=lambda met: met[:3])
+        columns = np.array([met[3:] + met[:1] for met in self._met], np.int64).reshape(-1, 4).T
+        left, right, time, release = (np.ascontiguousarray(column) for column in columns)
+        return left, right, time, release, more
+
+    def recycle(self, port: int) -> NDArray[np.int64]:
+        """The slots of the rows that left since the last call; from now on they are given out again."""
+        gone = np.array(self._gone[port], np.int64)
+        self._free[port].extend(reversed(self._gone[port]))
+        self._gone[port].clear()
+        return gone
+
+    def compact(self, port: int) -> NDArray[np.int64]:
+        """Slots without holes; slot i was ``[i]``."""
+        if self._gone[port]:
+            raise ValueError("slots wait for recycle")
+        held = self._held(port)
+        kept = [row.slot for row in held]
+        for slot, row in enumerate(held):
+            row.slot = slot
+        self._slots[port][:] = held
+        self._free[port].clear()
+        return np.array(kept, np.int64)
+
+    def live_keys(self) -> NDArray[np.int32]:
+        """The keys (ascending) that rows are held of."""
+        held = [*self._held(LEFT), *self._held(RIGHT)]
+        return np.array(sorted({row.key for row in held if row.key >= 0}), np.int32)
+
+    def keep_keys(self, kept: NDArray[np.int32]) -> None:
+        """Key ``kept[i]`` becomes i; rows are held of no others."""
+        if len(kept) and not 0 <= kept.min() <= kept.max() < self._key_count:
+            raise IndexError("a key that is not known")
+        names = {-1: -1} | {key: name for name, key in enumerate(kept.tolist())}
+        for row in [*self._held(LEFT), *self._held(RIGHT)]:
+            row.key = names[row.key]
+        self._key_count = len(kept)
+
+    # -- inside ----------------------------------------------------------------------------------------------------------
+
+    def _held(self, port: int) -> list[_Row]:
+        return [row for row in self._slots[port] if row is not None]
+
+    def _next(self) -> tuple[int, str, _Row] | None:
+        """What happens next before the clock: rights come, lefts come, rows are due."""
+        events = [
+            (shifted(row.time, self.wait) if row.port == LEFT and self.wait else row.time, 1 - row.port, i)
+            for i, row in enumerate(self._coming)
+        ]
+        due = [
+            row
+            for port in (LEFT, RIGHT)
+            if self.reach[port] is not None
+            for row in self._held(port)
+            if row.known
+        ]
+        events += [
+            (shifted(row.time, self.reach[row.port] or 0), 2, len(self._coming) + i)
+            for i, row in enumerate(due)
+        ]
+        if not events:
+            return None
+        moment, step, place = min(events)
+        if moment >= self._clock and self._clock != END:
+            return None
+        return moment, "due" if step == 2 else "comes", [*self._coming, *due][place]
+
+    def _comes(self, row: _Row, moment: int) -> None:
+        if self._mode == "interval":
+            if row.seen <= row.time:
+                self._search(row)
+        elif row.port == LEFT:
+            found = self._nearest(row, moment)
+            if found is not None:
+                self._meet(row, found, moment)
+            elif self._alone[LEFT]:
+                self._give(row, None, moment)
+            self._leave(row)
+            return
+        row.known = True
+        if self.reach[row.port] is None and (row.key < 0 or row.seen <= row.time):
+            for other in self._of_key(RIGHT, row.key):
+                if other.order < row.order:
+                    self._leave(other)
+            if row.key < 0:
+                self._leave(row)
+
+    def _search(self, row: _Row) -> None:
+        assert self._upper is not None
+        for other in self._of_key(1 - row.port, row.key):
+            left, right = (row, other) if row.port == LEFT else (other, row)
+            low, high = shifted(row.time, -self._upper), shifted(row.time, -self._lower)
+            if row.port == LEFT:
+                low, high = shifted(row.time, self._lower), shifted(row.time, self._upper)
+            if low <= other.time <= high and other.time <= row.time and other.seen <= row.time:
+                self._meet(left, right, row.time)
+
+    def _nearest(self, left: _Row, moment: int) -> _Row | None:
+        tolerance = END * 2 if self._upper is None else self._upper
+        best: tuple[tuple[int, int, int], _Row] | None = None
+        for right in self._of_key(RIGHT, left.key):
+            apart = abs(left.time - right.time)
+            side = (right.time > left.time) - (right.time < left.time)
+            wrong = {"backward": side > 0, "forward": side < 0}.get(self._mode, False)
+            if wrong or apart > tolerance or right.seen > moment:
+                continue
+            back = self._mode == "backward" or (self._mode == "nearest" and side <= 0)
+            rank = (apart, right.time, -right.arrival if back else right.arrival)
+            if best is None or rank < best[0]:
+                best = rank, right
+        return None if best is None else best[1]
+
+    def _of_key(self, port: int, key: int) -> list[_Row]:
+        return [row for row in self._held(port) if row.known and row.key == key >= 0]
+
+    def _meet(self, left: _Row, right: _Row, moment: int) -> None:
+        if self._pairs:
+            self._give(left, right, moment)
+        elif self._firsts and not left.matched:
+            self._give(left, None, moment)
+        left.matched = right.matched = True
+
+    def _give(self, left: _Row | None, right: _Row | None, moment: int) -> None:
+        given: list[Any] = [moment]
+        given += [float("inf") if row is None else row.arrival for row in (left, right)]
+        given += [-1 if row is None else row.slot for row in (left, right)]
+        given.append(max(row.time for row in (left, right) if row is not None))
+        self._met.append(tuple(given))
+
+    def _is_due(self, row: _Row, moment: int) -> None:
+        if self._alone[row.port] and not row.matched:
+            self._give(*((row, None) if row.port == LEFT else (None, row)), moment)
+        self._leave(row)
+
+    def _leave(self, row: _Row) -> None:
+        counts = list(self.ways)
+        counts[2 * row.port + (not row.matched)] += 1
+        self.ways = (counts[0], counts[1], counts[2], counts[3])
+        self._slots[row.port][row.slot] = None
+        self._gone[row.port].append(row.slot)
+
+    def _tidy(self) -> None:
+        """Without a reach: what stands before a row that every left row to come may see."""
+        if self.reach[RIGHT] is not None:
+            return
+        for row in self._held(RIGHT):
+            later = [other for other in self._of_key(RIGHT, row.key) if other.order > row.order]
+            if row.known and (self._clock == END or any(other.seen <= self._clock for other in later)):
+                self._leave(row)
+
+
+def copy_texts(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32], rows: Any
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The texts of these rows (None: all), one after another: their bytes, and where each starts (int64)."""
+    chosen = range(len(starts)) if rows is None else rows.tolist()
+    if len(starts) != len(lengths) or any(not 0 <= row < len(starts) for row in chosen):
+        raise IndexError("a text outside of its bytes")
+    texts, places, total = [], [], 0
+    for row in chosen:
+        start, length = int(starts[row]), int(lengths[row])
+        if start < 0 or length < 0 or start + length > len(data):
+            raise IndexError("a text outside of its bytes")
+        texts.append(data[start : start + length].tobytes())
+        places.append(total)
+        total += length
+    return np.frombuffer(b"".join(texts), np.uint8).copy(), np.array(places, np.int64)
