@@ -285,7 +285,7 @@ class JoinState:
 
     def _is_due(self, row: _Row, moment: int) -> None:
         if self._alone[row.port] and not row.matched:
-            self._give(*((row, None) if row.port == LEFT else (None, row)), moment)
+            self._give(row if row.port == LEFT else None, row if row.port == RIGHT else None, moment)
         self._leave(row)
 
     def _leave(self, row: _Row) -> None:
