@@ -556,6 +556,18 @@ static bool af_join_compact(af_join *join, int port, int64_t *kept) {
     return true;
 }
 
+/* The oldest row without a partner of a side that gives such rows out; false: none. */
+static bool af_first_alone(const af_join_side *side, int64_t *time) {
+    bool found = false;
+    for (int64_t slot = 0; side->alone && slot < side->slots.top; slot++) {
+        const af_join_row *row = &side->rows[slot];
+        if (row->key == AF_FREE || row->matched || (found && row->time >= *time)) continue;
+        *time = row->time;
+        found = true;
+    }
+    return found;
+}
+
 /* Which keys rows are held of. */
 static void af_join_live_keys(const af_join *join, uint8_t *live) {
     for (int port = 0; port < 2; port++)

@@ -51,6 +51,7 @@ cdef extern from "join.h" nogil:
     int af_join_sweep(af_join *, int64_t limit)
     bint af_join_recycle(af_join_side *)
     bint af_join_compact(af_join *, int port, int64_t *kept)
+    bint af_first_alone(const af_join_side *, int64_t *time)
     void af_join_live_keys(const af_join *, uint8_t *live)
     bint af_join_keep_keys(af_join *, const int32_t *kept, int64_t count)
     void af_copy_texts(
@@ -191,6 +192,10 @@ cdef class JoinState:
         if not af_join_compact(&self.join, port & 1, _int64(kept)):
             raise MemoryError
         return kept
+
+    def first_alone(self, int port):
+        cdef int64_t time = 0
+        return time if af_first_alone(&self.join.sides[port & 1], &time) else None
 
     def live_keys(self):
         live = np.zeros(self.join.key_count, np.bool_)

@@ -134,6 +134,8 @@ def check_equal(fast, plain):
     assert fast.state.rows == plain.state.rows
     assert fast.state.ways == plain.state.ways
     assert fast.state.live_keys().tolist() == plain.state.live_keys().tolist()
+    for port in (0, 1):
+        assert fast.state.first_alone(port) == plain.state.first_alone(port)
 
 
 @pytest.mark.parametrize("module", [compiled, twin])

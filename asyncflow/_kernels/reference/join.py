@@ -178,6 +178,11 @@ class JoinState:
         self._free[port].clear()
         return np.array(kept, np.int64)
 
+    def first_alone(self, port: int) -> int | None:
+        """The time of the oldest row without a partner, of a side that gives such rows out."""
+        alone = [row.time for row in self._held(port) if self._alone[port] and not row.matched]
+        return min(alone, default=None)
+
     def live_keys(self) -> NDArray[np.int32]:
         """The keys (ascending) that rows are held of."""
         held = [*self._held(LEFT), *self._held(RIGHT)]

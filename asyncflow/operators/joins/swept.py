@@ -53,6 +53,10 @@ class _Ahead:
             np.concatenate([none, *(times for _, times in taken)]),
         )
 
+    def oldest(self) -> list[int]:
+        """The oldest time of each batch."""
+        return [int(times[0]) for _slots, times in self._parts]
+
     def rename(self, names: Int64Array) -> None:
         self._parts = [(names[slots], times) for slots, times in self._parts]
 
@@ -71,6 +75,7 @@ class SweptJoin(TimedJoin):
     def __init__(self, spec: JoinSpec, mode: str, lower_ns: int, upper_ns: int | None) -> None:
         self._state = kernel("join").JoinState(mode, spec.kind, lower_ns, upper_ns)
         self._wait: int = self._state.wait
+        self._looks_both_ways = mode == "interval"
         self._reach: tuple[int, int | None] = self._state.reach
         left_holds = self._reach[LEFT] if spec.left_alone or spec.kind == "semi" else 0
         right_holds = (self._reach[RIGHT] or 0) if spec.right_alone else 0
@@ -108,6 +113,24 @@ class SweptJoin(TimedJoin):
         for port in (LEFT, RIGHT):
             if self._state.slots[port] > max(FEW_SLOTS, 4 * self._state.rows[port]):
                 self._compact(port)
+
+    @property
+    def waiting_rows(self) -> tuple[int, int]:
+        left, right = self._state.rows
+        return left, right
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When a row that waits is looked at, or one that has found nobody comes out alone."""
+        dues = []
+        for port, ahead in enumerate(self._ahead):
+            if port == LEFT or self._looks_both_ways:
+                wait = self._wait if port == LEFT else 0
+                dues += [shifted_time(time_ns, wait + 1) for time_ns in ahead.oldest()]
+            alone, reach = self._state.first_alone(port), self._reach[port]
+            if alone is not None and reach is not None:
+                dues.append(shifted_time(alone, max(reach, self._wait if port == LEFT else 0) + 1))
+        return min(dues, default=None)
 
     def live_keys(self) -> Int32Array:
         live: Int32Array = self._state.live_keys()

@@ -162,21 +162,6 @@ class TimedJoin(TwoInputOperator):
         return self.hold_ns
 
     @property
-    def next_due_ns(self) -> int | None:
-        dues = [
-            due
-            for port, side in enumerate(self.sides)
-            for rows in side.pending
-            if (due := self._due(port, int(rows.times.min()))) is not None
-        ]
-        return min([*dues, *self._due_alone()], default=None)
-
-    @property
-    def waiting_rows(self) -> tuple[int, int]:
-        left, right = (sum(map(len, side.pending)) + sum(map(len, side.runs)) for side in self.sides)
-        return left, right
-
-    @property
     def state_bytes(self) -> int:
         return int(self._keys.table.nbytes) + self.held_bytes
 
@@ -218,14 +203,6 @@ class TimedJoin(TwoInputOperator):
     @abstractmethod
     def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
         """Of rows with these times and the watermarks before them: late for all, and late for some or all."""
-
-    def _due(self, port: int, time_ns: int) -> int | None:
-        """The watermark at which a row that waits is looked at: it finds who is there by then."""
-        return shifted_time(time_ns, 1)
-
-    def _due_alone(self) -> Iterator[int]:
-        """Those at which rows that have found nobody come out alone."""
-        return iter(())
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 

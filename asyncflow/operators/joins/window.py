@@ -48,6 +48,16 @@ class WindowJoin(TimedJoin):
     def held_bytes(self) -> int:
         return sum(rows.nbytes for side in self._sides for rows in side.parts)
 
+    @property
+    def waiting_rows(self) -> tuple[int, int]:
+        left, right = (sum(map(len, side.parts)) for side in self._sides)
+        return left, right
+
+    @property
+    def next_due_ns(self) -> int | None:
+        oldest = [int(rows.times.min()) for side in self._sides for rows in side.parts]
+        return max(self._last_end(min(oldest)), self._closed) + self._every if oldest else None
+
     def live_keys(self) -> Int32Array:
         held = [np.unique(rows.keys) for side in self._sides for rows in side.parts]
         live = np.unique(np.concatenate([np.empty(0, np.int64), *held]))
@@ -80,9 +90,6 @@ class WindowJoin(TimedJoin):
     def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
         first_end = (times - self._offset - self._size) // self._every * self._every + self._every
         return seen >= self._last_end_of(times), seen >= first_end + self._offset + self._size
-
-    def _due(self, port: int, time_ns: int) -> int:
-        return max(self._last_end(time_ns), self._closed) + self._every
 
     def _last_end(self, clock: int) -> int:
         """The greatest end of a window that the clock has reached."""
