@@ -2,170 +2,71 @@
  *
  * Up to 128 values are kept as they are (as words that sort like them); quantiles of those are exact.  Beyond, values are counted in buckets
  * (Masson, Rim, Lee, "DDSketch", VLDB 2019): of magnitude in (g^(i-1), g^i], g = e^0.0198, the middle of a bucket is within (g-1)/(g+1) =
- * 0.99 % of all its values.  Buckets are in one array in the order of the values, by a key:
+ * 0.99 % of all its values.  Buckets are known by a key in the order of the values:
  *
  *   -infinity | negative: -(i + 40000) | zero: 0 | positive: i + 40000 | infinity | NaN
  *
- * At most 2,048 buckets of each sign, 64 KiB in all: the one nearest to zero goes into the next one then.  The least and the greatest value are kept
- * as they are.  What is kept depends on the values alone, not on their order or on merges: the 2,048 keys furthest from zero of all are
- * among the 2,048 of each part that has them. */
+ * sketch_buckets.h keeps them, at most 2,048 of each sign.  The least and the greatest value are kept as they are.  What is kept
+ * depends on the values alone, not on their order or on merges: the 2,048 keys furthest from zero of all are among the 2,048 of each
+ * part that has them. */
 #ifndef ASYNCFLOW_SKETCH_QUANTILE_H
 #define ASYNCFLOW_SKETCH_QUANTILE_H
 
-#include <float.h>
-#include <math.h>
+#include "sketch_buckets.h"
 
-#include "words.h"
+enum { AF_FEW_VALUES = 128 };
 
-enum { AF_FEW_VALUES = 128, AF_SIGN_BUCKETS = 2048, AF_MAX_BUCKETS = 2 * AF_SIGN_BUCKETS + 8, AF_KEY_OFFSET = 40000, AF_KEY_INFINITY = 1 << 20, AF_KEY_NAN };
-
-#define AF_LOG_GAMMA 0.0198
 #define AF_MIDDLE 0.9999509970011621 /* 1 / cosh(0.0099): from the geometric middle of a bucket to the one with the least error */
 
-typedef struct {
-    int64_t count;
-    int64_t key;
-} af_bucket;
-
-typedef struct {
-    int64_t count;           /* of values */
-    int64_t least, greatest; /* as sorting words, NaN left out */
-    uint32_t bucketed;       /* values (words) or buckets */
-    uint32_t length, capacity;
-    int64_t words[]; /* two to a bucket */
-} af_quantile;
-
-AF_INLINE af_bucket *af_buckets(const af_quantile *quantile) { return (af_bucket *)quantile->words; }
-
-AF_INLINE size_t af_quantile_bytes(const af_quantile *quantile) {
-    return sizeof *quantile + (size_t)quantile->capacity * (quantile->bucketed ? sizeof(af_bucket) : sizeof(int64_t));
-}
-
-AF_INLINE void af_quantile_drop(af_quantile *quantile, uint64_t *held) {
-    if (quantile != NULL) *held -= af_quantile_bytes(quantile);
-    free(quantile);
-}
-
-AF_INLINE int64_t af_bucket_key(double value) {
-    if (value != value) return AF_KEY_NAN;
-    if (value == 0.0) return 0;
-    const double size = fabs(value);
-    const int64_t key = isinf(size) ? AF_KEY_INFINITY : (int64_t)ceil(log(size) / AF_LOG_GAMMA) + AF_KEY_OFFSET;
-    return value < 0.0 ? -key : key;
-}
-
-/* The first bucket whose key is not less. */
-AF_INLINE uint32_t af_bucket_place(const af_quantile *quantile, int64_t key) {
-    const af_bucket *buckets = af_buckets(quantile);
-    uint32_t low = 0, length = quantile->length;
-    while (length > 0) {
-        const uint32_t half = length / 2;
-        const bool less = buckets[low + half].key < key;
-        low += less ? length - half : 0;
-        length = half;
-    }
-    return low;
-}
-
-/* Room for so many values or buckets. */
-static bool af_quantile_reserve(af_quantile **place, uint32_t wanted, uint64_t *held) {
-    af_quantile *quantile = *place;
-    if (wanted <= quantile->capacity) return true;
-    uint32_t capacity = quantile->capacity;
-    while (capacity < wanted) capacity *= 2;
-    if (capacity > AF_MAX_BUCKETS) capacity = AF_MAX_BUCKETS;
-    const size_t item = quantile->bucketed ? sizeof(af_bucket) : sizeof(int64_t);
-    quantile = realloc(quantile, sizeof *quantile + capacity * item);
-    if (quantile == NULL) return false;
-    *held += (capacity - quantile->capacity) * item;
-    quantile->capacity = capacity;
-    *place = quantile;
-    return true;
-}
-
-static af_quantile *af_quantile_new(uint32_t bucketed, uint32_t capacity, uint64_t *held) {
-    af_quantile *quantile = malloc(sizeof *quantile + capacity * (bucketed ? sizeof(af_bucket) : sizeof(int64_t)));
-    if (quantile == NULL) return NULL;
-    *quantile = (af_quantile){0, INT64_MAX, INT64_MIN, bucketed, 0, capacity};
-    *held += af_quantile_bytes(quantile);
-    return quantile;
-}
-
-AF_INLINE void af_bucket_remove(af_quantile *quantile, uint32_t at) {
-    af_bucket *buckets = af_buckets(quantile);
-    memmove(buckets + at, buckets + at + 1, (--quantile->length - at) * sizeof *buckets);
-}
-
-static void af_quantile_collapse(af_quantile *quantile) {
-    af_bucket *buckets = af_buckets(quantile);
-    for (;;) {
-        const uint32_t first = af_bucket_place(quantile, 1), last = af_bucket_place(quantile, AF_KEY_INFINITY);
-        if (last - first <= AF_SIGN_BUCKETS) break;
-        buckets[first + 1].count += buckets[first].count;
-        af_bucket_remove(quantile, first);
-    }
-    for (;;) {
-        const uint32_t first = af_bucket_place(quantile, 1 - AF_KEY_INFINITY), last = af_bucket_place(quantile, 0);
-        if (last - first <= AF_SIGN_BUCKETS) break;
-        buckets[last - 2].count += buckets[last - 1].count;
-        af_bucket_remove(quantile, last - 1);
-    }
-}
-
-static bool af_bucket_add(af_quantile **place, int64_t key, uint64_t *held) {
-    uint32_t at = af_bucket_place(*place, key);
-    if (at < (*place)->length && af_buckets(*place)[at].key == key) {
-        af_buckets(*place)[at].count++;
-        return true;
-    }
-    if (!af_quantile_reserve(place, (*place)->length + 1, held)) return false;
-    af_quantile *quantile = *place;
-    af_bucket *buckets = af_buckets(quantile);
-    memmove(buckets + at + 1, buckets + at, (quantile->length++ - at) * sizeof *buckets);
-    buckets[at] = (af_bucket){1, key};
-    if (quantile->length > AF_SIGN_BUCKETS) af_quantile_collapse(quantile);
-    return true;
+AF_INLINE void af_quantile_bounds(af_quantile *quantile, double value, int64_t word) {
+    if (value == value && word < quantile->least) quantile->least = word;
+    if (value == value && word > quantile->greatest) quantile->greatest = word;
 }
 
 /* From values to buckets. */
 static bool af_quantile_spread(af_quantile **place, uint64_t *held) {
-    af_quantile *old = *place, *spread = af_quantile_new(1, 32, held);
+    af_quantile *old = *place, *spread = af_quantile_new(AF_DENSE, 0, held);
     bool done = spread != NULL;
-    for (uint32_t i = 0; done && i < old->length; i++) done = af_bucket_add(&spread, af_bucket_key(af_float_of(old->words[i])), held);
+    for (uint32_t i = 0; done && i < old->length; i++) {
+        const double value = af_float_of(old->words[i]);
+        af_quantile_bounds(spread, value, old->words[i]);
+        done = af_bucket_add(&spread, af_bucket_key(value), 1, held);
+    }
     if (!done) {
         af_quantile_drop(spread, held);
         return false;
     }
     spread->count = old->count;
-    spread->least = old->least;
-    spread->greatest = old->greatest;
     af_quantile_drop(old, held);
     *place = spread;
     return true;
 }
 
 /* false: no memory. */
-static bool af_quantile_add(af_quantile **place, double value, uint64_t *held) {
-    if (*place == NULL && (*place = af_quantile_new(0, 8, held)) == NULL) return false;
-    if (!(*place)->bucketed && (*place)->length == AF_FEW_VALUES && !af_quantile_spread(place, held)) return false;
+AF_INLINE bool af_quantile_add(af_quantile **place, double value, uint64_t *held) {
+    if (*place == NULL && (*place = af_quantile_new(AF_VALUES, 8, held)) == NULL) return false;
     const int64_t word = af_sorting_float(value);
-    if ((*place)->bucketed) {
-        if (!af_bucket_add(place, af_bucket_key(value), held)) return false;
-    } else {
-        if (!af_quantile_reserve(place, (*place)->length + 1, held)) return false;
-        (*place)->words[(*place)->length++] = word;
+    if ((*place)->form == AF_VALUES) {
+        const uint32_t length = (*place)->length;
+        if (AF_LIKELY(length < AF_FEW_VALUES)) {
+            if (!af_quantile_reserve(place, length + 1, held)) return false;
+            (*place)->words[length] = word;
+            (*place)->length = length + 1;
+            (*place)->count++;
+            return true;
+        }
+        if (!af_quantile_spread(place, held)) return false;
     }
-    af_quantile *quantile = *place;
-    quantile->count++;
-    if (value == value && word < quantile->least) quantile->least = word;
-    if (value == value && word > quantile->greatest) quantile->greatest = word;
+    if (!af_bucket_add(place, af_bucket_key(value), 1, held)) return false;
+    (*place)->count++;
+    af_quantile_bounds(*place, value, word);
     return true;
 }
 
-/* Buckets of both, key by key. */
+/* Sparse buckets of both, key by key. */
 static bool af_buckets_merge(af_quantile **into, const af_quantile *from, uint64_t *held) {
     const af_quantile *old = *into;
-    af_quantile *merged = af_quantile_new(1, old->length + from->length, held);
+    af_quantile *merged = af_quantile_new(AF_SPARSE, old->length + from->length, held);
     if (merged == NULL) return false;
     const af_bucket *left = af_buckets(old), *right = af_buckets(from), *left_end = left + old->length, *right_end = right + from->length;
     af_bucket *out = af_buckets(merged);
@@ -198,42 +99,85 @@ static bool af_quantile_merge(af_quantile **into, const af_quantile *from, uint6
         *held += af_quantile_bytes(from);
         return true;
     }
-    if (from->bucketed) return ((*into)->bucketed || af_quantile_spread(into, held)) && af_buckets_merge(into, from, held);
-    for (uint32_t i = 0; i < from->length; i++)
-        if (!af_quantile_add(into, af_float_of(from->words[i]), held)) return false;
+    if (from->form == AF_VALUES) {
+        for (uint32_t i = 0; i < from->length; i++)
+            if (!af_quantile_add(into, af_float_of(from->words[i]), held)) return false;
+        return true;
+    }
+    if ((*into)->form == AF_VALUES && !af_quantile_spread(into, held)) return false;
+    if ((*into)->form == AF_SPARSE && from->form == AF_SPARSE) return af_buckets_merge(into, from, held);
+    af_bucket bucket;
+    for (uint32_t at = 0; af_bucket_next(from, &at, &bucket);)
+        if (!af_bucket_add(into, bucket.key, bucket.count, held)) return false;
+    (*into)->count += from->count;
+    if (from->least < (*into)->least) (*into)->least = from->least;
+    if (from->greatest > (*into)->greatest) (*into)->greatest = from->greatest;
     return true;
 }
 
-static int af_compare_words(const void *left, const void *right) {
-    const int64_t a = *(const int64_t *)left, b = *(const int64_t *)right;
-    return (a > b) - (a < b);
+/* Puts values in order: runs of eight by insertion, then runs of twice as many by merging, without branches on the values. */
+static void af_values_sort(int64_t *words, uint32_t length) {
+    enum { RUN = 8 };
+    int64_t other[AF_FEW_VALUES], *from = words, *to = other;
+    for (uint32_t begin = 0; begin < length; begin += RUN)
+        for (uint32_t i = begin + 1; i < length && i < begin + RUN; i++) {
+            const int64_t word = words[i];
+            uint32_t at = i;
+            for (; at > begin && words[at - 1] > word; at--) words[at] = words[at - 1];
+            words[at] = word;
+        }
+    for (uint32_t run = RUN; run < length; run *= 2) {
+        for (uint32_t begin = 0; begin < length; begin += 2 * run) {
+            const uint32_t middle = begin + run < length ? begin + run : length, end = middle + run < length ? middle + run : length;
+            uint32_t left = begin, right = middle, at = begin;
+            while (left < middle && right < end) {
+                const bool second = from[right] < from[left];
+                to[at++] = second ? from[right] : from[left];
+                right += second;
+                left += !second;
+            }
+            if (left < middle) memcpy(to + at, from + left, (middle - left) * sizeof *to);
+            if (right < end) memcpy(to + at, from + right, (end - right) * sizeof *to);
+        }
+        int64_t *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    if (from != words) memcpy(words, from, length * sizeof *words);
 }
 
 /* The value at a rank (from 0), or one near it. */
 static double af_value_at(const af_quantile *quantile, int64_t rank) {
-    if (!quantile->bucketed) return af_float_of(quantile->words[rank]);
-    const af_bucket *bucket = af_buckets(quantile);
-    int64_t before = 0;
-    while (before + bucket->count <= rank) before += bucket++->count;
-    if (bucket->key == AF_KEY_NAN) return NAN;
+    if (quantile->form == AF_VALUES) return af_float_of(quantile->words[rank]);
+    af_bucket bucket = {0, 0};
+    uint32_t at = 0;
+    for (int64_t upto = 0; upto <= rank && af_bucket_next(quantile, &at, &bucket);) upto += bucket.count;
+    if (bucket.key == AF_KEY_NAN) return NAN;
     const double least = af_float_of(quantile->least), greatest = af_float_of(quantile->greatest);
     if (rank == 0) return least;
-    const af_bucket *last = af_buckets(quantile) + quantile->length - 1;
-    if (rank == quantile->count - 1 - (last->key == AF_KEY_NAN ? last->count : 0)) return greatest;
-    if (bucket->key == 0) return 0.0;
+    int64_t last = quantile->count - 1;
+    if (quantile->form == AF_SPARSE) {
+        const af_bucket *highest = af_buckets(quantile) + quantile->length - 1;
+        if (highest->key == AF_KEY_NAN) last -= highest->count;
+    }
+    if (rank == last) return greatest;
+    if (bucket.key == 0) return 0.0;
     double size = INFINITY;
-    const int64_t key = bucket->key < 0 ? -bucket->key : bucket->key;
+    const int64_t key = bucket.key < 0 ? -bucket.key : bucket.key;
     if (key != AF_KEY_INFINITY) {
         const double power = (double)(key - AF_KEY_OFFSET) * AF_LOG_GAMMA - AF_LOG_GAMMA / 2.0;
         size = power > 709.78 ? DBL_MAX : exp(power) * AF_MIDDLE;
     }
-    const double value = bucket->key < 0 ? -size : size;
+    const double value = bucket.key < 0 ? -size : size;
     return value < least ? least : value > greatest ? greatest : value;
 }
 
 /* The value at a share `q` of the way from the least to the greatest, between two values by a straight line (as numpy does it). */
 static double af_quantile_result(af_quantile *quantile, double q) {
-    if (!quantile->bucketed) qsort(quantile->words, quantile->length, sizeof(int64_t), af_compare_words);
+    if (quantile->form == AF_VALUES && quantile->sorted < quantile->length) {
+        af_values_sort(quantile->words, quantile->length);
+        quantile->sorted = quantile->length;
+    }
     const double place = (double)(quantile->count - 1) * q, rank = floor(place), part = place - rank;
     const double low = af_value_at(quantile, (int64_t)rank);
     if (part == 0.0) return low;

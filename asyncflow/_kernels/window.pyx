@@ -94,6 +94,8 @@ cdef extern from "window_state.h" nogil:
         AF_PICKED, AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_MOST_FREQUENT
     int AF_SHRINK_EVERY
 
+    void af_quantile_prepare()
+
     void af_state_shape(af_state *, int64_t size, int64_t every, int64_t offset)
     bint af_store_layout(af_store *)
     void af_state_free(af_state *)
@@ -114,6 +116,8 @@ cdef extern from "window_state.h" nogil:
         af_state *, int64_t watermark, const int32_t *order, int64_t group_count, int64_t max_rows, af_result *)
     void af_mark_live(const af_state *, const af_pane *, uint8_t *live, int64_t group_count)
     bint af_pane_rename(af_store *, af_pane *, const int32_t *names, int64_t groups)
+
+af_quantile_prepare()
 
 cdef object MAX_BOUND = 2**63 - 1
 

@@ -253,6 +253,58 @@ def draw(rng):
     )
 
 
+def near(rng):
+    """Values of a few decades, from the middle outwards, in both directions."""
+    return rng.choice([-1, 1]) * math.exp(rng.uniform(-1, 1) * rng.choice([1, 5, 12]))
+
+
+@pytest.mark.parametrize(
+    ("odd", "share"),
+    [
+        ([], 0.0),
+        ([0.0, -0.0], 0.1),
+        ([math.inf], 0.001),
+        ([math.nan, -math.inf], 0.002),
+        ([1e200, -1e-200], 0.002),
+    ],
+    ids=["near", "zeros", "infinities", "nan", "far"],
+)
+@pytest.mark.parametrize("span", [1, 4])
+def test_twin_law_on_buckets_side_by_side_and_apart(odd: list[float], share: float, span: int) -> None:
+    """Counts in windows that widen, that become arrays of buckets, and both merged with each other."""
+    rng = random.Random(span)
+    aggregates = quantiles([0.0, 0.03, 0.5, 0.9, 1.0])
+    states = [kernel.WindowState(60, 60 // span, 0, aggregates) for kernel in (compiled, twin)]
+    for _ in range(4):
+        values = np.array([rng.choice(odd) if rng.random() < share else near(rng) for _ in range(1000)])
+        groups = np.array([rng.choice([0, 0, 0, 7]) for _ in values], np.int32)
+        time = np.array([rng.randrange(60) for _ in values])
+        for state in states:
+            rows(state, (values, None), groups, time, 8)
+    got, expected = (results(state, 8) for state in states)
+    assert len(got) == (2 * (2 * span - 1))
+    assert repr(got) == repr(expected)
+
+
+def test_twin_law_on_the_edges_of_buckets() -> None:
+    """A value on the edge of two buckets, and those beside it: each group has one of them 130 times between 0 and infinity."""
+    rng = random.Random(5)
+    edges = [math.exp(rng.randrange(-35_000, 35_000) * 0.0198) for _ in range(150)]
+    edges += [2.2250738585072014e-308, 1e-310, 5e-324, 1.0, 2.0, 1.7976931348623157e308]
+    values = []
+    for edge in edges:
+        values += [math.nextafter(edge, 0.0) or edge, edge, math.nextafter(edge, 1.7e308)]
+    column = np.concatenate([[0.0, math.inf] + [value] * 130 for value in values])
+    groups = np.repeat(np.arange(len(values), dtype=np.int32), 132)
+    found = []
+    for kernel in (compiled, twin):
+        state = kernel.WindowState(None, 1, 0, quantiles([0.5]))
+        rows(state, (column, None), groups, group_count=len(values))
+        found.append(results(state, len(values)))
+    assert len(found[0]) == len(values)
+    assert repr(found[0]) == repr(found[1])
+
+
 @pytest.mark.parametrize("span", [1, 5])
 def test_twin_law_on_many_texts(span: int) -> None:
     rng = random.Random(span)
