@@ -1,6 +1,6 @@
 """Window state: rows into panes, panes into windows, windows into columns.
 
-The design is in words at the head of window_cells.h (what is kept), window_update.h (rows in), window_emit.h (windows out) and
+The design is in words at the head of window_cells.h (what is kept), window_update.h (rows in), window_emit.h, window_results.h (windows out) and
 window_slots.h (groups read, merged and emptied one by one); the twin defines the results.  Here a stage's aggregates are turned into accumulators, shared where they read the same input under the
 same mask, and numpy arrays are handed to C and back.  Cost: a few ns for a row and accumulator, two merges for a group and
 hopping window, memory for the groups of open panes only.

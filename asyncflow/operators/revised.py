@@ -181,7 +181,7 @@ class RevisedWindowOperator(Operator):
         clock = batch.row_watermarks()
         if batch.watermarks is not None:  # of several inputs: each row has its own input's
             clock = np.maximum.accumulate(clock)
-        return np.maximum(clock, self._clock)
+        return clock if int(clock[0]) >= self._clock else np.maximum(clock, self._clock)
 
     def _fold(self, rows: Entries, delay_ns: int) -> IndexArray:
         """Takes rows in order and sends what becomes due on the way; gives the positions of those late for all of their windows."""
@@ -324,14 +324,15 @@ class RevisedWindowOperator(Operator):
 
     def _send(self, slots: Int32Array, watermarks: Int64Array, final: BoolArray) -> None:
         """Takes down what these slots hold now: a row of each, in this order."""
+        revisions = self._slots.revisions[slots]
         for start in range(0, len(slots), MAX_OUTPUT_ROWS):
             part = slice(start, start + MAX_OUTPUT_ROWS)
             some = slots[part]
             results, overflows = self._state.peek(some)
             self.counts["overflow"] += overflows
             columns = tuple(column_of_raw(raw) for raw in results)
-            self._sent.append(Sent(some, columns, self._slots.revisions[some], final[part], watermarks[part]))
-        self._slots.revisions[slots] += 1
+            self._sent.append(Sent(some, columns, revisions[part], final[part], watermarks[part]))
+        self._slots.revisions[slots] = revisions + 1
         self._slots.changed[slots] = False
 
     def _outputs(self, *, keep: bool = True) -> list[Output]:
@@ -342,9 +343,7 @@ class RevisedWindowOperator(Operator):
             self._sent = []
             starts, ends = self._lattice.bounds(self._slots.windows[sent.slots])
             columns: list[Column] = [FixedColumn(starts), FixedColumn(ends)]
-            columns += [
-                column_of_raw(raw) for raw in self._slots.keys.columns(self._slots.key_of[sent.slots])
-            ]
+            columns += self._slots.key_columns(sent.slots)
             columns += sent.results
             if self._revisions:
                 columns += [FixedColumn(sent.revisions), FixedColumn(sent.final)]

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from asyncflow._kernels import kernel
-from asyncflow.model.columns import BoolArray, Int32Array, Int64Array
+from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
+from asyncflow.operators.raw import column_of_raw
 
 FEW_SLOTS = 1 << 15
 """Up to this many, slots that no open window has are not looked for."""
@@ -65,6 +66,38 @@ class _Pairs:
         self._ids.assign(self._words(windows, keys.astype(np.int32)), len(windows))
 
 
+class _Near:
+    """The slots of the window that rows are in now, by key id: found without hashing for as long as whole batches are in it."""
+
+    def __init__(self) -> None:
+        self._seen: int | None = None
+        self._slots: Int32Array | None = None
+
+    def find(self, window: int, keys: Int32Array, num_keys: int) -> Int32Array | None:
+        """The slot of each key; None where it is not known for all of them."""
+        if window != self._seen:
+            self._seen, self._slots = window, None
+            return None
+        if self._slots is None or len(self._slots) < num_keys:
+            grown = np.full(num_keys + num_keys // 4, -1, np.int32)
+            if self._slots is not None:
+                grown[: len(self._slots)] = self._slots
+            self._slots = grown
+        slots: Int32Array = self._slots[keys]
+        return slots if int(slots.min()) >= 0 else None
+
+    def learn(self, keys: Int32Array, slots: Int32Array) -> None:
+        if self._slots is not None:
+            self._slots[keys] = slots
+
+    def forget(self) -> None:
+        self._seen = self._slots = None
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self._slots is None else self._slots.nbytes
+
+
 class SlotTable:
     """``kinds``: the type names of the key's columns; ``state``: the window state whose groups are these slots.
 
@@ -79,7 +112,11 @@ class SlotTable:
         self._state = state
         self.size = 0
         self._live = 0
+        self._near = _Near()
         self._ranks: Int32Array = np.empty(0, np.int32)
+        self._places: Int64Array = np.empty(0, np.int64)
+        self._placed, self._least = 0, 0
+        self._texts: list[Column] = []
         self._collect_above = FEW_SLOTS
         self.windows: Int64Array = np.empty(0, np.int64)
         self.key_of: Int32Array = np.empty(0, np.int32)
@@ -89,7 +126,15 @@ class SlotTable:
 
     def assign(self, windows: Int64Array, keys: Int32Array) -> tuple[Int32Array, list[int]]:
         """The slot of each (window, key), and the windows that are new."""
+        if not len(windows):
+            return np.empty(0, np.int32), []
+        alone = int(windows[0]) == int(windows[-1]) and bool((windows == windows[0]).all())
+        known = self._near.find(int(windows[0]), keys, self.keys.size) if alone else None
+        if known is not None:
+            return known, []
         slots = self._pairs.assign(windows, keys)
+        if alone:
+            self._near.learn(keys, slots)
         return slots, self._extend() if self._pairs.size > self.size else []
 
     def _extend(self) -> list[int]:
@@ -117,6 +162,7 @@ class SlotTable:
             self.key_of = np.resize(self.key_of, capacity)
             self.revisions = np.resize(self.revisions, capacity)
             self.changed = np.resize(self.changed, capacity)
+            self._places = np.resize(self._places, capacity)
 
     def of(self, window: int) -> Int32Array:
         """The slots of an open window."""
@@ -135,22 +181,50 @@ class SlotTable:
         if self.keys.size != len(self._ranks):
             self._ranks = np.empty(self.keys.size, np.int32)
             self._ranks[self.keys.order()] = np.arange(self.keys.size, dtype=np.int32)
-        if not len(slots):
+            self._placed = 0
+        if len(slots) < 2:
             return slots
-        windows, ranks = self.windows[slots], self._ranks[self.key_of[slots]]
-        least = int(windows.min())
-        if (int(windows.max()) - least + 1) * self.keys.size >= 1 << 31:
-            return slots[np.lexsort((ranks, windows))]
+        if self._placed < self.size and not self._place():
+            return slots[np.lexsort((self._ranks[self.key_of[slots]], self.windows[slots]))]
         # One word of place and slot is sorted several times faster than places are sorted with the slots beside them.
-        words = (((windows - least) * self.keys.size + ranks) << 32) | slots
+        words = self._places[slots]
         words.sort()
         ordered: Int32Array = (words & 0xFFFFFFFF).astype(np.int32)
         return ordered
+
+    def _place(self) -> bool:
+        """Works out the words that slots are sorted by, of new ones or of all; False where windows are too far apart for them."""
+        if self._placed:
+            least, greatest = self._least, int(self.windows[self._placed : self.size].max())
+            if int(self.windows[self._placed : self.size].min()) < least:
+                self._placed = 0
+        if not self._placed:
+            least = self._least = int(self.windows[: self.size].min())
+            greatest = int(self.windows[: self.size].max())
+        if (greatest - least + 1) * self.keys.size >= 1 << 31:
+            self._placed = 0
+            return False
+        fresh = slice(self._placed, self.size)
+        places = (self.windows[fresh] - least) * self.keys.size + self._ranks[self.key_of[fresh]]
+        self._places[fresh] = (places << 32) | np.arange(self._placed, self.size)
+        self._placed = self.size
+        return True
+
+    def key_columns(self, slots: Int32Array) -> list[Column]:
+        """The keys of these slots.  Where they are many, their texts are not copied: all rows view those of the whole table."""
+        ids = self.key_of[slots]
+        if 4 * len(ids) < self.keys.size:
+            return [column_of_raw(raw) for raw in self.keys.columns(ids)]
+        if not self._texts or len(self._texts[0]) != self.keys.size:
+            every = np.arange(self.keys.size, dtype=np.int32)
+            self._texts = [column_of_raw(raw) for raw in self.keys.columns(every)]
+        return [column.take(ids) for column in self._texts]
 
     def drop(self, window: int) -> None:
         """The window's slots are gone."""
         slots = self.of(window)
         self._state.clear(slots)
+        self._near.forget()
         self.changed[slots] = False
         self._live -= len(slots)
         del self.open[window]
@@ -175,6 +249,8 @@ class SlotTable:
         kept = np.unique(self.key_of[live])
         self.keys.keep(kept)
         self._ranks = np.empty(0, np.int32)
+        self._texts, self._placed = [], 0
+        self._near.forget()
         self._state.keep(live)
         self.open = {w: [np.searchsorted(live, self.of(w)).astype(np.int32)] for w in list(self.open)}
         self.windows, self.revisions, self.changed = (
@@ -190,4 +266,5 @@ class SlotTable:
     @property
     def nbytes(self) -> int:
         own = self.windows.nbytes + self.key_of.nbytes + self.revisions.nbytes + self.changed.nbytes
+        own += self._places.nbytes + self._near.nbytes + sum(column.nbytes for column in self._texts)
         return int(self.keys.nbytes + self._pairs.nbytes + 4 * self._live + own)
