@@ -188,6 +188,9 @@ class RevisedWindowOperator(Operator):
         ended = self._lattice.ended(rows.clock)
         over = self._lattice.ended(rows.clock, self._lateness) if self._lateness else ended
         first, last = self._lattice.of(rows.time)
+        if first is last and bool((first > ended).all()):  # none is late, none a correction
+            self._fold_entries(rows, rows, first, None, None, self._cuts(rows, ended, over, delay_ns))
+            return np.empty(0, np.intp)
         first_open = np.maximum(first, over + 1)
         counts = np.maximum(last - first_open + 1, 0)
         self.counts["late_partly"] += int(np.count_nonzero((first_open > first) & (counts > 0)))
@@ -205,19 +208,32 @@ class RevisedWindowOperator(Operator):
             self.counts["corrections"] += len(np.unique(of_row[closed])) if closed.any() else 0
         else:
             self.counts["corrections"] += int(np.count_nonzero(closed))
+        self._fold_entries(rows, entries, windows, closed, begins, cuts)
+        return np.flatnonzero(counts == 0)
+
+    def _fold_entries(
+        self,
+        rows: Entries,
+        entries: Entries,
+        windows: Int64Array,
+        closed: BoolArray | None,
+        begins: IndexArray | None,
+        cuts: list[tuple[int, int | None]],
+    ) -> None:
+        """Takes the rows' entries, ``begins[i]`` the first of row i (None: each row is one), and sends what is due at the cuts between."""
         slots, opened = self._slots.assign(windows, entries.keys)
         self._open(opened)
         begin = 0
         for cut, emit_at in cuts:
             watermark = int(rows.clock[cut])
             if (due := self._due()) is not None and due <= watermark:
-                self._add(entries, slots, closed, int(begins[begin]), int(begins[cut]))
+                at = cut if begins is None else int(begins[cut])
+                self._add(entries, slots, closed, begin, at)
                 self._pass(watermark)
-                begin = cut
+                begin = at
             if self._next_emit is None:
                 self._next_emit = emit_at
-        self._add(entries, slots, closed, int(begins[begin]), int(begins[-1]))
-        return np.flatnonzero(counts == 0)
+        self._add(entries, slots, closed, begin, len(slots))
 
     def _cuts(
         self, rows: Entries, ended: Int64Array, over: Int64Array, delay_ns: int
@@ -226,30 +242,39 @@ class RevisedWindowOperator(Operator):
 
         Where the watermark is not known before a row (the very first), what it is after that row stands for it.
         """
-        passed = ended[1:] != ended[:-1]
-        if self._lateness:
-            passed |= over[1:] != over[:-1]
+        if ended[0] == ended[-1] and over[0] == over[-1]:
+            passed = np.zeros(len(ended) - 1, np.bool_)
+        else:
+            passed = (ended[1:] != ended[:-1]) | (over[1:] != over[:-1])
         if self._every is None:
             return [(0, None), *((cut, None) for cut in (np.flatnonzero(passed) + 1).tolist())]
         clock = rows.clock
-        if int(clock[0]) == NO_TIME:
+        known = int(clock[0]) != NO_TIME
+        if not known:
             after = np.maximum(rows.time, NO_TIME + delay_ns) - delay_ns
             clock = np.where(clock == NO_TIME, after, clock)
-        emits = clock // self._every
-        passed |= emits[1:] != emits[:-1]
-        positions = [0, *(np.flatnonzero(passed) + 1).tolist()]
+        earliest, latest = int(clock[0]) // self._every, int(clock[-1]) // self._every
+        if known and latest - earliest < len(clock) // 16:  # far fewer instants than rows: each is looked for
+            turns = np.arange(earliest + 1, latest + 1) * self._every
+            positions = np.union1d(np.searchsorted(clock, turns), np.flatnonzero(passed) + 1)
+        else:
+            emits = clock // self._every
+            positions = np.flatnonzero(passed | (emits[1:] != emits[:-1])) + 1
+        cuts = [0, *positions.tolist()]
         return [
-            (cut, (emit + 1) * self._every)
-            for cut, emit in zip(positions, emits[positions].tolist(), strict=True)
+            (cut, (watermark // self._every + 1) * self._every)
+            for cut, watermark in zip(cuts, clock[cuts].tolist(), strict=True)
         ]
 
-    def _add(self, entries: Entries, slots: Int32Array, closed: BoolArray, start: int, stop: int) -> None:
+    def _add(
+        self, entries: Entries, slots: Int32Array, closed: BoolArray | None, start: int, stop: int
+    ) -> None:
         """Folds these entries into their slots; those of windows that have ended send their slot at once."""
         if start == stop:
             return
         entries, slots = entries.part(start, stop), slots[start:stop]
-        corrections = np.flatnonzero(closed[start:stop])
-        if not len(corrections):
+        corrections = np.flatnonzero(closed[start:stop]) if closed is not None else ()
+        if closed is None or not len(corrections):
             self._accumulate(entries, slots)
             self._slots.changed[slots] = True
             return

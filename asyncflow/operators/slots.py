@@ -74,9 +74,11 @@ class _Near:
         self._slots: Int32Array | None = None
 
     def find(self, window: int, keys: Int32Array, num_keys: int) -> Int32Array | None:
-        """The slot of each key; None where it is not known for all of them."""
-        if window != self._seen:
-            self._seen, self._slots = window, None
+        """The slot of each key, -1 where it is not known; None while it is not worth the room: few rows of many keys, once."""
+        again, self._seen = window == self._seen, window
+        if not again:
+            self._slots = None
+        if self._slots is None and not again and 4 * len(keys) < num_keys:
             return None
         if self._slots is None or len(self._slots) < num_keys:
             grown = np.full(num_keys + num_keys // 4, -1, np.int32)
@@ -84,11 +86,11 @@ class _Near:
                 grown[: len(self._slots)] = self._slots
             self._slots = grown
         slots: Int32Array = self._slots[keys]
-        return slots if int(slots.min()) >= 0 else None
+        return slots
 
     def learn(self, keys: Int32Array, slots: Int32Array) -> None:
-        if self._slots is not None:
-            self._slots[keys] = slots
+        assert self._slots is not None
+        self._slots[keys] = slots
 
     def forget(self) -> None:
         self._seen = self._slots = None
@@ -129,12 +131,12 @@ class SlotTable:
         if not len(windows):
             return np.empty(0, np.int32), []
         alone = int(windows[0]) == int(windows[-1]) and bool((windows == windows[0]).all())
-        known = self._near.find(int(windows[0]), keys, self.keys.size) if alone else None
-        if known is not None:
-            return known, []
-        slots = self._pairs.assign(windows, keys)
-        if alone:
-            self._near.learn(keys, slots)
+        slots = self._near.find(int(windows[0]), keys, self.keys.size) if alone else None
+        if slots is None:
+            slots = self._pairs.assign(windows, keys)
+        elif len(new := np.flatnonzero(slots < 0)):
+            slots[new] = self._pairs.assign(windows[new], keys[new])
+            self._near.learn(keys[new], slots[new])
         return slots, self._extend() if self._pairs.size > self.size else []
 
     def _extend(self) -> list[int]:
