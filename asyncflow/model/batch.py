@@ -164,9 +164,13 @@ def watermarks_of(time: Int64Array, watermark_before: int, delay_ns: int) -> Int
     before = np.empty(len(time), np.int64)
     if len(time):
         before[0] = watermark_before
-        seen = np.maximum.accumulate(time[:-1])
-        np.subtract(np.maximum(seen, NO_TIME + delay_ns), delay_ns, out=before[1:])
-        np.maximum(before[1:], watermark_before, out=before[1:])
+        seen = np.maximum.accumulate(time[:-1], out=before[1:])
+        least = watermark_before + delay_ns
+        if least > END_OF_TIME:
+            seen[:] = watermark_before
+        else:  # it never falls, so those before the known watermark stand at its beginning
+            seen[: np.searchsorted(seen, least)] = least
+            np.subtract(seen, delay_ns, out=seen)
     return before
 
 
