@@ -220,7 +220,8 @@ class SlotTable:
         if not self._texts or len(self._texts[0]) != self.keys.size:
             every = np.arange(self.keys.size, dtype=np.int32)
             self._texts = [column_of_raw(raw) for raw in self.keys.columns(every)]
-        return [column.take(ids) for column in self._texts]
+        rows = ids.astype(np.intp)
+        return [column.take(rows) for column in self._texts]
 
     def drop(self, window: int) -> None:
         """The window's slots are gone."""
