@@ -48,7 +48,7 @@ cdef extern from "groups_sort.h" nogil:
     bint af_order_strings(const af_strings *, int32_t *order, int32_t ordered)
     bint af_words_init(af_words *, const uint64_t *seeds)
     void af_words_free(af_words *)
-    bint af_words_rebuild(af_words *, const af_words *source, const int32_t *ids, int32_t count)
+    bint af_words_rebuild(af_words *, af_words *source, const int32_t *ids, int32_t count)
     uint64_t af_words_bytes(const af_words *)
     bint af_assign_words(af_words *, const void *values, const uint8_t *valid, af_key_kind, int64_t count, int32_t *ids)
     bint af_assign_pairs(af_words *, int32_t *ids, const int32_t *others, int64_t count)

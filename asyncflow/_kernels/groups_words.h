@@ -1,6 +1,6 @@
 /* 64-bit words to dense ids: fixed-width key columns (by canonical bit pattern) and pairs of ids.
  *
- * Open addressing with linear probing, slots of (word, id + 1), at most half full; words by id are kept beside it.  Blocks of 64 rows:
+ * Open addressing with linear probing, slots of (word, id + 1), at most five eighths full; words by id are kept beside it.  Blocks of 64 rows:
  * hash and prefetch, then look up in row order.  Null is an id without a slot. */
 #ifndef ASYNCFLOW_GROUPS_WORDS_H
 #define ASYNCFLOW_GROUPS_WORDS_H
@@ -30,6 +30,8 @@ static void af_words_free(af_words *table) {
     free(table->words);
     memset(table, 0, sizeof *table);
 }
+
+AF_INLINE bool af_words_fit(uint64_t words, uint64_t slot_count) { return words * 8 <= slot_count * 5; }
 
 AF_INLINE uint64_t af_slot_of(const af_words *table, uint64_t word) { return af_fold(word ^ table->seeds[0], table->seeds[1] | 1) & table->mask; }
 
@@ -85,7 +87,7 @@ AF_INLINE int32_t af_words_intern_at(af_words *table, uint64_t word, uint64_t at
     int32_t id = af_words_append(table, word);
     if (id < 0) return -1;
     table->slots[at] = (af_slot){word, id + 1, 0};
-    if ((uint64_t)table->size * 2 > table->mask && !af_words_reslot(table, (table->mask + 1) * 2)) return -1;
+    if (!af_words_fit((uint64_t)table->size, table->mask + 1) && !af_words_reslot(table, (table->mask + 1) * 2)) return -1;
     return id;
 }
 
@@ -135,12 +137,29 @@ static bool af_assign_pairs(af_words *table, int32_t *ids, const int32_t *others
     return true;
 }
 
-static bool af_words_rebuild(af_words *table, const af_words *from, const int32_t *ids, int32_t count) {
-    if (!af_words_init(table, from->seeds)) return false;
-    uint64_t slot_count = AF_FIRST_CAPACITY; /* as many as they will need: growing into them would take all steps again */
-    while (slot_count <= 2 * ((uint64_t)count + 1)) slot_count *= 2;
-    bool done = slot_count == AF_FIRST_CAPACITY || af_words_reslot(table, slot_count);
-    for (int32_t begin = 0; done && begin < count; begin += AF_BLOCK_ROWS) {
+/* The same keys as `from[ids[i]]`, in that order, with ids 0, 1, 2, ...  The slots of `from` are taken over where there are as many:
+ * clearing them costs less than new memory.  false: no memory, `from` is as it was. */
+static bool af_words_rebuild(af_words *table, af_words *from, const int32_t *ids, int32_t count) {
+    uint64_t slot_count = AF_FIRST_CAPACITY; /* for as many again: growing into them would take all steps once more */
+    while (!af_words_fit(2 * ((uint64_t)count + 1), slot_count)) slot_count *= 2;
+    const bool reused = slot_count == from->mask + 1;
+    af_words made = {.mask = slot_count - 1, .null_id = -1, .seeds = {from->seeds[0], from->seeds[1]}};
+    made.capacity = count > AF_FIRST_CAPACITY ? count : AF_FIRST_CAPACITY;
+    made.words = malloc((size_t)made.capacity * 8);
+    made.slots = made.words == NULL || reused ? NULL : calloc(slot_count, sizeof(af_slot));
+    if (made.words == NULL || (made.slots == NULL && !reused)) {
+        free(made.words);
+        return false;
+    }
+    if (reused) {
+        made.slots = from->slots;
+        from->slots = NULL;
+        memset(made.slots, 0, slot_count * sizeof(af_slot));
+    } else {
+        af_want_huge(made.slots, slot_count * sizeof(af_slot));
+    }
+    af_want_huge(made.words, (size_t)made.capacity * 8);
+    for (int32_t begin = 0; begin < count; begin += AF_BLOCK_ROWS) { /* there is room for all: nothing can fail */
         uint32_t block = count - begin < AF_BLOCK_ROWS ? (uint32_t)(count - begin) : AF_BLOCK_ROWS;
         uint64_t words[AF_BLOCK_ROWS];
         uint8_t valid[AF_BLOCK_ROWS];
@@ -149,10 +168,10 @@ static bool af_words_rebuild(af_words *table, const af_words *from, const int32_
             words[i] = from->words[ids[begin + i]];
             valid[i] = ids[begin + i] != from->null_id;
         }
-        done = af_words_assign_block(table, words, valid, block, new_ids);
+        af_words_assign_block(&made, words, valid, block, new_ids);
     }
-    if (!done) af_words_free(table);
-    return done;
+    *table = made;
+    return true;
 }
 
 static uint64_t af_words_bytes(const af_words *table) {

@@ -421,8 +421,9 @@ AF_INLINE void af_ask(const af_join *join, int port) {
     key = side->rows[ready->slots[ready->at + AF_AHEAD]].key;
     if (key < 0) return;
     const af_chain *chain = &join->keys[key].chains[1 - port];
-    const int32_t slot = join->mode == AF_BACKWARD ? chain->tail : chain->head;
+    const int32_t slot = join->mode == AF_BACKWARD ? chain->tail : chain->head, before = join->keys[key].chains[port].tail;
     if (slot != AF_NONE) __builtin_prefetch(&other->rows[slot]);
+    if (before != AF_NONE) __builtin_prefetch(&side->rows[before]);
 }
 
 static bool af_arrive(af_join *join, int port, int64_t release) {
