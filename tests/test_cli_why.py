@@ -234,6 +234,7 @@ def test_the_sink_that_does_not_take_rows_is_named(processes: Processes) -> None
     [
         ("0", "there is no process 0"),
         ("9" * 30, f"there is no process {'9' * 30}"),
+        ("9" * 5000, f"{'9' * 5000}: there is no such file, and no run of it"),
         ("nowhere.toml", "nowhere.toml: there is no such file, and no run of it"),
     ],
 )

@@ -12,6 +12,9 @@ from asyncflow.cli.options import FAILED, VERBOSE, tell_error
 if TYPE_CHECKING:
     from asyncflow.runtime.standing import Standing
 
+LONGEST_PID = 64
+"""Digits; what is longer is a file."""
+
 
 @click.command()
 @click.argument("target", metavar="FILE|PID")
@@ -27,7 +30,8 @@ def why(target: str, as_json: bool, verbose: bool) -> int:
     from asyncflow.runtime.why_text import text
 
     try:
-        answers = _of_process(int(target)) if target.isdecimal() else _of_file(target)
+        is_pid = target.isdecimal() and len(target) <= LONGEST_PID
+        answers = _of_process(int(target)) if is_pid else _of_file(target)
     except ConnectorError as error:
         tell_error(str(error))
         return FAILED

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import PurePath
-from types import ModuleType
-from typing import Any
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 import numpy as np
@@ -186,8 +186,19 @@ def _value_problems(value: Any, hint: Any, path: str, error: Exception) -> Itera
         except (msgspec.ValidationError, ValueError) as inner:
             found = True
             yield Problem(*_located(f"{path}.{key}", inner))
-    if not found:
+    choices = _words(hint)
+    if isinstance(value, str) and choices:
+        yield Problem(path, f"unknown value {str(value)!r}", nearest(value, choices))
+    elif not found:
         yield Problem(*_located(path, error))
+
+
+def _words(hint: Any) -> tuple[str, ...]:
+    """The words that may stand there; none where something else may, too."""
+    if get_origin(hint) is Literal:
+        return tuple(each for each in get_args(hint) if isinstance(each, str))
+    inner = [each for each in get_args(hint) if each is not NoneType]
+    return _words(inner[0]) if len(inner) == 1 and get_origin(hint) in (Union, UnionType) else ()
 
 
 class FromEnvironment(str):

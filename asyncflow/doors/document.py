@@ -267,7 +267,8 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
         made = Top(name, inputs, values.get("n", 1), tuple(key for key in order if key), keys, window)
     elif struct is JoinTable:
         if not ("left" in values and "right" in values):
-            return _unreadable(name, before, problems)
+            given = tuple(values[side] for side in ("left", "right") if side in values)
+            return _unreadable(name, given or before[:1], problems)
         made = join_stage(name, {**values, "window": shape}, path, problems)
     else:
         keys = _keys(values.get("by", ()), path, problems)

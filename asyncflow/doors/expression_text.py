@@ -330,6 +330,10 @@ class _Reader:
             return Case(((self.read(args[0], room - 1), self.read(args[1], room - 1)),), default)
         if name in OPERATORS and name not in SCALARS:
             raise ExpressionError(f"there is no function {written!r}", f"write {OPERATORS[name].operator}")
+        if len(args) == 1 and type(args[0]).__name__ == "Star":
+            known = name in SCALARS
+            said = f"{written}(*) is not a function" if known else f"there is no function {written!r}"
+            raise ExpressionError(said, "" if known else nearest(name, ("count",)))
         return Call(name, tuple(self.read(arg, room - 1) for arg in args))
 
     def aggregate(self, name: str, args: list[Any], room: int) -> Expression:

@@ -63,12 +63,18 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         ``allowed_lateness``: for how long after its end late rows still change a window.  ``emit``: ``"updates"`` or ``{"every": "5s"}``
         sends windows also before they end.
         """
+        wanted = {**(aggregates or {}), **more}
+        for name, each in wanted.items():
+            if isinstance(each, type):
+                raise PipelineError(
+                    f"the aggregate {name} is a class: write aggregate({each.__name__}, ...) with its arguments"
+                )
         return self._stage(
             {
                 "type": "window",
                 "window": shape,
                 "by": _keys(by),
-                "aggregates": {**(aggregates or {}), **more},
+                "aggregates": wanted,
                 "allowed_lateness": allowed_lateness,
                 "emit": emit,
             }
@@ -110,6 +116,8 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         ``on``: equal columns, or left columns with their right ones.  One of ``within``, ``window`` and ``as_of`` says how they meet in
         time; without it ``other`` must end and is read whole first.  ``options``: ``tolerance``, ``suffix``, ``max_state``.
         """
+        if not isinstance(other, FlowBuilder):
+            raise PipelineError(f"a flow is joined with another flow, not with {other!r}")
         left = self._one_table()
         plan, head = _merged(left.plan, other._one_table())
         table = {

@@ -16,6 +16,7 @@ import errno
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
@@ -176,12 +177,23 @@ def found() -> list[Found]:
             number = name.removesuffix(SUFFIX)
             if not name.endswith(SUFFIX) or not number.isdecimal():
                 continue
-            if not is_running(int(number)) and _refuses(directory, name):
+            if _is_left(directory, name, int(number)):
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(directory, name))
                 continue
             there.setdefault(int(number), Found(int(number), directory))
     return [there[pid] for pid in sorted(there)]
+
+
+def _is_left(directory: str, name: str, pid: int) -> bool:
+    """A process that is gone left the socket; its number may be another's by now.  One just made may not listen yet."""
+    if not is_running(pid):
+        return _refuses(directory, name)
+    try:
+        age = time.time() - os.lstat(os.path.join(directory, name)).st_mtime
+    except OSError:
+        return False
+    return age > SECONDS and _refuses(directory, name)
 
 
 def is_running(pid: int) -> bool:

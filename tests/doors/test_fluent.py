@@ -175,6 +175,11 @@ def test_taking_the_rows_of_a_union_gives_it_a_stage() -> None:
         (lambda: sales().to("stdut"), "stdout"),
         (lambda: sales().filter("qyt > 0").checked(), r"stage_1\.where.*'qty'"),
         (lambda: sales().window(af.per_message(), n="count(*)").checked(), "messages"),
+        (
+            lambda: sales().window(af.tumbling("1h"), n=af.Aggregate),
+            r"n is a class: write aggregate\(Aggregate, ",
+        ),
+        (lambda: sales().join("sales", on=["store"]), "joined with another flow, not with 'sales'"),
         (lambda: sales().map(len, schema={"a": "text"}), "unknown type 'text'"),
     ],
 )

@@ -51,8 +51,9 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "unknown-left-column": ("{ order_id =", "{ order_di =", ("stages.paid.on.order_di", "'orders'", "'order_id'")),
     "unknown-right-column": ('"ref" }', '"rfe" }', ("stages.paid.on.order_id", "'payments'", "'ref'")),
     "types-differ": ('"ref" }', '"amount" }', ("stages.paid.on.order_id", "int64", "float64", "CAST")),
-    "unknown-kind": ('"inner"', '"innr"', ("stages.paid.kind", "innr")),
-    "unknown-direction": ('within = "10m"', 'as_of = "backwards"', ("stages.paid.as_of", "backwards")),
+    "unknown-kind": ('"inner"', '"innr"', ("stages.paid.kind", "unknown value 'innr'", "did you mean 'inner'?")),
+    "far-kind": ('"inner"', '"both"', ("stages.paid.kind", "there is inner, left, right, full, semi, anti")),
+    "unknown-direction": ('within = "10m"', 'as_of = "backwards"', ("stages.paid.as_of", "did you mean 'backward'?")),
     "bad-duration": ('"10m"', '"10 min"', ("stages.paid.within", "10 min", "1m30s")),
     "negative": ('"10m"', '"-10m"', ("stages.paid.within", "negative")),
     "three-ends": ('"10m"', '["1m", "2m", "3m"]', ("stages.paid.within", "two in a list")),
@@ -80,6 +81,18 @@ def check(text: str, tmp_path: Path) -> int:
     path = tmp_path / "pipeline.toml"
     path.write_text(text)
     return run_command(["check", str(path)])
+
+
+@pytest.mark.parametrize(
+    "left_out", ['left = "orders"\n', 'right = "payments"\n', 'left = "orders"\nright = "payments"\n']
+)
+def test_a_join_without_a_side_is_not_taken_for_a_union(
+    left_out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert left_out in GOOD
+    assert check(GOOD.replace(left_out, ""), tmp_path) == 2
+    err = capsys.readouterr().err
+    assert "is missing" in err and "union" not in err
 
 
 def test_the_pipeline_they_are_made_from_is_good(tmp_path: Path) -> None:

@@ -162,6 +162,13 @@ async def test_what_a_dead_process_left_is_taken_away_and_nothing_else(runtime: 
     assert note.read_text() == "mine"
 
 
+async def test_one_whose_number_is_another_processes_is_taken_away(runtime: Path) -> None:
+    old, new = left_behind(runtime, os.getppid()), left_behind(runtime, os.getpid())
+    os.utime(old, (0, 0))
+    assert [each.pid for each in control.found()] == [os.getpid()]  # that one may be about to listen
+    assert not old.exists() and new.exists()
+
+
 async def test_one_that_answers_is_not_taken_over(runtime: Path) -> None:
     """In another namespace a process may have the same number: its socket stays, and ours is in the second place."""
     async with opened(b"first"):
