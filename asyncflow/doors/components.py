@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import PurePath
 from types import ModuleType, NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 import numpy as np
@@ -195,10 +195,13 @@ def _value_problems(value: Any, hint: Any, path: str, error: Exception) -> Itera
 
 def _words(hint: Any) -> tuple[str, ...]:
     """The words that may stand there; none where something else may, too."""
-    if get_origin(hint) is Literal:
-        return tuple(each for each in get_args(hint) if isinstance(each, str))
-    inner = [each for each in get_args(hint) if each is not NoneType]
-    return _words(inner[0]) if len(inner) == 1 and get_origin(hint) in (Union, UnionType) else ()
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return tuple(each for each in parts if isinstance(each, str))
+    if origin is Annotated:
+        return _words(parts[0])
+    others = [each for each in parts if each is not NoneType]
+    return _words(others[0]) if origin in (Union, UnionType) and len(others) == 1 else ()
 
 
 class FromEnvironment(str):

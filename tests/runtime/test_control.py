@@ -213,6 +213,7 @@ async def test_a_path_longer_than_an_address_may_be(tmp_path: Path, monkeypatch:
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     async with opened(b"{}"):
         assert (deep / "asyncflow" / f"{os.getpid()}.sock").is_socket()
         assert await asked(deep / "asyncflow") == b"{}"
