@@ -12,7 +12,7 @@ from msgspec import Meta
 from asyncflow.doors.components import Problems, convert_fields
 from asyncflow.doors.tables import Duration
 from asyncflow.model.durations import parse_duration
-from asyncflow.plan.trials import Advance, Expect, Feed, Row, Trial
+from asyncflow.plan.tables import Advance, Expect, Feed, Row, Trial
 
 _STEPS = '{ table = "NAME", rows = [...] } or { advance = "2m" }'
 

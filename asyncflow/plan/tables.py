@@ -6,7 +6,7 @@ structs that belong to their connector or format; the plan only carries them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from asyncflow.model.schema import Schema
 from asyncflow.plan.expressions import Expression
-from asyncflow.plan.trials import Trial
 from asyncflow.plan.windows import WindowShape
 
 DAY_NS = 86_400_000_000_000
@@ -177,6 +176,38 @@ class Sink(Struct, frozen=True):
     inputs: tuple[str, ...]
     connector: Component
     format: Component | None = None
+
+
+Row: TypeAlias = Mapping[str, Any]
+"""A row of a test as written: numbers, texts, truth values, datetimes; what is expected may be ``{ null = true }``, for null."""
+
+
+class Feed(Struct, frozen=True):
+    """These rows come into a source, together: one message where it has messages."""
+
+    table: str
+    rows: tuple[Row, ...]
+
+
+class Advance(Struct, frozen=True):
+    """Time moves on: every watermark, and the wall clock, to the greatest event time so far and this much more."""
+
+    by_ns: int
+
+
+class Expect(Struct, frozen=True):
+    """All rows of a table, in order; columns left out of a row are not compared."""
+
+    table: str
+    rows: tuple[Row, ...]
+
+
+class Trial(Struct, frozen=True):
+    """One test.  After the last of ``feed`` the input ends."""
+
+    name: str
+    feed: tuple[Feed | Advance, ...] = ()
+    expect: tuple[Expect, ...] = ()
 
 
 class Plan(Struct, frozen=True):

@@ -1,59 +1,20 @@
-"""What a pipeline's own tests say (``[[tests]]`` in its file): rows fed, time moved on, rows expected.
-
-Values are as written: numbers, texts, truth values, datetimes; in ``expect`` a table ``{ null = true }`` stands for null.
-"""
+"""Checks a pipeline's own tests (``[[tests]]`` in its file) against its plan."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-from msgspec import Struct
 
 from asyncflow.errors import Problem
 from asyncflow.model.schema import Schema
+from asyncflow.plan import graph
 from asyncflow.plan.names import nearest
-
-if TYPE_CHECKING:
-    from asyncflow.plan.tables import Plan
-
-Row: TypeAlias = Mapping[str, Any]
-
-
-class Feed(Struct, frozen=True):
-    """These rows come into a source, together: one message where it has messages."""
-
-    table: str
-    rows: tuple[Row, ...]
-
-
-class Advance(Struct, frozen=True):
-    """Time moves on: every watermark, and the wall clock, to the greatest event time so far and this much more."""
-
-    by_ns: int
-
-
-class Expect(Struct, frozen=True):
-    """All rows of a table, in order; columns left out of a row are not compared."""
-
-    table: str
-    rows: tuple[Row, ...]
-
-
-class Trial(Struct, frozen=True):
-    """One test.  After the last of ``feed`` the input ends."""
-
-    name: str
-    feed: tuple[Feed | Advance, ...] = ()
-    expect: tuple[Expect, ...] = ()
+from asyncflow.plan.tables import Advance, Plan, Row
 
 
 def problems_of(
     plan: Plan, schemas: Mapping[str, Schema | None], incomplete: Iterable[str] = ()
 ) -> Iterable[Problem]:
     """Tables and columns that the tests name and the plan does not have."""
-    from asyncflow.plan import graph  # it knows tables, which know trials
-
     sources = [source.name for source in plan.sources]
     sinks = {sink.name: sink.inputs for sink in plan.sinks}
     readable = (*graph.readable(plan), *sinks)

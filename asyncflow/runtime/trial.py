@@ -19,8 +19,7 @@ from asyncflow.errors import AsyncflowError, InternalError
 from asyncflow.model.batch import Batch
 from asyncflow.model.instants import parse_timestamp
 from asyncflow.model.schema import DataType, Field
-from asyncflow.plan.tables import Component, Plan, Sink, Source
-from asyncflow.plan.trials import Advance, Feed, Row, Trial
+from asyncflow.plan.tables import Advance, Component, Feed, Plan, Row, Sink, Source, Trial
 from asyncflow.runtime.clock import VirtualClock
 from asyncflow.runtime.expected import Table, differences
 from asyncflow.runtime.process import warnings
