@@ -18,11 +18,12 @@ from msgspec import Struct, field
 
 from asyncflow import connectors, formats
 from asyncflow.connectors.contract import MessageSource
+from asyncflow.doors.lookups import lookup_problems
 from asyncflow.errors import AsyncflowError, Problem
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.names import nearest
-from asyncflow.plan.tables import Component, Join, Plan, Stage, Top, Window
+from asyncflow.plan.tables import Component, Plan, Stage, Top, Window
 from asyncflow.plan.validate import validate
 from asyncflow.plan.windows import PerMessage
 
@@ -285,14 +286,6 @@ def has_messages(connector: Component) -> bool:
     return isinstance(SOURCE.find(connector.type).open_source(connector.options), MessageSource)
 
 
-def is_bounded(connector: Component) -> bool:
-    """Whether a source ends by itself, or may: a pipe and an async iterable do not say.  Opening a connector touches nothing outside."""
-    if connector.type in ("python", "stdin"):
-        return True
-    bounded: bool = SOURCE.find(connector.type).open_source(connector.options).bounded
-    return bounded
-
-
 def known_schema(connector: Component, format_: Component | None) -> Schema | None:
     """A source's columns where they are known without reading anything: its connector makes the rows, or its format fixes them."""
     if connector.type != "python" and gives_rows(connector):
@@ -313,7 +306,7 @@ def check(
     return [
         *validate(plan, inferred, incomplete=incomplete),
         *_message_problems(plan),
-        *_lookup_problems(plan),
+        *lookup_problems(plan),
     ]
 
 
@@ -351,18 +344,6 @@ def _message_problems(plan: Plan) -> Iterator[Problem]:
             yield Problem(path, f"the source {target!r} has no messages to reply to", "udp has them")
         elif any(source.name != target for name in sink.inputs for source in graph.sources_of(plan, name)):
             yield Problem(path, f"its rows do not all come from {target!r}")
-
-
-def _lookup_problems(plan: Plan) -> Iterator[Problem]:
-    for stage in plan.stages:
-        if isinstance(stage, Join) and stage.is_lookup:
-            for source in graph.sources_of(plan, stage.inputs[1]):
-                if source.connector.type and not is_bounded(source.connector):
-                    yield Problem(
-                        f"stages.{stage.name}.right",
-                        f"it would be read whole first, but its source {source.name!r} ({source.connector.type}) may never end",
-                        'say how the two meet in time: within = "10m", window = {...} or as_of = "backward"',
-                    )
 
 
 def _passes_window(stages: Mapping[str, Stage], name: str, seen: set[str]) -> bool:

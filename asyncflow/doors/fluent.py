@@ -109,12 +109,14 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         within: str | Sequence[str] | None = None,
         window: WindowShape | Mapping[str, str] | None = None,
         as_of: str | None = None,
+        refresh: str | None = None,
         **options: Any,
     ) -> Self:
         """Rows of this flow (left) with those of another: ``.join(payments, on=["order_id"], within="10m")``.
 
         ``on``: equal columns, or left columns with their right ones.  One of ``within``, ``window`` and ``as_of`` says how they meet in
-        time; without it ``other`` must end and is read whole first.  ``options``: ``tolerance``, ``suffix``, ``max_state``.
+        time; without it ``other`` must end and is read whole first, with ``refresh="5m"`` again so long after each reading.  ``options``:
+        ``tolerance``, ``suffix``, ``max_state``.
         """
         if not isinstance(other, FlowBuilder):
             raise PipelineError(f"a flow is joined with another flow, not with {other!r}")
@@ -127,6 +129,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
             "kind": kind,
             "as_of": as_of,
             "window": window,
+            "refresh": refresh,
         }
         table |= {
             "within": list(within) if within is not None and not isinstance(within, str) else within,

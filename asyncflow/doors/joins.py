@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncflow.doors.components import NOT_BUILT_YET, Problems
+from asyncflow.doors.components import Problems
 from asyncflow.doors.windows import window_shape
 from asyncflow.model.durations import parse_duration, parse_size
 from asyncflow.plan.tables import Join
@@ -13,19 +13,14 @@ from asyncflow.plan.tables import Join
 
 def join_stage(name: str, values: Mapping[str, Any], path: str, problems: Problems) -> Join:
     """``values``: the keys of a :class:`~asyncflow.doors.tables.JoinTable` that fit."""
-    if values.get("refresh") is not None:
-        problems.add(
-            f"{path}.refresh",
-            f"refresh is {NOT_BUILT_YET}",
-            "the right side is read once, when the run starts",
-        )
     on = values.get("on", ())
     window = values.get("window")
     settings: dict[str, Any] = {
         key: values[key] for key in ("kind", "as_of", "suffix") if values.get(key) is not None
     }
-    if values.get("tolerance") is not None:
-        settings["tolerance_ns"] = _duration(values["tolerance"], f"{path}.tolerance", problems)
+    for key in ("tolerance", "refresh"):
+        if values.get(key) is not None:
+            settings[f"{key}_ns"] = _duration(values[key], f"{path}.{key}", problems)
     if values.get("max_state") is not None:
         settings["max_state_bytes"] = _size(values["max_state"], f"{path}.max_state", problems)
     return Join(

@@ -240,12 +240,22 @@ class JoinTable(msgspec.Struct, kw_only=True, frozen=True):
         Duration | None, Meta(description="How far apart the two of an as-of join may be.")
     ] = None
     refresh: Annotated[
-        Duration | None, Meta(description="How often a right table is read again. Not built yet.")
+        Duration | None,
+        Meta(
+            description="A right table that is read whole is read again so long after its last reading; the new one takes the old one's "
+            "place once it is whole. Where the left table may never end."
+        ),
     ] = None
     suffix: Annotated[
         str, Meta(description="What is added to the name of a right column that the left side has too.")
     ] = "_right"
-    max_state: Annotated[Size, Meta(description="The run fails when the rows held take more.")] = "1GiB"
+    max_state: Annotated[
+        Size,
+        Meta(
+            description="The run fails when the rows held take more; with refresh the old and the new table count, and "
+            "only that reading fails."
+        ),
+    ] = "1GiB"
 
 
 STAGES: dict[str, type[msgspec.Struct]] = {

@@ -70,8 +70,12 @@ def in_order(plan: Plan) -> Plan:
 
 def sources_of(plan: Plan, name: str) -> tuple[Source, ...]:
     """The sources whose rows reach table ``name``; side outputs count as their table.  Unknown names and cycles give what is known."""
+    return part(plan, name).sources
+
+
+def part(plan: Plan, name: str) -> Plan:
+    """What table ``name`` comes from, and the table itself, as a plan of its own; as in ``sources_of``."""
     seen: set[str] = set()
-    found: dict[str, Source] = {}
     pending = [owner(name)]
     while pending:
         current = pending.pop(0)
@@ -82,8 +86,10 @@ def sources_of(plan: Plan, name: str) -> tuple[Source, ...]:
             table = plan.table(current)
         except KeyError:
             continue
-        if isinstance(table, Source):
-            found[current] = table
-        else:
+        if not isinstance(table, Source):
             pending += [owner(each) for each in table.inputs]
-    return tuple(source for source in plan.sources if source.name in found)
+    return Plan(
+        plan.name,
+        tuple(source for source in plan.sources if source.name in seen),
+        tuple(stage for stage in plan.stages if stage.name in seen),
+    )

@@ -9,7 +9,7 @@ from asyncflow.model.durations import format_duration, format_size
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan import graph
 from asyncflow.plan.names import nearest
-from asyncflow.plan.tables import Join, Plan
+from asyncflow.plan.tables import Join, Plan, Sequence
 from asyncflow.plan.windows import Hopping, Tumbling
 
 KINDS = ("inner", "left", "right", "full", "semi", "anti")
@@ -75,6 +75,8 @@ def join_problems(stage: Join, plan: Plan, left: Schema | None, right: Schema | 
                 f"both sides come from {name!r}, and the right one is read whole before the left one",
                 'say how they meet in time: within = "10m", window = {...} or as_of = "backward"',
             )
+    if stage.refresh_ns is not None:
+        yield from _refresh(stage, stage.refresh_ns, f"{path}.refresh", plan)
     if left is None or right is None:
         return
     taken = {name: f"the left column {name!r}" for name in left.names}
@@ -140,6 +142,44 @@ def _modes(stage: Join, path: str) -> Iterable[Problem]:
         yield Problem(f"{path}.max_state", "it must be at least 1 byte")
 
 
+def _refresh(stage: Join, refresh_ns: int, path: str, plan: Plan) -> Iterable[Problem]:
+    if refresh_ns <= 0:
+        yield Problem(path, "it must be longer than 0s")
+    if not stage.is_lookup:
+        beside = (
+            "within" if stage.within_ns is not None else "window" if stage.window is not None else "as_of"
+        )
+        yield Problem(path, f"it stands beside {beside}", "only a table that is read whole is read again")
+        return
+    if stage.kind in ("right", "full"):
+        yield Problem(
+            path,
+            f"kind = {stage.kind!r} gives right rows without a partner at the end, and a table that is read again has none",
+            'kind = "inner" or "left"',
+        )
+    again = graph.part(plan, stage.inputs[1])
+    for each in again.stages:
+        if isinstance(each, Sequence):
+            yield Problem(
+                path,
+                f"{stage.inputs[1]!r} comes from {each.name!r}, a sequence, which goes on and is not read again",
+            )
+        if isinstance(each, Join) and each.refresh_ns is not None:
+            yield Problem(
+                path, f"{stage.inputs[1]!r} comes from {each.name!r}, which has a refresh of its own"
+            )
+    inside = {stage.name, *(each.name for each in again.stages)}
+    names = {each.name for each in (*again.sources, *again.stages)}
+    for reader in (*plan.stages, *plan.sinks):
+        for name in () if reader.name in inside else reader.inputs:
+            if graph.owner(name) in names:
+                yield Problem(
+                    path,
+                    f"{name!r} is read again for this join alone, and {reader.name!r} reads it too",
+                    f"let {reader.name} read a source of its own",
+                )
+
+
 def _event_time(stage: Join, path: str) -> Iterable[Problem]:
     if not stage.is_lookup:
         for side, name in zip(("left", "right"), stage.inputs, strict=True):
@@ -178,7 +218,8 @@ def join_texts(stage: Join) -> dict[str, object]:
             "" if stage.tolerance_ns is None else f", at most {format_duration(stage.tolerance_ns)} apart"
         )
     elif stage.is_lookup:
-        texts["lookup"] = f"{stage.inputs[1]} is read whole first"
+        again = "" if stage.refresh_ns is None else f", and again every {format_duration(stage.refresh_ns)}"
+        texts["lookup"] = f"{stage.inputs[1]} is read whole first{again}"
     return texts
 
 
@@ -186,7 +227,8 @@ def join_state(stage: Join) -> str:
     """What a join holds and until when."""
     limit = f"at most {format_size(stage.max_state_bytes)}"
     if stage.is_lookup:
-        return f"all rows of {stage.inputs[1]} by key, to the end; {limit}"
+        until = "to the end" if stage.refresh_ns is None else "old and new while they are read again"
+        return f"all rows of {stage.inputs[1]} by key, {until}; {limit}"
     if stage.within_ns is not None:
         left, right = max(0, stage.within_ns[1]), max(0, -stage.within_ns[0])
     elif stage.as_of is not None:

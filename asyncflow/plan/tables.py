@@ -150,6 +150,14 @@ class Join(Struct, frozen=True):
     the two, with them), ``window`` and ``as_of`` is given; with none of them the right table is read whole first.
 
     ``on``: pairs of a left and a right column, equal in rows that meet.
+
+    ``refresh_ns``: a right table that is read whole is read again, so long by the wall clock after its last reading ended, beside the
+    running flow.  Once the new table is whole it takes the old one's place, between two batches of the left table: no row ever sees half a
+    table, and rows that came before have seen the old one.  Where a reading fails (the file is gone or broken off, a record is bad and the
+    source says ``on_error = "fail"``, ``max_state_bytes`` does not hold the old and the new table together) the old one stays, a warning
+    says so, and the run goes on.  Whatever can be read is a table: a file is best replaced by renaming another over it.  Where the left
+    table ends the join ends, whatever is being read again.  Which rows see which table hangs on the clock, so a left side that is sure to
+    end is refused, as is a kind whose right rows without a partner would come at the end.
     """
 
     name: str
@@ -162,6 +170,7 @@ class Join(Struct, frozen=True):
     tolerance_ns: int | None = None
     suffix: str = "_right"
     max_state_bytes: int = 1 << 30
+    refresh_ns: int | None = None
 
     @property
     def is_lookup(self) -> bool:

@@ -1,9 +1,10 @@
-"""Whose failure it is: what fails in a table's coroutine is told with the table's name, once."""
+"""Whose failure it is: what fails in a table's coroutine is told with the table's name, once, and ends those that run with it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from asyncflow.errors import AsyncflowError, InternalError
 
@@ -20,6 +21,19 @@ async def named(name: str, coroutine: Awaitable[T]) -> T:
         raise InternalError(f"{type(error).__name__}: {error}", table=name) from error
     error.table = error.table or name
     raise error
+
+
+async def together(parts: Iterable[tuple[str, Coroutine[Any, Any, None]]]) -> None:
+    """Runs the coroutines of these tables to their ends; the first failure ends the others and is raised as itself."""
+    failure: BaseException | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, coroutine in parts:
+                group.create_task(named(name, coroutine), name=f"asyncflow:{name}")
+    except BaseExceptionGroup as group_error:
+        failure = first(group_error)
+    if failure is not None:
+        raise failure
 
 
 def first(error: BaseException) -> BaseException:

@@ -7,6 +7,8 @@ that breaks one fails with :class:`~asyncflow.errors.InternalError`.  The rules:
   dedup: ``rows_in = duplicate + rows_out``; top: ``rows_in = ranked + late``; sequence: ``rows_in = duplicate + late + rows_out``;
   join: ``rows_in`` = rows of both sides ``matched``, ``unmatched`` and ``late``;
 - a table's ``rows_in`` is the sum of what the tables and side outputs that it reads gave out.
+
+A table that is read again counts the rows of all its whole readings; one that fails or is broken off counts as if it had never begun.
 """
 
 from __future__ import annotations
@@ -48,6 +50,15 @@ class SourceCounts(Struct):
             "watermark": None if self.watermark == NO_TIME else self.watermark,
         }
 
+    def add(self, more: SourceCounts) -> None:
+        """The rows of one more reading of the same source."""
+        for name in ("rows", "bytes", "rejected", "future", "rows_out"):
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+        firsts, lasts = (self.first_time, more.first_time), (self.last_time, more.last_time)
+        self.first_time = min((each for each in firsts if each is not None), default=None)
+        self.last_time = max((each for each in lasts if each is not None), default=None)
+        self.watermark = max(self.watermark, more.watermark)
+
     def balance(self) -> str | None:
         gone = self.rejected + self.future + self.rows_out
         return None if self.rows == gone else f"{self.rows} rows in, {gone} accounted for"
@@ -66,6 +77,14 @@ class StageCounts(Struct):
     def to_dict(self) -> dict[str, Any]:
         watermark = None if self.watermark == NO_TIME else self.watermark
         return {"rows_in": self.rows_in, **self.ways, "rows_out": self.rows_out, "watermark": watermark}
+
+    def add(self, more: StageCounts) -> None:
+        """The rows of one more run of the same stage, after this one has ended."""
+        self.rows_in += more.rows_in
+        self.rows_out += more.rows_out
+        self.watermark = max(self.watermark, more.watermark)
+        names = dict.fromkeys((*self.ways, *more.ways))
+        self.ways = {name: self.ways.get(name, 0) + more.ways.get(name, 0) for name in names}
 
     def balance(self) -> str | None:
         if self.kept is None:
@@ -116,6 +135,13 @@ class Ledger:
             "stages": {name: counts.to_dict() for name, counts in self.stages.items()},
             "sinks": {name: counts.to_dict() for name, counts in self.sinks.items()},
         }
+
+    def add(self, part: Ledger) -> None:
+        """Counts a part of the run that was done once more."""
+        for name, source in part.sources.items():
+            self.sources[name].add(source)
+        for name, stage in part.stages.items():
+            self.stages[name].add(stage)
 
     def check(self) -> None:
         """Raises InternalError naming every table that does not add up."""

@@ -183,23 +183,32 @@ def _free_terminal(plan: Plan) -> bool:
     )
 
 
+class _NoteFormatter(logging.Formatter):
+    """A note as it is, a warning as one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
+
+
 @contextlib.contextmanager
 def _notes(*, shown: bool) -> Iterator[None]:
-    """What the engine says of the run as it goes (a sequence's hand-over), on stderr."""
-    logger = logging.getLogger("asyncflow.sequence")
-    if not shown or logger.isEnabledFor(logging.INFO):
-        yield
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    level, logger.propagate = logger.level, False
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """What the engine says of the run as it goes (a sequence's hand-over, a table that could not be read again), on stderr."""
+    handler = logging.StreamHandler(sys.stderr) if shown else logging.NullHandler()
+    handler.setFormatter(_NoteFormatter())
+    loggers = [logging.getLogger(f"asyncflow.{name}") for name in ("sequence", "refresh")]
+    told = [(logger, logger.level) for logger in loggers if not logger.isEnabledFor(logging.INFO)]
+    for logger, _ in told:
+        logger.propagate = False
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = True
-        logger.setLevel(level)
+        for logger, level in told:
+            logger.removeHandler(handler)
+            logger.propagate = True
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from asyncflow.model.messages import End
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.tables import Plan
-from asyncflow.runtime.blame import first, named
+from asyncflow.runtime.blame import named, together
 from asyncflow.runtime.channel import Channel
 from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.inference import find_schema
@@ -139,19 +139,8 @@ class Run:
         return any(stage.holds_input for stage in self._sources)
 
     async def _run_all(self) -> None:
-        failure: BaseException | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                for name, coroutine in (
-                    *((stage.source.name, stage.run()) for stage in self._sources),
-                    *((stage.name, stage.run()) for stage in self._stages),
-                    *((stage.sink.name, self._run_sink(stage)) for stage in self._sinks),
-                ):
-                    group.create_task(named(name, coroutine), name=f"asyncflow:{name}")
-        except BaseExceptionGroup as group_error:
-            failure = first(group_error)
-        if failure is not None:
-            raise failure
+        sinks = ((stage.sink.name, self._run_sink(stage)) for stage in self._sinks)
+        await together((*self.wiring.coroutines(), *sinks))
 
     def _run_sink(self, stage: SinkStage) -> Coroutine[Any, Any, None]:
         handed = self.wiring.handed.get(stage.sink.name)

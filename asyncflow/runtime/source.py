@@ -74,6 +74,8 @@ class SourceStage:
         """Those that are decoded."""
         self.passed: tuple[str, ...] = ()
         """Those of them that the table's readers get; ``future`` has all."""
+        self.cut_short = ""
+        """Why a stream ended before its own end."""
         self.schema = source.schema
         self.format = source.format
         self._offload = offload
@@ -88,6 +90,15 @@ class SourceStage:
         self._running = self._stopped = False
         self._messages: list[Datagram] = []
         self.pool = BlockPool(CHUNK_BYTES, source.max_record_bytes + CHUNK_BYTES)
+
+    def read_as(self, other: SourceStage) -> None:
+        """Reads the same columns as another stage of the same source, in the same format."""
+        self.schema, self.format = other.schema, other.format
+        self.columns, self.passed = other.columns, other.passed
+
+    def add_reasons(self, reasons: Sequence[str]) -> None:
+        """Keeps them, as far as they are among the first."""
+        self.reasons += reasons[: KEPT_REASONS - len(self.reasons)]
 
     async def read_head(self, enough_bytes: int) -> Head:
         """The first bytes of the first stream (or the first message) that says something, and whether that is all there is of it;
@@ -224,6 +235,8 @@ class SourceStage:
                         await self._take(decoder.output, result, stream.name, lines, item.offset)
                         lines += result.lines
                     self._silence.done()
+            if stream.error:
+                self.cut_short = f"{stream.name}: {stream.error}"
         finally:
             await stream.aclose()
 
@@ -343,8 +356,7 @@ class SourceStage:
         # A record that was cut short by our own stop is no error of the data.
         if self.source.on_error == "fail" and not (self._stopped and reason == CUT_BY_STOP):
             raise DataError(f"{position}: {reason}", table=self.source.name)
-        for _, reason, position in rows[: KEPT_REASONS - len(self.reasons)]:
-            self.reasons.append(f"{position}: {reason}")
+        self.add_reasons([f"{position}: {reason}" for _, reason, position in rows[:KEPT_REASONS]])
         if self.rejected.used:
             await self.rejected.send(rejected_batch(rows))
 

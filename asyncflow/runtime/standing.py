@@ -62,6 +62,17 @@ class Holder(Struct, frozen=True):
     idle_helps: bool = False
 
 
+class RefreshStanding(Struct, frozen=True):
+    """The right side of a lookup that is read again.  ``read_ns``: when its last whole reading ended (None: the first is under way);
+    ``due_ns``: when the next begins, ``reading``: it has begun; ``failure``: of the last reading."""
+
+    table: str
+    read_ns: int | None = None
+    due_ns: int | None = None
+    reading: bool = False
+    failure: str = ""
+
+
 class StageStanding(Struct, frozen=True):
     """A stage that has windows or waits on time.  ``kind``: its type in a pipeline file.
 
@@ -93,6 +104,7 @@ class StageStanding(Struct, frozen=True):
     open_keys: int | None = None
     held_rows: tuple[int, ...] = ()
     left: dict[str, int] = field(default_factory=dict)
+    refresh: RefreshStanding | None = None
 
 
 class SinkStanding(Struct, frozen=True):

@@ -15,6 +15,7 @@ from asyncflow.plan.tables import Dedup, Join, Sequence, Top, Window
 from asyncflow.plan.windows import AllRows, Count, PerMessage
 from asyncflow.runtime.map_stage import MapStage
 from asyncflow.runtime.outlet import Outlet
+from asyncflow.runtime.refresh import RefreshedStage
 from asyncflow.runtime.run import Run
 from asyncflow.runtime.sequence import PAST, SequenceStage
 from asyncflow.runtime.sink import SinkStage
@@ -105,6 +106,7 @@ class _Look:
             open_windows=getattr(operator, "open_windows", None),
             open_keys=getattr(operator, "open_keys", None),
             held_rows=() if rows is None else rows if isinstance(rows, tuple) else (rows,),
+            refresh=stage.standing() if isinstance(stage, RefreshedStage) else None,
             left={way: count for way in _WAYS if (count := stage.counts.ways.get(way))},
         )
 

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from asyncflow.model.durations import format_duration
-from asyncflow.runtime.standing import Holder, SinkStanding, SourceStanding, StageStanding, Standing
+from asyncflow.runtime.standing import (
+    Holder,
+    RefreshStanding,
+    SinkStanding,
+    SourceStanding,
+    StageStanding,
+    Standing,
+)
 
 WIDTH = 100
 SECOND_NS = 1_000_000_000
@@ -147,6 +154,8 @@ class _Words:
                 "", "any one of them moves it" if stage.any_holder else "all of them are needed"
             )
         yield from _labelled("holds", self._holds(stage))
+        if stage.refresh is not None:
+            yield from _labelled("table", self._refresh(stage.refresh))
         yield from self._released_by(stage)
         if stage.left:
             parts = (f"{count:,} {_WAYS[way]}" for way, count in stage.left.items())
@@ -221,6 +230,17 @@ class _Words:
         if stage.next_due_ns is not None:
             found += f"; the next goes out at {instant(stage.next_due_ns)}"
         return found
+
+    def _refresh(self, refresh: RefreshStanding) -> str:
+        if refresh.read_ns is None or refresh.due_ns is None:
+            return f"{refresh.table} is being read for the first time"
+        next_ = (
+            "being read again now"
+            if refresh.reading
+            else f"read again in {length(refresh.due_ns - self._now)}"
+        )
+        failed = f"; the last reading failed: {refresh.failure}" if refresh.failure else ""
+        return f"{refresh.table} as read {self._ago(refresh.read_ns)}, {next_}{failed}"
 
     def _released_by(self, stage: StageStanding) -> Iterator[str]:
         """What would release what is due next."""

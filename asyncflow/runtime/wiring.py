@@ -5,14 +5,16 @@ Nothing runs here, but what the plan leaves out is read from the head of the inp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from functools import partial
+from typing import Any
 
 from asyncflow import connectors
 from asyncflow.connectors.contract import SinkConnector, SourceConnector
 from asyncflow.errors import PipelineError
 from asyncflow.model.messages import Message
 from asyncflow.model.schema import Schema
+from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.operators.merge import InStepMerge
 from asyncflow.plan import graph
 from asyncflow.plan.joins import unknown_side
@@ -49,6 +51,7 @@ from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.ports import Inputs, Tracker
 from asyncflow.runtime.python_source import BytesSource, ObjectSource
+from asyncflow.runtime.refresh import RefreshedStage
 from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
@@ -113,20 +116,13 @@ class Wiring:
         self._clock = clock
         self._read_bytes = read_bytes
         self._offload = Offload(1)
+        self._of_sources: dict[str, Schema | None] = {}
 
     async def build(self, offload: Offload) -> None:
         """Makes all parts; PipelineError where the plan does not fit what the head of the input shows."""
         self._offload = offload
         plan = self.plan
-        for source in plan.sources:
-            stage = SourceStage(source, open_source(source), self._clock, self._offload, self._read_bytes)
-            self.sources.append(stage)
-            self.ledger.sources[source.name] = stage.counts
-            self.outlets |= {
-                source.name: stage.outlet,
-                f"{source.name}.rejected": stage.rejected,
-                f"{source.name}.future": stage.future,
-            }
+        self._make_sources()
         for table in plan.stages:
             # Nothing may fall between the past's end and the first of what is live, so that is opened first.
             if isinstance(table, Sequence):
@@ -151,15 +147,56 @@ class Wiring:
             stage.columns = columns.get(stage.source.name, ())
             stage.passed = passed.get(stage.source.name, ())
         # What flows are the projected columns, so every stage's input schema is worked out from them.
-        flowing: dict[str, Schema | None] = {}
         for source in plan.sources:
             whole = schemas[source.name]
-            flowing[source.name] = None if whole is None else whole.select(passed[source.name])
-            flowing[f"{source.name}.rejected"] = schemas[f"{source.name}.rejected"]
-            flowing[f"{source.name}.future"] = None if whole is None else whole.select(columns[source.name])
-        for table in plan.stages:
+            self._of_sources |= {
+                source.name: None if whole is None else whole.select(passed[source.name]),
+                f"{source.name}.rejected": schemas[f"{source.name}.rejected"],
+                f"{source.name}.future": None if whole is None else whole.select(columns[source.name]),
+            }
+        self._connect()
+
+    def part(self, table: str) -> Wiring:
+        """What ``table`` comes from, and itself, made once more to be read from its start; it reads the same columns, of the same types."""
+        again = Wiring(graph.part(self.plan, table), Ledger(self.plan.name), self._clock, self._read_bytes)
+        again._offload, again._of_sources = self._offload, self._of_sources
+        again._make_sources()
+        known = {stage.source.name: stage for stage in self.sources}
+        for stage in again.sources:
+            stage.read_as(known[stage.source.name])
+        again._connect()
+        return again
+
+    def add(self, part: Wiring) -> None:
+        """Counts what went through a part that was made again."""
+        self.ledger.add(part.ledger)
+        read = {stage.source.name: stage for stage in part.sources}
+        for stage in self.sources:
+            if stage.source.name in read:
+                stage.add_reasons(read[stage.source.name].reasons)
+
+    def coroutines(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """The sources and stages, to be run together."""
+        yield from ((stage.source.name, stage.run()) for stage in self.sources)
+        yield from ((stage.name, stage.run()) for stage in self.stages)
+
+    def _make_sources(self) -> None:
+        for source in self.plan.sources:
+            stage = SourceStage(source, open_source(source), self._clock, self._offload, self._read_bytes)
+            self.sources.append(stage)
+            self.ledger.sources[source.name] = stage.counts
+            self.outlets |= {
+                source.name: stage.outlet,
+                f"{source.name}.rejected": stage.rejected,
+                f"{source.name}.future": stage.future,
+            }
+
+    def _connect(self) -> None:
+        """The stages and sinks over sources whose columns are known."""
+        flowing = dict(self._of_sources)
+        for table in self.plan.stages:
             self._build_stage(table, flowing)
-        for sink in plan.sinks:
+        for sink in self.plan.sinks:
             self._build_sink(sink, input_schema(sink.inputs, flowing))
 
     def _build_stage(self, table: PlanStage, flowing: dict[str, Schema | None]) -> None:
@@ -208,7 +245,11 @@ class Wiring:
             read = two_inputs.right_first
         elif self._in_step(table.inputs):
             read = two_inputs.in_step
-        stage = TwoInputStage(table.name, channel, read, build_join(table, left, right), KEPT_BY_JOIN)
+        operator = build_join(table, left, right)
+        if table.refresh_ns is not None and isinstance(operator, LookupJoin):
+            stage: TwoInputStage = RefreshedStage(table, channel, operator, KEPT_BY_JOIN, self)
+        else:
+            stage = TwoInputStage(table.name, channel, read, operator, KEPT_BY_JOIN)
         self._reads(table, channel, stage)
         return stage
 

@@ -17,36 +17,36 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import IndexArray, Int64Array
 from asyncflow.model.durations import format_size
 from asyncflow.operators.contract import Output, TwoInputOperator
+from asyncflow.operators.joins.lookup_table import LookupTable
 from asyncflow.operators.joins.results import MAX_OUTPUT_ROWS, taker
-from asyncflow.operators.joins.rows import Rows, concat_rows, masked
-from asyncflow.operators.joins.timed import FEW_KEYS, LEFT, NULL_KEYS, RIGHT, JoinSpec, KeyIds
+from asyncflow.operators.joins.rows import Rows, masked
+from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec
 
 
 class LookupJoin(TwoInputOperator):
-    """``counts``: rows ``matched`` and ``unmatched`` of each side.  The runtime gives all of the right input first."""
+    """``counts``: rows ``matched`` and ``unmatched`` of each side.  The runtime gives all of the right input first.
+
+    The right side may be read again: ``read_again`` begins a table beside the one in use, ``hold`` fills it, and ``take_over`` puts it in
+    the other's place, or ``give_up`` drops it.  ``max_state`` bounds both together.
+    """
 
     def __init__(self, spec: JoinSpec) -> None:
         super().__init__()
         self.spec = spec
         self.output = spec.shape.schema
         self.counts = dict.fromkeys(("left_matched", "left_unmatched", "right_matched", "right_unmatched"), 0)
-        self._keys = KeyIds(spec.key_types)
-        self._parts: list[Rows] = []
-        self._right: Rows | None = None
-        self._starts: Int64Array = np.zeros(1, np.int64)
+        self._table = LookupTable(spec)
+        self._next: LookupTable | None = None
         self._watermark = NO_TIME
-        self._num_keys = 0
-        self._bytes = 0
         self._timed = True
 
     def process(self, port: int, batch: Batch) -> Iterator[Output]:
         if not batch.num_rows:
             return
-        keys = self._keys.assign(port, [batch.columns[k] for k in self.spec.keys[port]], batch.num_rows)
         if port == RIGHT:
-            self._hold(batch, keys)
+            self._hold(self._table, batch)
         else:
-            yield from self._looked_up(batch, keys)
+            yield from self._looked_up(batch)
 
     def advance(self, watermark_ns: int) -> list[Output]:
         self._watermark = (
@@ -56,22 +56,18 @@ class LookupJoin(TwoInputOperator):
 
     def finish(self, port: int) -> Iterator[Output]:
         if port == RIGHT:
-            self._index()
+            self._table.index()
             return
-        assert self._right is not None
-        matched = self._right.matched
-        found = int(np.count_nonzero(matched))
-        self.counts["right_matched"] += found
-        self.counts["right_unmatched"] += len(matched) - found
+        right = self._counted()
         if self.spec.right_alone:
-            alone = np.flatnonzero(~matched)
-            alone = alone[np.argsort(self._right.arrivals[alone])]
+            alone = np.flatnonzero(~right.matched)
+            alone = alone[np.argsort(right.arrivals[alone])]
             for start in range(0, len(alone), MAX_OUTPUT_ROWS):
                 rows = alone[start : start + MAX_OUTPUT_ROWS]
-                columns = self.spec.shape.columns(None, taker(self._right.columns, rows), len(rows))
+                columns = self.spec.shape.columns(None, taker(right.columns, rows), len(rows))
                 made = Batch(self.output, columns, len(rows))
                 if self._timed:
-                    made = replace(made, time=self._right.times[rows], watermarks=np.full(len(rows), NO_TIME))
+                    made = replace(made, time=right.times[rows], watermarks=np.full(len(rows), NO_TIME))
                 yield Output(made)
         self._watermark = END_OF_TIME
 
@@ -82,51 +78,60 @@ class LookupJoin(TwoInputOperator):
 
     @property
     def waiting_rows(self) -> tuple[int, int]:
-        return 0, len(self._right) if self._right is not None else sum(map(len, self._parts))
+        return 0, len(self._table)
 
     @property
     def state_bytes(self) -> int:
-        return self._bytes + int(self._keys.table.nbytes)
+        return self._table.nbytes + (0 if self._next is None else self._next.nbytes)
 
     # -- the right side --------------------------------------------------------------------------------------------------
 
-    def _hold(self, batch: Batch, keys: Int64Array) -> None:
-        count = sum(len(rows) for rows in self._parts)
-        arrivals = np.arange(count, count + batch.num_rows)
-        times = np.zeros(batch.num_rows, np.int64) if batch.time is None else batch.time
-        kept = tuple(batch.columns[position] for position in self.spec.columns[RIGHT])
-        self._parts.append(Rows.of(kept, keys, times, arrivals, arrivals))
-        self._bytes += self._parts[-1].nbytes
+    def read_again(self) -> None:
+        """Begins a new table; the one in use stays so."""
+        self._next = LookupTable(self.spec)
+
+    def hold(self, batch: Batch) -> None:
+        """Takes a batch of the new table.  StageError where both together take more than ``max_state``."""
+        assert self._next is not None
+        if batch.num_rows:
+            self._hold(self._next, batch)
+
+    def give_up(self) -> None:
+        """Drops the new table."""
+        self._next = None
+
+    def take_over(self) -> None:
+        """The new table is whole: left rows from here on look up there."""
+        assert self._next is not None
+        self._next.index()
+        self._counted()
+        self._table, self._next = self._next, None
+
+    def _hold(self, table: LookupTable, batch: Batch) -> None:
+        table.hold(batch)
         if (size := self.state_bytes) > self.spec.max_state_bytes:
+            beside = "" if table is self._table else f" with the {format_size(self._table.nbytes)} in use"
             raise StageError(
-                f"its right side, {self._keys.table.size} keys so far, takes {format_size(size)}, "
+                f"its right side, {table.keys.table.size} keys so far, takes {format_size(size)}{beside}, "
                 f"more than max_state = {format_size(self.spec.max_state_bytes)}"
             )
 
-    def _index(self) -> None:
-        """The rows by key and arrival: those of key k lie at ``starts[k] .. starts[k + 1]``."""
-        none = np.empty(0, np.int64)
-        rows = concat_rows(self._parts) if self._parts else Rows.of((), none, none, none, none)
-        self._parts = []
-        rows = rows.take(np.argsort(rows.keys, kind="stable"))
-        per_key = np.bincount(rows.keys, minlength=self._keys.table.size + NULL_KEYS)
-        per_key[:NULL_KEYS] = 0
-        nulls = int(np.count_nonzero(rows.keys < NULL_KEYS))
-        self._starts = np.concatenate([[nulls], nulls + np.cumsum(per_key)])
-        self._right = rows
-        self._num_keys = self._keys.table.size
+    def _counted(self) -> Rows:
+        """The rows of the table in use, counted by whether they met a left one."""
+        rows = self._table.rows
+        assert rows is not None
+        found = int(np.count_nonzero(rows.matched))
+        self.counts["right_matched"] += found
+        self.counts["right_unmatched"] += len(rows) - found
+        return rows
 
     # -- the left side ---------------------------------------------------------------------------------------------------
 
-    def _looked_up(self, batch: Batch, keys: Int64Array) -> Iterator[Output]:
-        right = self._right
+    def _looked_up(self, batch: Batch) -> Iterator[Output]:
+        right = self._table.rows
         assert right is not None
         self._timed = batch.time is not None
-        known = keys < len(self._starts) - 1
-        places = np.where(known, keys, 0)
-        first = self._starts[places]
-        count = np.where(known, self._starts[places + 1] - first, 0)
-        self._forget()
+        first, count = self._table.find(batch)
         matched = int(np.count_nonzero(count))
         self.counts["left_matched"] += matched
         self.counts["left_unmatched"] += batch.num_rows - matched
@@ -182,8 +187,3 @@ class LookupJoin(TwoInputOperator):
         np.add.at(open_ranges, first[met], 1)
         np.add.at(open_ranges, first[met] + count[met], -1)
         right.matched[np.cumsum(open_ranges)[:-1] > 0] = True
-
-    def _forget(self) -> None:
-        """Keys that the right side does not have are forgotten in time: memory does not grow with the left rows."""
-        if self.spec.key_types and self._keys.table.size > max(2 * self._num_keys, self._num_keys + FEW_KEYS):
-            self._keys.table.keep(np.arange(self._num_keys, dtype=np.int32))

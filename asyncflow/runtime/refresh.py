@@ -1,0 +1,158 @@
+"""A lookup whose right table is read again while the flow runs: what it means is said at :class:`~asyncflow.plan.tables.Join`.
+
+A reading is a run of a part of the plan: the tables that the right one comes from are made anew (``Wiring.part``), with channels and a
+ledger of their own, and run to their end beside the flow.  The rows go into a new table of the operator.  Only when all of it is there, and
+its ledger adds up, does it take the old one's place, between two messages of the left side, and its counts become part of the run's.
+
+All of it is a child of the stage: it ends with the stage, however that ends, and closes what it opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from asyncflow.errors import ConnectorError
+from asyncflow.model.batch import Batch
+from asyncflow.model.durations import format_duration
+from asyncflow.model.messages import End, Message
+from asyncflow.operators.contract import Output
+from asyncflow.operators.joins.lookup import LookupJoin
+from asyncflow.plan.tables import Join
+from asyncflow.runtime.blame import together
+from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.standing import RefreshStanding
+from asyncflow.runtime.two_inputs import LEFT, RIGHT, TwoInputStage, right_first
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.wiring import Wiring
+
+CHANNEL_BYTES = 4 << 20
+TELL_AGAIN_NS = 600_000_000_000
+"""While one reading after the other fails, a warning is given no more often."""
+
+_log = logging.getLogger("asyncflow.refresh")
+
+
+class RefreshedStage(TwoInputStage):
+    """``wiring``: that of the run which the join is part of.  ``counts`` have ``refreshed`` and ``refresh_failed``: later readings that
+    became the table, and that did not."""
+
+    operator: LookupJoin
+
+    def __init__(
+        self, table: Join, channel: Channel, operator: LookupJoin, kept: tuple[str, ...], wiring: Wiring
+    ) -> None:
+        super().__init__(table.name, channel, right_first, operator, kept)
+        assert table.refresh_ns is not None
+        self._every_ns = table.refresh_ns
+        self._right = table.inputs[RIGHT]
+        self._wiring = wiring
+        self._ways = operator.counts
+        self._ways |= {"refreshed": 0, "refresh_failed": 0}
+        self._read_first = asyncio.Event()
+        self._between = asyncio.Lock()
+        self._reading = False
+        self._read_ns: int | None = None
+        self._due_ns: int | None = None
+        self._failure = ""
+        self._told_ns: int | None = None
+
+    def standing(self) -> RefreshStanding:
+        """When the table was read, and when it will be again."""
+        return RefreshStanding(self._right, self._read_ns, self._due_ns, self._reading, self._failure)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            refreshing = tasks.create_task(self._refresh(), name=f"asyncflow:{self.name}.refresh")
+            await super().run()
+            refreshing.cancel()
+
+    async def _hand_on(self, outputs: Iterable[Output]) -> None:
+        async with self._between:
+            await super()._hand_on(outputs)
+
+    def _given(self, port: int, message: Message) -> Iterator[Output]:
+        yield from super()._given(port, message)
+        if port == RIGHT and isinstance(message, End):
+            self._read_ns = self.clock.now_ns()
+            self._read_first.set()
+
+    async def _refresh(self) -> None:
+        await self._read_first.wait()
+        while True:
+            self._due_ns = self.clock.now_ns() + self._every_ns
+            await self.clock.sleep(self._every_ns / 1e9)
+            self._reading = True
+            try:
+                part = self._wiring.part(self._right)
+                num_rows = await self._read(part)
+            except Exception as error:  # whatever it is, there is a table to go on with
+                self._failed(str(error) or type(error).__name__)
+            else:
+                await self._take_over(part, num_rows)
+            self._reading = False
+
+    async def _read(self, part: Wiring) -> int:
+        """Fills the operator's new table; gives how many rows it has."""
+        channel = Channel(1, CHANNEL_BYTES, self.name)
+        part.outlets[self._right].connect(channel, 0)
+        self.operator.read_again()
+        num_rows = 0
+
+        async def hold() -> None:
+            nonlocal num_rows
+            while not isinstance(message := (await channel.receive())[1], End):
+                if isinstance(message, Batch):
+                    self.operator.hold(message)
+                    num_rows += message.num_rows
+
+        async with _closed(part):
+            await together((*part.coroutines(), (self.name, hold())))
+        for stage in part.sources:
+            if stage.cut_short:
+                raise ConnectorError(stage.cut_short, table=stage.source.name)
+        return num_rows
+
+    async def _take_over(self, part: Wiring, num_rows: int) -> None:
+        part.ledger.check()
+        async with self._between:
+            if self._lowest.ports[LEFT].ended:
+                return
+            self.operator.take_over()
+            self.counts.rows_in += num_rows
+            self._wiring.add(part)
+        self._ways["refreshed"] += 1
+        self._read_ns = self.clock.now_ns()
+        if self._failure:
+            _log.info("%s: %s is read again", self.name, self._right)
+        self._failure, self._told_ns = "", None
+
+    def _failed(self, failure: str) -> None:
+        self.operator.give_up()
+        self._ways["refresh_failed"] += 1
+        self._failure = failure
+        now_ns = self.clock.now_ns()
+        if self._told_ns is None or now_ns - self._told_ns >= TELL_AGAIN_NS:
+            self._told_ns = now_ns
+            every = format_duration(self._every_ns)
+            _log.warning(
+                "%s: %s could not be read again, the table stays as it was (next in %s): %s",
+                self.name,
+                self._right,
+                every,
+                failure,
+            )
+
+
+@asynccontextmanager
+async def _closed(part: Wiring) -> AsyncIterator[None]:
+    """Its sources are closed at the end of the block, also those that were never read."""
+    try:
+        yield
+    finally:
+        for stage in part.sources:
+            await stage.close()
