@@ -66,7 +66,10 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "window-of-nothing": ('within = "10m"', 'window = { tumbling = "0s" }', ("stages.paid.window.tumbling", "0s")),
     "window-with-gaps": ('within = "10m"', 'window = { hopping = "1m", every = "2m" }', ("stages.paid.window.every", "2m")),
     "unknown-window": ('within = "10m"', 'window = { tumblin = "1m" }', ("stages.paid.window.tumblin", "'tumbling'")),
-    "refresh-of-later": ('within = "10m"', 'refresh = "5m"', ("stages.paid.refresh", "not built yet")),
+    "refresh-beside": ('within = "10m"', 'within = "10m"\nrefresh = "5m"', ("stages.paid.refresh", "beside within")),
+    "refresh-of-nothing": ('within = "10m"', 'refresh = "0s"', ("stages.paid.refresh", "longer than 0s")),
+    "refresh-of-what": ('within = "10m"', 'refresh = "often"', ("stages.paid.refresh", "often", "1m30s")),
+    "refresh-of-what-ends": ('within = "10m"', 'refresh = "5m"', ("stages.paid.refresh", "'orders', ends by itself")),
     "bad-size": ('within = "10m"', 'within = "10m"\nmax_state = "1 giga"', ("stages.paid.max_state", "1 giga")),
     "names-clash": ("note = ", "note_right = ", ("stages.paid.suffix", "'ts'")),
     "endless-lookup": (
@@ -125,6 +128,92 @@ def test_a_lookup_in_a_table_of_the_same_source_is_told(
     assert check(text, tmp_path) == 0
     assert check(text.replace('within = "10m"\n', ""), tmp_path) == 2
     assert "stages.paid.right: both sides come from 'orders'" in capsys.readouterr().err
+
+
+LIVE = GOOD.replace(
+    'type = "file"\npath = "orders.csv"', 'type = "tcp"\nlisten = "127.0.0.1:0"\nformat = "csv"'
+)
+REFRESHED = LIVE.replace('within = "10m"', 'refresh = "5m"')
+SUMS = """
+[stages.sums]
+type = "window"
+inputs = ["payments"]
+by = ["ref"]
+aggregates = { amount = "sum(amount)" }
+"""
+CHAINED = REFRESHED.replace('right = "payments"', 'right = "sums"').replace(
+    "[stages.paid]", SUMS + "[stages.paid]"
+)
+COPY = '[sinks.copy]\ntype = "null"\ninputs = ["%s"]\nformat = "json"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (REFRESHED.replace('"inner"', '"full"'), ["stages.paid.refresh: kind = 'full' gives right rows"]),
+        (REFRESHED + COPY % "payments", ["stages.paid.refresh: 'payments' is read again", "'copy' reads it"]),
+        (
+            REFRESHED + COPY % "payments.rejected",
+            ["'payments.rejected' is read again", "a source of its own"],
+        ),
+        (
+            CHAINED + COPY % "payments",
+            ["stages.paid.refresh: 'payments' is read again for this join alone, and 'copy' reads it too"],
+        ),
+        (
+            REFRESHED.replace('path = "payments.csv"', 'path = "payments.csv"\nfollow = true'),
+            ["stages.paid.right", "may never end"],
+        ),
+        (
+            LIVE.replace('within = "10m"', 'window = { tumbling = "1m" }\nrefresh = "5m"'),
+            ["stages.paid.refresh: it stands beside window"],
+        ),
+    ],
+)
+def test_what_cannot_be_refreshed_is_told(
+    text: str, told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(text, tmp_path) == 2
+    err = capsys.readouterr().err
+    for part in told:
+        assert part in err
+
+
+def test_a_refreshed_join_is_good_and_explained(tmp_path: Path) -> None:
+    for text in (REFRESHED, CHAINED, REFRESHED.replace('"inner"', '"anti"'), REFRESHED + COPY % "orders"):
+        assert check(text, tmp_path) == 0
+    [stage] = load(REFRESHED).stages
+    assert isinstance(stage, Join)
+    assert stage.refresh_ns == 300 * 10**9
+    told = explain(load(REFRESHED))
+    assert "lookup payments is read whole first, and again every 5m" in told
+    assert "all rows of payments by key, old and new while they are read again; at most 1GiB" in told
+    left, right = load(REFRESHED).sources
+    orders = af.source(
+        "tcp", name="orders", listen="127.0.0.1:0", format="csv", schema=left.schema, time="ts"
+    )
+    payments = af.source("file", name="payments", path="payments.csv", schema=right.schema, time="ts")
+    made = orders.join(payments, on={"order_id": "ref"}, refresh="5m").named("paid").plan
+    assert (made.sources, made.stages) == (load(REFRESHED).sources, load(REFRESHED).stages)
+
+
+def test_a_sequence_and_a_join_of_their_own_are_not_refreshed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = {"ts": "timestamp[s]", "k": "int64"}
+
+    def table(name: str) -> af.Flow:
+        return af.source("file", name=name, path="x.csv", schema=schema, time="ts")
+
+    live = af.source("tcp", name="live", listen="127.0.0.1:0", format="csv", schema=schema, time="ts")
+    both = af.sequence(table("a"), table("b"), name="both")
+    with pytest.raises(
+        af.PipelineError, match=r"stages\.stage_1\.refresh: 'both' comes from 'both', a sequence"
+    ):
+        live.join(both, on=["k"], refresh="5m").checked()
+    nested = table("a").join(table("b"), on=["k"], refresh="5m", suffix="_b").named("ab")
+    with pytest.raises(af.PipelineError, match=r"'ab' comes from 'ab', which has a refresh of its own"):
+        live.join(nested, on=["k"], refresh="5m").checked()
 
 
 def test_what_a_table_reads_and_gives() -> None:

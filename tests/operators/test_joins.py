@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output, TwoInputOperator
 from asyncflow.operators.joins import results, slots, swept, timed
+from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.plan.tables import Join
 from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime.compile_join import build_join
@@ -322,7 +324,7 @@ def test_a_lookup_gives_each_left_row_with_all_its_matches(
     with pytest.MonkeyPatch.context() as patch:
         if small:
             patch.setattr("asyncflow.operators.joins.lookup.MAX_OUTPUT_ROWS", 2)
-            patch.setattr("asyncflow.operators.joins.lookup.FEW_KEYS", 1)
+            patch.setattr("asyncflow.operators.joins.lookup_table.FEW_KEYS", 1)
         operator = build_join(stage, LEFT, RIGHT)
         chance = random.Random(seed)
         rows = []
@@ -339,6 +341,53 @@ def test_a_lookup_gives_each_left_row_with_all_its_matches(
     assert counts["right_matched"] == len(met)
     assert counts["right_matched"] + counts["right_unmatched"] == len(right.rows)
     assert counts["left_matched"] + counts["left_unmatched"] == len(left.rows)
+
+
+@pytest.mark.parametrize("kind", ["inner", "left", "semi", "anti"])
+@settings(max_examples=40, deadline=None)
+@given(
+    steps=st.lists(st.tuples(sides, st.lists(sides, max_size=2), st.booleans()), min_size=1, max_size=4),
+    seed=st.integers(0, 10_000),
+)
+def test_a_lookup_that_is_read_again_is_one_lookup_after_another(
+    kind: str, steps: list[tuple[Input, list[Input], bool]], seed: int
+) -> None:
+    """Each step: a table, left rows that come while it is the one in use, and whether its reading succeeds (the first one does)."""
+    stage, chance = Join("j", ("l", "r"), (("k", "k"),), kind), random.Random(seed)
+
+    def batches(side: Input, schema: Schema) -> list[Batch]:
+        return [message for message in side.messages(schema, chance) if isinstance(message, Batch)]
+
+    again, single, used = build_join(stage, LEFT, RIGHT), build_join(stage, LEFT, RIGHT), Counter[str]()
+    assert isinstance(again, LookupJoin)
+    for number, (table, lefts, succeeds) in enumerate(steps):
+        right = batches(table, RIGHT)
+        if number == 0:
+            for batch in right:
+                list(again.process(1, batch))
+            list(again.finish(1))
+        else:
+            again.read_again()
+            for batch in right:
+                again.hold(batch)
+            again.take_over() if succeeds else again.give_up()
+        if number == 0 or succeeds:
+            list(single.finish(0)) if number else None
+            used.update(single.counts if number else {})
+            single = build_join(stage, LEFT, RIGHT)
+            for batch in right:
+                list(single.process(1, batch))
+            list(single.finish(1))
+        for batch in [each for left in lefts for each in batches(left, LEFT)]:
+            found, expected = (
+                [row for out in operator.process(0, batch) for row in out.batch.to_pylist()]
+                for operator in (again, single)
+            )
+            assert found == expected
+    for operator in (again, single):
+        list(operator.finish(0))
+    used.update(single.counts)
+    assert again.counts == {name: used[name] for name in again.counts}
 
 
 def test_a_lookup_forgets_keys_that_only_the_left_side_has() -> None:
