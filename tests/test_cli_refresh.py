@@ -10,6 +10,10 @@ import time
 from pathlib import Path
 from typing import IO
 
+import pytest
+
+from asyncflow.cli import run_command
+
 PIPELINE = """
 [sources.orders]
 type = "stdin"
@@ -34,6 +38,24 @@ type = "stdout"
 format = "json"
 """
 PATIENCE_SECONDS = 30
+
+
+TRIAL = """
+[[tests]]
+name = "each order with its rate, which is read before the first order"
+feed = [
+  { table = "orders", rows = [ { who = "a" }, { who = "b" } ] },
+  { table = "rates", rows = [ { who = "a", rate = 7 } ] },
+  { advance = "1h" },
+]
+expect = [ { table = "priced", rows = [ { who = "a", rate = 7 }, { who = "b", rate = { null = true } } ] } ]
+"""
+
+
+def test_its_own_tests_read_the_table_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = tmp_path / "p.toml"
+    pipeline.write_text((PIPELINE + TRIAL).replace("{path}", str(tmp_path / "rates.csv")))
+    assert run_command(["test", str(pipeline)]) == 0, capsys.readouterr()
 
 
 def test_the_table_is_replaced_under_a_running_process(tmp_path: Path) -> None:

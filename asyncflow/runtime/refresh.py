@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from asyncflow.errors import ConnectorError
@@ -87,14 +86,17 @@ class RefreshedStage(TwoInputStage):
             self._due_ns = self.clock.now_ns() + self._every_ns
             await self.clock.sleep(self._every_ns / 1e9)
             self._reading = True
-            try:
-                part = self._wiring.part(self._right)
-                num_rows = await self._read(part)
-            except Exception as error:  # whatever it is, there is a table to go on with
-                self._failed(str(error) or type(error).__name__)
-            else:
-                await self._take_over(part, num_rows)
+            await self._read_again()
             self._reading = False
+
+    async def _read_again(self) -> None:
+        try:
+            part = self._wiring.part(self._right)
+            num_rows = await self._read(part)
+        except Exception as error:  # whatever it is, there is a table to go on with
+            self._failed(str(error) or type(error).__name__)
+        else:
+            await self._take_over(part, num_rows)
 
     async def _read(self, part: Wiring) -> int:
         """Fills the operator's new table; gives how many rows it has."""
@@ -110,8 +112,7 @@ class RefreshedStage(TwoInputStage):
                     self.operator.hold(message)
                     num_rows += message.num_rows
 
-        async with _closed(part):
-            await together((*part.coroutines(), (self.name, hold())))
+        await together((*part.coroutines(), (self.name, hold())))
         for stage in part.sources:
             if stage.cut_short:
                 raise ConnectorError(stage.cut_short, table=stage.source.name)
@@ -146,13 +147,3 @@ class RefreshedStage(TwoInputStage):
                 every,
                 failure,
             )
-
-
-@asynccontextmanager
-async def _closed(part: Wiring) -> AsyncIterator[None]:
-    """Its sources are closed at the end of the block, also those that were never read."""
-    try:
-        yield
-    finally:
-        for stage in part.sources:
-            await stage.close()

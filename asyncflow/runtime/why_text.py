@@ -234,10 +234,11 @@ class _Words:
     def _refresh(self, refresh: RefreshStanding) -> str:
         if refresh.read_ns is None or refresh.due_ns is None:
             return f"{refresh.table} is being read for the first time"
+        until_ns = refresh.due_ns - self._now
         next_ = (
-            "being read again now"
+            f"being read again for {length(-until_ns)}"
             if refresh.reading
-            else f"read again in {length(refresh.due_ns - self._now)}"
+            else f"read again in {length(until_ns)}"
         )
         failed = f"; the last reading failed: {refresh.failure}" if refresh.failure else ""
         return f"{refresh.table} as read {self._ago(refresh.read_ns)}, {next_}{failed}"
