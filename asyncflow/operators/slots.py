@@ -42,7 +42,7 @@ class _Pairs:
         if self._packed and len(windows):
             least, greatest = int(windows.min()), int(windows.max())
             if self._base is None:
-                self._base = least - NEAR_WINDOWS
+                self._base = max(least - NEAR_WINDOWS, np.iinfo(np.int64).min)
             if not self._base <= least <= greatest < self._base + 2 * NEAR_WINDOWS:
                 self._unpack()
         ids: Int32Array = self._ids.assign(self._words(windows, keys), len(windows))

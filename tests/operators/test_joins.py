@@ -401,3 +401,18 @@ def test_a_lookup_forgets_keys_that_only_the_left_side_has() -> None:
         assert [row["r"] for out in outputs for row in out.batch.to_pylist()] == [1]
         held.append(operator.state_bytes)
     assert max(held[30:]) <= max(held[:30])
+
+
+@pytest.mark.parametrize("kind", ["left", "full"])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_windows_that_reach_beyond_time_are_windows(kind: str, offset: int) -> None:
+    """The first and the last instant there are lie in as many windows as any other."""
+    stage = Join("j", ("l", "r"), (("k", "k"),), kind, window=Hopping(10, 5, offset))
+    operator = build_join(stage, LEFT, RIGHT)
+    times = [NO_TIME + 1, NO_TIME + 6, 0, END_OF_TIME - 6, END_OF_TIME - 1]
+    list(operator.process(0, batch_of(LEFT, ["a"] * 5, times)))
+    list(operator.process(1, batch_of(RIGHT, ["a"], [END_OF_TIME - 1])))
+    outputs = [out.batch for port in (0, 1) for out in operator.finish(port)]
+    rows = [row for batch in outputs for row in batch.to_pylist()]
+    assert sorted(row["l"] for row in rows if row["l"] is not None) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert [row["l"] for row in rows if row.get("r") is not None].count(4) == 2

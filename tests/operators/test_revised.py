@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from revised_twin import Shape, Twin
 
-from asyncflow.model.batch import Batch
+import asyncflow as af
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators import revised, slots
@@ -391,3 +392,17 @@ def test_rows_that_are_sent_twice_say_so() -> None:
     for size, every, growing in ((10, 0, False), (10, 11, False), (10, 4, True)):
         with pytest.raises(ValueError, match="need"):
             WindowLattice(size, every, growing=growing)
+
+
+@pytest.mark.parametrize("time", [NO_TIME + 1, 0, END_OF_TIME - 2])
+async def test_windows_of_a_nanosecond_at_either_end_of_time(time: int) -> None:
+    rows = [{"t": time + step, "x": step} for step in (0, 1, 0)]
+    flow = af.source(
+        rows,
+        time="t",
+        schema={"t": "timestamp[ns]", "x": "int64"},
+        watermark_delay="9ns",
+        max_future="100000d",
+    ).window(af.tumbling("1ns"), n="count(*)", emit="updates")
+    found = [row["n"] async for batch in flow for row in batch.to_pylist() if row["final"]]
+    assert found == [2, 1]

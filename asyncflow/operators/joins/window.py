@@ -23,15 +23,16 @@ from asyncflow.operators.joins.results import (
 )
 from asyncflow.operators.joins.rows import Rows, before, concat_rows
 from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, TimedJoin
+from asyncflow.operators.lattice import WindowLattice
 
 
 class WindowJoin(TimedJoin):
-    """Windows as in :class:`~asyncflow.operators.window.WindowOperator`: window k is ``[offset + k * every, ... + size)``."""
+    """Windows as in :class:`~asyncflow.operators.window.WindowOperator`, by their numbers on the lattice."""
 
     def __init__(self, spec: JoinSpec, *, size_ns: int, every_ns: int, offset_ns: int = 0) -> None:
         super().__init__(spec, size_ns - 1)
-        self._size, self._every, self._offset = size_ns, every_ns, offset_ns
-        self._closed = NO_TIME
+        self._lattice = WindowLattice(size_ns, every_ns, offset_ns)
+        self._closed = self._ended(NO_TIME)
         self._sides = (_Waiting(), _Waiting())
 
     def hold(
@@ -56,7 +57,9 @@ class WindowJoin(TimedJoin):
     @property
     def next_due_ns(self) -> int | None:
         oldest = [int(rows.times.min()) for side in self._sides for rows in side.parts]
-        return max(self._last_end(min(oldest)), self._closed) + self._every if oldest else None
+        if not oldest:
+            return None
+        return min(self._lattice.end(max(self._ended(min(oldest)), self._closed) + 1), END_OF_TIME)
 
     def live_keys(self) -> Int32Array:
         held = [np.unique(rows.keys) for side in self._sides for rows in side.parts]
@@ -70,17 +73,18 @@ class WindowJoin(TimedJoin):
                 rows.keys[:] = np.searchsorted(names, rows.keys)
 
     def released(self, since: int, clock: int) -> Iterator[Batch]:
-        start, stop = self._closed, self._last_end(clock)
+        start, stop = self._closed, self._ended(clock)
         if stop <= start:
             return
         self._closed = stop
-        rows = [side.take_before(stop) for side in self._sides]
+        end = END_OF_TIME if clock == END_OF_TIME else self._lattice.end(stop)
+        rows = [side.take_before(end) for side in self._sides]
         places = [_InWindows(self, side, start, stop) for side in rows]
         for pieces in self._joined(places[LEFT], places[RIGHT]):
             yield from batches(self.spec.shape, pieces, self.hold_ns)
         for name, side, taken in zip(("left", "right"), self._sides, rows, strict=True):
             if taken is not None:
-                over = self._last_end_of(taken.times) <= stop
+                over = self._lattice.of(taken.times)[1] <= stop
                 found = int(np.count_nonzero(taken.matched[over]))
                 self.counts[f"{name}_matched"] += found
                 self.counts[f"{name}_unmatched"] += int(np.count_nonzero(over)) - found
@@ -88,26 +92,19 @@ class WindowJoin(TimedJoin):
                     side.parts.insert(0, taken.take(np.flatnonzero(~over)))
 
     def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
-        first_end = (times - self._offset - self._size) // self._every * self._every + self._every
-        return seen >= self._last_end_of(times), seen >= first_end + self._offset + self._size
+        (first, last), ended = self._lattice.of(times), self._lattice.ended(seen)
+        return last <= ended, first <= ended
 
-    def _last_end(self, clock: int) -> int:
-        """The greatest end of a window that the clock has reached."""
-        if clock in (NO_TIME, END_OF_TIME):
-            return clock
-        return (clock - self._offset - self._size) // self._every * self._every + self._offset + self._size
-
-    def _last_end_of(self, times: Int64Array) -> Int64Array:
-        return (times - self._offset) // self._every * self._every + self._offset + self._size
+    def _ended(self, clock: int) -> int:
+        """The last window that has ended; at the end of time those have that reach beyond it."""
+        last = int(self._lattice.ended(np.array([clock]))[0])
+        return last + self._lattice.most if clock == END_OF_TIME else last
 
     def windows_of(self, rows: Rows, start: int, stop: int) -> tuple[IndexArray, Int64Array]:
-        """The windows with ends in ``(start, stop]`` that rows lie in and came in time for, as (row, number of the window)."""
-        closed = np.maximum(np.maximum(rows.seen, rows.times), start)
-        lowest = NO_TIME + self._offset + self._size
-        first = (np.maximum(closed, lowest) - self._offset - self._size) // self._every + 1
-        reached = min(max(stop, lowest) - self._offset - self._size, END_OF_TIME)
-        last = np.minimum(rows.times - self._offset, reached) // self._every
-        return expanded(first, np.maximum(last - first + 1, 0))
+        """The windows after ``start`` up to ``stop`` that rows lie in and came in time for, as (row, number of the window)."""
+        first, last = self._lattice.of(rows.times)
+        first = np.maximum(np.maximum(first, self._lattice.ended(rows.seen) + 1), start + 1)
+        return expanded(first, np.maximum(np.minimum(last, stop) - first + 1, 0))
 
     def _joined(self, left: _InWindows, right: _InWindows) -> Iterator[list[Piece]]:
         low, count = left.find(right)
@@ -144,7 +141,7 @@ class WindowJoin(TimedJoin):
             begin, begin_right = end, end_right
 
     def _release(self, windows: Int64Array) -> Int64Array:
-        return windows * self._every + (self._offset + self._size - 1)
+        return self._lattice.bounds(windows)[1] - 1
 
 
 class _Waiting:
