@@ -16,7 +16,9 @@ from asyncflow.cli.options import run_options
 @click.option("--hop", metavar="D", help="How far apart windows start; left out: one after another.")
 @click.option("--session", metavar="D", help="Gap that ends a session.")
 @click.option(
-    "--time", metavar="COL[:unit]", help="Event-time column, with its unit (s ms us ns) where it is a number."
+    "--time",
+    metavar="COL[:unit]",
+    help="Event-time column, with its unit (s ms us ns) where it is a number; left out: the time of arrival.",
 )
 @click.option("--delay", metavar="D", help="How late rows may come (watermark delay).")
 @click.option("--where", metavar="EXPR", help="Keep only rows for which this is true.")

@@ -147,7 +147,8 @@ _WORDS = {
     "Window": "OVER", "Star": "*", "Placeholder": "a parameter", "Parameter": "a parameter", "Order": "ORDER BY",
     "Bracket": "x[...]", "Array": "a list", "Struct": "a struct", "Lambda": "a lambda", "JSONExtract": "->",
     "TryCast": "TRY_CAST", "NullSafeEQ": "IS NOT DISTINCT FROM", "NullSafeNEQ": "IS DISTINCT FROM", "Exists": "EXISTS",
-    "BitwiseAnd": "&", "BitwiseOr": "|", "BitwiseXor": "xor", "BitwiseNot": "~", "Collate": "COLLATE", "Distinct": "DISTINCT",
+    "BitwiseAnd": "&", "BitwiseOr": "|", "BitwiseXor": "xor", "BitwiseNot": "~", "BitwiseLeftShift": "<<", "BitwiseRightShift": ">>",
+    "Collate": "COLLATE", "Distinct": "DISTINCT",
 }  # fmt: skip
 _HINTS = {
     "ILike": "lower(x) LIKE '...'", "Pow": "power(x, y)", "RegexpLike": "regexp_matches(x, 'pattern')",

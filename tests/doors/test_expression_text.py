@@ -142,6 +142,8 @@ def test_type_names(name: str, type_: DataType) -> None:
         ("sum(a) OVER ()", "OVER is not supported in an expression", ""),
         ("a ILIKE 'x'", "ILIKE is not supported in an expression", "lower(x) LIKE"),
         ("a ^ 2", "^ is not supported in an expression", "power(x, y)"),
+        ("a >> 3", ">> is not supported in an expression", ""),
+        ("a << 3", "<< is not supported in an expression", ""),
         ("a[1]", "x[...] is not supported in an expression", ""),
         ("[1, 2]", "a list is not supported in an expression", ""),
         ("{'x': 1}", "a struct is not supported in an expression", ""),
