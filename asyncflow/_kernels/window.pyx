@@ -78,7 +78,7 @@ cdef extern from "window_state.h" nogil:
         int64_t *starts
         int64_t *ends
         int32_t *groups
-        int64_t count, overflows
+        int64_t count, capacity, overflows
         af_output *outputs
         int output_count
     ctypedef enum af_op_kind:
@@ -103,9 +103,15 @@ cdef extern from "window_state.h" nogil:
     void af_forget_head(af_state *)
     uint64_t af_state_bytes(const af_state *, const af_result *)
     void af_result_free(af_result *)
+    void af_result_clear(af_result *)
+    void af_result_drop(af_result *)
     bint af_add_merging(
         af_state *, af_rows *, const int64_t *at, const int32_t *into, const int32_t *source, int64_t merges)
-    bint af_slots_peek(af_state *, const int32_t *slots, int64_t count, af_result *)
+    bint af_slots_append(const af_state *, const int32_t *slots, int64_t count, af_result *)
+    bint af_slots_send(
+        const af_state *, const int32_t *slots, int64_t count, const int64_t *windows, const int32_t *keys, int64_t *revisions,
+        uint8_t *changed, af_result *)
+    int64_t af_flagged(const uint8_t *flags, int64_t count, int32_t *places)
     bint af_slot_merge(af_state *, int32_t into, int32_t source)
     void af_slots_clear(af_state *, const int32_t *slots, int64_t count)
     bint af_window_ready(af_state *, int64_t watermark)
@@ -120,6 +126,7 @@ cdef extern from "window_state.h" nogil:
 af_quantile_prepare()
 
 cdef object MAX_BOUND = 2**63 - 1
+cdef int64_t MOST_KEPT = 1 << 17  # rows that room is kept for
 
 cdef dict KINDS = {"int64": AF_INT64, "timestamp": AF_INT64, "float64": AF_FLOAT64, "bool": AF_BOOL, "string": AF_STRING}
 cdef dict VARIANCES = {
@@ -215,6 +222,43 @@ cdef object _copied(const void *data, int typenum, Py_ssize_t count, Py_ssize_t 
     return array
 
 
+cdef object _by_slot(object values, int typenum, Py_ssize_t least):
+    """An array that is read and written in place, of at least so many."""
+    array = cnp.PyArray_FROM_OTF(values, typenum, cnp.NPY_ARRAY_CARRAY)
+    if array is not values:
+        raise TypeError("not a contiguous array of its type that can be written to")
+    if len(array) < least:
+        raise ValueError(f"{len(array)} values by slot for slots below {least}")
+    return array
+
+
+def mark(flags, places):
+    """Sets the flags at these places."""
+    places = cnp.PyArray_FROM_OTF(places, cnp.NPY_INT32, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED)
+    cdef const int32_t *at = <const int32_t *>cnp.PyArray_DATA(places)
+    cdef int64_t count = len(places), i
+    if count and places.min() < 0:
+        raise ValueError("a slot below 0")
+    flags = _by_slot(flags, cnp.NPY_BOOL, int(places.max()) + 1 if count else 0)
+    cdef uint8_t *set_ = <uint8_t *>cnp.PyArray_DATA(flags)
+    with nogil:
+        for i in range(count):
+            set_[at[i]] = 1
+
+
+def marked(flags, Py_ssize_t count):
+    """The places below ``count`` whose flags are set, ascending."""
+    flags = _by_slot(flags, cnp.NPY_BOOL, count)
+    cdef cnp.npy_intp room = count
+    places = cnp.PyArray_EMPTY(1, &room, cnp.NPY_INT32, 0)
+    cdef const uint8_t *set_ = <const uint8_t *>cnp.PyArray_DATA(flags)
+    cdef int32_t *found = <int32_t *>cnp.PyArray_DATA(places)
+    cdef int64_t number
+    with nogil:
+        number = af_flagged(set_, count, found)
+    return places[:number]
+
+
 cdef class WindowState:
     """Open windows and what they hold.  ``size_ns`` None: one window over everything that came since the last ``close`` at the end of
     time; no row is ever late for it, and its groups may be used as slots: read with ``peek``, folded together with ``merge``, emptied with
@@ -229,6 +273,7 @@ cdef class WindowState:
     cdef const uint8_t **masks
     cdef int64_t group_count
     cdef int64_t shrink_at
+    cdef bint sending  # rows that were sent stand in the result
 
     def __cinit__(self, size_ns, every_ns, offset_ns, aggregates):
         cdef int i
@@ -342,6 +387,8 @@ cdef class WindowState:
         cdef const int32_t *ordered = <const int32_t *>cnp.PyArray_DATA(order)
         cdef af_result *result = &self.result
         cdef bint done
+        if self.sending:
+            raise RuntimeError("a window given out while rows that were sent are not taken")
         if group_count < self.group_count:
             raise ValueError("an order of fewer groups than there are")
         with nogil:
@@ -357,7 +404,7 @@ cdef class WindowState:
             _copied(result.starts, cnp.NPY_INT64, result.count, 8),
             _copied(result.ends, cnp.NPY_INT64, result.count, 8),
             _copied(result.groups, cnp.NPY_INT32, result.count, 4),
-            [_column(&result.outputs[i], result.count, self.types[i]) for i in range(result.output_count)],
+            self._columns(),
             result.overflows,
         )
 
@@ -377,15 +424,59 @@ cdef class WindowState:
     def peek(self, slots):
         """What these slots hold, in the order given: ``(results, overflows)``; nothing changes.  An empty slot holds no rows."""
         slots = self._slots(slots, -1)
+        if self.sending:
+            raise RuntimeError("slots read while rows that were sent are not taken")
         cdef const int32_t *ids = <const int32_t *>cnp.PyArray_DATA(slots)
         cdef int64_t count = len(slots)
         cdef bint done
         with nogil:
-            done = af_slots_peek(&self.state, ids, count, &self.result)
+            af_result_clear(&self.result)
+            done = af_slots_append(&self.state, ids, count, &self.result)
         if not done:
             raise MemoryError
-        columns = [_column(&self.result.outputs[i], count, self.types[i]) for i in range(self.result.output_count)]
-        return columns, self.result.overflows
+        return self._columns(), self.result.overflows
+
+    cdef list _columns(self):
+        cdef af_result *result = &self.result
+        return [_column(&result.outputs[i], result.count, self.types[i]) for i in range(result.output_count)]
+
+    def send(self, slots, windows, keys, revisions, changed):
+        """Takes down a row of each of these slots, in the order given, for ``sent``.  By slot: its window, its key, how often it was
+        sent, which counts on, and whether it changed since then, which is no longer so."""
+        slots = self._slots(slots, -1)
+        cdef int64_t count = len(slots), above = int(slots.max()) + 1 if count else 0
+        windows, keys = _by_slot(windows, cnp.NPY_INT64, above), _by_slot(keys, cnp.NPY_INT32, above)
+        revisions, changed = _by_slot(revisions, cnp.NPY_INT64, above), _by_slot(changed, cnp.NPY_BOOL, above)
+        cdef const int32_t *ids = <const int32_t *>cnp.PyArray_DATA(slots)
+        cdef const int64_t *window_of = <const int64_t *>cnp.PyArray_DATA(windows)
+        cdef const int32_t *key_of = <const int32_t *>cnp.PyArray_DATA(keys)
+        cdef int64_t *revision_of = <int64_t *>cnp.PyArray_DATA(revisions)
+        cdef uint8_t *flags = <uint8_t *>cnp.PyArray_DATA(changed)
+        cdef bint done
+        if not self.sending:
+            af_result_clear(&self.result)
+            self.sending = True
+        with nogil:
+            done = af_slots_send(&self.state, ids, count, window_of, key_of, revision_of, flags, &self.result)
+        if not done:
+            raise MemoryError
+
+    def sent(self):
+        """The rows taken down since the last call: ``(windows, keys, revisions, results, overflows)``."""
+        cdef af_result *result = &self.result
+        if not self.sending:
+            af_result_clear(result)
+        rows = (
+            _copied(result.starts, cnp.NPY_INT64, result.count, 8),
+            _copied(result.groups, cnp.NPY_INT32, result.count, 4),
+            _copied(result.ends, cnp.NPY_INT64, result.count, 8),
+            self._columns(),
+            result.overflows,
+        )
+        self.sending = False
+        if result.capacity > MOST_KEPT:
+            af_result_drop(result)
+        return rows
 
     def merge(self, into, source):
         """Folds slot ``source[i]`` into slot ``into[i]``, pair after pair; the source is empty then.  Into itself: nothing changes."""

@@ -16,10 +16,9 @@ AF_INLINE uint8_t *af_slot_cell(const af_state *state, uint32_t slot) {
     return pane->pages[slot >> AF_PAGE_SHIFT] + (size_t)(slot % AF_PAGE_CELLS) * state->store.cell_bytes;
 }
 
-/* Fills `result` with what these slots hold (an empty one: the results of no rows); false: no memory. */
-static bool af_slots_peek(af_state *state, const int32_t *slots, int64_t count, af_result *result) {
-    af_result_clear(result);
-    if (!af_result_reserve(result, count)) return false;
+/* Appends what these slots hold to `result` (an empty one: the results of no rows); false: no memory. */
+static bool af_slots_append(const af_state *state, const int32_t *slots, int64_t count, af_result *result) {
+    if (!af_result_reserve(result, result->count + count)) return false;
     for (int64_t begin = 0; begin < count; begin += AF_AHEAD) {
         uint8_t *cells[AF_AHEAD];
         int64_t size = count - begin < AF_AHEAD ? count - begin : AF_AHEAD;
@@ -31,6 +30,32 @@ static bool af_slots_peek(af_state *state, const int32_t *slots, int64_t count, 
         if (!af_write_cells(&state->store, result, cells, size)) return false;
     }
     return true;
+}
+
+/* Appends a row of each of these slots: what it holds, its window (`starts`), revision (`ends`) and key (`groups`).  Its revision counts on
+ * and it has no longer changed.  False: no memory. */
+static bool af_slots_send(const af_state *state, const int32_t *slots, int64_t count, const int64_t *windows, const int32_t *keys,
+                          int64_t *revisions, uint8_t *changed, af_result *result) {
+    const int64_t begin = result->count;
+    if (!af_slots_append(state, slots, count, result)) return false;
+    for (int64_t i = 0; i < count; i++) {
+        const int32_t slot = slots[i];
+        result->starts[begin + i] = windows[slot];
+        result->ends[begin + i] = revisions[slot]++;
+        result->groups[begin + i] = keys[slot];
+        changed[slot] = 0;
+    }
+    return true;
+}
+
+/* Lists the places below `count` whose flag is set, ascending; gives how many.  `places` has room for `count`. */
+static int64_t af_flagged(const uint8_t *flags, int64_t count, int32_t *places) {
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; i++) {
+        places[found] = (int32_t)i;
+        found += flags[i] != 0;
+    }
+    return found;
 }
 
 static bool af_own_sets_merge(af_store *store, const af_op *op, uint8_t *into, uint8_t *from) {

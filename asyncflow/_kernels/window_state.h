@@ -63,17 +63,28 @@ static void af_state_free(af_state *state) {
     memset(state, 0, sizeof *state);
 }
 
-static void af_result_free(af_result *result) {
+/* Gives the memory of all rows back; the columns stay declared. */
+static void af_result_drop(af_result *result) {
     for (int i = 0; i < result->output_count; i++) {
-        free(result->outputs[i].words);
-        free(result->outputs[i].valid);
-        free(result->outputs[i].text);
-        free(result->outputs[i].items);
+        af_output *output = &result->outputs[i];
+        free(output->words);
+        free(output->valid);
+        free(output->text);
+        free(output->items);
+        output->words = NULL, output->valid = NULL, output->text = NULL, output->items = NULL;
+        output->text_capacity = output->item_capacity = 0;
     }
-    free(result->outputs);
     free(result->starts);
     free(result->ends);
     free(result->groups);
+    result->starts = result->ends = NULL, result->groups = NULL;
+    result->capacity = 0;
+    af_result_clear(result);
+}
+
+static void af_result_free(af_result *result) {
+    af_result_drop(result);
+    free(result->outputs);
     free(result->ranks);
     free(result->present);
     memset(result, 0, sizeof *result);

@@ -65,6 +65,7 @@ class PythonWindowState:
         self._is_python = [spec.python is not None for spec in aggregates]
         self._advanced = NO_TIME
         self._window: int | None = None
+        self._sent: list[list[Any]] = [[] for _ in self._hosted]
 
     def add(
         self,
@@ -134,6 +135,23 @@ class PythonWindowState:
         results, overflows = self._state.peek(slots)
         values = [hosted.window(0, slots.tolist()) for hosted in self._hosted]
         return self._joined(results, values), overflows
+
+    def send(
+        self,
+        slots: Int32Array,
+        windows: Int64Array,
+        keys: Int32Array,
+        revisions: Int64Array,
+        changed: BoolArray,
+    ) -> None:
+        self._state.send(slots, windows, keys, revisions, changed)
+        for hosted, values in zip(self._hosted, self._sent, strict=True):
+            values += hosted.window(0, slots.tolist())
+
+    def sent(self) -> Any:
+        windows, keys, revisions, results, overflows = self._state.sent()
+        values, self._sent = self._sent, [[] for _ in self._hosted]
+        return windows, keys, revisions, self._joined(results, values), overflows
 
     def merge(self, into: Int32Array, source: Int32Array) -> None:
         self._state.merge(into, source)

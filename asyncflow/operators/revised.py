@@ -42,7 +42,7 @@ from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.lattice import WindowLattice
 from asyncflow.operators.python_aggregates import window_state
 from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.revisions import Entries, Sent, joined, turns_of
+from asyncflow.operators.revisions import Entries, SentRows, turns_of
 from asyncflow.operators.slots import SlotTable
 from asyncflow.operators.window import MAX_OUTPUT_ROWS, Prepared
 
@@ -95,7 +95,7 @@ class RevisedWindowOperator(Operator):
         self._ending: list[int] = []
         self._finishing: list[int] = []
         self._next_emit: int | None = None
-        self._sent: list[Sent] = []
+        self._sent = SentRows()
         self.counts = dict.fromkeys(
             (
                 "aggregated",
@@ -138,7 +138,7 @@ class RevisedWindowOperator(Operator):
             self._pass(_NEVER)
         slots = self._slots.in_order(self._slots.live())
         ends = self._lattice.bounds(self._slots.windows[slots])[1]
-        self._send(slots, ends - 1, np.ones(len(slots), np.bool_))
+        self._send(slots, ends - 1, True)
         self.counts["windows_closed"] += len(self._slots.open)
         outputs = self._outputs(keep=False)
         for number in list(self._slots.open):
@@ -276,10 +276,10 @@ class RevisedWindowOperator(Operator):
         corrections = np.flatnonzero(closed[start:stop]) if closed is not None else ()
         if closed is None or not len(corrections):
             self._accumulate(entries, slots)
-            self._slots.changed[slots] = True
+            self._slots.touch(slots)
             return
         turns = turns_of(slots[corrections])
-        rounds, sent = int(turns.max()) + 1, len(self._sent)
+        rounds, sent = int(turns.max()) + 1, self._sent.size
         for turn in range(rounds):
             part = corrections[turns == turn]
             if rounds == 1:
@@ -288,12 +288,12 @@ class RevisedWindowOperator(Operator):
                 taken = part if turn else np.sort(np.concatenate((np.flatnonzero(~closed[start:stop]), part)))
                 self._accumulate(entries.take(taken), slots[taken])
             if turn == 0:
-                self._slots.changed[slots[~closed[start:stop]]] = True
+                self._slots.touch(slots[~closed[start:stop]])
             watermarks = entries.clock[part] - self._lateness
-            self._send(slots[part], watermarks, np.zeros(len(part), np.bool_))
+            self._send(slots[part], watermarks, False)
         if rounds > 1:
             places = np.concatenate([corrections[turns == turn] for turn in range(rounds)])
-            self._sent[sent:] = [joined(self._sent[sent:]).take(np.argsort(places))]
+            self._sent.reorder(sent, np.argsort(places))
 
     def _accumulate(self, entries: Entries, slots: Int32Array) -> None:
         inputs = [raw_column(column) for column in entries.prepared.inputs]
@@ -338,41 +338,35 @@ class RevisedWindowOperator(Operator):
             slots = np.concatenate(due)
             if self._next_emit == instant:
                 self._next_emit = None
-                self._slots.changed[slots] = True
-                slots = np.flatnonzero(self._slots.changed[: self._slots.size]).astype(np.int32)
+                self._slots.touch(slots)
+                slots = self._slots.touched()
             slots = self._slots.in_order(slots)
-            watermarks = np.full(len(slots), _clamped(instant - self._lateness - 1), np.int64)
-            final = np.zeros(len(slots), np.bool_) if over is None else self._slots.windows[slots] == over
-            self._send(slots, watermarks, final)
+            final = over is not None and self._slots.windows[slots] == over
+            self._send(slots, _clamped(instant - self._lateness - 1), final)
             if over is not None:
                 self._close(over)
 
-    def _send(self, slots: Int32Array, watermarks: Int64Array, final: BoolArray) -> None:
+    def _send(self, slots: Int32Array, watermarks: Int64Array | int, final: BoolArray | bool) -> None:
         """Takes down what these slots hold now: a row of each, in this order."""
-        revisions = self._slots.revisions[slots]
-        for start in range(0, len(slots), MAX_OUTPUT_ROWS):
-            part = slice(start, start + MAX_OUTPUT_ROWS)
-            some = slots[part]
-            results, overflows = self._state.peek(some)
-            self.counts["overflow"] += overflows
-            columns = tuple(column_of_raw(raw) for raw in results)
-            self._sent.append(Sent(some, columns, revisions[part], final[part], watermarks[part]))
-        self._slots.revisions[slots] = revisions + 1
-        self._slots.changed[slots] = False
+        self._slots.send(slots)
+        self._sent.add(len(slots), watermarks, final)
 
     def _outputs(self, *, keep: bool = True) -> list[Output]:
         """What was sent since, as batches; then slots that are gone may be forgotten."""
         outputs: list[Output] = []
-        if self._sent:
-            sent = joined(self._sent)
-            self._sent = []
-            starts, ends = self._lattice.bounds(self._slots.windows[sent.slots])
+        if self._sent.size:
+            windows, keys, revisions, results, overflows = self._state.sent()
+            self.counts["overflow"] += overflows
+            watermarks, final, order = self._sent.take()
+            starts, ends = self._lattice.bounds(windows)
             columns: list[Column] = [FixedColumn(starts), FixedColumn(ends)]
-            columns += self._slots.key_columns(sent.slots)
-            columns += sent.results
+            columns += self._slots.key_columns(keys)
+            columns += [column_of_raw(raw) for raw in results]
             if self._revisions:
-                columns += [FixedColumn(sent.revisions), FixedColumn(sent.final)]
-            rows = Batch(self.output, tuple(columns), len(starts), ends - 1, sent.watermarks)
+                columns += [FixedColumn(revisions), FixedColumn(final)]
+            rows = Batch(self.output, tuple(columns), len(starts), ends - 1, watermarks)
+            if order is not None:
+                rows = rows.take(order)
             outputs = [Output(piece) for piece in iter_slices(rows, MAX_OUTPUT_ROWS)]
         if keep:
             self._slots.collect()

@@ -1,14 +1,11 @@
-"""What a window with corrections folds and what it sends: rows spread over their windows, and slots as they were when they were sent."""
+"""What a window with corrections folds and what it sends: rows spread over their windows, and when slots were sent."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
-from asyncflow.model.columns import BoolArray, Column, IndexArray, Int32Array, Int64Array, concat_columns
+from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Array
 from asyncflow.operators.window import Prepared
 
 
@@ -37,18 +34,34 @@ class Entries(Struct, frozen=True, eq=False):
         return Entries(self.time[rows], self.clock[rows], self.keys[rows], prepared)
 
 
-class Sent(Struct, frozen=True, eq=False):
-    """Slots as they were when they were sent."""
+class SentRows:
+    """When rows were sent and for the last time or not; what they say is taken down by the window state."""
 
-    slots: Int32Array
-    results: tuple[Column, ...]
-    revisions: Int64Array
-    final: BoolArray
-    watermarks: Int64Array
+    def __init__(self) -> None:
+        self.size = 0
+        self._parts: list[tuple[int, int, Int64Array | int, BoolArray | bool]] = []
+        self._moved: list[tuple[int, IndexArray]] = []
 
-    def take(self, rows: IndexArray) -> Sent:
-        results = tuple(column.take(rows) for column in self.results)
-        return Sent(self.slots[rows], results, self.revisions[rows], self.final[rows], self.watermarks[rows])
+    def add(self, count: int, watermarks: Int64Array | int, final: BoolArray | bool) -> None:
+        self._parts.append((self.size, self.size + count, watermarks, final))
+        self.size += count
+
+    def reorder(self, begin: int, order: IndexArray) -> None:
+        """The last rows, from ``begin`` on, are to come out in this order."""
+        self._moved.append((begin, order))
+
+    def take(self) -> tuple[Int64Array, BoolArray, IndexArray | None]:
+        """Watermark of each row and whether it is the last, and the order they come out in (None: as they are)."""
+        watermarks, final = np.empty(self.size, np.int64), np.empty(self.size, np.bool_)
+        for begin, stop, at, last in self._parts:
+            watermarks[begin:stop], final[begin:stop] = at, last
+        order = None
+        if self._moved:
+            order = np.arange(self.size)
+            for begin, places in self._moved:
+                order[begin : begin + len(places)] = begin + places
+        self.size, self._parts, self._moved = 0, [], []
+        return watermarks, final, order
 
 
 def turns_of(slots: Int32Array) -> Int64Array:
@@ -60,19 +73,3 @@ def turns_of(slots: Int32Array) -> Int64Array:
     turns = np.empty(len(slots), np.int64)
     turns[order] = np.arange(len(slots)) - np.repeat(begins, lengths)
     return turns
-
-
-def joined(parts: Sequence[Sent]) -> Sent:
-    if len(parts) == 1:
-        return parts[0]
-
-    def one(arrays: list[Any]) -> Any:
-        return np.concatenate(arrays)
-
-    return Sent(
-        one([part.slots for part in parts]),
-        tuple(concat_columns(columns) for columns in zip(*(part.results for part in parts), strict=True)),
-        one([part.revisions for part in parts]),
-        one([part.final for part in parts]),
-        one([part.watermarks for part in parts]),
-    )

@@ -109,6 +109,7 @@ class SlotTable:
 
     def __init__(self, kinds: Sequence[str], state: Any) -> None:
         self._table = kernel("groups").GroupTable
+        self._flags = kernel("window")
         self.keys = self._table(list(kinds))
         self._pairs = _Pairs(self._table)
         self._state = state
@@ -212,9 +213,21 @@ class SlotTable:
         self._placed = self.size
         return True
 
-    def key_columns(self, slots: Int32Array) -> list[Column]:
-        """The keys of these slots.  Where they are many, their texts are not copied: all rows view those of the whole table."""
-        ids = self.key_of[slots]
+    def touch(self, slots: Int32Array) -> None:
+        """They changed since they were last sent."""
+        self._flags.mark(self.changed, slots)
+
+    def touched(self) -> Int32Array:
+        """All slots that changed since they were last sent, ascending."""
+        slots: Int32Array = self._flags.marked(self.changed, self.size)
+        return slots
+
+    def send(self, slots: Int32Array) -> None:
+        """The state takes down a row of each."""
+        self._state.send(slots, self.windows, self.key_of, self.revisions, self.changed)
+
+    def key_columns(self, ids: Int32Array) -> list[Column]:
+        """The keys of these ids.  Where they are many, their texts are not copied: all rows view those of the whole table."""
         if 4 * len(ids) < self.keys.size:
             return [column_of_raw(raw) for raw in self.keys.columns(ids)]
         if not self._texts or len(self._texts[0]) != self.keys.size:

@@ -60,6 +60,41 @@ def test_twin_law(aggregates, seed):
             plain.keep(keep)
 
 
+def shown_rows(aggregates, rows):
+    *by_slot, results, overflows = rows
+    dtypes = [values.dtype for values in by_slot]
+    return dtypes, [values.tolist() for values in by_slot], shown(aggregates, (results, overflows))
+
+
+@given(st.lists(aggregate(), max_size=6), st.integers(0, 2**32))
+@settings(max_examples=100, deadline=None)
+def test_twin_law_of_rows_that_are_sent(aggregates, seed):
+    rng = random.Random(seed)
+    fast = compiled.WindowState(None, 1, 0, aggregates)
+    plain = twin.WindowState(None, 1, 0, aggregates)
+    windows = np.array([rng.randint(-(2**63), 2**63 - 1) for _ in range(300)], np.int64)
+    keys = ids([rng.randrange(2**31) for _ in range(300)])
+    books = [(np.zeros(300, np.int64), np.zeros(300, np.bool_)) for _ in range(2)]
+    for _ in range(rng.randint(1, 4)):
+        for _ in range(rng.randint(0, 4)):
+            batch = batch_of(rng, False)
+            asked = ids([rng.randrange(300) for _ in range(rng.choice([0, 5, 300]))])
+            for module, state, (revisions, changed) in zip(
+                (compiled, twin), (fast, plain), books, strict=True
+            ):
+                state.add(**batch)
+                module.mark(changed, batch["groups"])
+                state.send(asked, windows, keys, revisions, changed)
+            for count in (0, 100, 300):
+                found = [m.marked(c, count) for m, (_, c) in zip((compiled, twin), books, strict=True)]
+                assert found[0].dtype == found[1].dtype
+                assert found[0].tolist() == found[1].tolist()
+        assert shown_rows(aggregates, fast.sent()) == shown_rows(aggregates, plain.sent())
+        assert books[0][0].tolist() == books[1][0].tolist()
+        asked = ids(range(300))
+        assert shown(aggregates, fast.peek(asked)) == shown(aggregates, plain.peek(asked))
+
+
 ALL = [("count", (), (), None), ("sum", (1,), ("float64",), None)] + [
     (function, (i,), (KINDS[i],), None)
     for i in (0, 1, 3)
@@ -144,3 +179,53 @@ def test_slots_are_those_of_a_window_over_everything():
         state.add(
             ids([0, 0]), 1, None, None, NO_TIME, 0, [], [], (np.array([2, 1]), ids([0, 0]), ids([0, 0]))
         )
+
+
+@pytest.mark.parametrize("module", [compiled, twin], ids=["compiled", "twin"])
+def test_rows_that_were_sent_are_as_they_were_then(module):
+    state = module.WindowState(None, 1, 0, ALL)
+    by_slot = np.array([7, 8, 9], np.int64), ids([4, 5, 6]), np.zeros(3, np.int64), np.ones(3, np.bool_)
+    rows(state, [0, 1, 0], 1)
+    state.send(ids([1, 0]), *by_slot)
+    rows(state, [0], 2)
+    state.clear(ids([1]))
+    state.send(ids([0]), *by_slot)
+    for call in (lambda: state.peek(ids([0])), lambda: state.close(2**63 - 1, ids(range(8)), 10)):
+        with pytest.raises(RuntimeError, match="not taken"):
+            call()
+    windows, keys, revisions, results, overflows = state.sent()
+    assert (windows.tolist(), keys.tolist(), revisions.tolist()) == ([8, 7, 7], [5, 4, 4], [0, 0, 1])
+    assert (results[0][0].tolist(), overflows) == ([1, 2, 3], 0)
+    assert by_slot[3].tolist() == [False, False, True]
+    assert [len(values) for values in state.sent()[:3]] == [0, 0, 0]
+
+
+def test_what_is_written_in_place_is_of_its_type_and_long_enough():
+    state = compiled.WindowState(None, 1, 0, ALL)
+    good = [np.zeros(3, np.int64), ids([0, 0, 0]), np.zeros(3, np.int64), np.zeros(3, np.bool_)]
+    for at, wrong, error in (
+        (0, np.zeros(3, np.int32), TypeError),
+        (1, ids([0, 0, 0, 0, 0, 0])[::2], TypeError),
+        (2, np.zeros(2, np.int64), ValueError),
+        (3, np.zeros(3, np.uint8), TypeError),
+    ):
+        with pytest.raises(error):
+            state.send(ids([2]), *good[:at], wrong, *good[at + 1 :])
+    for places in ([-1], [3]):
+        with pytest.raises(ValueError, match="below"):
+            compiled.mark(good[3], ids(places))
+    with pytest.raises(ValueError, match="below 4"):
+        compiled.marked(good[3], 4)
+    assert not good[3].any()
+
+
+def test_room_for_a_great_many_rows_is_given_back():
+    state = compiled.WindowState(None, 1, 0, [("count", (), (), None)])
+    slots = np.zeros(1 << 19, np.int32)
+    by_slot = np.zeros(1, np.int64), ids([0]), np.zeros(1, np.int64), np.zeros(1, np.bool_)
+    before = state.nbytes
+    state.send(slots, *by_slot)
+    assert state.nbytes > before + 20 * len(slots)
+    assert len(state.sent()[0]) == len(slots)
+    assert state.nbytes == before
+    assert by_slot[2].tolist() == [1 << 19]

@@ -35,6 +35,7 @@ Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, 
 """Function, inputs by position, their types, mask by position; then the constants of quantile (which) and approx_top_k (how many)."""
 Merges: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]
 Closed: TypeAlias = tuple[Any, Any, Any, list[RawColumn], int]
+Rows: TypeAlias = tuple[Any, Any, Any, list[RawColumn], int]
 
 
 class Overflow(Exception):  # noqa: N818 - a value that does not fit, reported as null and counted
@@ -301,6 +302,16 @@ class Cell:
 Groups: TypeAlias = dict[int, Cell]
 
 
+def mark(flags: NDArray[np.bool_], places: NDArray[np.int32]) -> None:
+    """Sets the flags at these places."""
+    flags[places] = True
+
+
+def marked(flags: NDArray[np.bool_], count: int) -> NDArray[np.int32]:
+    """The places below ``count`` whose flags are set, ascending."""
+    return np.flatnonzero(flags[:count]).astype(np.int32)
+
+
 class WindowState:
     """Open windows and what they hold.  ``size_ns`` None: one window over everything that came since the last ``close``
     at the end of time; no row is ever late for it, and its groups may be used as slots: read with ``peek``, folded together with
@@ -322,6 +333,7 @@ class WindowState:
         self._arrivals = 0
         self._pending: list[tuple[int, int, Cell]] = []
         self._last: int | None = None
+        self._sent: tuple[list[tuple[int, int, int]], list[list[Any]], int] | None = None
         self.windows_closed = 0
 
     # -- rows in -----------------------------------------------------------------------------------------------------
@@ -411,6 +423,8 @@ class WindowState:
     def close(self, watermark_ns: int, order: NDArray[np.int32], max_rows: int) -> Closed | None:
         """The next rows, at most ``max_rows``, of windows that end at or before the watermark: ``(starts, ends, groups, results,
         overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64."""
+        if self._sent is not None:
+            raise RuntimeError("a window given out while rows that were sent are not taken")
         while len(self._pending) < max_rows and self.ready(watermark_ns):
             window = self._next_window()
             if window is None or window >= self._open_after(watermark_ns):
@@ -437,21 +451,29 @@ class WindowState:
         )
 
     def _results(self, cells: Sequence[Cell]) -> tuple[list[RawColumn], int]:
+        values, overflows = self._values(cells)
+        return self._columns(values), overflows
+
+    def _values(self, cells: Sequence[Cell]) -> tuple[list[list[Any]], int]:
+        """Each aggregate's results."""
         overflows = 0
-        results = []
-        for j, (function, _, types, *_) in enumerate(self._aggregates):
-            values = []
+        results: list[list[Any]] = [[] for _ in self._aggregates]
+        for j, values in enumerate(results):
             for cell in cells:
                 try:
                     values.append(cell.parts[j].result())
                 except Overflow:
                     values.append(None)
                     overflows += 1
-            kind = result_kind(function, types)
-            results.append(
-                _lists(types[0], values) if function == "approx_top_k" else column_of(kind, values)
-            )
         return results, overflows
+
+    def _columns(self, results: Sequence[list[Any]]) -> list[RawColumn]:
+        return [
+            _lists(types[0], values)
+            if function == "approx_top_k"
+            else column_of(result_kind(function, types), values)
+            for (function, _, types, *_), values in zip(self._aggregates, results, strict=True)
+        ]
 
     def _spans(self) -> list[tuple[int, int]]:
         """First and last window of every pane and sub-pane that are still to come."""
@@ -483,8 +505,42 @@ class WindowState:
 
     def peek(self, slots: NDArray[np.int32]) -> tuple[list[RawColumn], int]:
         """What these slots hold, in the order given: ``(results, overflows)``; nothing changes.  An empty slot holds no rows."""
+        if self._sent is not None:
+            raise RuntimeError("slots read while rows that were sent are not taken")
+        return self._results(self._cells(slots))
+
+    def _cells(self, slots: NDArray[np.int32]) -> list[Cell]:
         held = self._panes.get(0, {})
-        return self._results([held.get(slot) or Cell(self._aggregates) for slot in slots.tolist()])
+        return [held.get(slot) or Cell(self._aggregates) for slot in slots.tolist()]
+
+    def send(
+        self,
+        slots: NDArray[np.int32],
+        windows: NDArray[np.int64],
+        keys: NDArray[np.int32],
+        revisions: NDArray[np.int64],
+        changed: NDArray[np.bool_],
+    ) -> None:
+        """Takes down a row of each of these slots, in the order given, for ``sent``.  By slot: its window, its key, how often it was
+        sent, which counts on, and whether it changed since then, which is no longer so."""
+        if self._sent is None:
+            self._sent = [], [[] for _ in self._aggregates], 0
+        rows, results, overflows = self._sent
+        values, more = self._values(self._cells(slots))
+        for result, some in zip(results, values, strict=True):
+            result += some
+        self._sent = rows, results, overflows + more
+        for slot in slots.tolist():
+            rows.append((int(windows[slot]), int(keys[slot]), int(revisions[slot])))
+            revisions[slot] += 1
+            changed[slot] = False
+
+    def sent(self) -> Rows:
+        """The rows taken down since the last call: ``(windows, keys, revisions, results, overflows)``."""
+        rows, results, overflows = self._sent or ([], [[] for _ in self._aggregates], 0)
+        self._sent = None
+        windows, keys, revisions = (np.array([row[i] for row in rows], np.int64) for i in range(3))
+        return windows, keys.astype(np.int32), revisions, self._columns(results), overflows
 
     def merge(self, into: NDArray[np.int32], source: NDArray[np.int32]) -> None:
         """Folds slot ``source[i]`` into slot ``into[i]``, pair after pair; the source is empty then.  Into itself: nothing changes."""
