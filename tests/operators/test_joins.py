@@ -416,3 +416,18 @@ def test_windows_that_reach_beyond_time_are_windows(kind: str, offset: int) -> N
     rows = [row for batch in outputs for row in batch.to_pylist()]
     assert sorted(row["l"] for row in rows if row["l"] is not None) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert [row["l"] for row in rows if row.get("r") is not None].count(4) == 2
+
+
+@pytest.mark.parametrize("mode", [{"within_ns": (-2, 3)}, {"as_of": "nearest", "tolerance_ns": 3}])
+def test_many_small_batches_that_wait_are_few_parts(mode: dict[str, Any]) -> None:
+    """Each rise of the clock looks at all parts: with one of each batch a side far ahead would hold everything up."""
+    operator = build_join(Join("j", ("l", "r"), (("k", "k"),), **mode), LEFT, RIGHT)
+    assert isinstance(operator, swept.SweptJoin)
+    chance = random.Random(1)
+    times = [100 + position // 3 - chance.randint(0, 4) for position in range(2000)]
+    for time in times:
+        list(operator.process(0, batch_of(LEFT, ["a"], [time])))
+    assert len(operator._ahead[0].oldest()) <= 12
+    list(operator.process(1, batch_of(RIGHT, ["a"], [300])))
+    found = [row["ts"] for port in (0, 1) for out in operator.finish(port) for row in out.batch.to_pylist()]
+    assert len(found) == sum(-3 <= time - 300 <= (2 if "within_ns" in mode else 3) for time in times)

@@ -1,6 +1,6 @@
 """What the interval and the as-of join share: rows in slots, and the kernel's sweep through time that lets them meet.
 
-Rows ahead of the clock wait in the order of their times, batch by batch.  When the clock rises those behind it are given to the sweep,
+Rows ahead of the clock wait in the order of their times, in a few parts.  When the clock rises those behind it are given to the sweep,
 which says which slots meet; their columns are gathered, a portion of results at a time.  Rows that left give their slots back; where few
 are left of many, the others move together.
 """
@@ -25,14 +25,22 @@ FEW_SLOTS = 1 << 16
 """Up to this many, slots without a row are not taken back."""
 
 
+FEW_ROWS = 1 << 14
+"""Parts of fewer rows than this become one with the part before them, so that there are few."""
+
+
 class _Ahead:
-    """Rows of one side that the clock has not passed: slots and times of each batch by (time, arrival)."""
+    """Rows of one side that the clock has not passed: slots and times by (time, arrival), in parts in the order of arrival."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Int64Array, Int64Array]] = []
 
     def add(self, slots: Int64Array, times: Int64Array) -> None:
-        self._parts.append(by_time(slots, times))
+        part = by_time(slots, times)
+        while self._parts and len(part[1]) < FEW_ROWS and len(self._parts[-1][1]) < 2 * len(part[1]):
+            before = self._parts.pop()
+            part = by_time(np.concatenate([before[0], part[0]]), np.concatenate([before[1], part[1]]))
+        self._parts.append(part)
 
     def take_before(self, time_ns: int) -> tuple[Int64Array, Int64Array]:
         taken, rest = [], []
@@ -54,7 +62,7 @@ class _Ahead:
         )
 
     def oldest(self) -> list[int]:
-        """The oldest time of each batch."""
+        """The oldest time of each part."""
         return [int(times[0]) for _slots, times in self._parts]
 
     def rename(self, names: Int64Array) -> None:
