@@ -18,7 +18,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output, TwoInputOperator
-from asyncflow.operators.joins import results, slots, swept, timed
+from asyncflow.operators.joins import results, slots, swept, timed, window
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.plan.tables import Join
 from asyncflow.plan.windows import Hopping, Tumbling
@@ -416,6 +416,19 @@ def test_windows_that_reach_beyond_time_are_windows(kind: str, offset: int) -> N
     rows = [row for batch in outputs for row in batch.to_pylist()]
     assert sorted(row["l"] for row in rows if row["l"] is not None) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert [row["l"] for row in rows if row.get("r") is not None].count(4) == 2
+
+
+def test_many_small_batches_that_wait_for_their_window_are_few_parts() -> None:
+    """The size of all parts is summed up with each batch: with one of each batch that would be ever more work."""
+    operator = build_join(Join("j", ("l", "r"), (("k", "k"),), window=Hopping(4000, 1000)), LEFT, RIGHT)
+    assert isinstance(operator, window.WindowJoin)
+    times = random.Random(1).choices(range(8000), k=2000)
+    for time in times:
+        list(operator.process(0, batch_of(LEFT, ["a"], [time])))
+    assert len(operator._sides[0].parts) <= 12
+    list(operator.process(1, batch_of(RIGHT, ["a"], [3500])))
+    found = [row["ts"] for port in (0, 1) for out in operator.finish(port) for row in out.batch.to_pylist()]
+    assert len(found) == sum(max(0, 4 - abs(time // 1000 - 3)) for time in times)
 
 
 @pytest.mark.parametrize("mode", [{"within_ns": (-2, 3)}, {"as_of": "nearest", "tolerance_ns": 3}])

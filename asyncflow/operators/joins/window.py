@@ -25,6 +25,9 @@ from asyncflow.operators.joins.rows import Rows, before, concat_rows
 from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, TimedJoin
 from asyncflow.operators.lattice import WindowLattice
 
+FEW_BYTES = 1 << 20
+"""Parts smaller than this become one with the part before them, so that there are few."""
+
 
 class WindowJoin(TimedJoin):
     """Windows as in :class:`~asyncflow.operators.window.WindowOperator`, by their numbers on the lattice."""
@@ -145,7 +148,7 @@ class WindowJoin(TimedJoin):
 
 
 class _Waiting:
-    """The rows of one side whose windows are open, as they came."""
+    """The rows of one side whose windows are open, in parts as they came."""
 
     def __init__(self) -> None:
         self.arrived = 0
@@ -153,7 +156,10 @@ class _Waiting:
 
     def add(self, columns: tuple[Column, ...], keys: Int64Array, times: Int64Array, seen: Int64Array) -> None:
         arrivals = np.arange(self.arrived, self.arrived + len(keys))
-        self.parts.append(Rows.of(columns, keys, times, arrivals, seen))
+        part = Rows.of(columns, keys, times, arrivals, seen)
+        while self.parts and part.nbytes < FEW_BYTES and self.parts[-1].nbytes < 2 * part.nbytes:
+            part = concat_rows([self.parts.pop(), part])
+        self.parts.append(part)
         self.arrived += len(keys)
 
     def take_before(self, time_ns: int) -> Rows | None:
