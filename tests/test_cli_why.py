@@ -281,3 +281,12 @@ async def test_a_flow_inside_an_application_opens_nothing_and_leaves_the_signal_
     flow = af.source([{"x": 1}]).map(look)
     assert [row async for batch in flow for row in batch.to_pylist()] == [{"x": 1}]
     assert seen == [[]]
+
+
+def test_who_asks_before_there_is_a_run_or_after_it_ends_nothing() -> None:
+    script = (
+        "import os, signal, asyncflow.cli as cli\n"
+        "cli.run_command = lambda args: os.kill(os.getpid(), signal.SIGUSR1) or 3\n"
+        "cli.main([])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 3

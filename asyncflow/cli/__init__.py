@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -43,6 +44,10 @@ def main(args: Sequence[str] | None = None) -> None:
     """The console script; ends the process with the code."""
     gc.disable()  # what is imported stays; the engine turns it on again, over what comes after
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here is linear algebra: no threads for it
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(
+            signal.SIGUSR1, signal.SIG_IGN
+        )  # whoever asks a run too early, or too late, does not end it
     _leave(run_command(args))
 
 

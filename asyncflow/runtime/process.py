@@ -224,6 +224,7 @@ def _signals(run: Run, tell_why: Callable[[], None]) -> Iterator[None]:
         run.stop()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    asked_before = signal.getsignal(signal.SIGUSR1)
     try:
         for number in numbers[:2]:
             loop.add_signal_handler(number, on_signal, number)
@@ -236,6 +237,7 @@ def _signals(run: Run, tell_why: Callable[[], None]) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+        signal.signal(signal.SIGUSR1, asked_before)
 
 
 def _write_stats(ledger: Ledger, target: str) -> None:
