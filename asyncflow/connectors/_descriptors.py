@@ -229,6 +229,7 @@ class DescriptorWriter:
         self._release: Callable[[], None] | None = release
         self._waiting: asyncio.Future[None] | None = None
         self._bytes_since_turn = 0
+        self.taken_bytes = 0
 
     async def write(self, data: Buffer) -> None:
         """Takes all of ``data``; waits while the other side does not.  Cancelled: a part may have been
@@ -249,6 +250,7 @@ class DescriptorWriter:
                 self._bytes_since_turn = 0
             else:
                 self._bytes_since_turn += count
+                self.taken_bytes += count
                 view = view[count:]
 
     def close(self) -> None:

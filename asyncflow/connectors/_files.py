@@ -283,12 +283,15 @@ class FileWriter:
 
     def __init__(self, file: io.FileIO) -> None:
         self.file = file
+        self.taken_bytes = 0
         self._by_thread = _threaded(file)
 
     async def write(self, data: Buffer) -> None:
         view = memoryview(data).cast("B")
         while len(view):
-            view = view[await to_completion(self._by_thread.write(view)) :]
+            count = await to_completion(self._by_thread.write(view))
+            self.taken_bytes += count
+            view = view[count:]
 
     async def sync(self) -> None:
         """Returns when the disk has it."""

@@ -92,6 +92,9 @@ class SinkConnector(ABC):
     """Takes encoded bytes away.  ``takes_bytes`` False (``null``): the runtime does not encode at all and only counts."""
 
     takes_bytes: bool = True
+    taken_bytes: int | None = None
+    """What the outside has taken so far, in the middle of a write too; None where that cannot be told.  Where it can, a run that is asked
+    to stop does not wait without end for an outside that takes nothing."""
 
     async def open(self) -> None:  # noqa: B027 - most sinks need nothing here
         """Opens the outside (creates the file, connects, binds); called once, before the first write."""

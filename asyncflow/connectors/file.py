@@ -239,6 +239,10 @@ class FileSink(SinkConnector):
         self._compressor: Compressor | None = None
         self._writer: FileWriter | DescriptorWriter | None = None
 
+    @property
+    def taken_bytes(self) -> int:  # type: ignore[override]
+        return 0 if self._writer is None else self._writer.taken_bytes
+
     async def open(self) -> None:
         try:
             self._writer = await self._open_target()

@@ -30,6 +30,10 @@ class StdoutSink(SinkConnector):
     def __init__(self) -> None:
         self._writer: DescriptorWriter | FileWriter | None = None
 
+    @property
+    def taken_bytes(self) -> int:  # type: ignore[override]
+        return 0 if self._writer is None else self._writer.taken_bytes
+
     async def open(self) -> None:
         try:
             if is_pollable(STDOUT):

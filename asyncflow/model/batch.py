@@ -127,6 +127,15 @@ class Batch(Struct, frozen=True, eq=False):
     def column(self, name: str) -> Column:
         return self.columns[self.schema.index(name)]
 
+    def select(self, names: Sequence[str]) -> Batch:
+        """The same rows and times with these columns, in this order."""
+        return self.with_columns(self.schema.select(names), tuple(self.column(name) for name in names))
+
+    def compact(self) -> Batch:
+        """The same rows, for keeping: their texts do not hold on to the blocks that they were read into."""
+        columns = (c.compact() if isinstance(c, StringColumn) else c for c in self.columns)
+        return replace(self, columns=tuple(columns))
+
     def with_columns(self, schema: Schema, columns: tuple[Column, ...]) -> Batch:
         """The same rows and times with other columns."""
         return replace(self, schema=schema, columns=columns)

@@ -2,13 +2,17 @@
 
 Every row has a *level*: its own input's watermark once the row is counted.  Levels never fall along an input, so merging rows by
 (level, input number) is a total order that depends on the data alone: however the inputs were cut into batches and whichever arrived
-first, the merged rows come out in the same order.  At most one batch per input waits.
+first, the merged rows come out in the same order.  At most one batch per input waits, as long as none but the wanted input is fed; an
+input may be fed before that, and then what it is ahead by is held.
 
 Used where all inputs are bounded.  Inputs that never end are taken as they come instead: there, waiting for the one that is behind
 would let a quiet input stop the others.
 """
 
 from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,43 +23,55 @@ from asyncflow.operators.contract import Port
 
 
 class _Input:
-    """One input: the rows that wait, their levels, and the least level that a row still to come can have."""
+    """One input: the batches that wait, the levels of their rows, and the least level that a row still to come can have."""
 
     def __init__(self) -> None:
-        self.batch: Batch | None = None
-        self.levels: Int64Array = np.empty(0, np.int64)
+        self.waiting: deque[tuple[Batch, Int64Array]] = deque()
         self.floor = NO_TIME
         self.ended = False
+        self.held_bytes = 0
 
     def hold(self, batch: Batch) -> None:
+        if self.waiting:  # it may be for long
+            batch = batch.compact()
         assert batch.time is not None
-        assert self.batch is None
         lowest = NO_TIME + batch.delay_ns
         own = np.maximum(batch.time, lowest) - batch.delay_ns
-        self.batch = batch
-        self.levels = np.maximum(np.maximum.accumulate(np.maximum(batch.row_watermarks(), own)), self.floor)
-        self.floor = int(self.levels[-1])
+        levels = np.maximum(np.maximum.accumulate(np.maximum(batch.row_watermarks(), own)), self.floor)
+        self.waiting.append((batch, levels))
+        self.floor = int(levels[-1])
+        self.held_bytes += _size(batch)
 
     def release(self, count: int) -> tuple[Batch, Int64Array]:
-        """The first ``count`` waiting rows; the others wait on."""
-        assert self.batch is not None
-        batch, levels = self.batch, self.levels
-        if count == batch.num_rows:
-            self.batch, self.levels = None, levels[:0]
-        else:
-            self.batch, self.levels = batch.slice(count, batch.num_rows), levels[count:]
+        """The first ``count`` rows of the first waiting batch; the others wait on."""
+        batch, levels = self.waiting.popleft()
+        self.held_bytes -= _size(batch)
+        if count < batch.num_rows:
+            rest = batch.slice(count, batch.num_rows)
+            self.waiting.appendleft((rest, levels[count:]))
+            self.held_bytes += _size(rest)
         return batch.slice(0, count), levels[:count]
+
+    @property
+    def reach(self) -> int | None:
+        """The least level of any row after the first waiting batch; None where there can be none."""
+        if len(self.waiting) > 1:
+            return int(self.waiting[0][1][-1])
+        return None if self.ended else self.floor
 
     @property
     def watermark(self) -> int:
         """The watermark this input stands for: before its first waiting row, else as far as it has come."""
-        if self.batch is not None:
-            return int(self.batch.row_watermarks()[0])
+        if self.waiting:
+            return int(self.waiting[0][0].row_watermarks()[0])
         return END_OF_TIME if self.ended else self.floor
 
 
 class InStepMerge:
-    """Merges ``inputs`` inputs (see the module).  ``delay_ns``: the greatest watermark delay among them."""
+    """Merges ``inputs`` inputs (see the module).  ``delay_ns``: the greatest watermark delay among them.
+
+    What ``feed_batch``, ``feed_watermark`` and ``feed_end`` give must be taken to its end before the next call.
+    """
 
     def __init__(self, inputs: int, delay_ns: int) -> None:
         self._inputs = [_Input() for _ in range(inputs)]
@@ -63,7 +79,7 @@ class InStepMerge:
 
     @property
     def wanted(self) -> int | None:
-        """The input that is behind: the next message must be taken from it.  None when all have ended."""
+        """The input that is behind, which the next message is best taken from.  None when all have ended."""
         open_inputs = [(one.floor, number) for number, one in enumerate(self._inputs) if not one.ended]
         return min(open_inputs)[1] if open_inputs else None
 
@@ -75,26 +91,34 @@ class InStepMerge:
     def ports(self) -> list[Port]:
         """How far each input has come."""
         return [
-            Port(one.floor, ended=one.ended, rows=0 if one.batch is None else one.batch.num_rows)
+            Port(one.floor, ended=one.ended, rows=sum(batch.num_rows for batch, _ in one.waiting))
             for one in self._inputs
         ]
 
-    def feed_batch(self, number: int, batch: Batch) -> Batch | None:
-        """Takes a batch of the wanted input; gives the rows that are now known to be next, if any."""
-        if batch.num_rows == 0:
-            return None
-        self._inputs[number].hold(batch)
-        return self._release()
+    def held_bytes(self, number: int) -> int:
+        """Bytes of an input's rows that wait."""
+        return self._inputs[number].held_bytes
 
-    def feed_watermark(self, number: int, time_ns: int) -> Batch | None:
+    def feed_batch(self, number: int, batch: Batch) -> Iterator[Batch]:
+        """Takes a batch of an input; gives the rows that are now known to be next."""
+        if batch.num_rows:
+            self._inputs[number].hold(batch)
+        return self._released()
+
+    def feed_watermark(self, number: int, time_ns: int) -> Iterator[Batch]:
         self._inputs[number].floor = max(self._inputs[number].floor, time_ns)
-        return self._release()
+        return self._released()
 
-    def feed_end(self, number: int) -> Batch | None:
+    def feed_end(self, number: int) -> Iterator[Batch]:
         self._inputs[number].ended = True
-        return self._release()
+        return self._released()
+
+    def _released(self) -> Iterator[Batch]:
+        while (rows := self._release()) is not None:
+            yield rows
 
     def _release(self) -> Batch | None:
+        """Rows that are next, of the first waiting batch of each input; None where there are none."""
         parts, levels = [], []
         counts = [self._known(number) for number in range(len(self._inputs))]
         for one, count in zip(self._inputs, counts, strict=True):
@@ -110,15 +134,21 @@ class InStepMerge:
         return replace(merged, watermarks=merged.row_watermarks(), delay_ns=self._delay_ns)
 
     def _known(self, number: int) -> int:
-        """How many waiting rows of this input no row still to come can precede."""
+        """How many rows of this input's first waiting batch no row can precede that is yet to come, or waits behind a first batch."""
         one = self._inputs[number]
-        if one.batch is None:
+        if not one.waiting:
             return 0
-        count = one.batch.num_rows
+        batch, levels = one.waiting[0]
+        count = batch.num_rows
         for other_number, other in enumerate(self._inputs):
-            if other is one or other.ended:
+            if other is one or (reach := other.reach) is None:
                 continue
             # Of rows at the same level, those of the input that is named first come first.
-            last = other.floor if number < other_number else other.floor - 1
-            count = min(count, int(np.searchsorted(one.levels, last, "right")) if last >= NO_TIME else 0)
+            last = reach if number < other_number else reach - 1
+            count = min(count, int(np.searchsorted(levels, last, "right")) if last >= NO_TIME else 0)
         return count
+
+
+def _size(batch: Batch) -> int:
+    """With the level of each row."""
+    return batch.nbytes + 8 * batch.num_rows

@@ -3,6 +3,9 @@
 A stage owns one channel; each table that it reads writes to a *port* of its own.  Every port is bounded by itself, so an input that
 runs ahead is held back while the others go on: that is the backpressure, and it reaches the socket.
 
+A reader that wants one port before the others holds these back for as long as it can be helped; where it never can, because what it
+wants hangs on a table that waits for room here, it takes from them after all (``standstill``).
+
 Contract.  ``send`` waits while its port holds ``max_bytes`` or more (one message may exceed the bound, so a batch of any size passes).
 A cancelled ``send`` sent nothing; a cancelled ``receive`` took nothing.  Order is kept per port, and over all ports for ``receive``.
 """
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -40,6 +44,11 @@ class Channel:
         self._max_bytes = max_bytes
         self._room: list[asyncio.Future[None] | None] = [None] * ports
         self._arrival: asyncio.Future[None] | None = None
+        self._open = [True] * ports
+        self._wanted: int | None = None
+        self._gives_way = False
+        self.on_wait: Callable[[], None] | None = None
+        """Called when the reader or a writer begins to wait; None where nobody else can tell who waits for whom."""
         self.moves = 0
         """How often a message was put in or taken out."""
 
@@ -48,7 +57,10 @@ class Channel:
         while self._used[port] >= self._max_bytes:
             waiter = asyncio.get_running_loop().create_future()
             self._room[port] = waiter
-            self._wake()
+            if self.on_wait is None:
+                self._wake()
+            else:
+                self.on_wait()
             try:
                 await waiter
             finally:
@@ -70,28 +82,21 @@ class Channel:
             await self._wait_for_arrival()
         return self._taken(*self._queue.popleft())
 
-    async def receive_from(self, port: int) -> Message:
-        """The oldest message of one port; waits for one.  The other ports' messages stay where they are."""
-        while True:
-            for position, entry in enumerate(self._queue):
-                if entry[0] == port:
-                    del self._queue[position]
-                    return self._taken(*entry)[1]
-            await self._wait_for_arrival()
-
     async def receive_preferring(self, port: int) -> tuple[int, Message]:
-        """The oldest message of one port; while there is none, of a port whose writer waits for room, so that no two ports that hang on
-        one table can wait for each other."""
-        while True:
-            for position, entry in enumerate(self._queue):
-                if entry[0] == port:
-                    del self._queue[position]
-                    return self._taken(*entry)
-            for position, entry in enumerate(self._queue):
-                if self._room[entry[0]] is not None:
-                    del self._queue[position]
-                    return self._taken(*entry)
-            await self._wait_for_arrival()
+        """The oldest message of one port; waits for one.  The other ports' messages stay where they are, but where the port's writer
+        can never go on while they do, it is the oldest of a port whose writer waits for room."""
+        self._wanted = port
+        try:
+            while True:
+                if (taken := self._oldest(lambda number: number == port)) is not None:
+                    return taken
+                if self._gives_way or self.on_wait is None:
+                    self._gives_way = False
+                    if (taken := self._oldest(self.blocked)) is not None:
+                        return taken
+                await self._wait_for_arrival()
+        finally:
+            self._wanted, self._gives_way = None, False
 
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(
@@ -111,13 +116,31 @@ class Channel:
         return any(number == port for number, _, _ in self._queue)
 
     def blocked(self, port: int) -> bool:
-        """The port's writer waits for room."""
-        return self._room[port] is not None
+        """The port's writer waits for room, and there is none."""
+        waiter = self._room[port]
+        return waiter is not None and not waiter.done()
 
     @property
     def awaited(self) -> bool:
-        """The reader waits for a message."""
-        return self._arrival is not None
+        """The reader waits for a message, and none that it takes has come."""
+        return self._arrival is not None and not self._arrival.done()
+
+    @property
+    def awaited_ports(self) -> list[int]:
+        """The ports a message of which the reader takes, of those that have not ended."""
+        if self._wanted is not None:
+            return [self._wanted]
+        return [port for port, still_open in enumerate(self._open) if still_open]
+
+    @property
+    def holds_back(self) -> bool:
+        """The reader waits for a message of one port while the writer of another waits for room."""
+        return self.awaited and self._wanted is not None and any(map(self.blocked, range(len(self._room))))
+
+    def give_way(self) -> None:
+        """The reader takes a message of a port that it holds back."""
+        self._gives_way = True
+        self._wake()
 
     def _wake(self) -> None:
         """The reader looks again."""
@@ -127,11 +150,21 @@ class Channel:
     async def _wait_for_arrival(self) -> None:
         self._arrival = asyncio.get_running_loop().create_future()
         try:
+            if self.on_wait is not None:
+                self.on_wait()
             await self._arrival
         finally:
             self._arrival = None
 
+    def _oldest(self, wanted: Callable[[int], bool]) -> tuple[int, Message] | None:
+        for position, entry in enumerate(self._queue):
+            if wanted(entry[0]):
+                del self._queue[position]
+                return self._taken(*entry)
+        return None
+
     def _taken(self, port: int, message: Message, size: int) -> tuple[int, Message]:
+        self._open[port] = self._open[port] and not isinstance(message, End)
         self._used[port] -= size
         self.moves += 1
         waiter = self._room[port]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message
 from asyncflow.runtime.channel import Channel
 
@@ -13,10 +14,11 @@ class Outlet:
 
     def __init__(self) -> None:
         self.ended = False
-        self._targets: list[tuple[Channel, int]] = []
+        self._targets: list[tuple[Channel, int, Sequence[str] | None]] = []
 
-    def connect(self, channel: Channel, port: int) -> None:
-        self._targets.append((channel, port))
+    def connect(self, channel: Channel, port: int, columns: Sequence[str] | None = None) -> None:
+        """``columns``: those that this reader gets; None: all."""
+        self._targets.append((channel, port, columns))
 
     @property
     def used(self) -> bool:
@@ -25,12 +27,15 @@ class Outlet:
     @property
     def blocked_by(self) -> tuple[str, ...]:
         """The tables whose channel has no room for what is being sent."""
-        return tuple(channel.reader for channel, port in self._targets if channel.blocked(port))
+        return tuple(channel.reader for channel, port, _ in self._targets if channel.blocked(port))
 
     async def send(self, message: Message) -> None:
         """To all readers in turn; waits for the slowest."""
-        for channel, port in self._targets:
-            await channel.send(port, message)
+        for channel, port, columns in self._targets:
+            if columns is not None and isinstance(message, Batch):
+                await channel.send(port, message.select(columns))
+            else:
+                await channel.send(port, message)
 
 
 async def end(outlets: Iterable[Outlet]) -> None:

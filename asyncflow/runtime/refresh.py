@@ -45,7 +45,8 @@ class RefreshedStage(TwoInputStage):
     def __init__(
         self, table: Join, channel: Channel, operator: LookupJoin, kept: tuple[str, ...], wiring: Wiring
     ) -> None:
-        super().__init__(table.name, channel, right_first, operator, kept)
+        read = right_first(table.max_state_bytes, table.inputs)
+        super().__init__(table.name, channel, read, operator, kept, right_first=True)
         assert table.refresh_ns is not None
         self._every_ns = table.refresh_ns
         self._right = table.inputs[RIGHT]

@@ -7,15 +7,17 @@ are is in ``source``, ``stage`` and ``sink``; who reads whom is the plan's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
+from asyncflow.errors import InternalError
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.tables import Plan
-from asyncflow.runtime.blame import named, together
+from asyncflow.runtime import stopping
+from asyncflow.runtime.blame import first, named, together
 from asyncflow.runtime.channel import Channel
 from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.inference import find_schema
@@ -140,11 +142,34 @@ class Run:
 
     async def _run_all(self) -> None:
         sinks = ((stage.sink.name, self._run_sink(stage)) for stage in self._sinks)
-        await together((*self.wiring.coroutines(), *sinks))
+        failure: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as watched:
+                watch = watched.create_task(self._see_it_end())
+                await together((*self.wiring.coroutines(), *sinks))
+                watch.cancel()
+        except BaseExceptionGroup as group_error:
+            failure = first(group_error)
+        if failure is not None:
+            raise failure
 
     def _run_sink(self, stage: SinkStage) -> Coroutine[Any, Any, None]:
         handed = self.wiring.handed.get(stage.sink.name)
         return stage.run() if handed is None else run_to_end(stage, handed, self._stopping)
+
+    async def _see_it_end(self) -> None:
+        """Once stopped, a run whose tables wait for one another, so that nothing can flow out, fails."""
+        await self._stopping.wait()
+        while True:
+            before = self.moves
+            await asyncio.sleep(stopping.PATIENCE_SECONDS)
+            if self.moves == before and self.wiring.standstill.at_rest(self._under_way()):
+                raise InternalError("stopped, but its tables wait for one another: what they hold is lost")
+
+    def _under_way(self) -> Iterator[str]:
+        yield from (stage.source.name for stage in self._sources if not stage.outlet.ended)
+        yield from (stage.name for stage in self._stages if not stage.outlet.ended)
+        yield from (stage.sink.name for stage in self._sinks if not stage.ended)
 
     async def _stop_sources(self) -> None:
         await self._stopping.wait()

@@ -331,8 +331,7 @@ class SourceStage:
     def _passed(self, rows: Batch) -> Batch:
         if self.passed == self.columns:
             return rows
-        columns = tuple(rows.column(name) for name in self.passed)
-        return rows.with_columns(rows.schema.select(self.passed), columns)
+        return rows.select(self.passed)
 
     async def _reject(self, rejects: Sequence[Reject], count: int, name: str, line: int, offset: int) -> None:
         if not count:

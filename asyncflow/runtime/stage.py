@@ -7,12 +7,13 @@ the lowest watermark among those that count (``lowest``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec.structs import replace
 
 from asyncflow.errors import AsyncflowError, StageError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.durations import format_size
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Output
@@ -23,6 +24,9 @@ from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.outlet import Outlet, end
+
+MAX_HELD_BYTES = 1 << 30
+"""What may be held of an input that is ahead of another, where both hang on one table."""
 
 
 async def in_order(channel: Channel, lowest: LowestWatermark) -> AsyncIterator[Message]:
@@ -38,23 +42,38 @@ async def in_order(channel: Channel, lowest: LowestWatermark) -> AsyncIterator[M
     yield End()
 
 
-async def in_step(channel: Channel, merge: InStepMerge) -> AsyncIterator[Message]:
-    """The inputs' rows merged in step with event time (bounded inputs only)."""
+async def in_step(channel: Channel, merge: InStepMerge, names: Sequence[str]) -> AsyncIterator[Message]:
+    """The rows of the inputs called ``names`` merged in step with event time (bounded inputs only)."""
     last = NO_TIME
-    while (port := merge.wanted) is not None:
-        message = await channel.receive_from(port)
+    while (wanted := merge.wanted) is not None:
+        port, message = await channel.receive_preferring(wanted)
         if isinstance(message, Batch):
-            rows = merge.feed_batch(port, message)
+            released = merge.feed_batch(port, message)
         elif isinstance(message, Watermark):
-            rows = merge.feed_watermark(port, message.time_ns)
+            released = merge.feed_watermark(port, message.time_ns)
         else:
-            rows = merge.feed_end(port)
-        if rows is not None:
+            released = merge.feed_end(port)
+        for rows in released:
             yield rows
+            if last < merge.watermark < END_OF_TIME:
+                last = merge.watermark
+                yield Watermark(last)
         if last < merge.watermark < END_OF_TIME:
             last = merge.watermark
             yield Watermark(last)
+        if port != wanted:
+            check_held(merge.held_bytes(port), names[port], names[wanted])
     yield End()
+
+
+def check_held(held_bytes: int, name: str, behind: str, max_bytes: int | None = None) -> None:
+    """StageError where rows of one input that wait for another take more than ``max_bytes``, or ``MAX_HELD_BYTES``."""
+    limit = MAX_HELD_BYTES if max_bytes is None else max_bytes
+    if held_bytes > limit:
+        raise StageError(
+            f"it holds {format_size(held_bytes)} of rows of {name!r} that wait for {behind!r}, more than {format_size(limit)}: "
+            f"both hang on one table, and {behind!r} says little before that has been read further"
+        )
 
 
 class Stage:

@@ -1,7 +1,8 @@
 """How sinks end when a run is asked to stop: what was read flows out, but nobody is waited for without end.
 
-A sink that listens, or connects again and again, waits for somebody to take its rows.  After the stop it goes on as long as it gets
-rows away; where nothing moves for ``PATIENCE_SECONDS`` they are lost, and the run fails and says so.  Where none are left it ends well.
+A sink that listens, or connects again and again, waits for somebody to take its rows, and one that writes to a pipe for its reader.
+After the stop it goes on as long as it gets rows away; where nothing moves for ``PATIENCE_SECONDS`` they are lost, and the run fails and
+says so.  Where none are left it ends well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
+from asyncflow.connectors.contract import SinkConnector
 from asyncflow.errors import ConnectorError
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import Message
@@ -19,10 +21,11 @@ from asyncflow.runtime.sink import SinkStage
 PATIENCE_SECONDS = 5.0
 
 
-def waits_for_peers(connector: Component) -> bool:
-    """Whether a sink may wait for ever for somebody who is not there."""
-    options = connector.options
-    return bool(getattr(options, "listen", None) or getattr(options, "reconnect", False))
+def waits_for_peers(component: Component, connector: SinkConnector) -> bool:
+    """Whether a sink may wait for ever for somebody who is not there, or does not read."""
+    options = component.options
+    waits = getattr(options, "listen", None) or getattr(options, "reconnect", False)
+    return bool(waits) or connector.taken_bytes is not None
 
 
 class Handed(AsyncIterator[Message]):
@@ -91,8 +94,8 @@ async def run_to_end(sink: SinkStage, handed: Handed, stopping: asyncio.Event) -
         raise ConnectorError("stopped while its rows waited for somebody to take them: they are lost")
 
 
-def _progress(sink: SinkStage, handed: Handed) -> tuple[int, int, int]:
-    return handed.count, sink.counts.rows, sink.counts.bytes
+def _progress(sink: SinkStage, handed: Handed) -> tuple[int | None, ...]:
+    return handed.count, sink.counts.rows, sink.counts.bytes, sink.connector.taken_bytes
 
 
 async def _first_of(task: asyncio.Task[Any], stopping: asyncio.Event) -> None:

@@ -3,13 +3,14 @@
 It takes the messages of both with the port they came by, gives them to its operator, and hands on what comes out, the watermark held back
 as the operator says.  In which order the two are read decides only how much has to wait, never what comes out:
 
-- ``right_first``: the right input to its end, then the left one (a lookup);
+- ``right_first``: the right input to its end, then the left one (a lookup); what must be taken of the left one before is held;
 - ``in_step``: the one that is behind in event time first, where both are bounded;
 - ``as_they_come``, where one may never end: waiting for the one that is behind would let a quiet input stop the other.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 from asyncflow.errors import AsyncflowError
@@ -22,6 +23,7 @@ from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.outlet import Outlet, end
+from asyncflow.runtime.stage import check_held
 
 PortMessages = AsyncIterator[tuple[int, Message]]
 LEFT, RIGHT = 0, 1
@@ -48,13 +50,31 @@ async def in_step(channel: Channel) -> PortMessages:
         yield port, message
 
 
-async def right_first(channel: Channel) -> PortMessages:
-    """The right input's messages, then the left one's."""
-    for port in (RIGHT, LEFT):
+def right_first(max_held_bytes: int, names: tuple[str, ...]) -> Callable[[Channel], PortMessages]:
+    """The right input's messages, then the left one's.  ``max_held_bytes``: of the left one, which has to be taken before where both hang
+    on one table."""
+
+    async def read(channel: Channel) -> PortMessages:
+        held: deque[Message] = deque()
+        held_bytes = 0
         message: Message | None = None
+        port = RIGHT
+        while port == LEFT or not isinstance(message, End):
+            port, message = await channel.receive_preferring(RIGHT)
+            if port == RIGHT:
+                yield port, message
+                continue
+            if isinstance(message, Batch):
+                message = message.compact()
+                held_bytes += message.nbytes
+                check_held(held_bytes, names[LEFT], names[RIGHT], max_held_bytes)
+            held.append(message)
+        message = None
         while not isinstance(message, End):
-            message = await channel.receive_from(port)
-            yield port, message
+            message = held.popleft() if held else (await channel.receive_preferring(LEFT))[1]
+            yield LEFT, message
+
+    return read
 
 
 class TwoInputStage:
@@ -70,6 +90,8 @@ class TwoInputStage:
         read: Callable[[Channel], PortMessages],
         operator: TwoInputOperator,
         kept: tuple[str, ...],
+        *,
+        right_first: bool = False,
     ) -> None:
         self.name = name
         self.outlet = Outlet()
@@ -77,7 +99,7 @@ class TwoInputStage:
         self.operator = operator
         self.counts = StageCounts(kept=kept, ways=operator.counts)
         self._lowest = LowestWatermark(2)
-        self._right_first = read is right_first
+        self._right_first = right_first
         self._messages = read(channel)
 
     @property

@@ -5,9 +5,9 @@ Nothing runs here, but what the plan leaves out is read from the head of the inp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from asyncflow import connectors
 from asyncflow.connectors.contract import SinkConnector, SourceConnector
@@ -18,7 +18,7 @@ from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.operators.merge import InStepMerge
 from asyncflow.plan import graph
 from asyncflow.plan.joins import unknown_side
-from asyncflow.plan.schemas import REJECTED, input_schema, passed_columns, read_columns, table_schemas
+from asyncflow.plan.schemas import REJECTED, passed_columns, read_columns, table_schemas
 from asyncflow.plan.tables import (
     SIDE_OUTPUTS,
     Component,
@@ -56,11 +56,15 @@ from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
 from asyncflow.runtime.stage import Stage, in_order, in_step
+from asyncflow.runtime.standstill import Standstill
 from asyncflow.runtime.stopping import Handed, waits_for_peers
 from asyncflow.runtime.two_inputs import TwoInputStage
 
 CHANNEL_BYTES = 4 << 20
 """Bound of a channel, per input: about two full batches."""
+
+Flowing: TypeAlias = dict[str, Schema | None]
+"""The columns of each table's rows on their way, where they are known: a source passes on what the plan uses of it."""
 
 _KEPT: dict[type, tuple[str, ...]] = {
     Filter: ("filtered",),
@@ -106,6 +110,7 @@ class Wiring:
         self.plan = plan
         self.ledger = ledger
         self.channels: list[Channel] = []
+        self.standstill = Standstill()
         self.sources: list[SourceStage] = []
         self.stages: list[Stage | TwoInputStage] = []
         self.sinks: list[SinkStage] = []
@@ -116,7 +121,7 @@ class Wiring:
         self._clock = clock
         self._read_bytes = read_bytes
         self._offload = Offload(1)
-        self._of_sources: dict[str, Schema | None] = {}
+        self._of_sources: Flowing = {}
 
     async def build(self, offload: Offload) -> None:
         """Makes all parts; PipelineError where the plan does not fit what the head of the input shows."""
@@ -193,20 +198,22 @@ class Wiring:
 
     def _connect(self) -> None:
         """The stages and sinks over sources whose columns are known."""
-        flowing = dict(self._of_sources)
+        flowing: Flowing = dict(self._of_sources)
         for table in self.plan.stages:
             self._build_stage(table, flowing)
         for sink in self.plan.sinks:
-            self._build_sink(sink, input_schema(sink.inputs, flowing))
+            self._build_sink(sink, flowing)
 
-    def _build_stage(self, table: PlanStage, flowing: dict[str, Schema | None]) -> None:
-        read = input_schema(table.inputs, flowing)
+    def _build_stage(self, table: PlanStage, flowing: Flowing) -> None:
+        read = union_schema(table.inputs, flowing)
         stage: Stage | TwoInputStage
         if isinstance(table, Join):
             read = flowing[table.inputs[0]]
             stage = self._join(table, flowing)
         else:
-            stage = self._sequence(table, read) if isinstance(table, Sequence) else self._stage(table, read)
+            stage = (
+                self._sequence(table, flowing) if isinstance(table, Sequence) else self._stage(table, flowing)
+            )
         stage.clock = self._clock
         self.stages.append(stage)
         self.ledger.stages[table.name] = stage.counts
@@ -218,63 +225,68 @@ class Wiring:
             stage.side[kind] = self.outlets[f"{table.name}.{kind}"] = Outlet()
             flowing[f"{table.name}.{kind}"] = REJECTED if kind == "rejected" else read
 
-    def _stage(self, table: PlanStage, read: Schema | None) -> Stage:
-        messages = self._messages(table)
+    def _stage(self, table: PlanStage, flowing: Flowing) -> Stage:
+        messages, read = self._messages(table, flowing), union_schema(table.inputs, flowing)
         if isinstance(table, MapBatches):
             return _map_stage(table, messages, read)
         make = partial(build_operator, table, by_rows=self._by_rows(table.inputs))
         return Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
 
-    def _sequence(self, table: Sequence, read: Schema | None) -> SequenceStage:
+    def _sequence(self, table: Sequence, flowing: Flowing) -> SequenceStage:
+        read = union_schema(table.inputs, flowing)
         past, live = Channel(1, CHANNEL_BYTES, table.name), Channel(1, LIVE_BUFFER_BYTES, table.name)
         for name, channel in zip(table.inputs, (past, live), strict=True):
-            self.outlets[name].connect(channel, 0)
+            self.outlets[name].connect(channel, 0, _taken(name, read, flowing))
+            self.standstill.add(channel, (name,))
         self.ledger.wire(table.name, table.inputs)
         self.channels += (past, live)
         stage = SequenceStage(table, past, live, read)
         self.inputs[table.name] = Inputs(table.inputs, ((past, 0), (live, 0)), stage, in_step=False)
         return stage
 
-    def _join(self, table: Join, flowing: dict[str, Schema | None]) -> TwoInputStage:
+    def _join(self, table: Join, flowing: Flowing) -> TwoInputStage:
         left, right = (flowing[name] for name in table.inputs)
         if left is None or right is None:
             raise PipelineError(list(unknown_side(table, flowing)))
-        channel = self._channel(table.name, table.inputs)
-        read = two_inputs.as_they_come
+        channel = self._channel(table.name, table.inputs, (None, None))
+        read: Callable[[Channel], two_inputs.PortMessages] = two_inputs.as_they_come
         if table.is_lookup:
-            read = two_inputs.right_first
+            read = two_inputs.right_first(table.max_state_bytes, table.inputs)
         elif self._in_step(table.inputs):
             read = two_inputs.in_step
         operator = build_join(table, left, right)
         if table.refresh_ns is not None and isinstance(operator, LookupJoin):
             stage: TwoInputStage = RefreshedStage(table, channel, operator, KEPT_BY_JOIN, self)
         else:
-            stage = TwoInputStage(table.name, channel, read, operator, KEPT_BY_JOIN)
+            stage = TwoInputStage(
+                table.name, channel, read, operator, KEPT_BY_JOIN, right_first=table.is_lookup
+            )
         self._reads(table, channel, stage)
         return stage
 
-    def _build_sink(self, sink: Sink, schema: Schema | None) -> None:
+    def _build_sink(self, sink: Sink, flowing: Flowing) -> None:
         connector = open_sink(sink.connector)
         bind_reply = getattr(connector, "bind_reply", None)
         reply = getattr(sink.connector.options, "reply", None)
         if bind_reply is not None and reply:
             bind_reply(next(stage.connector for stage in self.sources if stage.source.name == reply))
-        messages = self._messages(sink)
-        if waits_for_peers(sink.connector):
+        messages, schema = self._messages(sink, flowing), union_schema(sink.inputs, flowing)
+        if waits_for_peers(sink.connector, connector):
             messages = self.handed[sink.name] = Handed(messages)
         stage = SinkStage(sink, connector, messages, schema, self._offload)
         self.sinks.append(stage)
         self.ledger.sinks[sink.name] = stage.counts
 
-    def _messages(self, table: PlanStage | Sink) -> AsyncIterator[Message]:
+    def _messages(self, table: PlanStage | Sink, flowing: Flowing) -> AsyncIterator[Message]:
         """Wires a table to what it reads."""
         inputs = table.inputs
-        channel = self._channel(table.name, inputs)
+        read = union_schema(inputs, flowing)
+        channel = self._channel(table.name, inputs, [_taken(name, read, flowing) for name in inputs])
         if len(inputs) > 1 and self._in_step(inputs):
             delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))
             merge = InStepMerge(len(inputs), delay_ns)
             self._reads(table, channel, merge, in_step=True)
-            return in_step(channel, merge)
+            return in_step(channel, merge, inputs)
         lowest = LowestWatermark(len(inputs))
         self._reads(table, channel, lowest)
         return in_order(channel, lowest)
@@ -285,11 +297,14 @@ class Wiring:
         ports = [(channel, port) for port in range(len(table.inputs))]
         self.inputs[table.name] = Inputs(table.inputs, ports, tracker, in_step=in_step)
 
-    def _channel(self, name: str, inputs: tuple[str, ...]) -> Channel:
+    def _channel(
+        self, name: str, inputs: tuple[str, ...], columns: Iterable[tuple[str, ...] | None]
+    ) -> Channel:
         channel = Channel(len(inputs), CHANNEL_BYTES, name)
         self.channels.append(channel)
-        for port, read in enumerate(inputs):
-            self.outlets[read].connect(channel, port)
+        for port, (read, taken) in enumerate(zip(inputs, columns, strict=True)):
+            self.outlets[read].connect(channel, port, taken)
+        self.standstill.add(channel, [graph.owner(read) for read in inputs])
         self.ledger.wire(name, inputs)
         return channel
 
@@ -308,6 +323,22 @@ class Wiring:
         read_sources = {s.name for read in inputs for s in graph.sources_of(self.plan, read)}
         connected = [stage for stage in self.sources if stage.source.name in read_sources]
         return all(stage.connector.bounded and stage.source.time is not None for stage in connected)
+
+
+def union_schema(inputs: tuple[str, ...], flowing: Flowing) -> Schema | None:
+    """What a table that reads these together gets: of the first one's columns those that all pass on.  One that others read as well may
+    pass more on."""
+    known = [schema for name in inputs if (schema := flowing.get(name)) is not None]
+    if not known:
+        return None
+    names = tuple(name for name in known[0].names if all(name in schema for schema in known))
+    return known[0] if names == known[0].names else known[0].select(names)
+
+
+def _taken(name: str, read: Schema | None, flowing: Flowing) -> tuple[str, ...] | None:
+    """The columns to take of an input where that is not all it passes on."""
+    schema = flowing.get(name)
+    return None if read is None or schema is None or schema.names == read.names else read.names
 
 
 def _map_stage(table: MapBatches, messages: AsyncIterator[Message], read: Schema | None) -> Stage:

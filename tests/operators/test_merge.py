@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -30,17 +31,22 @@ def batches_of(number: int, times: list[int], cuts: list[int], delay_ns: int) ->
     return batches
 
 
-def merged(inputs: list[list[Batch]], delay_ns: int) -> tuple[Rows, list[int]]:
-    """Drives a merge to its end; gives (input, row, watermark before it) and the watermarks as they rose."""
+def merged(
+    inputs: list[list[Batch]], delay_ns: int, ahead: Callable[[int], int] | None = None
+) -> tuple[Rows, list[int]]:
+    """Drives a merge to its end, by what is wanted or of the input ``ahead(inputs)``;
+    gives (input, row, watermark before it) and the watermarks as they rose."""
     merge = InStepMerge(len(inputs), delay_ns)
     pending = [list(batches) for batches in inputs]
     rows: Rows = []
     watermarks = []
     while (number := merge.wanted) is not None:
-        batch = (
+        if ahead is not None and pending[other := ahead(len(inputs))]:
+            number = other
+        released = (
             merge.feed_batch(number, pending[number].pop(0)) if pending[number] else merge.feed_end(number)
         )
-        if batch is not None:
+        for batch in released:
             rows += zip(
                 batch["input"].tolist(), batch["row"].tolist(), batch.row_watermarks().tolist(), strict=True
             )
@@ -52,13 +58,20 @@ times = st.lists(st.integers(-20, 20), max_size=12)
 cuts = st.lists(st.integers(0, 12), max_size=4)
 
 
-@given(st.lists(times, min_size=1, max_size=3), st.lists(cuts, min_size=6, max_size=6), st.integers(0, 5))
-def test_order_does_not_depend_on_batches(
-    inputs: list[list[int]], cut: list[list[int]], delay_ns: int
+@given(
+    st.lists(times, min_size=1, max_size=3),
+    st.lists(cuts, min_size=6, max_size=6),
+    st.integers(0, 5),
+    st.data(),
+)
+def test_order_depends_neither_on_batches_nor_on_which_input_is_fed(
+    inputs: list[list[int]], cut: list[list[int]], delay_ns: int, data: st.DataObject
 ) -> None:
     one, _ = merged([batches_of(n, t, cut[n], delay_ns) for n, t in enumerate(inputs)], delay_ns)
     other, watermarks = merged(
-        [batches_of(n, t, cut[n + 3], delay_ns) for n, t in enumerate(inputs)], delay_ns
+        [batches_of(n, t, cut[n + 3], delay_ns) for n, t in enumerate(inputs)],
+        delay_ns,
+        lambda count: data.draw(st.integers(0, count - 1)),
     )
     assert one == other
     assert watermarks == sorted(watermarks)
@@ -67,30 +80,47 @@ def test_order_does_not_depend_on_batches(
         assert [row for source, row, _ in one if source == number] == list(range(len(rows)))
 
 
-@given(st.lists(times, min_size=2, max_size=3), st.lists(cuts, min_size=3, max_size=3))
+@given(st.lists(times, min_size=2, max_size=3), st.lists(cuts, min_size=3, max_size=3), st.data())
 def test_no_row_comes_after_the_watermark_passed_its_own(
-    inputs: list[list[int]], cut: list[list[int]]
+    inputs: list[list[int]], cut: list[list[int]], data: st.DataObject
 ) -> None:
     """The watermark given out never passes the watermark that a waiting row was judged by."""
     merge = InStepMerge(len(inputs), 0)
     pending = [batches_of(n, t, cut[n], 0) for n, t in enumerate(inputs)]
     risen = NO_TIME
     while (number := merge.wanted) is not None:
-        batch = (
+        if pending[other := data.draw(st.integers(0, len(inputs) - 1))]:
+            number = other
+        for batch in (
             merge.feed_batch(number, pending[number].pop(0)) if pending[number] else merge.feed_end(number)
-        )
-        if batch is not None and batch.num_rows:
+        ):
             assert int(batch.row_watermarks().min()) >= risen
+            assert merge.watermark >= risen
+            risen = merge.watermark
         risen = merge.watermark
 
 
 def test_the_one_behind_is_read_first() -> None:
     merge = InStepMerge(2, 0)
     assert merge.wanted == 0
-    assert merge.feed_batch(0, batches_of(0, [100], [], 0)[0]) is None
+    assert list(merge.feed_batch(0, batches_of(0, [100], [], 0)[0])) == []
     assert merge.wanted == 1
-    rows = merge.feed_batch(1, batches_of(1, [5, 200], [], 0)[0])
-    assert rows is not None
+    (rows,) = merge.feed_batch(1, batches_of(1, [5, 200], [], 0)[0])
     assert rows["input"].tolist() == [1, 0]
     assert merge.wanted == 0
-    assert merge.feed_end(0) is not None
+    assert [batch["row"].tolist() for batch in merge.feed_end(0)] == [[1]]
+
+
+def test_what_an_input_is_ahead_by_is_held_and_counted() -> None:
+    merge = InStepMerge(2, 0)
+    for batch in batches_of(0, list(range(100)), list(range(0, 100, 10)), 0):
+        assert list(merge.feed_batch(0, batch)) == []
+    assert (merge.ports[0].rows, merge.held_bytes(1)) == (100, 0)
+    held = merge.held_bytes(0)
+    assert held >= 100 * 40
+    (first, *_) = released = list(merge.feed_watermark(1, 50))
+    assert first.num_rows == 10, "batches go on one by one, however much is released at once"
+    assert [row for batch in released for row in batch["row"].tolist()] == list(range(51))
+    assert 0 < merge.held_bytes(0) < held
+    assert sum(batch.num_rows for batch in merge.feed_end(1)) == 49
+    assert merge.held_bytes(0) == 0

@@ -218,3 +218,15 @@ async def test_a_union_takes_the_same_columns_whatever_else_is_read_of_each(side
         {"key": 1, "n": 2},
         {"key": 2, "n": 2},
     ]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_union_takes_of_each_table_what_all_pass_on(first: int) -> None:
+    """One of them is read whole by somebody else."""
+    rows = [{"ts": t * SECOND, "v": t, "w": 2 * t} for t in range(4)]
+    schema = {"ts": "timestamp[ns]", "v": "int64", "w": "int64"}
+    one, other = (af.source(rows, name=name, schema=schema, time="ts") for name in "ab")
+    whole = one.to("null", name="whole", format="json")
+    pair = (whole, other) if first else (other, whole)
+    counted = af.union(*pair).filter("v > 0").window(af.tumbling("2s"), n="count(*)", total="sum(v)")
+    assert [(row["n"], row["total"]) for row in await collect(counted)] == [(2, 2), (4, 10)]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 import numpy as np
+import pytest
 
+from asyncflow.errors import StageError
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.messages import End, Message, Watermark
@@ -85,7 +88,10 @@ async def test_in_step_reads_the_one_that_is_behind_and_right_first_the_right_on
         (1, Watermark(30)),
         (1, End()),
     ]
-    for read, ports in ((in_step, [0, 1, 0, 1, 0, 1]), (right_first, [1, 1, 1, 0, 0, 0])):
+    for read, ports in (
+        (in_step, [0, 1, 0, 1, 0, 1]),
+        (right_first(1 << 20, ("l", "r")), [1, 1, 1, 0, 0, 0]),
+    ):
         channel = Channel(2, 1 << 20)
         for port, message in messages:
             await channel.send(port, message)
@@ -103,3 +109,27 @@ async def test_a_port_that_is_full_is_read_before_an_empty_one_that_is_preferred
     assert port == 1
     assert isinstance(message, Batch)
     await asyncio.wait_for(blocked, 10)
+
+
+async def test_what_a_lookup_holds_of_its_left_side_counts_for_its_max_state() -> None:
+    held = batch(*((row, row) for row in range(50)))
+    for limit, fits in ((held.nbytes, True), (held.nbytes - 1, False)):
+        channel = Channel(2, 1)
+
+        async def write(channel: Channel) -> None:
+            for message in (held, End()):
+                await channel.send(0, message)
+            await channel.send(1, End())
+
+        writing = asyncio.create_task(write(channel))
+        ports: list[int] = []
+        with (
+            pytest.raises(StageError, match=r"of rows of 'l' that wait for 'r'")
+            if not fits
+            else nullcontext()
+        ):
+            async with asyncio.timeout(10):
+                ports += [port async for port, _ in right_first(limit, ("l", "r"))(channel)]
+        assert ports == ([1, 0, 0] if fits else [])
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)

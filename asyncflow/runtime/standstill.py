@@ -1,0 +1,74 @@
+"""Who waits for whom in a run, as its channels know it: tells a reader when waiting is in vain.
+
+A table that reads several inputs in a certain order holds the others back, and where two of them hang on one table, that may stop the very
+input it waits for: ``orders`` is full towards a union that waits for a join of ``orders``.  Taking from the one that is held back
+releases it, at the cost of memory, so it is done only where nothing else can: no table that the wanted input waits for, directly or
+through others, is at work, and the way leads back to the reader.
+
+With that, no flow stands still for its own sake: a table that waits for room waits for a reader, and that one takes, works, or waits for
+room itself, down to the sinks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from asyncflow.runtime.channel import Channel
+
+
+class Standstill:
+    """``add`` tells it a channel; from then on it looks whenever somebody begins to wait."""
+
+    def __init__(self) -> None:
+        self._writers: dict[Channel, Sequence[str]] = {}
+        self._written: defaultdict[str, list[tuple[Channel, int]]] = defaultdict(list)
+        self._read: defaultdict[str, list[Channel]] = defaultdict(list)
+        self._several: list[Channel] = []
+
+    def add(self, channel: Channel, writers: Sequence[str]) -> None:
+        """``writers``: the table that writes to each port."""
+        self._writers[channel] = writers
+        self._read[channel.reader].append(channel)
+        for port, writer in enumerate(writers):
+            self._written[writer].append((channel, port))
+        if len(writers) > 1:
+            self._several.append(channel)
+        if self._several:
+            for known in self._writers:
+                known.on_wait = self.look
+
+    def look(self) -> None:
+        """Has those readers give way that would wait in vain."""
+        for channel in self._several:
+            if channel.holds_back and self._in_vain(channel):
+                channel.give_way()
+
+    def at_rest(self, tables: Iterable[str]) -> bool:
+        """All of these wait for one another."""
+        return all(map(self._waits_for, tables))
+
+    def _in_vain(self, channel: Channel) -> bool:
+        comes_back = False
+        seen: set[str] = set()
+        ahead = [self._writers[channel][port] for port in channel.awaited_ports]
+        while ahead:
+            table = ahead.pop()
+            if table == channel.reader:
+                comes_back = True
+            elif table not in seen:
+                seen.add(table)
+                if not (waits_for := self._waits_for(table)):
+                    return False
+                ahead += waits_for
+        return comes_back
+
+    def _waits_for(self, table: str) -> list[str]:
+        """Any of which would let it go on; none where it works, or has ended."""
+        for channel, port in self._written[table]:
+            if channel.blocked(port):
+                return [channel.reader]
+        for channel in self._read[table]:
+            if channel.awaited:
+                return [self._writers[channel][port] for port in channel.awaited_ports]
+        return []
