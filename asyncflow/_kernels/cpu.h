@@ -35,6 +35,11 @@ AF_INLINE uint64_t af_load64(const void *from) {
     return word;
 }
 
+AF_INLINE uint64_t af_fold(uint64_t left, uint64_t right) {
+    __uint128_t product = (__uint128_t)left * right;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
 enum { AF_HUGE_FROM = 4 << 20 };
 
 /* Great arrays that are read all over: fewer and larger pages, where the system has them. */
@@ -46,6 +51,17 @@ static inline void af_want_huge(void *memory, size_t bytes) {
 #else
     (void)memory, (void)bytes;
 #endif
+}
+
+/* realloc of a great array.  What realloc copies into is small pages before anyone can ask for large ones. */
+static inline void *af_resized(void *memory, size_t held, size_t bytes) {
+    if (bytes < AF_HUGE_FROM) return realloc(memory, bytes);
+    void *moved;
+    if (posix_memalign(&moved, 2 << 20, bytes) != 0) return NULL;
+    af_want_huge(moved, bytes);
+    if (memory != NULL) memcpy(moved, memory, held < bytes ? held : bytes);
+    free(memory);
+    return moved;
 }
 
 /* 1 where two bytes are equal, else 0, by arithmetic: a compare into a register that gcc reuses made every loop iteration wait for the

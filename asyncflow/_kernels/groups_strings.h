@@ -49,11 +49,6 @@ typedef struct {
 /* A load that ends n bytes behind the middle masks n bytes off. */
 static const uint8_t af_keep[128] __attribute__((aligned(64))) = {[0 ... 63] = 0xFF};
 
-AF_INLINE uint64_t af_fold(uint64_t left, uint64_t right) {
-    __uint128_t product = (__uint128_t)left * right;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
 AF_INLINE uint64_t af_finish_hash(uint64_t sum, uint64_t length, uint64_t seed) {
     uint64_t hash = sum + length;
     hash ^= hash >> 32;

@@ -63,9 +63,8 @@ static int32_t af_words_append(af_words *table, uint64_t word) {
     if (table->size == table->capacity) {
         size_t wanted = table->capacity ? (size_t)table->capacity * 2 : AF_FIRST_CAPACITY;
         if (wanted > INT32_MAX) return -1;
-        uint64_t *words = realloc(table->words, wanted * 8);
+        uint64_t *words = af_resized(table->words, (size_t)table->capacity * 8, wanted * 8);
         if (words == NULL) return -1;
-        af_want_huge(words, wanted * 8);
         table->words = words;
         table->capacity = (int32_t)wanted;
     }

@@ -24,10 +24,9 @@
 #include <string.h>
 
 #include "cpu.h"
-#include "slots.h"
+#include "join_numbers.h"
 
 enum { AF_LEFT, AF_RIGHT };
-enum { AF_NONE = -1, AF_FREE = -2 };
 enum { AF_AHEAD = 12 }; /* how many rows ahead memory is asked for */
 
 typedef enum { AF_INTERVAL, AF_BACKWARD, AF_FORWARD, AF_NEAREST } af_join_mode;
@@ -38,15 +37,6 @@ typedef struct {
     int32_t key; /* AF_NONE: null; AF_FREE: nobody's slot */
     int32_t next, prev, due;
 } af_join_row;
-
-typedef struct {
-    int32_t head, tail;
-} af_chain;
-
-typedef struct {
-    af_chain chains[2];
-    int32_t mark; /* nearest: the last right row not after the last left one; without a reach: 0 where the key is to be looked through */
-} af_join_key;
 
 typedef struct {
     int64_t time;
@@ -87,6 +77,7 @@ typedef struct {
     af_join_side sides[2];
     af_join_key *keys;
     int64_t key_count, key_capacity;
+    af_numbers numbers; /* of an interval join that names its keys itself */
     int32_t *noted; /* keys to be looked through */
     int64_t noted_count, noted_capacity;
     af_met *met;
@@ -136,12 +127,15 @@ static void af_join_free(af_join *join) {
         free(side->gone);
     }
     free(join->keys);
+    free(join->numbers.buckets);
+    free(join->numbers.names.free_slots);
     free(join->noted);
     free(join->met);
 }
 
 static uint64_t af_join_bytes(const af_join *join) {
-    uint64_t total = (uint64_t)join->key_count * sizeof(af_join_key) + (uint64_t)join->noted_count * sizeof(int32_t);
+    const int64_t keys = join->numbers.buckets == NULL ? join->key_count : join->numbers.count;
+    uint64_t total = (uint64_t)keys * sizeof(af_join_key) + (uint64_t)join->noted_count * sizeof(int32_t);
     for (int port = 0; port < 2; port++) {
         const af_join_side *side = &join->sides[port];
         total += (uint64_t)side->live * sizeof(af_join_row) + (uint64_t)side->heap_count * sizeof(af_due_row);
@@ -153,7 +147,7 @@ static uint64_t af_join_bytes(const af_join *join) {
 static bool af_join_keys(af_join *join, int64_t count) {
     if (!af_grow(&join->keys, &join->key_capacity, count, sizeof *join->keys)) return false;
     for (; join->key_count < count; join->key_count++)
-        join->keys[join->key_count] = (af_join_key){{{AF_NONE, AF_NONE}, {AF_NONE, AF_NONE}}, AF_NONE};
+        join->keys[join->key_count] = AF_NEW_KEY;
     return true;
 }
 
@@ -169,6 +163,20 @@ static bool af_join_hold(af_join *join, int port, const int32_t *keys, const int
             .time = times[i], .seen = seen[i], .arrival = (uint64_t)side->arrived++, .key = keys[i], .next = AF_NONE, .prev = AF_NONE, .due = AF_NONE};
     }
     side->live += count;
+    return true;
+}
+
+/* The same for keys that are numbers, which the join names; `valid` may be NULL.  Only of an interval join. */
+static bool af_join_hold_numbers(af_join *join, int port, const int64_t *numbers, const uint8_t *valid, const int64_t *times,
+                                 const int64_t *seen, int64_t count, int64_t *slots) {
+    for (int64_t begin = 0; begin < count; begin += AF_NUMBER_BLOCK) {
+        const int64_t block = count - begin < AF_NUMBER_BLOCK ? count - begin : AF_NUMBER_BLOCK;
+        int32_t names[AF_NUMBER_BLOCK];
+        if (!af_number_room(&join->numbers, &join->keys, &join->key_capacity)) return false;
+        af_number_names(&join->numbers, join->keys, numbers + begin, valid == NULL ? NULL : valid + begin, block, names);
+        join->key_count = join->numbers.names.top;
+        if (!af_join_hold(join, port, names, times + begin, seen + begin, block, slots + begin)) return false;
+    }
     return true;
 }
 
@@ -395,6 +403,9 @@ AF_INLINE void af_ask_due(const af_join *join, const af_join_side *side, int64_t
     __builtin_prefetch(&side->rows[slot + 2 * AF_AHEAD]);
     const int32_t key = side->rows[slot + AF_AHEAD].key;
     if (key >= 0) __builtin_prefetch(&join->keys[key]);
+    if (join->numbers.buckets == NULL) return;
+    const int32_t sooner = side->rows[slot + AF_AHEAD / 2].key;
+    if (sooner >= 0) __builtin_prefetch(af_number_bucket(&join->numbers, join->keys[sooner].number));
 }
 
 static bool af_expire(af_join *join, int port) {
@@ -406,7 +417,10 @@ static bool af_expire(af_join *join, int port) {
         const int64_t release = af_shifted(row->time, side->reach);
         if (!(port == AF_LEFT ? af_give(join, slot, AF_NONE, release) : af_give(join, AF_NONE, slot, release))) return false;
     }
-    if (row->key != AF_NONE) af_chain_remove(join, port, slot);
+    if (row->key != AF_NONE) {
+        af_chain_remove(join, port, slot);
+        if (join->numbers.buckets != NULL && !af_number_leave(&join->numbers, join->keys, row->key)) return false;
+    }
     return af_leave(side, slot);
 }
 
@@ -592,9 +606,25 @@ static bool af_join_keep_keys(af_join *join, const int32_t *kept, int64_t count)
         if (names[join->noted[i]] != AF_NONE) join->noted[noted++] = names[join->noted[i]];
     join->noted_count = noted;
     join->key_count = count;
-    af_trim(&join->keys, &join->key_capacity, count, sizeof *join->keys);
+    af_trim(&join->keys, &join->key_capacity, 2 * count, sizeof *join->keys); /* they mostly come again, as many */
     free(names);
     return true;
+}
+
+/* Names without holes, of a join that gives them itself. */
+static bool af_join_compact_numbers(af_join *join) {
+    af_numbers *numbers = &join->numbers;
+    int32_t *kept = malloc((size_t)(numbers->count + 1) * sizeof *kept);
+    if (kept == NULL) return false;
+    int64_t count = 0, bucket_count = AF_FIRST_BUCKETS;
+    for (int64_t name = 0; name < numbers->names.top; name++)
+        if (join->keys[name].rows) kept[count++] = (int32_t)name;
+    while (bucket_count < 2 * count) bucket_count *= 2;
+    const bool done = af_join_keep_keys(join, kept, count) && af_number_buckets(numbers, join->keys, count, bucket_count);
+    numbers->names.top = count;
+    numbers->names.free_count = 0;
+    free(kept);
+    return done;
 }
 
 /* Texts one after another: row i is `rows[i]` (without `rows`: i) of the source. */

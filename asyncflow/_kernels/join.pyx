@@ -1,8 +1,10 @@
 """Joins by event time: rows that wait by key and time, and the sweep that lets them meet; and texts on the move.
 
 The design is in words at the head of join.h; the twin defines the results.  Cost: a few cache lines a row and a pair, whatever
-is held; state is 40 bytes a row and 20 a key, and leaves as rows are due.
+is held; state is 40 bytes a row and 32 a key, and leaves as rows are due.
 """
+
+import os
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
@@ -15,6 +17,11 @@ cnp.import_array()
 cdef extern from "join.h" nogil:
     ctypedef struct af_slots:
         int64_t top
+    ctypedef struct af_numbers:
+        const int32_t *buckets
+        uint64_t *seeds
+        af_slots names
+        int64_t count
     ctypedef enum af_join_mode:
         AF_INTERVAL
         AF_BACKWARD
@@ -34,7 +41,9 @@ cdef extern from "join.h" nogil:
         int64_t gone_count
         af_ready ready
     ctypedef struct af_join:
+        af_join_mode mode
         int64_t wait, clock, key_count, met_count
+        af_numbers numbers
         af_join_side *sides
         af_met *met
     enum:
@@ -48,6 +57,10 @@ cdef extern from "join.h" nogil:
     bint af_join_keys(af_join *, int64_t count)
     bint af_join_hold(
         af_join *, int port, const int32_t *keys, const int64_t *times, const int64_t *seen, int64_t count, int64_t *slots)
+    bint af_join_hold_numbers(
+        af_join *, int port, const int64_t *numbers, const uint8_t *valid, const int64_t *times, const int64_t *seen, int64_t count,
+        int64_t *slots)
+    bint af_join_compact_numbers(af_join *)
     int af_join_sweep(af_join *, int64_t limit)
     bint af_join_recycle(af_join_side *)
     bint af_join_compact(af_join *, int port, int64_t *kept)
@@ -57,6 +70,8 @@ cdef extern from "join.h" nogil:
     void af_copy_texts(
         const uint8_t *data, const int64_t *starts, const int32_t *lengths, const int64_t *rows, int64_t count, uint8_t *out,
         const int64_t *places)
+
+SEEDS = np.frombuffer(os.urandom(16), np.uint64)
 
 cdef dict MODES = {"interval": AF_INTERVAL, "backward": AF_BACKWARD, "forward": AF_FORWARD, "nearest": AF_NEAREST}
 
@@ -90,6 +105,7 @@ cdef class JoinState:
             kind not in ("semi", "anti"),
             kind == "semi",
         )
+        self.join.numbers.seeds[0], self.join.numbers.seeds[1] = SEEDS
 
     def __dealloc__(self):
         af_join_free(&self.join)
@@ -112,6 +128,14 @@ cdef class JoinState:
         return self.join.sides[0].slots.top, self.join.sides[1].slots.top
 
     @property
+    def keys(self):
+        return self.join.numbers.count if self.join.numbers.buckets != NULL else self.join.key_count
+
+    @property
+    def key_slots(self):
+        return self.join.key_count
+
+    @property
     def ways(self):
         cdef af_join_side *left = &self.join.sides[0]
         cdef af_join_side *right = &self.join.sides[1]
@@ -126,6 +150,8 @@ cdef class JoinState:
         cdef int32_t least = 0, greatest = -1
         if times.shape[0] != count or seen.shape[0] != count:
             raise ValueError("the arrays differ in length")
+        if self.join.numbers.buckets != NULL:
+            raise ValueError("the keys of this join are numbers")
         slots = _empty(count)
         if not count:
             return slots
@@ -139,6 +165,27 @@ cdef class JoinState:
         with nogil:
             done = af_join_keys(&self.join, key_count)
             done = done and af_join_hold(&self.join, port & 1, &keys[0], &times[0], &seen[0], count, out)
+        if not done:
+            raise MemoryError
+        return slots
+
+    def hold_numbers(self, int port, const int64_t[::1] numbers, valid, const int64_t[::1] times, const int64_t[::1] seen):
+        cdef Py_ssize_t count = numbers.shape[0]
+        cdef const uint8_t *flags = NULL
+        if valid is not None:
+            valid = np.ascontiguousarray(valid, np.bool_)
+            flags = <const uint8_t *>cnp.PyArray_DATA(valid)
+        if times.shape[0] != count or seen.shape[0] != count or (valid is not None and len(valid) != count):
+            raise ValueError("the arrays differ in length")
+        if self.join.mode != AF_INTERVAL or (self.join.numbers.buckets == NULL and self.join.key_count):
+            raise ValueError("the keys of this join are named by others")
+        slots = _empty(count)
+        if not count:
+            return slots
+        cdef int64_t *out = _int64(slots)
+        cdef bint done
+        with nogil:
+            done = af_join_hold_numbers(&self.join, port & 1, &numbers[0], flags, &times[0], &seen[0], count, out)
         if not done:
             raise MemoryError
         return slots
@@ -203,7 +250,13 @@ cdef class JoinState:
             af_join_live_keys(&self.join, <uint8_t *>cnp.PyArray_DATA(live))
         return np.flatnonzero(live).astype(np.int32)
 
+    def compact_numbers(self):
+        if self.join.numbers.buckets != NULL and not af_join_compact_numbers(&self.join):
+            raise MemoryError
+
     def keep_keys(self, kept):
+        if self.join.numbers.buckets != NULL:
+            raise ValueError("the keys of this join are numbers")
         kept = np.ascontiguousarray(kept, np.int32)
         if len(kept) and not (0 <= kept.min() and kept.max() < self.join.key_count):
             raise IndexError("a key that is not known")

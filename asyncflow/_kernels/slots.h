@@ -18,9 +18,8 @@ typedef struct {
 AF_NOINLINE bool af_resize(void *array, int64_t *capacity, int64_t room, size_t width) {
     void *items;
     memcpy(&items, array, sizeof items);
-    items = room > INT32_MAX ? NULL : realloc(items, (size_t)room * width);
+    items = room > INT32_MAX ? NULL : af_resized(items, (size_t)*capacity * width, (size_t)room * width);
     if (items == NULL) return false;
-    af_want_huge(items, (size_t)room * width);
     memcpy(array, &items, sizeof items);
     *capacity = room;
     return true;

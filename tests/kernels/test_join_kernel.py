@@ -25,19 +25,25 @@ MODES = [
     ("nearest", 0, 2**62 + 1),
 ]
 KEYS = 6
+NUMBERS = np.array([0, -(2**63), 2**63 - 1, 16, 17, 1 << 40], np.int64)
 
 
 class Driven:
     """A state and what its slots stand for: two states may give out other slots for the same rows."""
 
-    def __init__(self, state):
+    def __init__(self, state, numbered):
         self.state = state
+        self.numbered = numbered
         self.rows = ({}, {})  # slot -> (arrival, time)
         self.arrived = [0, 0]
         self.waiting = [[], []]  # (time, arrival, slot)
 
     def hold(self, port, keys, times, seen):
-        slots = self.state.hold(port, keys, KEYS, times, seen).tolist()
+        if self.numbered:
+            valid = None if (keys >= 0).all() else keys >= 0
+            slots = self.state.hold_numbers(port, NUMBERS[keys], valid, times, seen).tolist()
+        else:
+            slots = self.state.hold(port, keys, KEYS, times, seen).tolist()
         for slot, time in zip(slots, times.tolist(), strict=True):
             assert slot not in self.rows[port]
             self.rows[port][slot] = self.arrived[port], time
@@ -83,13 +89,14 @@ def int64(values):
     return np.array(list(values), np.int64)
 
 
-@given(st.integers(0, 2**32), st.sampled_from(MODES), st.sampled_from(KINDS))
+@given(st.integers(0, 2**32), st.sampled_from(MODES), st.sampled_from(KINDS), st.booleans())
 @settings(max_examples=600, deadline=None)
-def test_twin_law(seed, mode, kind):
+def test_twin_law(seed, mode, kind, numbered):
     if mode[2] is None and kind in ("right", "full"):
         return
     rng = random.Random(seed)
-    states = [Driven(module.JoinState(mode[0], kind, *mode[1:])) for module in (compiled, twin)]
+    numbered = numbered and mode[0] == "interval"
+    states = [Driven(module.JoinState(mode[0], kind, *mode[1:]), numbered) for module in (compiled, twin)]
     assert states[0].state.wait == states[1].state.wait
     assert states[0].state.reach == states[1].state.reach
     delay, spread = rng.choice([0, 3, 20]), rng.choice([0, 4, 12])
@@ -119,7 +126,11 @@ def test_twin_law(seed, mode, kind):
             port = rng.randrange(2)
             for driven in states:
                 driven.compact(port)
-        if rng.random() < 0.3:
+        if numbered and rng.random() < 0.3:
+            for driven in states:
+                driven.state.compact_numbers()
+                assert driven.state.key_slots == driven.state.keys
+        elif not numbered and rng.random() < 0.3:
             live = states[1].state.live_keys().tolist()
             # Names stay: a key that moves would be another one in the rows to come.
             kept = np.array(range(max(live, default=-1) + 1), np.int32)
@@ -133,7 +144,12 @@ def test_twin_law(seed, mode, kind):
 def check_equal(fast, plain):
     assert fast.state.rows == plain.state.rows
     assert fast.state.ways == plain.state.ways
-    assert fast.state.live_keys().tolist() == plain.state.live_keys().tolist()
+    assert fast.state.keys == plain.state.keys
+    assert fast.state.nbytes >= plain.state.nbytes
+    if fast.numbered:  # the names are each state's own
+        assert len(fast.state.live_keys()) == len(plain.state.live_keys()) == fast.state.keys
+    else:
+        assert fast.state.live_keys().tolist() == plain.state.live_keys().tolist()
     for port in (0, 1):
         assert fast.state.first_alone(port) == plain.state.first_alone(port)
 
@@ -207,3 +223,62 @@ def test_texts_are_copied_as_they_are(texts, rng):
     for module in (compiled, twin):
         with pytest.raises(IndexError):
             module.copy_texts(data, starts + len(data) + 1, lengths, np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("module", [compiled, twin])
+def test_numbers_are_forgotten_with_their_last_row(module):
+    state = module.JoinState("interval", "inner", -100, 100)
+    none = (int64([]), int64([]))
+    for first in range(0, 3000, 300):
+        times = np.arange(first, first + 300)
+        held = [state.hold_numbers(port, times * 16 - 5, None, times, times) for port in (0, 1)]
+        state.begin(first + 300, *((slots, times) for slots in held))
+        assert len(state.sweep(1 << 20)[0]) == 300
+        assert [len(state.recycle(port)) for port in (0, 1)] == [200 if first == 0 else 300] * 2
+        assert state.keys == 100
+        state.compact_numbers()
+        assert state.key_slots == 100
+    state.begin(END, none, none)
+    state.sweep(10)
+    assert state.keys == 0
+
+
+def test_many_numbers_at_once():
+    """More than the first buckets: the table grows while names are given."""
+    rng = np.random.default_rng(3)
+    numbers = rng.integers(-(2**63), 2**63, 20_000)
+    pool = np.concatenate([numbers, np.arange(20_000), np.arange(20_000) << 32])
+    state = compiled.JoinState("interval", "inner", -(10**9), 10**9)
+    held = []
+    for port in (0, 1):
+        times = np.arange(len(pool))
+        own = pool if port == 0 else rng.permutation(pool)
+        held.append((state.hold_numbers(port, own, None, times, times), times))
+        held[-1] += (own,)
+    state.begin(END, *(each[:2] for each in held))
+    left, right, *_ = state.sweep(1 << 20)
+    expected = sum(count**2 for count in np.unique(pool, return_counts=True)[1].tolist())
+    assert len(left) == expected
+    assert (held[0][2][left] == held[1][2][right]).all()
+    assert state.keys == 0
+
+
+@pytest.mark.parametrize("module", [compiled, twin])
+def test_keys_are_numbers_or_names(module):
+    one, two = int64([1]), int64([1, 2])
+    state = module.JoinState("interval", "inner", 0, 1)
+    with pytest.raises(ValueError, match="length"):
+        state.hold_numbers(0, one, None, two, two)
+    with pytest.raises(ValueError, match="length"):
+        state.hold_numbers(0, two, np.ones(1, np.bool_), two, two)
+    state.hold_numbers(0, one, None, one, one)
+    with pytest.raises(ValueError, match="numbers"):
+        state.hold(0, np.zeros(1, np.int32), 1, one, one)
+    with pytest.raises(ValueError, match="numbers"):
+        state.keep_keys(np.zeros(1, np.int32))
+    named = module.JoinState("interval", "inner", 0, 1)
+    named.hold(0, np.zeros(1, np.int32), 1, one, one)
+    as_of = module.JoinState("backward", "inner", 0, None)
+    for other in (named, as_of):
+        with pytest.raises(ValueError, match="named by others"):
+            other.hold_numbers(0, one, None, one, one)

@@ -3,6 +3,9 @@
 ``hold`` takes rows in and gives each a slot; ``begin`` says which of them the clock has passed and how far it has come; ``sweep`` gives
 the results up to there.  A slot is given out anew after the ``recycle`` that follows the leaving of its row.
 
+Keys are named by the caller (``hold``), or are one int64 each (``hold_numbers``, of interval joins): their names are the state's own then,
+and a number that no row is held of has none.
+
 A row is known from the moment at which it comes in the sweep: its time; it comes in the order of (time, arrival), right rows before left
 ones.  It may be found at a moment where the watermark before it (``seen``) is not beyond that moment.
 
@@ -78,6 +81,7 @@ class JoinState:
         self._arrived = [0, 0]
         self.ways = (0, 0, 0, 0)
         self._key_count = 0
+        self._numbers: dict[int, int] | None = None  # to names
         self._coming: list[_Row] = []
         self._clock = -(2**63)
         self._met: list[tuple[int, float, float, int, int, int]] = []
@@ -92,7 +96,17 @@ class JoinState:
 
     @property
     def nbytes(self) -> int:
-        return 40 * sum(self.rows) + 20 * self._key_count
+        return 40 * sum(self.rows) + 32 * self.keys
+
+    @property
+    def keys(self) -> int:
+        """How many are named; of numbers those that rows are held of."""
+        return self._key_count if self._numbers is None else len(self.live_keys())
+
+    @property
+    def key_slots(self) -> int:
+        """How many names there are, with those that are free."""
+        return self._key_count
 
     def hold(
         self,
@@ -107,7 +121,46 @@ class JoinState:
             raise ValueError("the arrays differ in length")
         if len(keys) and not -1 <= keys.min() <= keys.max() < key_count:
             raise IndexError(f"a key outside of 0..{key_count - 1}")
-        self._key_count = max(self._key_count, key_count)
+        if self._numbers is not None:
+            raise ValueError("the keys of this join are numbers")
+        if len(keys):
+            self._key_count = max(self._key_count, key_count)
+        return self._hold(port, keys, times, seen)
+
+    def hold_numbers(
+        self,
+        port: int,
+        numbers: NDArray[np.int64],
+        valid: NDArray[np.bool_] | None,
+        times: NDArray[np.int64],
+        seen: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Their slots.  ``numbers``: the keys themselves; null where not ``valid``."""
+        if not len(numbers) == len(times) == len(seen) == (len(numbers) if valid is None else len(valid)):
+            raise ValueError("the arrays differ in length")
+        if self._mode != "interval" or (self._numbers is None and self._key_count):
+            raise ValueError("the keys of this join are named by others")
+        if not len(numbers):
+            return np.empty(0, np.int64)
+        if self._numbers is None:
+            self._numbers = {}
+        names = [self._numbers.setdefault(number, len(self._numbers)) for number in numbers.tolist()]
+        self._key_count = len(self._numbers)
+        keys = np.array(names, np.int32)
+        return self._hold(port, keys if valid is None else np.where(valid, keys, -1), times, seen)
+
+    def compact_numbers(self) -> None:
+        """Names without holes."""
+        if self._numbers is None:
+            return
+        live = self.live_keys().tolist()
+        numbers = {name: number for number, name in self._numbers.items()}
+        self._rename(live)
+        self._numbers = {numbers[name]: i for i, name in enumerate(live)}
+
+    def _hold(
+        self, port: int, keys: NDArray[Any], times: NDArray[np.int64], seen: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         taken = []
         for key, time, mark in zip(keys.tolist(), times.tolist(), seen.tolist(), strict=True):
             if not self._free[port]:
@@ -192,7 +245,12 @@ class JoinState:
         """Key ``kept[i]`` becomes i; rows are held of no others."""
         if len(kept) and not 0 <= kept.min() <= kept.max() < self._key_count:
             raise IndexError("a key that is not known")
-        names = {-1: -1} | {key: name for name, key in enumerate(kept.tolist())}
+        if self._numbers is not None:
+            raise ValueError("the keys of this join are numbers")
+        self._rename(kept.tolist())
+
+    def _rename(self, kept: list[int]) -> None:
+        names = {-1: -1} | {key: name for name, key in enumerate(kept)}
         for row in [*self._held(LEFT), *self._held(RIGHT)]:
             row.key = names[row.key]
         self._key_count = len(kept)

@@ -15,7 +15,7 @@ import numpy as np
 
 from asyncflow._kernels import kernel
 from asyncflow.model.batch import END_OF_TIME, Batch, iter_slices
-from asyncflow.model.columns import Column, IndexArray, Int32Array, Int64Array, concat_columns
+from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int32Array, Int64Array, concat_columns
 from asyncflow.operators.joins import results
 from asyncflow.operators.joins.rows import shifted, shifted_time
 from asyncflow.operators.joins.slots import SlotColumns
@@ -84,6 +84,7 @@ class SweptJoin(TimedJoin):
         self._state = kernel("join").JoinState(mode, spec.kind, lower_ns, upper_ns)
         self._wait: int = self._state.wait
         self._looks_both_ways = mode == "interval"
+        self._numbered = mode == "interval" and tuple(spec.key_types) == ("int64",)
         self._reach: tuple[int, int | None] = self._state.reach
         left_holds = self._reach[LEFT] if spec.left_alone or spec.kind == "semi" else 0
         right_holds = (self._reach[RIGHT] or 0) if spec.right_alone else 0
@@ -99,9 +100,15 @@ class SweptJoin(TimedJoin):
         times: Int64Array,
         seen: Int64Array,
     ) -> None:
-        groups = self._keys.groups(keys, len(times))
-        times = np.ascontiguousarray(times)
-        slots = self._state.hold(port, groups, self._keys.table.size, times, np.ascontiguousarray(seen))
+        times, seen = np.ascontiguousarray(times), np.ascontiguousarray(seen)
+        if self._numbered:
+            (key,) = keys
+            assert isinstance(key, FixedColumn)
+            numbers = np.ascontiguousarray(key.values, np.int64)
+            slots = self._state.hold_numbers(port, numbers, key.valid, times, seen)
+        else:
+            groups = self._keys.groups(keys, len(times))
+            slots = self._state.hold(port, groups, self._keys.table.size, times, seen)
         self._ahead[port].add(slots, times)
         self._columns[port].put(slots, columns, self._state.slots[port])
 
@@ -121,6 +128,8 @@ class SweptJoin(TimedJoin):
         for port in (LEFT, RIGHT):
             if self._state.slots[port] > max(FEW_SLOTS, 4 * self._state.rows[port]):
                 self._compact(port)
+        if self._numbered and self._state.key_slots > max(FEW_SLOTS, 4 * self._state.keys):
+            self._state.compact_numbers()
 
     @property
     def waiting_rows(self) -> tuple[int, int]:
@@ -146,6 +155,10 @@ class SweptJoin(TimedJoin):
 
     def keep_keys(self, kept: Int32Array) -> None:
         self._state.keep_keys(kept)
+
+    @property
+    def open_keys(self) -> int:
+        return int(self._state.keys) if self._numbered else super().open_keys
 
     @property
     def held_bytes(self) -> int:
