@@ -28,6 +28,7 @@
 
 enum { AF_LEFT, AF_RIGHT };
 enum { AF_AHEAD = 12 }; /* how many rows ahead memory is asked for */
+enum { AF_FEW_MET = 16 }; /* pairs of a moment that are sorted in place */
 
 typedef enum { AF_INTERVAL, AF_BACKWARD, AF_FORWARD, AF_NEAREST } af_join_mode;
 
@@ -290,7 +291,18 @@ static bool af_give(af_join *join, int32_t left, int32_t right, int64_t release)
 }
 
 static void af_end_group(af_join *join) {
-    if (join->unordered) qsort(join->met + join->group, (size_t)(join->met_count - join->group), sizeof *join->met, af_met_compare);
+    if (join->unordered) {
+        af_met *met = join->met + join->group;
+        const int64_t count = join->met_count - join->group;
+        if (count > AF_FEW_MET) qsort(met, (size_t)count, sizeof *met, af_met_compare);
+        else
+            for (int64_t i = 1; i < count; i++) {
+                const af_met own = met[i];
+                int64_t at = i;
+                for (; at && af_met_order(&met[at - 1], &own) > 0; at--) met[at] = met[at - 1];
+                met[at] = own;
+            }
+    }
     join->group = join->met_count;
     join->unordered = false;
 }
@@ -405,7 +417,7 @@ AF_INLINE void af_ask_due(const af_join *join, const af_join_side *side, int64_t
     if (key >= 0) __builtin_prefetch(&join->keys[key]);
     if (join->numbers.buckets == NULL) return;
     const int32_t sooner = side->rows[slot + AF_AHEAD / 2].key;
-    if (sooner >= 0) __builtin_prefetch(af_number_bucket(&join->numbers, join->keys[sooner].number));
+    if (sooner >= 0 && join->keys[sooner].rows == 1) __builtin_prefetch(af_number_bucket(&join->numbers, join->keys[sooner].number));
 }
 
 static bool af_expire(af_join *join, int port) {
@@ -606,7 +618,7 @@ static bool af_join_keep_keys(af_join *join, const int32_t *kept, int64_t count)
         if (names[join->noted[i]] != AF_NONE) join->noted[noted++] = names[join->noted[i]];
     join->noted_count = noted;
     join->key_count = count;
-    af_trim(&join->keys, &join->key_capacity, 2 * count, sizeof *join->keys); /* they mostly come again, as many */
+    af_trim(&join->keys, &join->key_capacity, 4 * count, sizeof *join->keys); /* they mostly come again, as many */
     free(names);
     return true;
 }
@@ -619,7 +631,7 @@ static bool af_join_compact_numbers(af_join *join) {
     int64_t count = 0, bucket_count = AF_FIRST_BUCKETS;
     for (int64_t name = 0; name < numbers->names.top; name++)
         if (join->keys[name].rows) kept[count++] = (int32_t)name;
-    while (bucket_count < 2 * count) bucket_count *= 2;
+    while (bucket_count < 4 * count) bucket_count *= 2;
     const bool done = af_join_keep_keys(join, kept, count) && af_number_buckets(numbers, join->keys, count, bucket_count);
     numbers->names.top = count;
     numbers->names.free_count = 0;

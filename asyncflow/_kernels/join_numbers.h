@@ -59,7 +59,7 @@ static bool af_number_buckets(af_numbers *numbers, af_join_key *keys, int64_t to
 /* Room for the keys of a block of rows. */
 static bool af_number_room(af_numbers *numbers, af_join_key **keys, int64_t *key_capacity) {
     const int64_t wanted = numbers->count + AF_NUMBER_BLOCK;
-    if (numbers->buckets == NULL || wanted > (int64_t)numbers->mask) {
+    if (numbers->buckets == NULL || 2 * wanted > (int64_t)numbers->mask) {
         const int64_t count = numbers->buckets == NULL ? AF_FIRST_BUCKETS : 2 * ((int64_t)numbers->mask + 1);
         if (!af_number_buckets(numbers, *keys, numbers->names.top, count)) return false;
     }
@@ -80,14 +80,15 @@ static void af_number_names(af_numbers *numbers, af_join_key *keys, const int64_
             names[i] = AF_NONE;
             continue;
         }
-        int32_t name = *buckets[i];
-        while (name != AF_NONE && keys[name].number != values[i]) name = keys[name].other;
-        if (name == AF_NONE) {
+        int32_t *at = buckets[i];
+        while (*at != AF_NONE && keys[*at].number != values[i]) at = &keys[*at].other;
+        int32_t name = *at;
+        if (name == AF_NONE) { /* the last of its bucket: those that leave first are mostly the oldest, and found at once */
             name = af_slot_take(&numbers->names);
             keys[name] = AF_NEW_KEY;
             keys[name].number = values[i];
-            keys[name].other = *buckets[i];
-            *buckets[i] = name;
+            keys[name].other = AF_NONE;
+            *at = name;
             numbers->count++;
         }
         keys[name].rows++;

@@ -29,7 +29,7 @@ AF_NOINLINE bool af_resize(void *array, int64_t *capacity, int64_t room, size_t 
 AF_INLINE bool af_grow(void *array, int64_t *capacity, int64_t wanted, size_t width) {
     if (AF_LIKELY(wanted <= *capacity)) return true;
     int64_t room = *capacity ? *capacity : 16;
-    while (room < wanted) room *= 2;
+    while (room < wanted) room *= (size_t)room * width < AF_HUGE_FROM ? 2 : 4; /* great: what is not touched costs nothing, copying does */
     return af_resize(array, capacity, room, width);
 }
 
