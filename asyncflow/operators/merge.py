@@ -5,6 +5,10 @@ Every row has a *level*: its own input's watermark once the row is counted.  Lev
 first, the merged rows come out in the same order.  At most one batch per input waits, as long as none but the wanted input is fed; an
 input may be fed before that, and then what it is ahead by is held.
 
+A level orders rows and no more: where a table holds its watermark back (a join), the level of a row lies beyond the watermark before
+the next one.  The watermark of what is merged therefore rises with what the inputs themselves say: by their watermarks, and where those
+that their rows carry never fall, by these.
+
 Used where all inputs are bounded.  Inputs that never end are taken as they come instead: there, waiting for the one that is behind
 would let a quiet input stop the others.
 """
@@ -12,7 +16,7 @@ would let a quiet input stop the others.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 from msgspec.structs import replace
@@ -23,13 +27,17 @@ from asyncflow.operators.contract import Port
 
 
 class _Input:
-    """One input: the batches that wait, the levels of their rows, and the least level that a row still to come can have."""
+    """One input: the batches that wait, with the levels of their rows and the watermark before each batch.
 
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[Batch, Int64Array]] = deque()
+    ``floor``: the least level that a row still to come can have; ``said``: the least watermark before such a row."""
+
+    def __init__(self, *, rising: bool) -> None:
+        self.waiting: deque[tuple[Batch, Int64Array, int]] = deque()
         self.floor = NO_TIME
+        self.said = NO_TIME
         self.ended = False
         self.held_bytes = 0
+        self._rising = rising
 
     def hold(self, batch: Batch) -> None:
         if self.waiting:  # it may be for long
@@ -37,20 +45,28 @@ class _Input:
         assert batch.time is not None
         lowest = NO_TIME + batch.delay_ns
         own = np.maximum(batch.time, lowest) - batch.delay_ns
-        levels = np.maximum(np.maximum.accumulate(np.maximum(batch.row_watermarks(), own)), self.floor)
-        self.waiting.append((batch, levels))
+        marks = batch.row_watermarks()
+        levels = np.maximum(np.maximum.accumulate(np.maximum(marks, own)), self.floor)
+        self.waiting.append((batch, levels, self._before(marks, self.said)))
         self.floor = int(levels[-1])
+        if self._rising:
+            self.said = max(self.said, int(marks[-1]))
         self.held_bytes += _size(batch)
 
     def release(self, count: int) -> tuple[Batch, Int64Array]:
         """The first ``count`` rows of the first waiting batch; the others wait on."""
-        batch, levels = self.waiting.popleft()
+        batch, levels, said = self.waiting.popleft()
         self.held_bytes -= _size(batch)
         if count < batch.num_rows:
             rest = batch.slice(count, batch.num_rows)
-            self.waiting.appendleft((rest, levels[count:]))
+            self.waiting.appendleft((rest, levels[count:], self._before(rest.row_watermarks(), said)))
             self.held_bytes += _size(rest)
         return batch.slice(0, count), levels[:count]
+
+    def rise(self, time_ns: int) -> None:
+        """The input's own watermark: no row to come has less before it."""
+        self.said = max(self.said, time_ns)
+        self.floor = max(self.floor, time_ns)
 
     @property
     def reach(self) -> int | None:
@@ -61,20 +77,25 @@ class _Input:
 
     @property
     def watermark(self) -> int:
-        """The watermark this input stands for: before its first waiting row, else as far as it has come."""
+        """The watermark this input stands for: no row that waits or is yet to come has less before it."""
         if self.waiting:
-            return int(self.waiting[0][0].row_watermarks()[0])
-        return END_OF_TIME if self.ended else self.floor
+            return self.waiting[0][2]
+        return END_OF_TIME if self.ended else self.said
+
+    def _before(self, marks: Int64Array, said: int) -> int:
+        """What holds before rows with these watermarks, where the input had said that much."""
+        return max(said, int(marks[0])) if self._rising else said
 
 
 class InStepMerge:
-    """Merges ``inputs`` inputs (see the module).  ``delay_ns``: the greatest watermark delay among them.
+    """Merges ``inputs`` inputs (see the module).  ``delay_ns``: the greatest watermark delay among them; ``rising``: the numbers of those
+    whose rows carry watermarks that never fall.
 
     What ``feed_batch``, ``feed_watermark`` and ``feed_end`` give must be taken to its end before the next call.
     """
 
-    def __init__(self, inputs: int, delay_ns: int) -> None:
-        self._inputs = [_Input() for _ in range(inputs)]
+    def __init__(self, inputs: int, delay_ns: int, rising: Container[int] = ()) -> None:
+        self._inputs = [_Input(rising=number in rising) for number in range(inputs)]
         self._delay_ns = delay_ns
 
     @property
@@ -91,7 +112,7 @@ class InStepMerge:
     def ports(self) -> list[Port]:
         """How far each input has come."""
         return [
-            Port(one.floor, ended=one.ended, rows=sum(batch.num_rows for batch, _ in one.waiting))
+            Port(one.floor, ended=one.ended, rows=sum(batch.num_rows for batch, *_ in one.waiting))
             for one in self._inputs
         ]
 
@@ -106,7 +127,7 @@ class InStepMerge:
         return self._released()
 
     def feed_watermark(self, number: int, time_ns: int) -> Iterator[Batch]:
-        self._inputs[number].floor = max(self._inputs[number].floor, time_ns)
+        self._inputs[number].rise(time_ns)
         return self._released()
 
     def feed_end(self, number: int) -> Iterator[Batch]:
@@ -138,7 +159,7 @@ class InStepMerge:
         one = self._inputs[number]
         if not one.waiting:
             return 0
-        batch, levels = one.waiting[0]
+        batch, levels, _ = one.waiting[0]
         count = batch.num_rows
         for other_number, other in enumerate(self._inputs):
             if other is one or (reach := other.reach) is None:

@@ -23,6 +23,7 @@ from asyncflow.plan.tables import (
     SIDE_OUTPUTS,
     Component,
     Dedup,
+    Derive,
     Filter,
     Join,
     MapBatches,
@@ -284,7 +285,8 @@ class Wiring:
         channel = self._channel(table.name, inputs, [_taken(name, read, flowing) for name in inputs])
         if len(inputs) > 1 and self._in_step(inputs):
             delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))
-            merge = InStepMerge(len(inputs), delay_ns)
+            rising = {number for number, read in enumerate(inputs) if self._rising(read)}
+            merge = InStepMerge(len(inputs), delay_ns, rising)
             self._reads(table, channel, merge, in_step=True)
             return in_step(channel, merge, inputs)
         lowest = LowestWatermark(len(inputs))
@@ -315,6 +317,16 @@ class Wiring:
         stages = {stage.name: stage for stage in self.plan.stages}
         above = [stages[name] for read in inputs if (name := graph.owner(read)) in stages]
         return all(isinstance(stage, Window | Sequence) or self._by_rows(stage.inputs) for stage in above)
+
+    def _rising(self, read: str) -> bool:
+        """The watermarks that this table's rows carry never fall, as they may where several inputs met.  Not known of all tables: it is
+        asked for those that say no watermark beside, the side outputs."""
+        stage = next((stage for stage in self.plan.stages if stage.name == graph.owner(read)), None)
+        if stage is None:
+            return True
+        passed_on = isinstance(stage, Filter | Derive | Dedup) or read.endswith(".late")
+        alone = len(stage.inputs) == 1 or isinstance(stage, Join)
+        return passed_on and alone and self._rising(stage.inputs[0])
 
     def _in_step(self, inputs: tuple[str, ...]) -> bool:
         """All inputs are rows with event times that end by themselves."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import FixedColumn
@@ -36,7 +37,7 @@ def merged(
 ) -> tuple[Rows, list[int]]:
     """Drives a merge to its end, by what is wanted or of the input ``ahead(inputs)``;
     gives (input, row, watermark before it) and the watermarks as they rose."""
-    merge = InStepMerge(len(inputs), delay_ns)
+    merge = InStepMerge(len(inputs), delay_ns, range(len(inputs)))
     pending = [list(batches) for batches in inputs]
     rows: Rows = []
     watermarks = []
@@ -85,7 +86,7 @@ def test_no_row_comes_after_the_watermark_passed_its_own(
     inputs: list[list[int]], cut: list[list[int]], data: st.DataObject
 ) -> None:
     """The watermark given out never passes the watermark that a waiting row was judged by."""
-    merge = InStepMerge(len(inputs), 0)
+    merge = InStepMerge(len(inputs), 0, range(len(inputs)))
     pending = [batches_of(n, t, cut[n], 0) for n, t in enumerate(inputs)]
     risen = NO_TIME
     while (number := merge.wanted) is not None:
@@ -98,6 +99,69 @@ def test_no_row_comes_after_the_watermark_passed_its_own(
             assert merge.watermark >= risen
             risen = merge.watermark
         risen = merge.watermark
+
+
+def fed(merge: InStepMerge, number: int, message: Batch | int | None) -> list[Batch | int | None]:
+    """What a table that reads these inputs sends on: the rows, the watermark between them where it rose, None at its end."""
+    if isinstance(message, Batch):
+        released = merge.feed_batch(number, message)
+    elif message is None:
+        released = merge.feed_end(number)
+    else:
+        released = merge.feed_watermark(number, message)
+    sent: list[Batch | int | None] = []
+    for batch in released:
+        sent += [batch, merge.watermark]
+    sent.append(merge.watermark)
+    return [each for each in sent if each != END_OF_TIME] + ([None] if merge.wanted is None else [])
+
+
+def held_back(number: int, times: list[int], cuts: list[int], hold: int) -> list[Batch | int | None]:
+    """One input as a join gives it: what its rows carry, and what it says, lies ``hold`` behind their times."""
+    messages: list[Batch | int | None] = []
+    for batch in batches_of(number, sorted(times), cuts, 0):
+        assert batch.time is not None
+        marks = batch.time - hold
+        messages += [replace(batch, watermarks=marks), int(marks[-1])]
+    return [*messages, None]
+
+
+@given(st.lists(times, min_size=3, max_size=3), st.lists(cuts, min_size=3, max_size=3), st.data())
+def test_no_row_comes_after_the_watermark_passed_its_own_where_tables_hold_back_or_were_merged(
+    inputs: list[list[int]], cut: list[list[int]], data: st.DataObject
+) -> None:
+    """An input that holds back is merged with one that does not, and what comes out with another one."""
+    inner, outer = InStepMerge(2, 0, {1}), InStepMerge(2, 0, {1})
+    plain: list[list[Batch | int | None]] = [
+        [*batches_of(n, inputs[n], cut[n], n), None] for n in range(1, 3)
+    ]
+    pending = [held_back(0, inputs[0], cut[0], data.draw(st.integers(0, 30))), *plain]
+    risen, rows = NO_TIME, 0
+    while any(pending):
+        number = data.draw(st.sampled_from([n for n in range(3) if pending[n]]))
+        message = pending[number].pop(0)
+        passed = fed(inner, number, message) if number < 2 else [message]
+        for sent in [sent for each in passed for sent in fed(outer, number == 2, each)]:
+            if isinstance(sent, Batch):
+                rows += sent.num_rows
+                assert int(sent.row_watermarks().min()) >= risen
+            elif sent is not None:
+                assert sent >= risen
+                risen = sent
+    assert outer.watermark == END_OF_TIME
+    assert rows == sum(map(len, inputs))
+
+
+def test_a_table_that_holds_back_holds_the_watermark_back() -> None:
+    merge = InStepMerge(2, 0, {1})
+    assert list(merge.feed_end(1)) == []
+    batch, *_ = held_back(0, [5001], [], 5000)
+    assert isinstance(batch, Batch)
+    (rows,) = merge.feed_batch(0, batch)
+    assert rows.row_watermarks().tolist() == [1]
+    assert merge.watermark == NO_TIME, "a row at 5002 may still come with less than 5001 before it"
+    list(merge.feed_watermark(0, 2))
+    assert merge.watermark == 2
 
 
 def test_the_one_behind_is_read_first() -> None:

@@ -52,7 +52,7 @@ Table = tuple[str, str]
 
 @st.composite
 def plans(draw: st.DrawFn) -> str:
-    """Filters, unions, joins and windows over two sources, side outputs among what they read, and sinks for what is left."""
+    """Filters, unions, dedups, joins and windows over two sources, side outputs among what they read, and sinks for what is left."""
     tables: list[Table] = [("a", "row"), ("b", "row")]
     origins = {"a": frozenset("a"), "b": frozenset("b")}
     read: set[str] = set()
@@ -70,7 +70,7 @@ def plans(draw: st.DrawFn) -> str:
     for number in range(draw(st.integers(1, 6))):
         name = f"t{number}"
         kind = draw(st.sampled_from(sorted({columns for _, columns in tables})))
-        stage = draw(st.sampled_from(["filter", "filter", "join", "join", "window"]))
+        stage = draw(st.sampled_from(["filter", "filter", "dedup", "join", "join", "window"]))
         if stage == "join":
             left, right = some(kind)[0], some()[0]
             lookup = [""] if not origins[left] & origins[right] else []
@@ -81,11 +81,14 @@ def plans(draw: st.DrawFn) -> str:
             origins[name] = origins[f"{name}.late"] = origins[left] | origins[right]
             continue
         text += f'[stages.{name}]\ntype = "{stage}"\ninputs = {quoted(inputs := some(kind, 3))}\n'
-        for each in ("", ".late"):
+        for each in ("", ".late", ".duplicate"):
             origins[name + each] = frozenset[str]().union(*(origins[read] for read in inputs))
         if stage == "filter":
             text += f'where = "{draw(st.sampled_from(["n > 0", "n <> 1", "n < 100"]))}"\n'
             tables.append((name, kind))
+        elif stage == "dedup":
+            text += 'by = ["key", "n"]\nwithin = "5s"\n'
+            tables += [(name, kind), (f"{name}.duplicate", kind)]
         else:
             size = draw(st.sampled_from(["1s", "30s", "10h"]))
             text += f'window = {{ tumbling = "{size}" }}\nby = ["key"]\naggregates = {{ n = "sum(n)" }}\n'
@@ -166,6 +169,31 @@ format = "json"
 inputs = ["once"]
 """
 )
+HELD_BACK = (
+    SOURCES
+    + """
+[stages.met]
+type = "join"
+left = "b"
+right = "b"
+on = { key = "key" }
+kind = "semi"
+within = "1000h"
+[stages.once]
+type = "dedup"
+inputs = ["met", "met.late"]
+by = ["key", "n"]
+within = "5s"
+[sinks.several]
+type = "null"
+format = "json"
+inputs = ["once"]
+[sinks.other]
+type = "null"
+format = "json"
+inputs = ["a"]
+"""
+)
 MANY = [(1000 * t, "xyz"[t % 3], t % 4) for t in range(40)]
 
 
@@ -203,6 +231,7 @@ def wired(text: str, tables: Sequence[Sequence[tuple[int, str, int]]]) -> tuple[
 @example(DIAMOND, MANY, MANY[:3])
 @example(CROSSED, MANY, MANY)
 @example(LATE, MANY, MANY)
+@example(HELD_BACK, MANY[:1], [(0, "z", 2), (5001, "x", 0), (0, "z", 2), (5002, "z", 0)])
 def test_a_flow_ends_and_says_the_same_whatever_its_channels_hold(
     monkeypatch: pytest.MonkeyPatch, text: str, a: list[tuple[int, str, int]], b: list[tuple[int, str, int]]
 ) -> None:
