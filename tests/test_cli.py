@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import asyncflow
@@ -338,6 +339,16 @@ def test_list(capfd: pytest.CaptureFixture[str]) -> None:
         assert name in out
     assert run_command(["list", "sinks"]) == 0
     assert "delimiter" not in capfd.readouterr().out
+
+
+def test_list_has_every_key_of_a_pipeline_file(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["list", "stages"]) == 0
+    out = capfd.readouterr().out
+    for struct in STAGES.values():
+        for field in msgspec.structs.fields(struct):
+            assert field.name == "type" or f"    {field.encode_name} (" in out
+    assert run_command(["list", "sources"]) == 0
+    assert "    idle_timeout (text): A source with nothing to read" in capfd.readouterr().out
 
 
 def test_schema(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,5 @@
-"""What there is: sources, sinks, formats, aggregates and functions with their options, read off the options structs and function tables.
+"""What there is: sources, stages, sinks, formats, aggregates and functions with their options, read off the options structs and function
+tables.
 
 It serves ``asyncflow list``; the same structs make the JSON Schema (``json_schema``) and check every pipeline.
 """
@@ -13,11 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
-from asyncflow.doors.tables import SEQUENCE, SequenceTable
+from asyncflow.doors.tables import SEQUENCE, STAGES, SequenceTable, SinkTable, SourceTable
 from asyncflow.plan.aggregates import aggregate_names, find_aggregate
 from asyncflow.plan.functions import SCALARS
 
-KINDS = ("sources", "sinks", "formats", "aggregates", "functions")
+KINDS = ("sources", "stages", "sinks", "formats", "aggregates", "functions")
 
 
 class Option(Struct, frozen=True):
@@ -41,13 +42,12 @@ class Entry(Struct, frozen=True):
 def entries(kind: str) -> tuple[Entry, ...]:
     """Everything of one of :data:`KINDS`, by name."""
     if kind == "sources":
-        options = tuple(option for option in _options(SequenceTable) if option.name != "type")
-        sequence = Entry(SEQUENCE, (SequenceTable.__doc__ or "").rstrip("."), options=options)
-        return tuple(
-            sorted((*(_component(SOURCE, name) for name in SOURCE.names()), sequence), key=lambda e: e.name)
-        )
+        found = (*(_component(SOURCE, name) for name in SOURCE.names()), _table(SEQUENCE, SequenceTable))
+        return (_table("(each)", SourceTable), *sorted(found, key=lambda entry: entry.name))
+    if kind == "stages":
+        return tuple(_table(name, struct) for name, struct in STAGES.items())
     if kind == "sinks":
-        return tuple(_component(SINK, name) for name in SINK.names())
+        return (_table("(each)", SinkTable), *(_component(SINK, name) for name in SINK.names()))
     if kind == "formats":
         return tuple(_format(name) for name in sorted({*DECODER.names(), *ENCODER.names()}))
     if kind == "aggregates":
@@ -63,6 +63,12 @@ def _aggregate(name: str) -> Entry:
         return Entry(name, str(error))
     assert function is not None
     return Entry(name, function.doc, function.usage)
+
+
+def _table(name: str, struct: type[msgspec.Struct]) -> Entry:
+    """A table of the pipeline file, without the key that says which it is."""
+    options = tuple(option for option in _options(struct) if option.name != "type")
+    return Entry(name, (struct.__doc__ or "").rstrip("."), options=options)
 
 
 def _component(role: Role, name: str) -> Entry:

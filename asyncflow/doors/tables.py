@@ -109,7 +109,7 @@ class WindowTable(msgspec.Struct, kw_only=True, frozen=True):
         dict[str, Any] | str,
         Meta(
             description='{ tumbling = "1m" }, { hopping = "5m", every = "1m" }, { cumulate = "1d", every = "1h" }, '
-            '{ session = "30s" }, { count = 100 }, "all" or "message".',
+            '{ session = "30s" }, { count = 100 }, "all" or "message"; offset = "15m" moves the bounds of the first three.',
             extra_json_schema={
                 "examples": [
                     {"tumbling": "1m"},
