@@ -184,6 +184,16 @@ CASES = {
 AGGREGATES = {"total": "sum", "low": "min", "high": "max", "average": "mean"}
 
 
+def sink_text(out: Path | None) -> str:
+    """Where results go, in a pipeline file: to ``out``, or nowhere."""
+    if out is None:
+        return 'type = "null"'
+    return f"""type = "file"
+path = {json.dumps(str(out))}
+mode = "replace"
+format = {{ type = "csv", timestamps = "ms" }}"""
+
+
 def pipeline(case: Case, path: str, out: Path | None, emit: str | None = None) -> str:
     """The case as an asyncflow pipeline file; ``path`` as in a query; ``out`` None counts the rows and drops them."""
     if path == "-":
@@ -211,12 +221,6 @@ def pipeline(case: Case, path: str, out: Path | None, emit: str | None = None) -
         if case.gap_ms is not None:
             window = f'{{ session = "{case.gap_ms}ms" }}'
     emitting = "" if emit is None else f'emit = "{emit}"\n'
-    sink = 'type = "null"'
-    if out is not None:
-        sink = f"""type = "file"
-path = {json.dumps(str(out))}
-mode = "replace"
-format = {{ type = "csv", timestamps = "ms" }}"""
     return f"""name = "bench"
 
 [sources.events]
@@ -235,5 +239,5 @@ n = "count(*)"
 {computed}
 
 [sinks.out]
-{sink}
+{sink_text(out)}
 """

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cases import Case, Floor
+from cases import Case, Floor, sink_text
 from join_query import JoinQuery
 
 PEERS = ("polars", "duckdb")
@@ -53,12 +53,6 @@ watermark_delay = "0s"
             )
         ]
         how = 'as_of = "backward"' if self.within_ms is None else f'within = "{self.within_ms}ms"'
-        sink = 'type = "null"'
-        if out is not None:
-            sink = f"""type = "file"
-path = {json.dumps(str(out))}
-mode = "replace"
-format = {{ type = "csv", timestamps = "ms" }}"""
         return f"""name = "bench"
 
 {"".join(sources)}
@@ -83,7 +77,7 @@ high = "max({self.value})"
 average = "mean({self.value})"
 
 [sinks.out]
-{sink}
+{sink_text(out)}
 """
 
 

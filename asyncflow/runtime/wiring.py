@@ -206,14 +206,16 @@ class Wiring:
             self._build_sink(sink, flowing)
 
     def _build_stage(self, table: PlanStage, flowing: Flowing) -> None:
-        read = union_schema(table.inputs, flowing)
         stage: Stage | TwoInputStage
         if isinstance(table, Join):
             read = flowing[table.inputs[0]]
             stage = self._join(table, flowing)
         else:
+            read = union_schema(table.inputs, flowing)
             stage = (
-                self._sequence(table, flowing) if isinstance(table, Sequence) else self._stage(table, flowing)
+                self._sequence(table, read, flowing)
+                if isinstance(table, Sequence)
+                else self._stage(table, read, flowing)
             )
         stage.clock = self._clock
         self.stages.append(stage)
@@ -226,15 +228,14 @@ class Wiring:
             stage.side[kind] = self.outlets[f"{table.name}.{kind}"] = Outlet()
             flowing[f"{table.name}.{kind}"] = REJECTED if kind == "rejected" else read
 
-    def _stage(self, table: PlanStage, flowing: Flowing) -> Stage:
-        messages, read = self._messages(table, flowing), union_schema(table.inputs, flowing)
+    def _stage(self, table: PlanStage, read: Schema | None, flowing: Flowing) -> Stage:
+        messages = self._messages(table, read, flowing)
         if isinstance(table, MapBatches):
             return _map_stage(table, messages, read)
         make = partial(build_operator, table, by_rows=self._by_rows(table.inputs))
         return Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
 
-    def _sequence(self, table: Sequence, flowing: Flowing) -> SequenceStage:
-        read = union_schema(table.inputs, flowing)
+    def _sequence(self, table: Sequence, read: Schema | None, flowing: Flowing) -> SequenceStage:
         past, live = Channel(1, CHANNEL_BYTES, table.name), Channel(1, LIVE_BUFFER_BYTES, table.name)
         for name, channel in zip(table.inputs, (past, live), strict=True):
             self.outlets[name].connect(channel, 0, _taken(name, read, flowing))
@@ -271,17 +272,19 @@ class Wiring:
         reply = getattr(sink.connector.options, "reply", None)
         if bind_reply is not None and reply:
             bind_reply(next(stage.connector for stage in self.sources if stage.source.name == reply))
-        messages, schema = self._messages(sink, flowing), union_schema(sink.inputs, flowing)
+        schema = union_schema(sink.inputs, flowing)
+        messages = self._messages(sink, schema, flowing)
         if waits_for_peers(sink.connector, connector):
             messages = self.handed[sink.name] = Handed(messages)
         stage = SinkStage(sink, connector, messages, schema, self._offload)
         self.sinks.append(stage)
         self.ledger.sinks[sink.name] = stage.counts
 
-    def _messages(self, table: PlanStage | Sink, flowing: Flowing) -> AsyncIterator[Message]:
-        """Wires a table to what it reads."""
+    def _messages(
+        self, table: PlanStage | Sink, read: Schema | None, flowing: Flowing
+    ) -> AsyncIterator[Message]:
+        """Wires a table to what it reads; ``read``: the columns that it takes."""
         inputs = table.inputs
-        read = union_schema(inputs, flowing)
         channel = self._channel(table.name, inputs, [_taken(name, read, flowing) for name in inputs])
         if len(inputs) > 1 and self._in_step(inputs):
             delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))

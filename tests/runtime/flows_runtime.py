@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import asyncflow as af
+from asyncflow.connectors.contract import Buffer
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import Watermark
 from asyncflow.runtime import Run
-from asyncflow.testing import FakeClock
+from asyncflow.testing import FakeClock, ListSink
 
 SECOND = 1_000_000_000
 
@@ -42,6 +43,18 @@ class Tap:
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         while (row := await self._rows.get()) is not None:
             yield row
+
+
+class Shut(ListSink):
+    """A sink that takes nothing until its gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        await self.gate.wait()
+        await super().write(data, origin=origin)
 
 
 class Running:

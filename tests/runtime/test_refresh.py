@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flows_runtime import SECOND, write
+from flows_runtime import SECOND, Shut, write
 from msgspec.structs import replace
 
 import asyncflow as af
-from asyncflow.connectors.contract import Buffer
 from asyncflow.errors import PipelineError
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End
@@ -66,18 +65,6 @@ class Gated:
                 yield {"who": "abc"[each], "rate": 100 * number}
         finally:
             self.closed += 1
-
-
-class Shut(ListSink):
-    """A sink that takes nothing until its gate opens."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = asyncio.Event()
-
-    async def write(self, data: Buffer, *, origin: Any = None) -> None:
-        await self.gate.wait()
-        await super().write(data, origin=origin)
 
 
 class Running:

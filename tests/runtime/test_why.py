@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from flows_runtime import SECOND, Tap
+from flows_runtime import SECOND, Shut, Tap
 from msgspec.structs import replace
 
 import asyncflow as af
-from asyncflow.connectors.contract import Buffer
 from asyncflow.plan.tables import Component, Plan, Sink
 from asyncflow.runtime import Run
 from asyncflow.runtime.standing import Holder, SourceStanding, StageStanding, Standing
@@ -52,18 +51,6 @@ class Asked:
 
     async def text(self, seconds: float = 0.0) -> str:
         return text(await self.after(seconds))
-
-
-class Shut(ListSink):
-    """A sink that takes nothing until its gate opens."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = asyncio.Event()
-
-    async def write(self, data: Buffer, *, origin: Any = None) -> None:
-        await self.gate.wait()
-        await super().write(data, origin=origin)
 
 
 class Lasting(ChunkSource):

@@ -112,7 +112,7 @@ class SweptJoin(TimedJoin):
         self._ahead[port].add(slots, times)
         self._columns[port].put(slots, columns, self._state.slots[port])
 
-    def released(self, since: int, clock: int) -> Iterator[Batch]:
+    def released(self, clock: int) -> Iterator[Batch]:
         left, right = self._ahead
         waited = left.take_before(shifted_time(clock, -self._wait))
         self._state.begin(clock, waited, right.take_before(clock))

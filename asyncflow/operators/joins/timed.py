@@ -141,8 +141,8 @@ class TimedJoin(TwoInputOperator):
 
     def advance(self, watermark_ns: int) -> Iterator[Output]:
         if watermark_ns > self.clock:
-            since, self.clock = self.clock, watermark_ns
-            for batch in self.released(since, watermark_ns):
+            self.clock = watermark_ns
+            for batch in self.released(watermark_ns):
                 yield Output(batch)
             if self.spec.key_types:
                 kept = self._keys.forget(self.live_keys)
@@ -184,8 +184,8 @@ class TimedJoin(TwoInputOperator):
         """Takes rows in: the columns of their keys and those that are kept, their times, the watermark before each."""
 
     @abstractmethod
-    def released(self, since: int, clock: int) -> Iterator[Batch]:
-        """The results with releases in ``[since, clock)``, in their order; what no result to come can need is dropped."""
+    def released(self, clock: int) -> Iterator[Batch]:
+        """The results with releases before ``clock`` that have not come yet, in their order; what no result to come can need is dropped."""
 
     @abstractmethod
     def live_keys(self) -> Int32Array:

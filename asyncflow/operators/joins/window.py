@@ -75,7 +75,7 @@ class WindowJoin(TimedJoin):
             for rows in side.parts:
                 rows.keys[:] = np.searchsorted(names, rows.keys)
 
-    def released(self, since: int, clock: int) -> Iterator[Batch]:
+    def released(self, clock: int) -> Iterator[Batch]:
         start, stop = self._closed, self._ended(clock)
         if stop <= start:
             return
