@@ -237,7 +237,7 @@ def _signals(run: Run, tell_why: Callable[[], None]) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-        signal.signal(signal.SIGUSR1, asked_before)
+        signal.signal(signal.SIGUSR1, asked_before or signal.SIG_DFL)  # None: not set in Python
 
 
 def _write_stats(ledger: Ledger, target: str) -> None:
