@@ -13,7 +13,10 @@
  *   sum over seen ranks k of 2^-k / (exp(rate / 2^k) - 1) = sum over ranks known not to have come of 2^-k
  *
  * whose left side falls and is convex: Newton's method climbs to the root from a bound below it.  exp(x) - 1 comes by doubling x from where it
- * is x, so nothing hangs on a library's rounding.  What is kept depends on the set of values alone, not on their order or on merges. */
+ * is x, so nothing hangs on a library's rounding.  What is kept depends on the set of values alone, not on their order or on merges.
+ *
+ * Hashes never change and can be inverted, so values may be chosen to fill registers as no random ones would: the estimate is kept between
+ * the number of ranks seen, each of which takes a value, and the number of values.  The table's places go by a secret seed. */
 #ifndef ASYNCFLOW_SKETCH_DISTINCT_H
 #define ASYNCFLOW_SKETCH_DISTINCT_H
 
@@ -24,9 +27,12 @@
 enum { AF_REGISTER_BITS = 14, AF_REGISTERS = 1 << AF_REGISTER_BITS, AF_LAST_RANK = 64 - AF_REGISTER_BITS, AF_MAX_SLOTS = 2048 };
 
 typedef struct {
+    int64_t values;        /* how many came */
     uint32_t slots, count; /* of the table of hashes, where 0 is free; slots 0: registers */
     uint64_t words[];
 } af_distinct;
+
+static uint64_t af_distinct_seed; /* to be set once, before the first value */
 
 AF_INLINE size_t af_distinct_bytes(const af_distinct *distinct) {
     return sizeof *distinct + (distinct->slots ? distinct->slots * sizeof(uint64_t) : AF_REGISTERS);
@@ -63,10 +69,16 @@ AF_INLINE void af_registers_add(uint8_t *registers, uint64_t hash) {
     *reg = af_register_with(*reg, rest ? (uint32_t)__builtin_clzll(rest) + 1 : AF_LAST_RANK + 1);
 }
 
+/* Where a hash is in a table, or would be. */
+AF_INLINE uint32_t af_hash_place(const uint64_t *slots, uint32_t count, uint64_t hash) {
+    uint32_t at = (uint32_t)af_keyed_word(af_distinct_seed, hash) & (count - 1);
+    while (slots[at] != 0 && slots[at] != hash) at = (at + 1) & (count - 1);
+    return at;
+}
+
 /* Puts a hash into a table with room: 1 where it is new. */
 AF_INLINE uint32_t af_slots_add(uint64_t *slots, uint32_t count, uint64_t hash) {
-    uint32_t at = (uint32_t)hash & (count - 1);
-    while (slots[at] != 0 && slots[at] != hash) at = (at + 1) & (count - 1);
+    const uint32_t at = af_hash_place(slots, count, hash);
     const uint32_t added = slots[at] == 0;
     slots[at] = hash;
     return added;
@@ -77,6 +89,7 @@ static bool af_distinct_resize(af_distinct **place, uint32_t slots, uint64_t *he
     af_distinct *old = *place, *grown = calloc(1, sizeof *grown + (slots ? slots * sizeof(uint64_t) : AF_REGISTERS));
     if (grown == NULL) return false;
     grown->slots = slots;
+    grown->values = old != NULL ? old->values : 0;
     for (uint32_t i = 0; old != NULL && i < old->slots; i++) {
         if (old->words[i] == 0) continue;
         if (slots)
@@ -90,24 +103,27 @@ static bool af_distinct_resize(af_distinct **place, uint32_t slots, uint64_t *he
     return true;
 }
 
-/* false: no memory. */
-static bool af_distinct_add(af_distinct **place, uint64_t hash, uint64_t *held) {
-    hash += hash == 0;
-    if (*place == NULL && !af_distinct_resize(place, 8, held)) return false;
+/* Takes a hash, without counting a value; false: no memory. */
+static bool af_distinct_put(af_distinct **place, uint64_t hash, uint64_t *held) {
     af_distinct *distinct = *place;
     if (distinct->slots) {
         if ((distinct->count + 1) * 4 <= distinct->slots * 3) {
             distinct->count += af_slots_add(distinct->words, distinct->slots, hash);
             return true;
         }
-        uint32_t at = (uint32_t)hash & (distinct->slots - 1);
-        for (; distinct->words[at] != 0; at = (at + 1) & (distinct->slots - 1))
-            if (distinct->words[at] == hash) return true;
+        if (distinct->words[af_hash_place(distinct->words, distinct->slots, hash)] == hash) return true;
         if (!af_distinct_resize(place, distinct->slots < AF_MAX_SLOTS ? distinct->slots * 2 : 0, held)) return false;
-        return af_distinct_add(place, hash, held);
+        return af_distinct_put(place, hash, held);
     }
     af_registers_add((uint8_t *)distinct->words, hash);
     return true;
+}
+
+/* false: no memory. */
+AF_INLINE bool af_distinct_add(af_distinct **place, uint64_t hash, uint64_t *held) {
+    if (*place == NULL && !af_distinct_resize(place, 8, held)) return false;
+    (*place)->values++;
+    return af_distinct_put(place, hash + (hash == 0), held);
 }
 
 static bool af_distinct_merge(af_distinct **into, const af_distinct *from, uint64_t *held) {
@@ -117,9 +133,10 @@ static bool af_distinct_merge(af_distinct **into, const af_distinct *from, uint6
         *held += af_distinct_bytes(from);
         return true;
     }
+    (*into)->values += from->values;
     if (from->slots) {
         for (uint32_t i = 0; i < from->slots; i++)
-            if (from->words[i] != 0 && !af_distinct_add(into, from->words[i], held)) return false;
+            if (from->words[i] != 0 && !af_distinct_put(into, from->words[i], held)) return false;
         return true;
     }
     if ((*into)->slots && !af_distinct_resize(into, 0, held)) return false;
@@ -166,7 +183,8 @@ static int64_t af_distinct_result(const af_distinct *distinct) {
         if (!(step > rate * 1e-12)) break;
         rate += step;
     }
-    return llrint(rate * AF_REGISTERS);
+    const double estimate = rate * AF_REGISTERS, greatest = (double)distinct->values;
+    return !(estimate < greatest) ? distinct->values : estimate < total ? (int64_t)total : llrint(estimate);
 }
 
 #endif

@@ -8,12 +8,19 @@ an odd constant, then h = mix(h ^ word) and one mix more; ``mix`` adds a constan
 Flood 2014).  Its values are part of the language (``hash(x)``) and never change.
 
 ``distinct``: an open-addressing table of row numbers, linear probing, at most half full, doubled when it gets fuller; equal hashes are
-compared byte by byte.  O(bytes) time, O(distinct) memory.
+compared byte by byte.  Its hash has a seed of the process, so that nobody can choose texts that collide.  O(bytes) time, O(distinct) memory.
 """
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp
+
+import os
+
+cdef extern from "words.h" nogil:
+    uint64_t af_keyed_text(uint64_t seed, const uint8_t *bytes, uint32_t length)
+
+cdef uint64_t SEED = int.from_bytes(os.urandom(8), "little")
 
 
 cdef inline uint64_t mix(uint64_t x) noexcept nogil:
@@ -197,7 +204,7 @@ cdef int number_texts(const uint8_t *base, const int32_t *starts, const int32_t 
     if table == NULL:
         return -1
     for i in range(n):
-        h = hash_text(at(base, starts[i]), lengths[i])
+        h = af_keyed_text(SEED, at(base, starts[i]), <uint32_t>lengths[i])
         place = h & (capacity - 1)
         while table[place].number:
             if table[place].hash == h:

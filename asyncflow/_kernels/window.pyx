@@ -24,6 +24,7 @@ from asyncflow._kernels.window_state cimport *
 cnp.import_array()
 
 af_quantile_prepare()
+af_distinct_seed = int.from_bytes(os.urandom(8), "little")
 
 cdef object MAX_BOUND = 2**63 - 1
 cdef int64_t MOST_KEPT = 1 << 17  # rows that room is kept for

@@ -177,22 +177,7 @@ static void af_text_drop(af_store *store, int64_t *slot) {
 
 /* -- sets ----------------------------------------------------------------------------------------------------------- */
 
-AF_INLINE uint64_t af_mix(uint64_t left, uint64_t right) {
-    __uint128_t product = (__uint128_t)left * right;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-AF_INLINE uint64_t af_hash_word(const af_store *store, uint64_t word) { return af_mix(word ^ store->seed, 0x9E3779B97F4A7C15ull); }
-
-static uint64_t af_hash_text(const af_store *store, const uint8_t *bytes, uint32_t length) {
-    uint64_t hash = store->seed ^ length, word = 0;
-    uint32_t at = 0;
-    for (; at + 8 <= length; at += 8) hash = af_mix(hash ^ af_load64(bytes + at), 0x9E3779B97F4A7C15ull ^ store->seed << 1);
-    if (at < length) memcpy(&word, bytes + at, length - at);
-    return af_mix(hash ^ word, 0xE7037ED1A0B428DBull ^ store->seed);
-}
-
-AF_INLINE uint64_t af_member_place(uint64_t hash, int32_t group) { return af_mix(hash + (uint64_t)(uint32_t)group, 0xD6E8FEB86659FD93ull); }
+AF_INLINE uint64_t af_member_place(uint64_t hash, int32_t group) { return af_fold(hash + (uint64_t)(uint32_t)group, 0xD6E8FEB86659FD93ull); }
 
 static void af_set_free(af_store *store, af_set *set) {
     if (set->mask) store->set_bytes -= (set->mask + 1) * sizeof(af_member);

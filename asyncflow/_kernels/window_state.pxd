@@ -74,6 +74,7 @@ cdef extern from "window_state.h" nogil:
         AF_ROWS_ALL, AF_COUNT, AF_SUM, AF_MEAN, AF_LEAST, AF_GREATEST, AF_VARIANCE, AF_DEVIATION, AF_COVARIANCE, AF_CORRELATION
         AF_PICKED, AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_MOST_FREQUENT
     int AF_SHRINK_EVERY
+    uint64_t af_distinct_seed
 
     void af_quantile_prepare()
 

@@ -333,10 +333,10 @@ AF_NOINLINE bool af_distinct_block(af_store *store, const af_op *op, const af_bl
         if (op->input_kind == AF_STRING) {
             const uint8_t *text = column->data + column->starts[row];
             uint32_t length = (uint32_t)column->lengths[row];
-            added = af_set_add(store, set, group, af_hash_text(store, text, length), 0, text, length);
+            added = af_set_add(store, set, group, af_keyed_text(store->seed, text, length), 0, text, length);
         } else {
             uint64_t word = af_distinct_word(column, op->input_kind, row);
-            added = af_set_add(store, set, group, af_hash_word(store, word), word, NULL, 0);
+            added = af_set_add(store, set, group, af_keyed_word(store->seed, word), word, NULL, 0);
         }
         if (added < 0) return false;
         *af_i64(block->cells[k], op->offset) += added;
@@ -366,7 +366,7 @@ AF_NOINLINE bool af_sketch_block(af_store *store, const af_op *op, const af_bloc
                 sketch = distinct;
             } else {
                 af_top *top = sketch;
-                const uint64_t hash = is_text ? af_hash_text(store, text, length) : af_hash_word(store, word);
+                const uint64_t hash = is_text ? af_keyed_text(store->seed, text, length) : af_keyed_word(store->seed, word);
                 const af_top_value value = {hash, word, text, length};
                 done = af_top_add(&top, (uint32_t)op->counters, &value, &store->sketch_bytes);
                 sketch = top;

@@ -1,4 +1,7 @@
-/* Values as words of 64 bits: words that sort like the values, and words hashed by a function that never changes; the order of texts. */
+/* Values as words of 64 bits: words that sort like the values, and hashes of two kinds; the order of texts.
+ *
+ * af_finish and af_finish_text never change: results depend on them (``hash(x)``, sketches), and whoever knows them can choose values that
+ * collide.  So no table is placed by them: af_keyed_word and af_keyed_text take a secret seed, and results never depend on those. */
 #ifndef ASYNCFLOW_WORDS_H
 #define ASYNCFLOW_WORDS_H
 
@@ -39,6 +42,28 @@ static uint64_t af_finish_text(const uint8_t *bytes, uint32_t length) {
         hash = af_finish(hash ^ word);
     }
     return af_finish(hash);
+}
+
+/* A word's place under a secret seed. */
+AF_INLINE uint64_t af_keyed_word(uint64_t seed, uint64_t word) { return af_fold(word ^ seed, 0x9E3779B97F4A7C15ull); }
+
+/* A text's hash under a secret seed: folded multiplications, as in wyhash (Wang Yi).  The last word overlaps what was read before. */
+AF_INLINE uint64_t af_keyed_text(uint64_t seed, const uint8_t *bytes, uint32_t length) {
+    const uint64_t key = 0x9E3779B97F4A7C15ull ^ seed << 1;
+    uint64_t hash = seed ^ length, word = 0;
+    uint32_t left = length;
+    for (; left >= 8; left -= 8, bytes += 8) hash = af_fold(hash ^ af_load64(bytes), key);
+    if (left && length >= 8) {
+        word = af_load64(bytes + left - 8);
+    } else if (left >= 4) {
+        uint32_t low, high;
+        memcpy(&low, bytes, 4);
+        memcpy(&high, bytes + left - 4, 4);
+        word = low | (uint64_t)high << 32;
+    } else if (left) {
+        word = bytes[0] | (uint64_t)bytes[left >> 1] << 8 | (uint64_t)bytes[left - 1] << 16;
+    }
+    return af_fold(hash ^ word, 0xE7037ED1A0B428DBull ^ seed);
 }
 
 static int af_text_compare(const uint8_t *left, uint32_t n, const uint8_t *right, uint32_t m) {

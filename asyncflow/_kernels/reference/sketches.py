@@ -41,10 +41,12 @@ class ApproxDistinct:
     """Hashes while there are few, then for each register the set of its ranks, of which the greatest and the two below it count."""
 
     def __init__(self) -> None:
+        self.seen = 0
         self.hashes: set[int] | None = set()
         self.registers: dict[int, frozenset[int]] = {}
 
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        self.seen += 1
         self._put(hash_of(values[0]))
 
     def _put(self, hashed: int) -> None:
@@ -66,6 +68,7 @@ class ApproxDistinct:
         self.registers[register] = frozenset(rank for rank in ranks if rank >= max(ranks) - 2)
 
     def merge(self, other: ApproxDistinct) -> None:
+        self.seen += other.seen
         if other.hashes is not None:
             for hashed in other.hashes:
                 self._put(hashed)
@@ -87,7 +90,8 @@ class ApproxDistinct:
                     seen[min(rank, LAST_RANK)] += registers
                 else:
                     missing += math.ldexp(registers, -rank)
-        return round(_likeliest(seen, missing) * float(2**REGISTER_BITS))
+        estimate = _likeliest(seen, missing) * float(2**REGISTER_BITS)
+        return round(max(estimate, seen.total())) if estimate < self.seen else self.seen
 
 
 def _register_word(item: tuple[frozenset[int], int]) -> list[int]:
@@ -112,8 +116,7 @@ def _likeliest(seen: Counter[int], missing: float) -> float:
                 share = seen[rank] * weight / minus_one
                 left += share
                 slope += share * weight * ((1.0 + minus_one) / minus_one)
-        step = (left - missing) / slope
-        if not step > rate * 1e-12:
+        if not slope or not (step := (left - missing) / slope) > rate * 1e-12:
             break
         rate += step
     return rate
