@@ -104,6 +104,9 @@ class UdpSource(MessageSource):
         self._dropped = 0
         self._arrival = asyncio.Event()
         self._opening = asyncio.Lock()
+        self._replying = (
+            asyncio.Lock()
+        )  # several sinks may answer through one socket, and the loop tells one of them of room
         self._ended = False
         self._closed = False
         self._holders = 1  # the source itself
@@ -153,7 +156,8 @@ class UdpSource(MessageSource):
 
     async def reply(self, data: Buffer, origin: Sender) -> None:
         """Sends one datagram to ``origin`` from the socket it wrote to; raises OSError."""
-        await send_datagram(self._sockets[origin.socket_number], data, origin.address)
+        async with self._replying:
+            await send_datagram(self._sockets[origin.socket_number], data, origin.address)
 
     async def stop(self) -> None:
         """What the system still holds is received, as far as the queue has room."""

@@ -1,13 +1,17 @@
 """The channel between stages: messages in order, bounded in bytes, one reader, one or more writers.
 
 A stage owns one channel; each table that it reads writes to a *port* of its own.  Every port is bounded by itself, so an input that
-runs ahead is held back while the others go on: that is the backpressure, and it reaches the socket.
+runs ahead is held back while the others go on: that is the backpressure, and it reaches the socket.  A table may write to its port from
+several coroutines (a source's clients do, to ``rejected``): they wait for room in a queue, and the oldest goes first.
 
 A reader that wants one port before the others holds these back for as long as it can be helped; where it never can, because what it
 wants hangs on a table that waits for room here, it takes from them after all (``standstill``).
 
 Contract.  ``send`` waits while its port holds ``max_bytes`` or more (one message may exceed the bound, so a batch of any size passes).
 A cancelled ``send`` sent nothing; a cancelled ``receive`` took nothing.  Order is kept per port, and over all ports for ``receive``.
+
+Invariants.  While a port has room, its oldest waiting writer has been woken: whoever makes room, and whoever leaves the queue (sent or
+cancelled), wakes the next.  Nobody overtakes a writer that waits.  There is one reader.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ class Channel:
         self._queue: deque[tuple[int, Message, int]] = deque()
         self._used = [0] * ports
         self._max_bytes = max_bytes
-        self._room: list[asyncio.Future[None] | None] = [None] * ports
+        self._waiting: list[deque[asyncio.Future[None]]] = [deque() for _ in range(ports)]
         self._arrival: asyncio.Future[None] | None = None
         self._open = [True] * ports
         self._wanted: int | None = None
@@ -53,23 +57,16 @@ class Channel:
         """How often a message was put in or taken out."""
 
     async def send(self, port: int, message: Message) -> None:
-        """Puts a message in; waits for room."""
-        while self._used[port] >= self._max_bytes:
-            waiter = asyncio.get_running_loop().create_future()
-            self._room[port] = waiter
-            if self.on_wait is None:
-                self._wake()
-            else:
-                self.on_wait()
-            try:
-                await waiter
-            finally:
-                self._room[port] = None
+        """Puts a message in; waits for room, behind those that wait already."""
+        if self._waiting[port] or self._used[port] >= self._max_bytes:
+            await self._wait_for_room(port)
+            assert self._used[port] < self._max_bytes, "a writer was woken without room"
         size = message.nbytes if isinstance(message, Batch) else MESSAGE_BYTES
         self._queue.append((port, message, size))
         self._used[port] += size
         self.moves += 1
         self._wake()
+        self._wake_writer(port)
 
     def end(self, port: int) -> None:
         """Puts an End in without waiting: for a writer that is gone."""
@@ -99,9 +96,7 @@ class Channel:
             self._wanted, self._gives_way = None, False
 
     def statistics(self) -> ChannelStatistics:
-        return ChannelStatistics(
-            sum(self._used), len(self._queue), sum(waiter is not None for waiter in self._room)
-        )
+        return ChannelStatistics(sum(self._used), len(self._queue), sum(map(bool, self._waiting)))
 
     def waiting_rows(self, port: int) -> int:
         """Rows of a port that are in the channel now."""
@@ -116,9 +111,8 @@ class Channel:
         return any(number == port for number, _, _ in self._queue)
 
     def blocked(self, port: int) -> bool:
-        """The port's writer waits for room, and there is none."""
-        waiter = self._room[port]
-        return waiter is not None and not waiter.done()
+        """A writer of the port waits for room, and there is none."""
+        return bool(self._waiting[port]) and self._used[port] >= self._max_bytes
 
     @property
     def awaited(self) -> bool:
@@ -135,7 +129,7 @@ class Channel:
     @property
     def holds_back(self) -> bool:
         """The reader waits for a message of one port while the writer of another waits for room."""
-        return self.awaited and self._wanted is not None and any(map(self.blocked, range(len(self._room))))
+        return self.awaited and self._wanted is not None and any(map(self.blocked, range(len(self._waiting))))
 
     def give_way(self) -> None:
         """The reader takes a message of a port that it holds back."""
@@ -147,7 +141,32 @@ class Channel:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
+    async def _wait_for_room(self, port: int) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting[port].append(waiter)
+        try:
+            # Behind one that was woken already the turn comes by itself, and nobody has to give way.
+            if self.blocked(port):
+                if self.on_wait is None:
+                    self._wake()
+                else:
+                    self.on_wait()
+            await waiter
+            assert self._waiting[port][0] is waiter, "a writer was overtaken"
+        except BaseException:
+            self._waiting[port].remove(waiter)
+            self._wake_writer(port)  # it may have been this one's turn
+            raise
+        self._waiting[port].popleft()
+
+    def _wake_writer(self, port: int) -> None:
+        """The oldest writer that waits for room in this port goes on, where there is some."""
+        waiting = self._waiting[port]
+        if waiting and self._used[port] < self._max_bytes and not waiting[0].done():
+            waiting[0].set_result(None)
+
     async def _wait_for_arrival(self) -> None:
+        assert self._arrival is None, "a second reader"
         self._arrival = asyncio.get_running_loop().create_future()
         try:
             if self.on_wait is not None:
@@ -167,7 +186,5 @@ class Channel:
         self._open[port] = self._open[port] and not isinstance(message, End)
         self._used[port] -= size
         self.moves += 1
-        waiter = self._room[port]
-        if waiter is not None and not waiter.done() and self._used[port] < self._max_bytes:
-            waiter.set_result(None)
+        self._wake_writer(port)
         return port, message

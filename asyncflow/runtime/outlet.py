@@ -10,10 +10,15 @@ from asyncflow.runtime.channel import Channel
 
 
 class Outlet:
-    """The way out of a table or side output.  ``used`` is False where nobody reads it; ``ended``: nothing comes any more."""
+    """The way out of a table or side output.  ``used`` is False where nobody reads it; ``ended``: nothing comes any more.
 
-    def __init__(self) -> None:
+    Its messages are in order, so one coroutine sends at a time.  ``several``: many may, in any order among them (a source's clients).
+    """
+
+    def __init__(self, *, several: bool = False) -> None:
         self.ended = False
+        self._several = several
+        self._sending = False
         self._targets: list[tuple[Channel, int, Sequence[str] | None]] = []
 
     def connect(self, channel: Channel, port: int, columns: Sequence[str] | None = None) -> None:
@@ -31,11 +36,16 @@ class Outlet:
 
     async def send(self, message: Message) -> None:
         """To all readers in turn; waits for the slowest."""
-        for channel, port, columns in self._targets:
-            if columns is not None and isinstance(message, Batch):
-                await channel.send(port, message.select(columns))
-            else:
-                await channel.send(port, message)
+        assert self._several or not self._sending, "two senders where the order counts"
+        self._sending = True
+        try:
+            for channel, port, columns in self._targets:
+                if columns is not None and isinstance(message, Batch):
+                    await channel.send(port, message.select(columns))
+                else:
+                    await channel.send(port, message)
+        finally:
+            self._sending = False
 
 
 async def end(outlets: Iterable[Outlet]) -> None:

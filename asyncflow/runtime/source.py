@@ -67,7 +67,7 @@ class SourceStage:
     ) -> None:
         self.source = source
         self.connector = connector
-        self.outlet, self.rejected, self.future = Outlet(), Outlet(), Outlet()
+        self.outlet, self.rejected, self.future = Outlet(), Outlet(several=True), Outlet()
         self.counts = SourceCounts()
         self.reasons: list[str] = []
         self.columns: tuple[str, ...] = ()

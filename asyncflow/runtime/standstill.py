@@ -64,10 +64,10 @@ class Standstill:
         return comes_back
 
     def _waits_for(self, table: str) -> list[str]:
-        """Any of which would let it go on; none where it works, or has ended."""
-        for channel, port in self._written[table]:
-            if channel.blocked(port):
-                return [channel.reader]
+        """Any of which would let it go on; none where it works, or has ended.  A source with several clients may wait for room in
+        several places at once."""
+        if blocked := [channel.reader for channel, port in self._written[table] if channel.blocked(port)]:
+            return blocked
         for channel in self._read[table]:
             if channel.awaited:
                 return [self._writers[channel][port] for port in channel.awaited_ports]
