@@ -12,11 +12,12 @@
  * What a record is (the twin, reference/csv.py, says it in Python).  A field that begins with the quote is quoted: in it two quotes are one,
  * delimiters and line ends are text; after its closing quote only a delimiter or a line end may follow, else the record is broken and
  * ends at the next newline.  Elsewhere a quote is a byte like any other.  LF ends a record; a CR right before it (or before the end of the
- * block) belongs to the line end.  Empty lines are skipped.
+ * block) belongs to the line end.  Empty lines are skipped, but where records have one field: there an empty line is a record.
  *
- * A record longer than max_record_bytes (without its newline) is rejected.  If at that length it stands inside quotes and has a newline, a
- * quote was left open: only its first line is lost and reading resumes after it.  A quote still open at the end of the block is the
- * same.  So a tile of at most max_record_bytes + 1 bytes holds no record that is too long, and csv_record_end looks at the others. */
+ * A record longer than max_record_bytes (without its newline) is rejected, to its own end: what stands inside its quotes is never read
+ * as records.  If a shorter one is inside quotes at the end of the block, a quote was left open: only its first line is lost and reading
+ * resumes after it.  So a tile of at most max_record_bytes + 1 bytes holds no record that is too long, and csv_record_end looks at the
+ * others. */
 #ifndef ASYNCFLOW_CSV_H
 #define ASYNCFLOW_CSV_H
 
@@ -39,7 +40,13 @@ enum csv_reason { CSV_TOO_LONG, CSV_UNCLOSED, CSV_TEXT_AFTER_QUOTE, CSV_NOT_UTF8
 
 /* ---- one record's end, bytewise: for records that no tile holds, and open quotes -------------------------------------------------- */
 
-/* What an earlier scan that met no record end learned: it was inside quotes at this position and at every newline before it.  A later scan
+/* Where a scan stands within a record.  `field_start`: of OUTSIDE, a quote would open a field here. */
+typedef struct {
+    enum csv_state state;
+    bool field_start;
+} csv_place;
+
+/* The block's end where a scan got there and met no record end: it was inside quotes there and at every newline before it.  A later scan
  * that is inside quotes at one of those newlines goes the same way from there, so it may jump here: each byte is scanned about
  * once, however many lines an open quote costs. */
 typedef uint64_t csv_open_until;
@@ -50,57 +57,67 @@ typedef struct {
     enum csv_end_kind kind;
     enum csv_reason reason; /* of LOST */
     uint64_t next;          /* END, LOST: where the next record starts */
+    csv_place place;        /* LOST_UNFINISHED: at the end of the data */
 } csv_end;
 
-/* Where the record that starts at `start` ends.  MORE: the data does not tell (never with `final`).  LOST: rejected.  LOST_UNFINISHED: too
- * long, and its newline is not there yet. */
-AF_NOINLINE csv_end csv_record_end(const csv_dialect *dialect, const uint8_t *data, uint64_t length, uint64_t start, bool final,
-                                   csv_open_until *open_until) {
-    const uint64_t most = dialect->max_record_bytes + 1, none = UINT64_MAX;
-    const uint64_t stop = length - start > most ? start + most : length;
-    uint64_t at = start, first_newline = none;
-    enum csv_state state = CSV_OUTSIDE;
-    bool field_start = true;
-    while (at < stop) {
+/* Goes on from `at` to the record's end: the position after its newline, or UINT64_MAX where the data has none; `place` is then that of the
+ * data's end.  `first_newline`: of the first newline inside quotes, UINT64_MAX before there was one. */
+AF_NOINLINE uint64_t csv_scan(const csv_dialect *dialect, const uint8_t *data, uint64_t length, uint64_t at, csv_place *place,
+                              uint64_t *first_newline, csv_open_until open_until) {
+    const uint64_t none = UINT64_MAX;
+    enum csv_state state = place->state;
+    bool field_start = place->field_start;
+    while (at < length) {
         uint8_t byte = data[at++];
         switch (state) {
         case CSV_OUTSIDE:
-            if (byte == '\n') return (csv_end){.kind = CSV_END, .next = at};
+            if (byte == '\n') return at;
             if (byte == dialect->quote && field_start) state = CSV_QUOTED;
             field_start = byte == dialect->delimiter;
             break;
         case CSV_QUOTED:
             if (byte == dialect->quote) {
                 state = CSV_CLOSED;
-            } else if (byte == '\n' && first_newline == none) {
-                first_newline = at - 1;
-                if (*open_until > at && *open_until <= stop) at = *open_until;
-            } else if (first_newline != none) { /* only a quote matters now */
-                const uint8_t *quote = memchr(data + at, dialect->quote, stop - at);
-                at = quote != NULL ? (uint64_t)(quote - data) : stop;
+            } else if (byte == '\n' && *first_newline == none) {
+                *first_newline = at - 1;
+                if (open_until > at) at = open_until;
+            } else if (*first_newline != none) { /* only a quote matters now */
+                const uint8_t *quote = memchr(data + at, dialect->quote, length - at);
+                at = quote != NULL ? (uint64_t)(quote - data) : length;
             }
             break;
         case CSV_CLOSED:
-            if (byte == '\n') return (csv_end){.kind = CSV_END, .next = at};
+            if (byte == '\n') return at;
             field_start = byte == dialect->delimiter;
             state = byte == dialect->quote ? CSV_QUOTED : byte == dialect->delimiter ? CSV_OUTSIDE : byte == '\r' ? CSV_CLOSED_CR : CSV_BROKEN;
             break;
         case CSV_CLOSED_CR:
         case CSV_BROKEN:
-            if (byte == '\n') return (csv_end){.kind = CSV_END, .next = at};
+            if (byte == '\n') return at;
             state = CSV_BROKEN;
             break;
         }
     }
-    const bool too_long = length - start >= most, open = state == CSV_QUOTED;
-    if (!too_long && !final) return (csv_end){.kind = CSV_MORE};
-    if (open) *open_until = stop;
-    if (open && first_newline != none) return (csv_end){.kind = CSV_LOST, .reason = CSV_UNCLOSED, .next = first_newline + 1};
-    if (!too_long) /* the end of the data ends the record */
-        return open ? (csv_end){.kind = CSV_LOST, .reason = CSV_UNCLOSED, .next = length} : (csv_end){.kind = CSV_END, .next = length};
-    const uint8_t *newline = memchr(data + stop, '\n', length - stop);
-    if (newline == NULL && !final) return (csv_end){.kind = CSV_LOST_UNFINISHED, .reason = CSV_TOO_LONG};
-    return (csv_end){.kind = CSV_LOST, .reason = CSV_TOO_LONG, .next = newline != NULL ? (uint64_t)(newline - data) + 1 : length};
+    *place = (csv_place){state, field_start};
+    return none;
+}
+
+/* Where the record that starts at `start` ends.  MORE: the data does not tell (never with `final`).  LOST: rejected.  LOST_UNFINISHED: too
+ * long, and its end is not there yet. */
+AF_NOINLINE csv_end csv_record_end(const csv_dialect *dialect, const uint8_t *data, uint64_t length, uint64_t start, bool final,
+                                   csv_open_until *open_until) {
+    const uint64_t most = dialect->max_record_bytes;
+    uint64_t first_newline = UINT64_MAX;
+    csv_place place = {CSV_OUTSIDE, true};
+    const uint64_t next = csv_scan(dialect, data, length, start, &place, &first_newline, *open_until);
+    if (next != UINT64_MAX)
+        return (csv_end){.kind = next - 1 - start > most ? CSV_LOST : CSV_END, .reason = CSV_TOO_LONG, .next = next};
+    if (length - start > most)
+        return (csv_end){.kind = final ? CSV_LOST : CSV_LOST_UNFINISHED, .reason = CSV_TOO_LONG, .next = length, .place = place};
+    if (!final) return (csv_end){.kind = CSV_MORE};
+    if (place.state != CSV_QUOTED) return (csv_end){.kind = CSV_END, .next = length}; /* the end of the data ends the record */
+    *open_until = length;
+    return (csv_end){.kind = CSV_LOST, .reason = CSV_UNCLOSED, .next = first_newline != UINT64_MAX ? first_newline + 1 : length};
 }
 
 static inline uint64_t csv_count_newlines(const uint8_t *data, uint64_t from, uint64_t to) {
@@ -224,8 +241,8 @@ enum csv_status { CSV_DONE, CSV_NEEDS_ROOM, CSV_NO_MEMORY };
 typedef struct {
     uint64_t scanned;
     enum csv_state state;
-    bool skipping;  /* inside a record that was too long: up to the next newline all is dropped */
-    csv_open_until open_until;
+    bool skipping; /* inside a record that was too long, at `place`: up to its end all is dropped */
+    csv_place place;
 } csv_cutter;
 
 typedef struct {

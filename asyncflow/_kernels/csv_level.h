@@ -88,7 +88,7 @@ AF_LEVEL_FUNCTION AF_AT(csv_rows) AF_AT(csv_select)(const csv_dialect *dialect, 
         const uint32_t stop = newline - (newline > start && data[newline - 1] == '\r');
         const bool is_broken = broken < broken_end && *broken < newline;
         broken += is_broken;
-        if (AF_LIKELY(good && !is_broken && stop > start && (utf8 || AF_AT(utf8_valid)(data + start, stop - start)))) {
+        if (AF_LIKELY(good && !is_broken && (stop > start || fields == 1) && (utf8 || AF_AT(utf8_valid)(data + start, stop - start)))) {
             *out++ = start - 1;
             memcpy(out, separators + first, (size_t)(fields - 1) * sizeof *out);
             out += fields;
@@ -113,7 +113,7 @@ AF_LEVEL_FUNCTION AF_AT(csv_rows) AF_AT(csv_select)(const csv_dialect *dialect, 
 /* Whether every record of the tile is a row as it stands. */
 AF_LEVEL_FUNCTION bool AF_AT(csv_regular)(const csv_dialect *dialect, const csv_scratch *scratch, const AF_AT(csv_index) * index) {
     const uint32_t fields = dialect->fields, rows = index->num_newlines;
-    if (fields == 1 || index->num_broken != 0 || (uint64_t)rows * fields != index->num_separators) return false;
+    if (index->num_broken != 0 || (uint64_t)rows * fields != index->num_separators) return false;
     uint32_t differs = 0;
     const uint32_t *last = scratch->separators + fields - 1;
     for (uint32_t row = 0; row < rows; row++) differs |= last[(size_t)row * fields] ^ scratch->newlines[row];
@@ -312,14 +312,18 @@ AF_LEVEL_FUNCTION csv_cut_result AF_AT(csv_cut)(const csv_dialect *dialect, csv_
     const uint64_t most = dialect->max_record_bytes;
     const uint8_t delimiter = dialect->delimiter, quote = dialect->quote;
     if (cutter->skipping) {
-        const uint8_t *newline = memchr(data, '\n', length);
-        if (newline == NULL) return (csv_cut_result){.resume = length};
-        *cutter = (csv_cutter){0};
-        return (csv_cut_result){.resume = (uint64_t)(newline - data) + 1, .lines = 1};
+        uint64_t inside = 0, next = csv_scan(dialect, data, length, 0, &cutter->place, &inside, 0);
+        if (next == UINT64_MAX)
+            next = length;
+        else
+            *cutter = (csv_cutter){0};
+        return (csv_cut_result){.resume = next, .lines = csv_count_newlines(data, 0, next)};
     }
     uint64_t record = 0, at = cutter->scanned;
     enum csv_state state = cutter->state;
     bool unknown = false; /* in which state the data ends */
+    csv_open_until open_until = 0;
+    csv_place place = {CSV_OUTSIDE, length > 0 && data[length - 1] == delimiter}; /* of the data's end, where there is no quote */
     if (state == CSV_OUTSIDE) {
         const uint8_t *first = memchr(data + at, quote, length - at);
         const uint64_t plain = first != NULL ? (uint64_t)(first - data) : length;
@@ -328,8 +332,7 @@ AF_LEVEL_FUNCTION csv_cut_result AF_AT(csv_cut)(const csv_dialect *dialect, csv_
         at = plain;
     }
     while (at < length && !unknown) {
-        bool measure = most < 64 || cutter->open_until > record;
-        if (AF_LIKELY(!measure)) {
+        if (AF_LIKELY(most >= 64)) {
             const uint32_t count = length - at < 64 ? (uint32_t)(length - at) : 64;
             CSV_LOOK(p, count)
             AF_AT(csv_masks) masks = {0};
@@ -353,23 +356,23 @@ AF_LEVEL_FUNCTION csv_cut_result AF_AT(csv_cut)(const csv_dialect *dialect, csv_
                 continue;
             }
         }
-        csv_end end = csv_record_end(dialect, data, length, record, false, &cutter->open_until);
+        csv_end end = csv_record_end(dialect, data, length, record, false, &open_until);
         if (end.kind == CSV_END || end.kind == CSV_LOST) { /* a lost one is a record too: decoding rejects it */
             record = at = end.next;
             state = CSV_OUTSIDE;
         } else {
             unknown = true;
+            place = end.place;
         }
     }
     const bool too_long = length - record > most;
     if (too_long && record == 0) {
-        *cutter = (csv_cutter){.skipping = true};
+        *cutter = (csv_cutter){.skipping = true, .place = place};
         return (csv_cut_result){.resume = length, .lines = csv_count_newlines(data, 0, length), .rejected = true};
     }
     unknown |= too_long; /* it comes again at once, and is dropped then */
     cutter->scanned = unknown ? 0 : length - record;
     cutter->state = unknown ? CSV_OUTSIDE : state;
-    cutter->open_until = cutter->open_until > record ? cutter->open_until - record : 0;
     return (csv_cut_result){.end = record, .resume = record};
 }
 

@@ -2,7 +2,7 @@
 Imported where a file has such a suffix: the libraries cost more than a small run.
 
 An archive is one or more members (gzip members, zstd frames, bzip2 and xz streams) one after the other; zeros
-after the last one are padding.  A thread decompresses the block after the one that is being handed out, so
+after a member are padding.  A thread decompresses the block after the one that is being handed out, so
 decompressing and decoding overlap.
 
 Invariants: memory is bounded whatever an archive claims (at most one block is ahead, and no call expands more
@@ -137,9 +137,10 @@ class Archive:
         if self._member is None:
             if not self._input and not self._read():
                 return None
-            if self._members_read and not self._input.strip(b"\0"):
-                self._input = b""
-                return b""
+            if self._members_read:
+                self._input = self._input.lstrip(b"\0")
+                if not self._input:
+                    return b""
             self._member = self._new_member()
         elif self._member.needs_input and not self._read():
             raise ConnectorError(

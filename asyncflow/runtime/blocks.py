@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 
 from asyncflow.connectors.contract import ByteStream
-from asyncflow.errors import ConnectorError
+from asyncflow.errors import ConnectorError, DataError
 from asyncflow.formats.contract import Block, Cut, Decoder, Reject
 from asyncflow.runtime.buffers import BlockPool, InputBlock
 
@@ -42,7 +42,7 @@ async def blocks(stream: ByteStream, decoder: Decoder, pool: BlockPool) -> Async
     """The stream's records in blocks, to its end.
 
     Where it was broken off (``ByteStream.error``, or a ConnectorError, which is raised after all that came before it), the unfinished
-    record is dropped with one reject, ``cut short: `` and why.
+    record is dropped with one reject, ``cut short: `` and why.  DataError, with the stream's name, where its head cannot be read.
     """
     offset = 0
     rest: Block = np.empty(0, np.uint8)
@@ -65,7 +65,10 @@ async def blocks(stream: ByteStream, decoder: Decoder, pool: BlockPool) -> Async
                 raise fault
             return
         if not prepared:
-            skip = decoder.prepare(data, final)
+            try:
+                skip = decoder.prepare(data, final)
+            except DataError as error:
+                raise DataError(f"{stream.name}: {error.message}") from error
             if skip is None:
                 rest = data
                 continue

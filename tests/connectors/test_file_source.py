@@ -14,8 +14,9 @@ import pytest
 import zstandard
 from streams import read_source, read_stream
 
+import asyncflow as af
 from asyncflow.connectors.file import SourceOptions, open_source
-from asyncflow.errors import ConnectorError
+from asyncflow.errors import ConnectorError, DataError
 
 ROWS = b"".join(b"%d,key-%d,%.3f\n" % (i, i % 7, 1 / (i + 1)) for i in range(40_000))
 
@@ -108,11 +109,13 @@ def test_an_archive_that_is_none_or_is_damaged(run, tmp_path, suffix):
         run(read_source(source(str(path))))
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".xz"])
-def test_zeros_after_an_archive_are_padding_and_anything_else_is_not(run, tmp_path, suffix):
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+@pytest.mark.parametrize("padding", [4, 100_000])
+def test_zeros_after_a_member_are_padding_and_anything_else_is_not(run, tmp_path, suffix, padding):
     path = tmp_path / f"a{suffix}"
-    path.write_bytes(COMPRESSORS[suffix](b"x\n") + bytes(100_000))
-    assert run(read_source(source(str(path)))) == [(str(path), b"x\n")]
+    member = COMPRESSORS[suffix](b"x\n") + bytes(padding)
+    path.write_bytes(member + COMPRESSORS[suffix](b"") + member)
+    assert run(read_source(source(str(path)))) == [(str(path), b"x\nx\n")]
     path.write_bytes(COMPRESSORS[suffix](b"x\n") + b"junk, and more junk")
     with pytest.raises(ConnectorError, match="not valid"):
         run(read_source(source(str(path))))
@@ -123,6 +126,16 @@ def test_empty_files_are_empty_streams(run, tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.touch()
     assert run(read_source(source(str(path)))) == [(str(path), b"")]
+
+
+@pytest.mark.parametrize("schema", [{"id": "int64", "v": "string"}, None])
+@pytest.mark.parametrize("header", [b"id\n", b"id,v,v\n", b"\xff,v\n", b'"id'])
+def test_a_header_that_cannot_be_used_is_told_with_its_file(run, tmp_path, header, schema):
+    (tmp_path / "1.csv").write_bytes(b"id,v\n1,a\n")
+    (tmp_path / "2.csv").write_bytes(header)
+    flow = af.source("file", path=str(tmp_path / "*.csv"), format="csv", schema=schema)
+    with pytest.raises(DataError, match=r"2\.csv: .*header"):
+        run(flow.to("null").run())
 
 
 def test_what_cannot_be_read_is_said_before_anything_is(run, tmp_path):

@@ -83,6 +83,35 @@ def test_a_stream_that_ends_anywhere(end: bytes, rows: Rows, reasons: list[str])
         assert (got, [reason for _, _, reason, _ in rejected]) == ([ROW, *rows], reasons)
 
 
+FORGED = b"z,9,9.5\n" * 20
+
+
+@pytest.mark.parametrize("record", [
+    b'b,2,"' + FORGED + b'"\n',
+    b'b,2,"' + FORGED + b'""' + FORGED + b'"\n',
+    b'"' + FORGED + b'",2,2.5\r\n',
+    b"b,2," + b"2" * 100 + b',"' + FORGED + b'"\n',  # the quotes come after it was too long
+    b'"' + b"b" * 100 + b'","' + FORGED + b'"\n',
+    b'b,2,"' + FORGED + b'"x\n',
+])  # fmt: skip
+def test_what_stands_in_quotes_of_a_record_that_is_too_long_is_never_read_as_records(record: bytes) -> None:
+    for data in (HEADER + GOOD + record + GOOD, HEADER + GOOD + record):
+        expected = [ROW] * (1 + data.endswith(record + GOOD))
+        for size in (len(data), 1, 3, 50, 64):
+            rows, rejected = read_csv(data, [size] * (len(data) // size), 64)
+            assert rows == expected
+            assert [(line, reason) for line, _, reason, _ in rejected] == [(1, "longer than 64 bytes")]
+
+
+def test_an_empty_line_is_a_null_where_records_have_one_field() -> None:
+    schema = Schema((Field.parse("v", "string"),))
+    for data, options in ((b'v\na\n\n""\nb\n\r\n', {}), (b'a\n\n""\nb\n\n', {"header": False})):
+        for sizes in ([], [1] * len(data)):
+            request = DecodeRequest(schema, ("v",), keep_rejects=True)
+            rows, rejected = read(csv.decoder(csv.DecoderOptions(**options), request), data, sizes)
+            assert (rows, rejected) == ([["a"], [None], [""], ["b"], [None]], [])
+
+
 def test_values_at_the_edges_are_values() -> None:
     data = b'a\0b,-9223372036854775808,1e999\n,0,-0.0\nc,9223372036854775807,nan\n"",-0,5e-324\n'
     rows, rejected = read_csv(HEADER + data)

@@ -217,8 +217,8 @@ def test_many_tiles_read_as_the_twin_says(piece: bytes, repeat: int, sizes: list
 def test_open_quotes_cost_linear_time() -> None:
     """Every line leaves a quote open, whichever state it begins in, so every line is lost; each byte is still scanned about once."""
     data = b'x","""\n' * 300_000
-    # A record that is cut off after so many bytes is inside quotes there, whichever line it begins on.
-    arguments = plan_of([], 3, (1 << 20) + 2)
+    # The data ends inside quotes, whichever line a record begins on.
+    arguments = plan_of([], 3, 1 << 22)
     arguments["rejects_kept"] = 3
     rows, lines, rejected, rejects, _ = compiled.Plan(**arguments).decode(array(data))
     assert (rows, lines, rejected) == (0, 300_000, 300_000)

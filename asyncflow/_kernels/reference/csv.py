@@ -3,11 +3,11 @@
 A field whose first byte is the quote is quoted: in it two quotes mean one, and delimiters and line ends are text.  After its closing quote
 only a delimiter or a line end may follow, else the record is broken, and ends at the next newline whatever stands before it.  In any
 other field a quote is a byte like the rest.  LF ends a record outside quotes; a CR right before it, or before the end of the block, belongs
-to the line end.  Empty lines are no records.
+to the line end.  Empty lines are no records, but where records have one field: there an empty line is a record, of an empty field.
 
-A record with more than ``max_record_bytes`` before its newline is rejected.  If after that many bytes and one more it is
-inside quotes and has had a newline, a quote was left open: its first line is lost, and reading resumes on the next as if
-nothing had been.  So it does when the data ends inside quotes.  Else the record is lost up to the next newline.
+A record with more than ``max_record_bytes`` before its newline is rejected, to its own end: what stands inside its quotes is
+never read as records.  If a shorter one is inside quotes where the data ends, a quote was left open: its first line is
+lost, and reading resumes on the next as if nothing had been.
 
 Checked of each record, in this order: length, text after a closing quote, UTF-8, the number of fields, then the wanted columns in
 the order asked for.  What a text means as a value is said by ``texts``.
@@ -28,6 +28,7 @@ WRONG, OUT_OF_RANGE, MISSING = 1, 2, 3
 
 END, MORE, LOST, LOST_UNFINISHED = range(4)
 _OUTSIDE, _QUOTED, _CLOSED, _CLOSED_CR, _BROKEN = range(5)
+RECORD_START = (_OUTSIDE, True)
 _LF, _CR = 10, 13
 _DTYPES = {"bool": np.bool_, "float64": np.float64}
 
@@ -63,14 +64,14 @@ class Plan:
         self.max_record_bytes, self.fields = max_record_bytes, fields
         self.columns, self.rejects_kept = list(columns), rejects_kept
 
-    def record_end(self, data: bytes, start: int, final: bool) -> tuple[int, int, int]:
-        """How the record at ``start`` ends, where the next one starts, and why it is lost."""
-        state, field_start, first_newline = _OUTSIDE, True, -1
-        stop = min(len(data), start + self.max_record_bytes + 1)
-        for at in range(start, stop):
+    def scan(self, data: bytes, start: int, place: tuple[int, bool]) -> tuple[int, tuple[int, bool], int]:
+        """Goes on to a record's end: the position after its newline (-1: there is none yet), the place of the data's end
+        (state, and whether a field starts there), and the first newline inside quotes (-1: none)."""
+        (state, field_start), first_newline = place, -1
+        for at in range(start, len(data)):
             byte = data[at]
             if byte == _LF and state != _QUOTED:
-                return END, at + 1, 0
+                return at + 1, place, first_newline
             if state == _OUTSIDE:
                 if byte == self.quote and field_start:
                     state = _QUOTED
@@ -86,17 +87,20 @@ class Plan:
                 state = after.get(byte, _BROKEN)
             else:
                 state = _BROKEN
-        too_long = len(data) - start > self.max_record_bytes
-        if not too_long and not final:
-            return MORE, start, 0
-        if state == _QUOTED and (first_newline >= 0 or not too_long):
-            return LOST, first_newline + 1 if first_newline >= 0 else len(data), UNCLOSED
-        if not too_long:
-            return END, len(data), 0
-        newline = data.find(b"\n", stop)
-        if newline < 0:
+        return -1, (state, field_start), first_newline
+
+    def record_end(self, data: bytes, start: int, final: bool) -> tuple[int, int, int]:
+        """How the record at ``start`` ends, where the next one starts, and why it is lost."""
+        following, (state, _), first_newline = self.scan(data, start, RECORD_START)
+        if following >= 0:
+            return (LOST if following - 1 - start > self.max_record_bytes else END), following, TOO_LONG
+        if len(data) - start > self.max_record_bytes:
             return (LOST if final else LOST_UNFINISHED), len(data), TOO_LONG
-        return LOST, newline + 1, TOO_LONG
+        if not final:
+            return MORE, start, 0
+        if state != _QUOTED:
+            return END, len(data), 0
+        return LOST, first_newline + 1 if first_newline >= 0 else len(data), UNCLOSED
 
     def split(self, record: bytes) -> list[tuple[int, int, bool]] | None:
         """A record's fields: begin and end of the text (without quotes), and whether it is quoted.  None: broken."""
@@ -139,7 +143,7 @@ class Plan:
             fault: tuple[int, int, int, bytes] | None = None
             if kind == LOST:
                 fault = (reason, 0, -1, b"")
-            elif record:
+            elif record or self.fields == 1:
                 row = self._row(record, at, block)
                 if isinstance(row, tuple):
                     fault = row
@@ -209,7 +213,7 @@ class Cutter:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._skipping = False
+        self._skipping: tuple[int, bool] | None = None  # where in a record that is too long
 
     def cut(self, data: Any, final: bool) -> tuple[int, int, int, bytes | None]:
         """``(end, resume, lines, rejected)``: ``data[:end]`` is whole records, ``data[resume:]`` comes again with more behind
@@ -219,17 +223,19 @@ class Cutter:
         raw = data.tobytes()
         if not raw:
             return 0, 0, 0, None
-        if self._skipping:
-            newline = raw.find(b"\n")
-            self._skipping = newline < 0
-            return (0, len(raw), 0, None) if newline < 0 else (0, newline + 1, 1, None)
+        if self._skipping is not None:
+            following, self._skipping, _ = self._plan.scan(raw, 0, self._skipping)
+            if following < 0:
+                return 0, len(raw), raw.count(b"\n"), None
+            self._skipping = None
+            return 0, following, raw.count(b"\n", 0, following), None
         if final:
             return len(raw), len(raw), 0, None
         at = 0
         while at < len(raw):
             kind, following, _ = self._plan.record_end(raw, at, False)
             if kind == LOST_UNFINISHED and at == 0:
-                self._skipping = True
+                self._skipping = self._plan.scan(raw, 0, RECORD_START)[1]
                 kept = raw[: min(4096, self._plan.max_record_bytes)]
                 return 0, len(raw), raw.count(b"\n"), kept
             if kind not in (END, LOST):
