@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from asyncflow.printable import hidden
+
 
 class AsyncflowError(Exception):
     """Base of all errors raised on purpose.  ``table`` is the table it happened at, or ``""``."""
@@ -23,7 +25,7 @@ class AsyncflowError(Exception):
         self.table = table
 
     def __str__(self) -> str:
-        return f"{self.table}: {self.message}" if self.table else self.message
+        return hidden(f"{self.table}: {self.message}" if self.table else self.message)
 
 
 class Problem(Struct, frozen=True):
@@ -34,7 +36,7 @@ class Problem(Struct, frozen=True):
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+        return hidden(f"{self.path}: {self.message}" + (f" ({self.hint})" if self.hint else ""))
 
 
 class PipelineError(AsyncflowError):

@@ -115,9 +115,15 @@ def test_stats(pipeline: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 def test_stats_that_cannot_be_written(
     pipeline: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(["run", str(pipeline), "--stats", str(tmp_path / "no" / "stats.json")]) == 1
-    err = capfd.readouterr().err
-    assert err.startswith("error: --stats") and "Traceback" not in err
+    """How the run ended decides the exit code, and is told."""
+    command = ["run", str(pipeline), "--stats", str(tmp_path / "no" / "stats.json")]
+    assert run_command(command) == 0
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 2
+    assert err.startswith("warning: --stats") and "Traceback" not in err
+    assert run_command([*command, "--set", "sources.hits.path=not-there.ndjson"]) == 1
+    warning, error = capfd.readouterr().err.splitlines()
+    assert warning.startswith("warning: --stats") and error.startswith("error: hits: ")
 
 
 def test_what_left_by_a_side_output_that_nobody_reads_is_told(

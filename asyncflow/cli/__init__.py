@@ -31,11 +31,14 @@ from asyncflow.cli.options import (
     tell_error,
 )
 from asyncflow.cli.why import why
+from asyncflow.printable import hidden, printable, printable_lines, tell, write_error
 
 if TYPE_CHECKING:
     from asyncflow.model.schema import Schema
     from asyncflow.plan.tables import Plan
 
+COMPLETE = "_ASYNCFLOW_COMPLETE"
+"""Set by a shell that asks for completions: ``bash_source`` prints the script for bash; also ``zsh_source``, ``fish_source``."""
 DEMO_SECONDS = 4.0
 """How long ``demo`` runs where nobody watches it on a terminal."""
 
@@ -58,19 +61,28 @@ def _leave(code: int) -> NoReturn:
     """
     watched = sys.gettrace() or sys.getprofile() or not sys.modules.keys().isdisjoint(("cProfile", "profile"))
     if watched or threading.active_count() > 1:
+        _flush()
         sys.exit(code)
     atexit._run_exitfuncs()
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # None: it was closed from the start
-                stream.flush()
-    except (OSError, ValueError):
-        sys.exit(code)
+    _flush()
     os._exit(code)
+
+
+def _flush() -> None:
+    """Whatever is left for stdout and stderr.  A stream that cannot take it is given up: it must not change the exit code."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except (AttributeError, OSError, ValueError):  # None: it was closed from the start
+            setattr(sys, name, None)
 
 
 def run_command(args: Sequence[str] | None = None) -> int:
     """Runs one command line and gives its exit code; errors are told on stderr."""
+    if instruction := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "asyncflow", COMPLETE, instruction)
     given = list(sys.argv[1:] if args is None else args)
     verbose = "-v" in given or "--verbose" in given
     try:
@@ -81,7 +93,7 @@ def run_command(args: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        error.show()
+        _usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -89,6 +101,15 @@ def run_command(args: Sequence[str] | None = None) -> int:
         return _reader_gone()
     except Exception as error:
         return _told(error, verbose)
+
+
+def _usage(error: click.ClickException) -> None:
+    """What is wrong with the command line, as click words it."""
+    import io
+
+    words = io.StringIO()
+    error.show(words)
+    write_error(printable_lines(words.getvalue()))
 
 
 def _told(error: Exception, verbose: bool) -> int:
@@ -100,7 +121,7 @@ def _told(error: Exception, verbose: bool) -> int:
     if verbose:
         import traceback
 
-        traceback.print_exception(error)
+        write_error(printable_lines("".join(traceback.format_exception(error))))
     if isinstance(error, PipelineError):
         for problem in error.problems:
             tell_error(str(problem))
@@ -111,7 +132,7 @@ def _told(error: Exception, verbose: bool) -> int:
     text = str(error)
     tell_error(f"{type(error).__name__}: {text}" if text else type(error).__name__)
     if not verbose:
-        click.echo("this is a bug in asyncflow or beyond it; -v shows where", err=True)
+        tell("this is a bug in asyncflow or beyond it; -v shows where")
     return FAILED
 
 
@@ -165,9 +186,7 @@ def check(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     """Read, type and wire the pipeline FILE and print every problem.  Opens nothing outside."""
     plan = _load(file, overrides)
     counts = [(len(plan.sources), "source"), (len(plan.stages), "stage"), (len(plan.sinks), "sink")]
-    click.echo(
-        f"{file}: ok ({', '.join(f'{n} {noun}' + ('' if n == 1 else 's') for n, noun in counts)})", err=True
-    )
+    tell(f"{file}: ok ({', '.join(f'{n} {noun}' + ('' if n == 1 else 's') for n, noun in counts)})")
     return 0
 
 
@@ -187,12 +206,12 @@ def test(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     plan = load(Path(file), overrides=overrides)
     outcomes = run_in_loop(lambda: run_trials(plan))
     for outcome in outcomes:
-        click.echo(f"{'FAIL' if outcome.failure else 'ok':<4}  {outcome.name}")
+        click.echo(printable(f"{'FAIL' if outcome.failure else 'ok':<4}  {outcome.name}"))
         for line in outcome.failure:
-            click.echo(f"      {line}")
+            click.echo(printable(hidden(f"      {line}")))
     failed = sum(bool(outcome.failure) for outcome in outcomes)
     told = f"{len(outcomes) - failed} passed, {failed} failed" if outcomes else "it has no [[tests]]"
-    click.echo(f"{file}: {told}", err=True)
+    tell(f"{file}: {told}")
     return FAILED if failed else 0
 
 
@@ -221,7 +240,7 @@ def verify(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
                 click.echo(f"  {name}: {digest[:16]}  {rows:,} rows  {size:,} bytes{note}")
             differing |= dict.fromkeys(each.differing)
         told = f"differs: {', '.join(differing)}" if differing else f"the same bytes in all {runs} runs"
-        click.echo(f"{file}: {told}", err=True)
+        tell(f"{file}: {told}")
         return FAILED if differing else 0
 
     return run_in_loop(compare)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from asyncflow.cli.options import run_options
+from asyncflow.cli.options import files, run_options
 
 
 @click.command()
@@ -25,6 +25,7 @@ from asyncflow.cli.options import run_options
 @click.option(
     "--input",
     "inputs",
+    shell_complete=files,
     multiple=True,
     metavar="FILE",
     help="Read this file or glob instead of stdin; may be repeated.",

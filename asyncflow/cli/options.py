@@ -7,19 +7,33 @@ from typing import Any
 
 import click
 
+from asyncflow.printable import tell
+
 FAILED, USAGE, READER_GONE = 1, 2, 141
 
 
 def tell_error(text: str) -> None:
     """One error, on stderr."""
-    click.echo(f"error: {text}", err=True)
+    tell(f"error: {text}")
+
+
+def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """What a shell completes a file's name with: files."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that runs a plan."""
     for option in reversed(
         (
-            click.option("--stats", metavar="FILE", help="Write the ledger as JSON to FILE; - is stderr."),
+            click.option(
+                "--stats",
+                metavar="FILE",
+                shell_complete=files,
+                help="Write the ledger as JSON to FILE; - is stderr.",
+            ),
             click.option(
                 "--progress",
                 type=click.Choice(["auto", "on", "off"]),
@@ -44,7 +58,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-FILE = click.argument("file", type=str)
+FILE = click.argument("file", type=str, shell_complete=files)
 OVERRIDES = click.option(
     "--set",
     "overrides",

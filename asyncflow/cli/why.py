@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asyncflow.cli.options import FAILED, VERBOSE, tell_error
+from asyncflow.cli.options import FAILED, VERBOSE, files, tell_error
+from asyncflow.printable import printable_lines, tell
 
 if TYPE_CHECKING:
     from asyncflow.runtime.standing import Standing
@@ -17,7 +18,7 @@ LONGEST_PID = 64
 
 
 @click.command()
-@click.argument("target", metavar="FILE|PID")
+@click.argument("target", metavar="FILE|PID", shell_complete=files)
 @click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON, one a line.")
 @VERBOSE
 def why(target: str, as_json: bool, verbose: bool) -> int:
@@ -41,7 +42,7 @@ def why(target: str, as_json: bool, verbose: bool) -> int:
             continue
         if position:
             click.echo()
-        click.echo(text(standing), nl=False)
+        click.echo(printable_lines(text(standing)), nl=False)
     return 0
 
 
@@ -75,7 +76,7 @@ def _of_file(file: str) -> list[Standing]:
         if standing.file == path:
             answers.append(standing)
     for reason in silent:
-        click.echo(f"warning: {reason}", err=True)
+        tell(f"warning: {reason}")
     if not answers:
         if not os.path.exists(path):
             raise ConnectorError(f"{file}: there is no such file, and no run of it")

@@ -38,6 +38,7 @@ from asyncflow.plan import graph
 from asyncflow.plan.expressions import ColumnRef, Expression
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import (
+    DEFAULT_STOP_TIMEOUT_NS,
     Component,
     Dedup,
     Derive,
@@ -53,7 +54,7 @@ from asyncflow.plan.tables import (
 )
 from asyncflow.plan.typing import ExpressionError
 
-_TOP_KEYS = ("name", "sources", "stages", "sinks", "tests")
+_TOP_KEYS = ("name", "stop_timeout", "sources", "stages", "sinks", "tests")
 T = TypeVar("T")
 
 
@@ -98,7 +99,30 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
         stages.append(stage(each, table, before, problems))
         before = (each,)
     sinks = tuple(sink(each, table, before, problems) for each, table in rooms["sinks"].items())
-    return Plan(name, tuple(sources), tuple(stages), sinks, trials(document.get("tests", []), problems))
+    return Plan(
+        name,
+        tuple(sources),
+        tuple(stages),
+        sinks,
+        trials(document.get("tests", []), problems),
+        _stop_timeout(document, problems),
+    )
+
+
+def _stop_timeout(document: Mapping[str, Any], problems: Problems) -> int:
+    given = document.get("stop_timeout")
+    if given is None:
+        return DEFAULT_STOP_TIMEOUT_NS
+    if isinstance(given, str):
+        try:
+            if (timeout_ns := parse_duration(given)) >= 0:
+                return timeout_ns
+            problems.add("stop_timeout", f"{given!r} is below zero")
+        except ValueError as error:
+            problems.add("stop_timeout", str(error))
+    else:
+        problems.add("stop_timeout", "expected a duration", 'stop_timeout = "30s"')
+    return DEFAULT_STOP_TIMEOUT_NS
 
 
 def _room(document: Mapping[str, Any], room: str, problems: Problems) -> dict[str, Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from asyncflow.doors.document import read_document
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan.explain import component_options
 from asyncflow.plan.tables import Component, Plan
+from asyncflow.printable import printable_lines
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -25,7 +26,8 @@ def pipeline_text(path: str, format_: Component, schema: Schema, epochs: Mapping
 
     ``epochs``: number columns that look like instants, as they would be declared.
     """
-    return "\n".join(_lines(path, format_, schema, epochs)) + "\n"
+    # What printable escapes is inside strings, and its escapes are TOML's.
+    return printable_lines("\n".join(_lines(path, format_, schema, epochs))) + "\n"
 
 
 def _lines(path: str, format_: Component, schema: Schema, epochs: Mapping[str, Field]) -> Iterator[str]:

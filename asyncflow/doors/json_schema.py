@@ -34,6 +34,12 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "name": {"type": "string", "description": "The pipeline's name. Left out: the file's."},
+            "stop_timeout": {
+                "type": "string",
+                "description": "How long what was read may flow out after the first signal.",
+                "default": "30s",
+                "examples": ["5s", "2m"],
+            },
             "sources": _room("source") | {"minProperties": 1},
             "stages": _room("stage"),
             "sinks": _room("sink"),

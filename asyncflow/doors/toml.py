@@ -1,6 +1,7 @@
 """The pipeline file: TOML text to tables, ``${VAR}`` from the environment, ``--set`` over both; then ``document`` makes the plan.
 
-Variables are replaced inside string values after parsing, so what the environment holds can never change the shape of the file.
+Variables are replaced inside string values after parsing, so what the environment holds can never change the shape of the file.  Their
+values are hidden from then on in all that is told (``printable``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from asyncflow.doors.document import read_document
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Plan
+from asyncflow.printable import hide
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -88,6 +90,7 @@ def _substituted(value: Any, path: str, environ: Mapping[str, str], problems: Pr
     def replace(match: re.Match[str]) -> str:
         name, default = match.groups()
         if name in environ:
+            hide(name, environ[name])
             return environ[name]
         if default is None:
             near = nearest(name, environ)

@@ -45,14 +45,28 @@ from asyncflow.plan.windows import (
     Tumbling,
     WindowShape,
 )
+from asyncflow.printable import hidden, printable, printable_lines
 
 
 def explain(plan: Plan, form: str = "tree", inferred: Mapping[str, Schema] | None = None) -> str:
     """The plan as text; ``form`` is ``tree``, ``mermaid`` or ``json``.  ``inferred``: schemas of sources declared without one."""
     description = describe(plan, inferred)
     if form == "json":
-        return json.dumps(description, indent=2, ensure_ascii=False, default=str)
-    return "\n".join(_mermaid(description) if form == "mermaid" else _tree(description))
+        return printable_lines(json.dumps(_hidden(description), indent=2, ensure_ascii=False, default=str))
+    lines = _mermaid(description) if form == "mermaid" else _tree(description)
+    return "\n".join(printable(hidden(line)) for line in lines)
+
+
+def _hidden(value: Any) -> Any:
+    """Plain data with what came from the environment left out: also numbers, so that the text stays JSON."""
+    if isinstance(value, dict):
+        return {hidden(key): _hidden(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden(each) for each in value]
+    if value is None or isinstance(value, bool):
+        return value
+    text = str(value)
+    return value if isinstance(value, int | float) and hidden(text) == text else hidden(text)
 
 
 def describe(plan: Plan, inferred: Mapping[str, Schema] | None = None) -> dict[str, Any]:

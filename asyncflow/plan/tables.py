@@ -219,10 +219,13 @@ class Trial(Struct, frozen=True):
     expect: tuple[Expect, ...] = ()
 
 
+DEFAULT_STOP_TIMEOUT_NS = 30_000_000_000
+
+
 class Plan(Struct, frozen=True):
     """A whole pipeline, tables in the order written.  Inputs are always spelled out: the doors have filled in what was left out.
 
-    ``trials``: the tests that its file holds.
+    ``trials``: the tests that its file holds.  ``stop_timeout_ns``: how long what was read may flow out once a run is asked to stop.
     """
 
     name: str
@@ -230,6 +233,7 @@ class Plan(Struct, frozen=True):
     stages: tuple[Stage, ...] = ()
     sinks: tuple[Sink, ...] = ()
     trials: tuple[Trial, ...] = ()
+    stop_timeout_ns: int = DEFAULT_STOP_TIMEOUT_NS
 
     def table(self, name: str) -> Source | Stage | Sink:
         """The table of that name; KeyError when there is none."""

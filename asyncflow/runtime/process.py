@@ -1,7 +1,8 @@
 """One plan as a whole process: its event loop, signals, progress, warnings and the ``--stats`` file.
 
 The first SIGINT or SIGTERM asks for an orderly end: reading stops, what was read flows out, windows close, exit 0.  The second ends the
-process at once.  SIGUSR1, and whoever asks on the control socket, is told what the run waits for.  Only data goes to stdout.
+process at once, also while a kernel works (``_kernels.signals``).  SIGUSR1, and whoever asks on the control socket, is told what the run
+waits for.  Only data goes to stdout.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from asyncflow.errors import ConnectorError
+from asyncflow._kernels import kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.plan import graph
 from asyncflow.plan.tables import Plan
+from asyncflow.printable import printable_lines, tell, write_error
 from asyncflow.runtime.control import Control
 from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.loop import run_in_loop
@@ -74,9 +76,9 @@ def run_plan(
                 _write_stats(run.ledger, stats)
         if not quiet:
             for line in warnings(run):
-                print(line, file=sys.stderr)
+                tell(line)
         if verbose:
-            print(summary(run.ledger), file=sys.stderr)
+            write_error(printable_lines(summary(run.ledger)) + "\n")
 
     run_in_loop(main)
     return 0
@@ -98,8 +100,7 @@ def _tell_why(run: Run, file: str | None) -> None:
     """What the run waits for, on stderr; above the progress display where there is one."""
     from asyncflow.runtime.why_text import text
 
-    with contextlib.suppress(OSError, ValueError):  # stderr is gone
-        print(text(_standing(run, file)), end="", file=sys.stderr, flush=True)
+    write_error(printable_lines(text(_standing(run, file))))
 
 
 @contextlib.asynccontextmanager
@@ -113,7 +114,7 @@ async def _control(answer: Callable[[], bytes], *, verbose: bool) -> AsyncIterat
             await control.open()
         except Exception as error:
             if verbose:
-                print(f"warning: asyncflow why cannot ask this run: {error}", file=sys.stderr)
+                tell(f"warning: asyncflow why cannot ask this run: {error}")
 
     opening = asyncio.create_task(open_it())
     try:
@@ -183,19 +184,18 @@ def _free_terminal(plan: Plan) -> bool:
     )
 
 
-class _NoteFormatter(logging.Formatter):
+class _NoteHandler(logging.Handler):
     """A note as it is, a warning as one."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return f"warning: {text}" if record.levelno >= logging.WARNING else text
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        tell(f"warning: {text}" if record.levelno >= logging.WARNING else text)
 
 
 @contextlib.contextmanager
 def _notes(*, shown: bool) -> Iterator[None]:
     """What the engine says of the run as it goes (a sequence's hand-over, a table that could not be read again), on stderr."""
-    handler = logging.StreamHandler(sys.stderr) if shown else logging.NullHandler()
-    handler.setFormatter(_NoteFormatter())
+    handler = _NoteHandler() if shown else logging.NullHandler()
     loggers = [logging.getLogger(f"asyncflow.{name}") for name in ("sequence", "refresh")]
     told = [(logger, logger.level) for logger in loggers if not logger.isEnabledFor(logging.INFO)]
     for logger, _ in told:
@@ -229,6 +229,7 @@ def _signals(run: Run, tell_why: Callable[[], None]) -> Iterator[None]:
         for number in numbers[:2]:
             loop.add_signal_handler(number, on_signal, number)
         loop.add_signal_handler(signal.SIGUSR1, tell_why)
+        kernel("signals").end_at_second(*numbers[:2])
     except (NotImplementedError, RuntimeError, ValueError):  # not the main thread, or no such signals here
         yield
         return
@@ -241,16 +242,17 @@ def _signals(run: Run, tell_why: Callable[[], None]) -> Iterator[None]:
 
 
 def _write_stats(ledger: Ledger, target: str) -> None:
+    """The ledger as JSON.  Where it cannot be written a warning says so: how the run ended is what counts."""
     import json
 
     text = json.dumps(ledger.to_dict()) + "\n"
     if target == "-":
-        sys.stderr.write(text)
+        write_error(text)
         return
     try:
         Path(target).write_text(text)
-    except OSError as error:
-        raise ConnectorError(f"--stats {target}: cannot be written: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        tell(f"warning: --stats {target}: cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
 def warnings(run: Run) -> Iterator[str]:

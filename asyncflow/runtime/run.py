@@ -25,7 +25,7 @@ from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
-from asyncflow.runtime.stopping import opened, run_to_end
+from asyncflow.runtime.stopping import not_delivered, opened, run_to_end
 from asyncflow.runtime.wiring import CHANNEL_BYTES, Wiring, open_source
 
 
@@ -110,15 +110,16 @@ class Run:
 
         Raises the first failure, as itself and once: PipelineError, DataError, ConnectorError, StageError, ...
         """
-        stopper = asyncio.create_task(self._stop_sources())
+        grace = asyncio.timeout(None)
+        stopper = asyncio.create_task(self._stop_sources(grace))
         try:
-            self._offload = Offload(self.workers)
-            await self.wiring.build(self._offload)
-            if result is not None:
-                self.wiring.outlets[result].connect(self.results, 0)
-            if await self._open_sinks():
-                self.phase = ("running", "")
-                await self._run_all()
+            try:
+                async with grace:
+                    await self._run(result)
+            except TimeoutError:
+                if not grace.expired():
+                    raise
+                raise not_delivered(self._waiting(), self.plan.stop_timeout_ns, self._under_way()) from None
             self.ledger.end()
             self.ledger.check()
         finally:
@@ -128,6 +129,15 @@ class Run:
             await asyncio.gather(stopper, return_exceptions=True)
             await self._close_all()
         return self.ledger
+
+    async def _run(self, result: str | None) -> None:
+        self._offload = Offload(self.workers)
+        await self.wiring.build(self._offload)
+        if result is not None:
+            self.wiring.outlets[result].connect(self.results, 0)
+        if await self._open_sinks():
+            self.phase = ("running", "")
+            await self._run_all()
 
     async def _open_sinks(self) -> bool:
         """False where the run was stopped before all were open, and nothing had been read: then there is nothing to run."""
@@ -171,8 +181,16 @@ class Run:
         yield from (stage.name for stage in self._stages if not stage.outlet.ended)
         yield from (stage.sink.name for stage in self._sinks if not stage.ended)
 
-    async def _stop_sources(self) -> None:
+    def _waiting(self) -> Iterator[tuple[str, int]]:
+        """For each sink the rows on their last way to it, and those that it took and has not delivered."""
+        for stage in self._sinks:
+            name = stage.sink.name
+            taken = stage.taken_rows - stage.counts.rows
+            yield name, taken + sum(port.waiting_rows for port in self.wiring.inputs[name].standing())
+
+    async def _stop_sources(self, grace: asyncio.Timeout) -> None:
         await self._stopping.wait()
+        grace.reschedule(asyncio.get_running_loop().time() + self.plan.stop_timeout_ns / 1e9)
         for stage in self._sources:
             await stage.stop()
 

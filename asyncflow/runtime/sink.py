@@ -35,6 +35,8 @@ class SinkStage:
         self.sink = sink
         self.connector = connector
         self.counts = SinkCounts()
+        self.taken_rows = 0
+        """Rows it took from its inputs; ``counts.rows`` are those that it has written."""
         self._messages = messages
         self._offload = offload
         self._unflushed = False
@@ -60,6 +62,7 @@ class SinkStage:
             self.ended = True
 
     async def _write(self, batch: Batch) -> None:
+        self.taken_rows += batch.num_rows
         if not self.connector.takes_bytes:
             self.connector.take_rows(batch)
             self.counts.rows += batch.num_rows

@@ -1,24 +1,26 @@
-"""How sinks end when a run is asked to stop: what was read flows out, but nobody is waited for without end.
+"""How a run ends when it is asked to stop: what was read flows out, within ``stop_timeout`` for the whole run.
 
 A sink that listens, or connects again and again, waits for somebody to take its rows, and one that writes to a pipe for its reader.
-After the stop it goes on as long as it gets rows away; where nothing moves for ``PATIENCE_SECONDS`` they are lost, and the run fails and
-says so.  Where none are left it ends well.
+After the stop it goes on until its rows are taken or ``stop_timeout`` has passed; then the run fails and says what was not delivered.
+A sink that still waits for somebody although it has no rows left ends well after ``PATIENCE_SECONDS``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Any
 
 from asyncflow.connectors.contract import SinkConnector
 from asyncflow.errors import ConnectorError
 from asyncflow.model.batch import Batch
+from asyncflow.model.durations import format_duration
 from asyncflow.model.messages import Message
 from asyncflow.plan.tables import Component
 from asyncflow.runtime.sink import SinkStage
 
 PATIENCE_SECONDS = 5.0
+"""How long nothing may move before a stopped run looks whether anything still can."""
 
 
 def waits_for_peers(component: Component, connector: SinkConnector) -> bool:
@@ -29,25 +31,19 @@ def waits_for_peers(component: Component, connector: SinkConnector) -> bool:
 
 
 class Handed(AsyncIterator[Message]):
-    """A sink's messages on their way to it.  ``rows``: of those it was given; ``working``: it has not asked for more since the last."""
+    """A sink's messages on their way to it.  ``rows``: of those it was given; ``ended``: it was given all of them."""
 
     def __init__(self, messages: AsyncIterator[Message]) -> None:
         self.rows = 0
-        self.count = 0
-        self.working = False
         self.ended = False
         self._messages = messages
 
     async def __anext__(self) -> Message:
-        self.working = False
         try:
             message = await anext(self._messages)
         except StopAsyncIteration:
             self.ended = True
             raise
-        finally:
-            self.working = True
-        self.count += 1
         if isinstance(message, Batch):
             self.rows += message.num_rows
         return message
@@ -58,44 +54,47 @@ class Handed(AsyncIterator[Message]):
 
 
 async def opened(sink: SinkStage, stopping: asyncio.Event, needed: Callable[[], bool]) -> bool:
-    """Opens the sink.  False where the run was stopped before it was open; ConnectorError where it is ``needed`` then: there are rows for
-    it."""
+    """Opens the sink.  False where the run was stopped before it was open; where it is ``needed`` then, because there are rows for it, it
+    is still waited for, until the run's ``stop_timeout`` cancels this."""
     opening = asyncio.create_task(sink.connector.open())
     try:
         await _first_of(opening, stopping)
-        if needed():
-            await asyncio.wait((opening,), timeout=PATIENCE_SECONDS)
-        if opening.done():
+        if opening.done() or needed():
             await opening
             return True
     finally:
         await _ended(opening)
-    if needed():
-        raise ConnectorError("stopped before it could be opened: what was read is lost")
     return False
 
 
 async def run_to_end(sink: SinkStage, handed: Handed, stopping: asyncio.Event) -> None:
-    """Runs a sink that may wait for ever: after the stop only as long as it gets something away."""
+    """Runs a sink that may wait for ever: after the stop no longer than it has rows."""
     running = asyncio.create_task(sink.run())
     try:
         await _first_of(running, stopping)
         while not running.done():
-            before = _progress(sink, handed)
+            before = _progress(sink)
             await asyncio.wait((running,), timeout=PATIENCE_SECONDS)
-            if not running.done() and handed.working and _progress(sink, handed) == before:
-                break
-        if running.done():
-            await running
-            return
+            delivered = handed.ended and handed.rows == sink.counts.rows
+            if not running.done() and delivered and _progress(sink) == before:
+                return
+        await running
     finally:
         await _ended(running)
-    if not (handed.ended and handed.rows == sink.counts.rows):
-        raise ConnectorError("stopped while its rows waited for somebody to take them: they are lost")
 
 
-def _progress(sink: SinkStage, handed: Handed) -> tuple[int | None, ...]:
-    return handed.count, sink.counts.rows, sink.counts.bytes, sink.connector.taken_bytes
+def not_delivered(
+    waiting: Iterable[tuple[str, int]], stop_timeout_ns: int, under_way: Iterable[str]
+) -> ConnectorError:
+    """Why a stopped run failed: ``waiting`` rows of each sink, and the tables that had not ended."""
+    limit = f"stop_timeout ({format_duration(stop_timeout_ns)})"
+    told = [f"{rows:,} row{'s' * (rows != 1)} for {name}" for name, rows in waiting if rows]
+    lost = f"lost: {', '.join(told)}" if told else f"not ended: {', '.join(under_way)}"
+    return ConnectorError(f"stopped, and {limit} was too short for what was read to flow out; {lost}")
+
+
+def _progress(sink: SinkStage) -> tuple[int | None, ...]:
+    return sink.counts.rows, sink.counts.bytes, sink.connector.taken_bytes
 
 
 async def _first_of(task: asyncio.Task[Any], stopping: asyncio.Event) -> None:

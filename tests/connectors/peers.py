@@ -137,8 +137,8 @@ class Server:
 class Running:
     """A flow that runs in the background; its ``null`` sinks are kept in memory (``sinks``).  Leaving the block ends it."""
 
-    def __init__(self, flow: af.Flow, *, workers: int = 1) -> None:
-        plan = flow.checked()
+    def __init__(self, flow: af.Flow, *, workers: int = 1, stop_timeout: float = 30.0) -> None:
+        plan = replace(flow.checked(), stop_timeout_ns=int(stop_timeout * 1e9))
         self.sinks = {sink.name: ListSink() for sink in plan.sinks if sink.connector.type == "null"}
         kept = tuple(
             replace(sink, connector=Component("list", object=self.sinks[sink.name]))

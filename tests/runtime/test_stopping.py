@@ -1,4 +1,4 @@
-"""After a stop a sink goes on as long as it gets something away, however long that takes in all."""
+"""After a stop what was read flows out within ``stop_timeout``; then the run fails and says what was not delivered."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+import asyncflow as af
 from asyncflow.connectors.contract import Buffer
-from asyncflow.errors import ConnectorError
+from asyncflow.errors import AsyncflowError, ConnectorError
 from asyncflow.formats.json import EncoderOptions
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
-from asyncflow.model.messages import End, Message
+from asyncflow.model.messages import Message
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Component, Sink
 from asyncflow.runtime import stopping
 from asyncflow.runtime.offload import Offload
+from asyncflow.runtime.run import Run
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.stopping import Handed, run_to_end
 from asyncflow.testing import ListSink
@@ -27,7 +30,7 @@ WRITES = 20
 
 
 class SlowSink(ListSink):
-    """Takes a quarter of the patience for each write, and none after ``at_most``."""
+    """Takes a while for each write, and none after ``at_most``."""
 
     def __init__(self, at_most: int = WRITES) -> None:
         super().__init__()
@@ -36,73 +39,101 @@ class SlowSink(ListSink):
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
         if len(self.writes) == self._at_most:
             await asyncio.Event().wait()
-        await asyncio.sleep(stopping.PATIENCE_SECONDS / 4)
+        await asyncio.sleep(0.001)
         await super().write(data)
 
 
-async def rows() -> AsyncIterator[Message]:
+async def numbers(reached: asyncio.Event | None = None) -> AsyncIterator[dict[str, int]]:
+    """Rows, then silence; ``reached`` is set once all were asked for."""
     for n in range(WRITES):
-        yield Batch(SCHEMA, (column_from_values(DataType.INT64, [n]),), 1)
+        yield {"n": n}
+        await asyncio.sleep(0)
+    if reached is not None:
+        reached.set()
+        await asyncio.Event().wait()
 
 
-def stage_of(
-    connector: ListSink, messages: AsyncIterator[Message]
-) -> tuple[SinkStage, Handed, asyncio.Event]:
-    stop = asyncio.Event()
-    stop.set()
-    handed = Handed(messages)
-    sink = Sink("out", ("rows",), Component("list"), Component("json", EncoderOptions()))
-    return SinkStage(sink, connector, handed, SCHEMA, Offload(1)), handed, stop
+def run_of(connector: ListSink, reached: asyncio.Event, stop_timeout: float, flow: Any = None) -> Run:
+    flow = (flow or (lambda source: source))(af.source(numbers(reached), name="rows", schema={"n": "int64"}))
+    plan = flow.to("null", name="out").checked()
+    sink = replace(
+        plan.sinks[0],
+        connector=Component("list", object=connector),
+        format=Component("json", EncoderOptions()),
+    )
+    return Run(replace(plan, sinks=(sink,), stop_timeout_ns=int(stop_timeout * 1e9)))
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.1)
+async def stopped(run: Run, reached: asyncio.Event) -> None:
+    running = asyncio.create_task(run.execute())
+    async with asyncio.timeout(30):
+        await reached.wait()
+        run.stop()
+        await running
 
 
-async def test_a_slow_one_gets_everything() -> None:
-    connector = SlowSink()
-    await run_to_end(*stage_of(connector, rows()))
+async def test_a_slow_sink_gets_everything_within_the_time() -> None:
+    connector, reached = SlowSink(), asyncio.Event()
+    await stopped(run_of(connector, reached, 30), reached)
     assert connector.data == b"".join(b'{"n":%d}\n' % n for n in range(WRITES))
     assert connector.closed is False
 
 
 @pytest.mark.parametrize("at_most", [0, 3, WRITES - 1])
-async def test_one_that_takes_no_more_fails(at_most: int) -> None:
-    connector = SlowSink(at_most)
-    with pytest.raises(ConnectorError, match="stopped while its rows waited for somebody"):
-        await run_to_end(*stage_of(connector, rows()))
+async def test_one_that_takes_no_more_fails_the_run(at_most: int) -> None:
+    connector, reached = SlowSink(at_most), asyncio.Event()
+    rows = WRITES - at_most
+    told = rf"^stopped, and stop_timeout \(1s\) was too short .* lost: {rows} rows? for out$"
+    with pytest.raises(ConnectorError, match=told):
+        await stopped(run_of(connector, reached, 1), reached)
     assert len(connector.writes) == at_most
     assert connector.closed is True
 
 
-async def test_one_that_has_nothing_to_do_is_waited_for() -> None:
-    """What stands before it may take its time."""
-    ready = asyncio.Event()
+async def test_a_function_that_does_not_return_fails_the_run() -> None:
+    async def hangs(batch: Any) -> Any:
+        await asyncio.Event().wait()
 
-    async def later() -> AsyncIterator[Message]:
-        await ready.wait()
-        async for message in rows():
-            yield message
-        yield End()
+    connector, reached = ListSink(), asyncio.Event()
+    run = run_of(connector, reached, 0.2, lambda source: source.map(hangs))
+    with pytest.raises(AsyncflowError, match=r"stop_timeout \(200ms\) .* not ended: .*stage_1"):
+        await stopped(run, reached)
 
-    connector = SlowSink()
-    running = asyncio.create_task(run_to_end(*stage_of(connector, later())))
-    await asyncio.sleep(4 * stopping.PATIENCE_SECONDS)
-    assert not running.done()
-    ready.set()
-    await running
-    assert len(connector.writes) == WRITES
+
+async def test_without_rows_it_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink that waits for somebody, to give only a header to, ends well long before the time is over."""
+    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.05)
+
+    class Waits(ListSink):
+        async def flush(self) -> None:
+            await asyncio.Event().wait()
+
+    async def nothing() -> AsyncIterator[Message]:
+        return
+        yield
+
+    handed = Handed(nothing())
+    stop = asyncio.Event()
+    stop.set()
+    sink = Sink("out", ("rows",), Component("list"), Component("json", EncoderOptions()))
+    stage = SinkStage(sink, Waits(), handed, SCHEMA, Offload(1))
+    async with asyncio.timeout(30):
+        await run_to_end(stage, handed, stop)
 
 
 async def test_cancelled_it_closes_the_sink() -> None:
+    async def rows() -> AsyncIterator[Message]:
+        for n in range(WRITES):
+            yield Batch(SCHEMA, (column_from_values(DataType.INT64, [n]),), 1)
+
     connector = SlowSink(0)
-    stage, handed, stop = stage_of(connector, rows())
-    stop.clear()
-    running = asyncio.create_task(run_to_end(stage, handed, stop))
+    handed = Handed(rows())
+    sink = Sink("out", ("rows",), Component("list"), Component("json", EncoderOptions()))
+    stage = SinkStage(sink, connector, handed, SCHEMA, Offload(1))
+    running = asyncio.create_task(run_to_end(stage, handed, asyncio.Event()))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert handed.working
+    assert handed.rows == 1
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
