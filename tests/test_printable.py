@@ -171,8 +171,16 @@ def test_defaults_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("redirect", ["2>/dev/full"])
-@pytest.mark.parametrize(("arguments", "code"), [("run p.toml -v --stats -", 0), ("run p.toml -v --stats - --set sources.s.path=none.csv", 1),
-                                                 ("run none.toml", 2), ("nosuch", 2), ("check p.toml", 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("run p.toml -v --stats -", 0),
+        ("run p.toml -v --stats - --set sources.s.path=none.csv", 1),
+        ("run none.toml", 2),
+        ("nosuch", 2),
+        ("check p.toml", 0),
+    ],
+)
 def test_stderr_decides_nothing(redirect: str, arguments: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("n\nx\n1\n")
     (tmp_path / "p.toml").write_text(
