@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncflow._kernels import kernel
 from asyncflow.model.columns import BoolArray, FixedColumn
-from asyncflow.operators.functions.arrays import Count, fixed, valid_of
+from asyncflow.operators.functions.arrays import Count, fixed, rows_of, valid_of
 
 LEAST, GREATEST = -(2**63), 2**63 - 1
 
@@ -147,39 +148,40 @@ def _of_floats(function: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[Fi
 floor = _of_floats(np.floor)
 ceil = _of_floats(np.ceil)
 sqrt = _of_floats(np.sqrt)
-ln = _of_floats(np.log)
-log10 = _of_floats(np.log10)
-exp = _of_floats(np.exp)
+
+
+def _elementary(name: str) -> Callable[[FixedColumn], FixedColumn]:
+    """By our own kernel: numpy's results hang on the processor, and those of the C library on its version."""
+
+    def apply(a: FixedColumn) -> FixedColumn:
+        values = np.ascontiguousarray(a.values)
+        out = np.empty_like(values)
+        getattr(kernel("elementary"), name)(values, out)
+        return fixed(out, a.valid)
+
+    return apply
+
+
+ln = _elementary("ln")
+log10 = _elementary("log10")
+exp = _elementary("exp")
+
+
+def _of_two(name: str, a: FixedColumn, b: FixedColumn) -> FixedColumn:
+    out = np.empty(rows_of(a, b), np.float64)
+    getattr(kernel("elementary"), name)(np.ascontiguousarray(a.values), np.ascontiguousarray(b.values), out)
+    return fixed(out, valid_of(a, b))
 
 
 def power(a: FixedColumn, b: FixedColumn) -> FixedColumn:
-    with quiet():
-        return fixed(np.power(a.values, b.values), valid_of(a, b))
-
-
-def half_away(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """To whole numbers, halves away from zero (C's ``round``)."""
-    whole = np.trunc(values)
-    return np.where(np.abs(values - whole) >= 0.5, whole + np.copysign(1.0, values), whole)
+    return _of_two("power", a, b)
 
 
 def round_(count: Count, a: FixedColumn, digits: FixedColumn | None = None) -> FixedColumn:
-    """To ``digits`` decimals, halves away from zero; negative digits round before the point."""
+    """To ``digits`` decimals by the number's value, halves away from zero; negative digits round before the point."""
     if a.values.dtype == np.int64:
         return fixed(a.values, a.valid) if digits is None else _round_whole(count, a, digits)
-    with quiet():
-        if digits is None:
-            return fixed(half_away(a.values), a.valid)
-        places = np.clip(digits.values, -400, 400).astype(np.float64)
-        scale = np.power(10.0, np.abs(places))
-        finer = half_away(a.values * scale) / scale
-        coarser = half_away(a.values / scale) * scale
-        result = np.where(
-            places >= 0,
-            np.where(np.isfinite(finer), finer, a.values),
-            np.where(np.isfinite(coarser), coarser, np.where(np.isfinite(a.values), 0.0, a.values)),
-        )
-    return fixed(result, valid_of(a, digits))
+    return _of_two("round_to", a, FixedColumn(np.zeros(1, np.int64)) if digits is None else digits)
 
 
 def _round_whole(count: Count, a: FixedColumn, digits: FixedColumn) -> FixedColumn:
