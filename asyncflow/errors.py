@@ -1,7 +1,7 @@
 """One tree of errors: whose fault it is, whether trying again can help, and which table it happened at.
 
 Every error that asyncflow raises on purpose is an :class:`AsyncflowError`.  Its class says whose fault it is:
-the user's (:class:`PipelineError`, :class:`DataError`), the outside world's (:class:`ConnectorError`) or ours
+the user's (:class:`PipelineError`, :class:`DataError`, :class:`StageError`), the outside world's (:class:`ConnectorError`) or ours
 (:class:`InternalError`).  ``table`` names the source, stage or sink; the runtime fills it in on the way up.
 """
 
@@ -67,13 +67,38 @@ class ReaderGoneError(ConnectorError):
     """Whoever read our output went away (a closed pipe, as behind ``| head``): reason to stop quietly, not a failure."""
 
 
+DISTRIBUTION = "asyncflow-streams"
+"""What this package is called where it is installed from; what is imported is ``asyncflow``."""
+
+
 class MissingExtraError(AsyncflowError):
     """A library that only an extra installs is not there.  The message names the extra."""
 
+    @classmethod
+    def of(cls, library: str, extra: str) -> MissingExtraError:
+        """``library`` is not installed; ``extra`` of this package installs it."""
+        return cls(f"{library} is not installed: pip install '{DISTRIBUTION}[{extra}]'")
+
 
 class StageError(AsyncflowError):
-    """The user's own function raised inside a stage; the cause is chained."""
+    """The user's own code raised (a function, an aggregate, an iterable, a connector); the cause is chained."""
+
+    @classmethod
+    def of(cls, error: BaseException, *, doing: str = "") -> StageError:
+        """What the user's code raised, as its cause.  ``doing``: what was asked of that code, before the error's own words."""
+        told = cls(f"{doing}{described(error)}")
+        told.__cause__ = error
+        return told
 
 
 class InternalError(AsyncflowError):
     """A law of the engine was broken (a ledger that does not add up, ...): a bug in asyncflow."""
+
+
+def described(error: BaseException) -> str:
+    """An error in one line, ``ValueError: not a number``; also one whose own text cannot be had."""
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

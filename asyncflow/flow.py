@@ -5,9 +5,11 @@ Nothing here touches the loop's policy or signal handlers; ``run`` alone makes a
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from asyncflow.doors.fluent import FlowBuilder, build_loaded, build_sequence, build_source, build_union
 from asyncflow.errors import PipelineError, Problem
@@ -25,6 +27,16 @@ class Flow(FlowBuilder, frozen=True, eq=False):
 
     def __aiter__(self) -> AsyncIterator[Batch]:
         return self.batches()
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            "a flow is read with: async for batch in flow (and run into its sinks with: await flow.run())"
+        )
+
+    def __await__(self) -> NoReturn:
+        raise TypeError(
+            "a flow is no awaitable: await flow.run() runs it into its sinks, async for batch in flow reads it"
+        )
 
     def batches(self, *, workers: int = 1) -> AsyncIterator[Batch]:
         """The batches, decoded by ``workers`` threads (1: none, all in this loop)."""
@@ -79,4 +91,21 @@ def load(
 
 def run(flow: Flow, *, workers: int = 1) -> Ledger:
     """Runs a flow from a plain script, in an event loop of its own (uvloop where there is one)."""
-    return run_in_loop(lambda: flow.run(workers=workers))
+    _check_flow(flow)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_in_loop(lambda: flow.run(workers=workers))
+    raise RuntimeError(
+        "asyncflow.run is for scripts without an event loop; one is running here: await flow.run()"
+    )
+
+
+def _check_flow(given: object) -> None:
+    if isinstance(given, Flow):
+        return
+    if inspect.iscoroutine(given):
+        given.close()  # nobody will await it
+    raise TypeError(
+        f"asyncflow.run takes the flow itself, as in asyncflow.run(flow), not an object of {type(given).__name__}"
+    )

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from asyncflow.doors import document, toml
 from asyncflow.doors.components import Problems
+from asyncflow.doors.python_objects import no_function, no_source
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.durations import parse_duration
 from asyncflow.model.schema import Field, Schema
@@ -230,6 +231,8 @@ class FlowBuilder(Struct, frozen=True, eq=False):
     def _map(
         self, function: Callable[..., Any], schema: Schema | None, rows: bool, calls: Mapping[str, Any]
     ) -> Self:
+        if mistake := no_function(function):
+            raise PipelineError([Problem(f"stages.{self._free('stage')}", mistake)])
         return self._add(
             MapBatches(self._free("stage"), self.head, function, rows=rows, schema=schema, **calls)
         )
@@ -246,7 +249,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
     def checked(self, *, rows: bool = False) -> Plan:
         """The plan, found to be without problems.  ``rows``: with the head as its last stage, for taking its rows without a sink."""
         plan = self.plan
-        if rows and self.head != graph.ends(plan):
+        if rows and (len(self.head) > 1 or self.head != graph.ends(plan)):
             plan = self._add(Derive(self._free("stage"), self.head, ())).plan
         return document.checked(plan)
 
@@ -261,6 +264,8 @@ def build_source(
     if isinstance(connector, str):
         made = document.source(table_name, {"type": connector, **options}, problems)
     else:
+        if mistake := no_source(connector):
+            raise PipelineError([Problem(f"sources.{table_name}", mistake)])
         made = document.source(table_name, {"type": "python", **options}, problems, python_object=connector)
     _raise(problems)
     return cls(Plan("flow", (made,)), (made.name,))

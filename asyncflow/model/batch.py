@@ -72,7 +72,7 @@ class Batch(Struct, frozen=True, eq=False):
         try:
             import pandas as pd
         except ImportError as error:
-            raise MissingExtraError("pandas is not installed: pip install 'asyncflow[pandas]'") from error
+            raise MissingExtraError.of("pandas", "pandas") from error
         frame = {}
         for field, column in zip(self.schema, self.columns, strict=True):
             if isinstance(column, StringColumn):
@@ -93,7 +93,7 @@ class Batch(Struct, frozen=True, eq=False):
         try:
             import pyarrow as pa
         except ImportError as error:
-            raise MissingExtraError("pyarrow is not installed: pip install 'asyncflow[arrow]'") from error
+            raise MissingExtraError.of("pyarrow", "arrow") from error
         arrow_types = {
             DataType.BOOL: pa.bool_(),
             DataType.INT64: pa.int64(),

@@ -363,7 +363,7 @@ class PythonAggregate:
     def _new(self) -> Any:
         try:
             return self._class()
-        except Exception as error:
+        except BaseException as error:
             self._blame("__init__", error)
 
     def _update(self, cell: _Cell, columns: Sequence[NDArray[Any]]) -> None:
@@ -377,19 +377,19 @@ class PythonAggregate:
             ]
         try:
             cell.state.update(*columns)
-        except Exception as error:
+        except BaseException as error:
             self._blame("update", error)
 
     def _merge(self, state: Any, other: Any) -> None:
         try:
             state.merge(other)
-        except Exception as error:
+        except BaseException as error:
             self._blame("merge", error)
 
     def _finish(self, state: Any) -> Any:
         try:
             value = state.finish()
-        except Exception as error:
+        except BaseException as error:
             self._blame("finish", error)
         assert self._spec.returns is not None
         try:
@@ -401,5 +401,7 @@ class PythonAggregate:
     def _label(self) -> str:
         return f"the aggregate {self._spec.function} ({qualified(self._class)})"
 
-    def _blame(self, method: str, error: Exception) -> NoReturn:
-        raise StageError(f"{self._label}: {method} raised {type(error).__name__}: {error}") from error
+    def _blame(self, method: str, error: BaseException) -> NoReturn:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
+        raise StageError.of(error, doing=f"{self._label}: {method} raised ") from error

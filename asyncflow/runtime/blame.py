@@ -1,39 +1,108 @@
-"""Whose failure it is: what fails in a table's coroutine is told with the table's name, once, and ends those that run with it."""
+"""Whose failure it is: what fails in a table's coroutine is told with the table's name, once, and ends those that run with it.
+
+A cancellation is asked for by the run, or by whoever awaits it.  One that comes from inside (the user's code waits for a task that was
+cancelled, or cancels the task that it runs in) is a failure of the table where it came up: asyncio's own groups would drop it, and the
+table's readers would wait for ever.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable
+from types import TracebackType
 from typing import Any, TypeVar
 
-from asyncflow.errors import AsyncflowError, InternalError
+from asyncflow.errors import AsyncflowError, ConnectorError, InternalError, StageError, described
 
 T = TypeVar("T")
 
 
-async def named(name: str, coroutine: Awaitable[T]) -> T:
-    """Its failure is told with the table's name: one of our own as it is, anything else as InternalError."""
+async def named(name: str, coroutine: Awaitable[T], part: object = None) -> T:
+    """Its failure is told with the table's name: one of our own as it is, the operating system's as ConnectorError, any other as
+    InternalError.  ``part``: what does the table's work; where that is not ours, neither is its failure, which is a StageError."""
     try:
         return await coroutine
     except Exception as raised:
         error = first(raised)
     if not isinstance(error, AsyncflowError):
-        raise InternalError(f"{type(error).__name__}: {error}", table=name) from error
+        kind: type[AsyncflowError] = InternalError
+        if part is not None and type(part).__module__.partition(".")[0] != "asyncflow":
+            kind = StageError
+        elif isinstance(error, OSError):
+            kind = ConnectorError
+        raise kind(described(error), table=name) from error
     error.table = error.table or name
     raise error
 
 
-async def together(parts: Iterable[tuple[str, Coroutine[Any, Any, None]]]) -> None:
-    """Runs the coroutines of these tables to their ends; the first failure ends the others and is raised as itself."""
+async def together(parts: Iterable[tuple[str, Coroutine[Any, Any, None], object]]) -> None:
+    """Runs the coroutines of these tables to their ends; the first failure ends the others and is raised as itself.
+
+    ``parts``: the name of a table, its coroutine, and what does its work.
+    """
     failure: BaseException | None = None
     try:
-        async with asyncio.TaskGroup() as group:
-            for name, coroutine in parts:
-                group.create_task(named(name, coroutine), name=f"asyncflow:{name}")
+        async with Group() as group:
+            for name, coroutine, part in parts:
+                group.create_task(named(name, coroutine, part), name)
     except BaseExceptionGroup as group_error:
         failure = first(group_error)
+    if isinstance(
+        failure, GeneratorExit
+    ):  # raised on as itself it would look like the end of whoever awaits the run
+        raise StageError.of(failure)
     if failure is not None:
         raise failure
+
+
+class Group:
+    """A TaskGroup in which a child that ends as cancelled, though nobody asked the group to end, has failed."""
+
+    def __init__(self) -> None:
+        self._group = asyncio.TaskGroup()
+        self._ends = False
+        self._parent: asyncio.Task[Any] | None = None
+        self._asked = 0
+
+    async def __aenter__(self) -> Group:
+        self._parent = asyncio.current_task()
+        self._asked = cancellations(self._parent)
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ends |= error is not None
+        await self._group.__aexit__(kind, error, traceback)
+
+    def create_task(self, coroutine: Coroutine[Any, Any, None], table: str = "") -> asyncio.Task[None]:
+        """Starts a child.  ``table``: whose it is."""
+        return self._group.create_task(
+            self._watched(coroutine, table), name=f"asyncflow:{table}" if table else None
+        )
+
+    async def _watched(self, coroutine: Coroutine[Any, Any, None], table: str) -> None:
+        try:
+            await coroutine
+        except asyncio.CancelledError as error:
+            if self._ends or cancellations(self._parent) > self._asked:
+                raise
+            self._ends = True
+            failure = StageError.of(error, doing=FROM_INSIDE)
+            failure.table = table
+            raise failure from error
+        except BaseException:
+            self._ends = True
+            raise
+
+
+FROM_INSIDE = "cancelled from inside, by none but its own code: "
+
+
+def cancellations(task: asyncio.Task[Any] | None) -> int:
+    """How often a task was asked to end."""
+    return 0 if task is None else task.cancelling()
 
 
 def first(error: BaseException) -> BaseException:

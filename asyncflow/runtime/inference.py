@@ -31,8 +31,8 @@ async def _find(stage: SourceStage) -> None:
     connector, source = stage.connector, stage.source
     if isinstance(connector, ObjectSource):
         if stage.schema is None:
-            first = await connector.first()
-            stage.schema = None if first is None else infer_schema(first)
+            objects = await connector.head()
+            stage.schema = infer_schema(objects[0]) if objects else None
         return
     if isinstance(connector, BatchSource):
         if stage.schema is None:

@@ -20,12 +20,13 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from asyncflow.errors import StageError
+from asyncflow.errors import StageError, described
 from asyncflow.model.batch import Batch
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Output
 from asyncflow.plan.tables import MapBatches
+from asyncflow.runtime.blame import FROM_INSIDE, cancellations
 from asyncflow.runtime.python_source import ObjectSource, infer_schema
 from asyncflow.runtime.rejected import KEPT_CHARACTERS, rejected_batch
 from asyncflow.runtime.stage import AsyncOperator
@@ -42,7 +43,7 @@ class Call(Struct, eq=False):
     number: int
     argument: Any
     result: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
     done: bool = False
 
 
@@ -84,7 +85,9 @@ class MapOperator(AsyncOperator):
             yield Call(batch, range(position, position + 1), first + position, row)
 
     async def run(self, call: Call) -> None:
-        """Makes the call and keeps what it comes to; raises nothing but CancelledError."""
+        """Makes the call and keeps what it comes to; raises nothing but CancelledError, and that only where the task was cancelled."""
+        task = asyncio.current_task()
+        asked = cancellations(task)
         try:
             result = self._stage.function(call.argument)
             if inspect.isawaitable(result):
@@ -92,8 +95,14 @@ class MapOperator(AsyncOperator):
                     result if self._timeout_ns is None else self._in_time(result, self._timeout_ns)
                 )
             call.result = result
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except asyncio.CancelledError as error:
+            call.error = StageError.of(error, doing=FROM_INSIDE)
+        except BaseException as error:
             call.error = error
+        if cancellations(task) > asked:  # also where the function has kept it to itself
+            raise asyncio.CancelledError
         call.done = True
 
     def outputs(self, calls: Sequence[Call]) -> list[Output]:
@@ -122,8 +131,8 @@ class MapOperator(AsyncOperator):
         for call in calls:
             assert call.error is not None
             if self._stage.on_error == "fail":
-                raise call.error if isinstance(call.error, StageError) else _blamed(call.error)
-            reason = str(call.error) if isinstance(call.error, StageError) else _reason(call.error)
+                raise call.error if isinstance(call.error, StageError) else StageError.of(call.error)
+            reason = str(call.error) if isinstance(call.error, StageError) else described(call.error)
             whole = [call.argument] if self._stage.rows else call.batch.to_pylist()
             rows += [
                 (
@@ -196,16 +205,6 @@ class MapOperator(AsyncOperator):
         if converted.rejects:
             raise StageError(f"a result does not fit the schema: {converted.rejects[0][1]}")
         return converted.batch
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _blamed(error: Exception) -> StageError:
-    blamed = StageError(_reason(error))
-    blamed.__cause__ = error
-    return blamed
 
 
 def _timed_as(original: Batch, rows: Batch) -> Batch:

@@ -16,6 +16,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import MapBatches
+from asyncflow.runtime.blame import Group
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.map import Call, MapOperator
 from asyncflow.runtime.outlet import end
@@ -42,8 +43,8 @@ class MapStage(Stage):
         self._news = asyncio.Event()
 
     async def run(self) -> None:
-        async with closing(self._messages) as messages, asyncio.TaskGroup() as calls:
-            calls.create_task(self._emit())
+        async with closing(self._messages) as messages, Group() as calls:
+            calls.create_task(self._emit(), self.name)
             async for message in messages:
                 if isinstance(message, Batch):
                     await self._start(message, calls)
@@ -51,7 +52,7 @@ class MapStage(Stage):
                     self._append(message)
         await end((self.outlet, *self.side.values()))
 
-    async def _start(self, batch: Batch, calls: asyncio.TaskGroup) -> None:
+    async def _start(self, batch: Batch, calls: Group) -> None:
         if self.operator is None:
             self._build(batch.schema)
         assert isinstance(self.operator, MapOperator)
@@ -59,7 +60,7 @@ class MapStage(Stage):
         for call in self.operator.calls(batch):
             await self._slots.acquire()
             self._entries.append(call)
-            calls.create_task(self._call(self.operator, call))
+            calls.create_task(self._call(self.operator, call), self.name)
 
     async def _call(self, operator: MapOperator, call: Call) -> None:
         await operator.run(call)

@@ -7,9 +7,10 @@ rejected row.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -20,33 +21,9 @@ from asyncflow.errors import DataError
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, FixedColumn, column_from_values, concat_columns
 from asyncflow.model.schema import TIMESTAMP_UNITS, DataType, Field, Schema
+from asyncflow.runtime.pull import Pull
 
-MAX_OBJECTS = 4096
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-
-def as_async(iterable: Any) -> AsyncIterator[Any]:
-    """An async iterator over any iterable; TypeError when it is none."""
-    if hasattr(iterable, "__aiter__"):
-        iterator: AsyncIterator[Any] = iterable.__aiter__()
-        return iterator
-    if isinstance(iterable, Iterable) and not isinstance(iterable, str | bytes | Mapping):
-        return _from_plain(iterable)
-    raise TypeError(
-        f"a source in Python is an (async) iterable of dicts, batches or bytes, not {type(iterable).__name__}"
-    )
-
-
-async def _from_plain(iterable: Iterable[Any]) -> AsyncIterator[Any]:
-    for number, item in enumerate(iterable):
-        if number % 1024 == 1023:
-            await asyncio.sleep(0)
-        yield item
-
-
-async def _close(iterator: Any) -> None:
-    if hasattr(iterator, "aclose"):
-        await iterator.aclose()
 
 
 class BytesSource(ByteSource, ByteStream):
@@ -57,46 +34,39 @@ class BytesSource(ByteSource, ByteStream):
     def __init__(self, iterable: Any) -> None:
         self.bounded = not hasattr(iterable, "__aiter__")
         self.error = ""
-        self._iterator = as_async(iterable)
-        self._rest = memoryview(b"")
-        self._waiting: asyncio.Task[Any] | None = None  # who waits for an item
+        self._pull = Pull(iterable, _bytes, len)
+        self._rest: deque[memoryview] = deque()
 
     async def streams(self) -> AsyncIterator[ByteStream]:
         yield self
 
     async def read_into(self, buffer: memoryview) -> int:
         while not self._rest:
-            item = None if self.error else await self._item()
-            if item is None:
+            taken = await self._pull.taken()
+            if not taken:
                 return 0
-            self._rest = memoryview(item).cast("B")
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
+            self._rest += (memoryview(item) for item in taken if item)
+        first = self._rest.popleft()
+        count = min(len(buffer), len(first))
+        buffer[:count] = first[:count]
+        if count < len(first):
+            self._rest.appendleft(first[count:])
         return count
-
-    async def _item(self) -> Any:
-        """The next item; None at the end, also when it was stopped while waiting."""
-        self._waiting = task = asyncio.current_task()
-        try:
-            return await anext(self._iterator, None)
-        except asyncio.CancelledError:
-            if task is None or self._waiting is not None or task.cancelling() > 1:  # somebody else cancelled
-                raise
-            return None
-        finally:
-            if task is not None and self._waiting is None:
-                task.uncancel()
-            self._waiting = None
 
     async def stop(self) -> None:
         self.error = "stopped"
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+        self._pull.stop()
 
     async def aclose(self) -> None:
-        await _close(self._iterator)
+        await self._pull.aclose()
+
+
+def _bytes(item: Any) -> bytes:
+    if not isinstance(item, bytes | bytearray | memoryview):
+        raise DataError(
+            f"a source with a format gives bytes, not {type(item).__name__}: give bytes, or leave the format out"
+        )
+    return bytes(item)
 
 
 class Converted(Struct, frozen=True, eq=False):
@@ -111,57 +81,21 @@ class ObjectSource(SourceConnector):
 
     def __init__(self, iterable: Any) -> None:
         self.bounded = not hasattr(iterable, "__aiter__")
-        self._iterator = as_async(iterable)
-        self._stopped = asyncio.Event()
-        self._head: list[Any] = []
+        self._pull = Pull(iterable, taken_down)
+        self._head: tuple[Any, ...] = ()
         self._row = 0
 
-    async def first(self) -> Any:
-        """The first object, which ``objects`` gives again; None when there is none."""
-        item = await anext(self._iterator, None)
-        if item is not None:
-            self._head.append(item)
-        return item
+    async def head(self) -> Sequence[Any]:
+        """The first objects, which ``objects`` gives again; none when there are none."""
+        self._head = await self._pull.taken()
+        return self._head
 
     async def objects(self) -> AsyncIterator[Sequence[Any]]:
         """Lists of what has come since the last, at least one object each."""
-        if self._head:
-            yield tuple(self._head)
-            self._head.clear()
-        waiting: list[Any] = []
-        news, room = asyncio.Event(), asyncio.Event()
-
-        async def collect() -> None:
-            async for item in self._iterator:
-                waiting.append(item)
-                news.set()
-                while len(waiting) >= MAX_OBJECTS:
-                    room.clear()
-                    await room.wait()
-
-        collector = asyncio.create_task(collect())
-        stopped = asyncio.create_task(self._stopped.wait())
-        try:
-            collector.add_done_callback(lambda _: news.set())
-            stopped.add_done_callback(lambda _: news.set())
-            while True:
-                await news.wait()
-                news.clear()
-                if stopped.done():
-                    collector.cancel()
-                taken, waiting[:] = tuple(waiting), []
-                room.set()
-                if taken:
-                    yield taken
-                if stopped.done():
-                    return
-                if collector.done() and not waiting:
-                    collector.result()
-                    return
-        finally:
-            collector.cancel()
-            stopped.cancel()
-            await asyncio.gather(collector, stopped, return_exceptions=True)
+        taken, self._head = self._head, ()
+        while taken := taken or await self._pull.taken():
+            yield taken
+            taken = ()
 
     def convert(self, objects: Sequence[Any], schema: Schema, required: str | None) -> Converted:
         """One batch of all the objects, in order."""
@@ -184,11 +118,10 @@ class ObjectSource(SourceConnector):
         return Converted(Batch(schema, columns, sum(part.num_rows for part in parts)), tuple(rejects))
 
     async def stop(self) -> None:
-        self._stopped.set()
+        self._pull.stop()
 
     async def aclose(self) -> None:
-        self._stopped.set()
-        await _close(self._iterator)
+        await self._pull.aclose()
 
     def _rows(
         self,
@@ -242,6 +175,22 @@ class ObjectSource(SourceConnector):
             batch = batch.take(np.flatnonzero(valid))
         self._row += length
         return batch
+
+
+_UNCHANGING = frozenset({int, float, str, bool, type(None), bytes, dt.datetime, dt.date, Decimal})
+
+
+def taken_down(item: Any) -> Any:
+    """An object as it is now, whoever writes into it later."""
+    if type(item) is dict:
+        if _UNCHANGING.issuperset(map(type, item.values())):
+            return item.copy()
+        return {key: taken_down(value) for key, value in item.items()}
+    if type(item) is list:
+        return [taken_down(value) for value in item]
+    if isinstance(item, np.ndarray):
+        return item.copy()
+    return bytes(item) if type(item) is bytearray else item
 
 
 def infer_schema(item: Any) -> Schema:

@@ -113,7 +113,7 @@ class RefreshedStage(TwoInputStage):
                     self.operator.hold(message)
                     num_rows += message.num_rows
 
-        await together((*part.coroutines(), (self.name, hold())))
+        await together((*part.coroutines(), (self.name, hold(), None)))
         for stage in part.sources:
             if stage.cut_short:
                 raise ConnectorError(stage.cut_short, table=stage.source.name)

@@ -143,7 +143,8 @@ class Run:
         """False where the run was stopped before all were open, and nothing had been read: then there is nothing to run."""
         for sink in self._sinks:
             self.phase = ("open", sink.sink.name)
-            if not await named(sink.sink.name, opened(sink, self._stopping, self._holds_input)):
+            opening = opened(sink, self._stopping, self._holds_input)
+            if not await named(sink.sink.name, opening, sink.connector):
                 return False
         return True
 
@@ -151,7 +152,7 @@ class Run:
         return any(stage.holds_input for stage in self._sources)
 
     async def _run_all(self) -> None:
-        sinks = ((stage.sink.name, self._run_sink(stage)) for stage in self._sinks)
+        sinks = ((stage.sink.name, self._run_sink(stage), stage.connector) for stage in self._sinks)
         failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as watched:

@@ -28,6 +28,7 @@ from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.messages import Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Source
+from asyncflow.runtime.blame import Group
 from asyncflow.runtime.blocks import Dropped, blocks
 from asyncflow.runtime.buffers import BlockPool
 from asyncflow.runtime.clock import Clock
@@ -208,9 +209,9 @@ class SourceStage:
                 async for stream in streams:
                     await self._read_stream(stream)
                 return
-            async with asyncio.TaskGroup() as readers:
+            async with Group() as readers:
                 async for stream in streams:
-                    readers.create_task(self._read_stream(stream))
+                    readers.create_task(self._read_stream(stream), self.source.name)
 
     async def _read_stream(self, stream: ByteStream) -> None:
         lines = 1

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec.structs import replace
 
-from asyncflow.errors import AsyncflowError, StageError
+from asyncflow.errors import AsyncflowError, StageError, described
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.durations import format_size
 from asyncflow.model.messages import End, Message, Watermark
@@ -145,7 +145,7 @@ class Stage:
             error.table = error.table or self.name
             raise
         except Exception as error:
-            raise StageError(f"{type(error).__name__}: {error}", table=self.name) from error
+            raise StageError(described(error), table=self.name) from error
 
     async def _hand_on(self, outputs: list[Output]) -> None:
         for output in outputs:

@@ -151,12 +151,15 @@ class FedSource(ObjectSource):
         self._source = source
         self._sample = _sample(source, trial)
         self._steps: asyncio.Queue[tuple[Row, ...] | None] = asyncio.Queue()
-        self._waits = False
+        self._waits = self._closed = False
 
     @property
     def at_rest(self) -> bool:
         """It waits to be fed, or was closed."""
-        return self._stopped.is_set() or (self._waits and self._steps.empty())
+        return self._closed or (self._waits and self._steps.empty())
+
+    async def aclose(self) -> None:
+        self._closed = True
 
     def feed(self, rows: tuple[Row, ...]) -> None:
         self._steps.put_nowait(rows)
@@ -164,9 +167,9 @@ class FedSource(ObjectSource):
     def end(self) -> None:
         self._steps.put_nowait(None)
 
-    async def first(self) -> Any:
+    async def head(self) -> Sequence[Any]:
         """What the columns are told from where no schema is declared: one value of each."""
-        return self._sample or None
+        return (self._sample,) if self._sample else ()
 
     async def objects(self) -> AsyncIterator[Sequence[Any]]:
         while True:

@@ -135,11 +135,11 @@ class Wiring:
                 live = next(stage for stage in self.sources if stage.source.name == table.inputs[-1])
                 self.sources.remove(live)
                 self.sources.insert(0, live)
-                await named(live.source.name, live.open())
+                await named(live.source.name, live.open(), live.connector)
         inferred: dict[str, Schema] = {}
         for stage in self.sources:
             self.head_of = stage.source.name
-            await find_schema(stage)
+            await named(stage.source.name, find_schema(stage), stage.connector)
             if stage.schema is not None:
                 inferred[stage.source.name] = stage.schema
         self.head_of = ""
@@ -181,10 +181,10 @@ class Wiring:
             if stage.source.name in read:
                 stage.add_reasons(read[stage.source.name].reasons)
 
-    def coroutines(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
-        """The sources and stages, to be run together."""
-        yield from ((stage.source.name, stage.run()) for stage in self.sources)
-        yield from ((stage.name, stage.run()) for stage in self.stages)
+    def coroutines(self) -> Iterator[tuple[str, Coroutine[Any, Any, None], object]]:
+        """The sources and stages, to be run together, and what does their work."""
+        yield from ((stage.source.name, stage.run(), stage.connector) for stage in self.sources)
+        yield from ((stage.name, stage.run(), stage.operator) for stage in self.stages)
 
     def _make_sources(self) -> None:
         for source in self.plan.sources:
