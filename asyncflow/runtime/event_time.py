@@ -2,26 +2,36 @@
 
 The watermark of a source is the greatest event time seen so far minus its delay; rows from the future do not move it.  It is a function
 of the rows and their order alone, never of where the input was cut.
+
+Several peers of one source (clients of a listening socket, senders of datagrams) move one watermark, so a peer whose clock is wrong could
+make the rows of all others late.  From the second peer on, rows that are ahead of the wall clock move the watermark to the wall clock
+and no further.
+
+A rejected record has no time of its own: it gets the event time that its source had come to before it, or the epoch where there was none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
-from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
-from asyncflow.model.columns import Column, FixedColumn, Int64Array
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, watermarks_of
+from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int64Array
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Source
-from asyncflow.runtime.clock import Clock
+from asyncflow.runtime.clock import ArrivalClock, Clock
 from asyncflow.runtime.ledger import SourceCounts
 
 
 class Timed(Struct, frozen=True, eq=False):
-    """``rows`` go on; ``future`` (or None) go to the side output."""
+    """``rows`` go on; ``future`` (or None) go to the side output.  ``marks``: the watermark before each rejected record among them."""
 
     rows: Batch
     future: Batch | None
+    marks: Int64Array
 
 
 class EventTime:
@@ -32,40 +42,68 @@ class EventTime:
         self._delay_ns = source.watermark_delay_ns
         self._max_future_ns = source.max_future_ns
         self._clock = clock
+        self._arrival = ArrivalClock(clock)
         self._counts = counts
+        self._peer: str | None = None
+        self._several_peers = False
         self.watermark = NO_TIME
 
     def assign(
-        self, schema: Schema, columns: tuple[Column, ...], num_rows: int, origin: object = None
+        self,
+        schema: Schema,
+        columns: tuple[Column, ...],
+        num_rows: int,
+        origin: object = None,
+        *,
+        peer: str | None = None,
+        rejected_after: Sequence[int] = (),
     ) -> Timed:
-        """Rows in source order, decoded; their time column, if there is one, has no nulls."""
+        """Rows in source order, decoded; their time column, if there is one, has no nulls.
+
+        ``peer``: who sent them, where a source has several.  ``rejected_after``: how many of these rows stand before each record that
+        was rejected among them, ascending."""
+        after = np.array(rejected_after, np.int64)
+        if num_rows == 0:
+            times = np.empty(0, np.int64)
+            none = Batch(schema, columns, 0, times, None, self.watermark, self._delay_ns, origin)
+            return Timed(none, None, np.full(len(after), self.watermark, np.int64))
+        now = self._clock.now_ns()
         if self._time_column is None:
-            times: Int64Array = np.full(num_rows, self._clock.now_ns(), np.int64)
+            times = np.full(num_rows, self._arrival.now_ns(), np.int64)
         else:
             column = columns[schema.index(self._time_column)]
             assert isinstance(column, FixedColumn)
             times = column.values
         batch = Batch(schema, columns, num_rows, times, None, self.watermark, self._delay_ns, origin)
-        if num_rows == 0:
-            return Timed(batch, None)
         future = None
         latest = int(times.max())
-        limit = min(self._clock.now_ns() + self._max_future_ns, END_OF_TIME)
+        limit = min(now + self._max_future_ns, END_OF_TIME)
         if self._time_column is not None and latest > limit:
             ahead = times > limit
             future = batch.take(np.flatnonzero(ahead))
-            batch = self._without(batch, np.flatnonzero(~ahead))
+            kept = np.flatnonzero(~ahead)
+            batch = self._without(batch, kept)
+            after = np.searchsorted(kept, after)
             self._counts.future += future.num_rows
             if batch.num_rows == 0:
-                return Timed(batch, future)
+                return Timed(batch, future, np.full(len(after), self.watermark, np.int64))
             assert batch.time is not None
             latest = int(batch.time.max())
+        if self._time_column is not None and self._one_of_several(peer) and latest > now:
+            batch, latest = self._not_ahead(batch, now), now
         self._count(batch, latest)
-        return Timed(batch, future)
+        marks = np.append(batch.row_watermarks(), self.watermark)[after] if len(after) else after
+        return Timed(batch, future, marks)
+
+    def rejected(self, marks: Int64Array) -> Int64Array:
+        """The times of rejected records with these watermarks before them."""
+        if self._time_column is None:
+            return np.full(len(marks), self._arrival.now_ns(), np.int64)
+        return np.where(marks == NO_TIME, 0, np.minimum(marks, END_OF_TIME - self._delay_ns) + self._delay_ns)
 
     def tick(self) -> int:
         """Arrival time only: the clock moves the watermark also when nothing comes."""
-        return self.raise_to(self._clock.now_ns() - self._delay_ns)
+        return self.raise_to(self._arrival.now_ns() - self._delay_ns)
 
     def raise_to(self, watermark_ns: int) -> int:
         """The watermark is now at least this."""
@@ -73,26 +111,30 @@ class EventTime:
         self._counts.watermark = self.watermark
         return self.watermark
 
-    def _without(self, batch: Batch, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Batch:
+    def _one_of_several(self, peer: str | None) -> bool:
+        if peer is not None and not self._several_peers:
+            self._several_peers = self._peer not in (None, peer)
+            self._peer = peer
+        return self._several_peers
+
+    def _not_ahead(self, batch: Batch, now_ns: int) -> Batch:
+        """The rows with watermarks as if none of them were ahead of the clock."""
+        assert batch.time is not None
+        marks = watermarks_of(np.minimum(batch.time, now_ns), self.watermark, self._delay_ns)
+        return replace(batch, watermarks=marks)
+
+    def _without(self, batch: Batch, rows: IndexArray) -> Batch:
         """The rows left once those from the future are gone, with watermarks as if these had never been there."""
         kept = batch.take(rows)
-        return Batch(
-            kept.schema,
-            kept.columns,
-            kept.num_rows,
-            kept.time,
-            None,
-            self.watermark,
-            self._delay_ns,
-            kept.origin,
-        )
+        return replace(kept, watermarks=None, watermark_before=self.watermark)
 
     def _count(self, batch: Batch, latest: int) -> None:
         counts = self._counts
         assert batch.time is not None
         earliest = int(batch.time.min())
+        last = latest if batch.watermarks is None else int(batch.time.max())
         counts.first_time = earliest if counts.first_time is None else min(counts.first_time, earliest)
-        counts.last_time = latest if counts.last_time is None else max(counts.last_time, latest)
+        counts.last_time = last if counts.last_time is None else max(counts.last_time, last)
         counts.rows_out += batch.num_rows
         self.watermark = max(self.watermark, max(latest - self._delay_ns, NO_TIME))
         counts.watermark = self.watermark

@@ -128,6 +128,7 @@ class MapOperator(AsyncOperator):
 
     def _rejected(self, calls: Sequence[Call]) -> Batch:
         rows = []
+        taken: list[int] = []
         for call in calls:
             assert call.error is not None
             if self._stage.on_error == "fail":
@@ -142,8 +143,10 @@ class MapOperator(AsyncOperator):
                 )
                 for offset, row in enumerate(whole)
             ]
+            taken += call.positions
         self.counts["rejected"] += len(rows)
-        return rejected_batch(rows)
+        given = calls[0].batch.take(np.array(taken, np.intp))
+        return rejected_batch(rows, given.time, given.watermarks, given.delay_ns)
 
     # -- results -------------------------------------------------------------------------------------------------------
 

@@ -137,9 +137,9 @@ class RefreshedStage(TwoInputStage):
         self.operator.give_up()
         self._ways["refresh_failed"] += 1
         self._failure = failure
-        now_ns = self.clock.now_ns()
-        if self._told_ns is None or now_ns - self._told_ns >= TELL_AGAIN_NS:
-            self._told_ns = now_ns
+        elapsed_ns = self.clock.elapsed_ns()
+        if self._told_ns is None or elapsed_ns - self._told_ns >= TELL_AGAIN_NS:
+            self._told_ns = elapsed_ns
             every = format_duration(self._every_ns)
             _log.warning(
                 "%s: %s could not be read again, the table stays as it was (next in %s): %s",

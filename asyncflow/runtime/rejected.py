@@ -1,21 +1,27 @@
-"""Rows of a ``NAME.rejected`` table: what could not be taken, why, and where it stood."""
+"""Rows of a ``NAME.rejected`` table: what could not be taken, why, and where it stood.  They have times and watermarks like other rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from asyncflow.model.batch import Batch
-from asyncflow.model.columns import StringColumn
+from asyncflow.model.columns import Int64Array, StringColumn
 from asyncflow.plan.schemas import REJECTED
 
 KEPT_CHARACTERS = 4096
 """How much of a rejected row is kept."""
 
 
-def rejected_batch(rows: Sequence[tuple[bytes, str, str]]) -> Batch:
-    """One batch of (record, reason, position), at least one."""
+def rejected_batch(
+    rows: Sequence[tuple[bytes, str, str]],
+    times: Int64Array | None,
+    marks: Int64Array | None,
+    delay_ns: int,
+) -> Batch:
+    """One batch of (record, reason, position), at least one; ``marks``: the watermark before each."""
     texts = (StringColumn.from_values(list(column)) for column in zip(*rows, strict=True))
-    return Batch(REJECTED, tuple(_valid_text(column) for column in texts), len(rows))
+    columns = tuple(_valid_text(column) for column in texts)
+    return Batch(REJECTED, columns, len(rows), times, marks, delay_ns=delay_ns)
 
 
 def _valid_text(column: StringColumn) -> StringColumn:

@@ -97,7 +97,8 @@ class SequenceStage(Stage):
             self._idle = idle
             if watermark_ns > self.counts.watermark:
                 self._rise(watermark_ns)
-            await self.outlet.send(Watermark(watermark_ns, idle))
+            for outlet in (self.outlet, *self.side.values()):
+                await outlet.send(Watermark(watermark_ns, idle))
 
     def _ready(self, schema: Schema) -> SequenceOperator:
         if self.operator is None:

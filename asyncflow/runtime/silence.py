@@ -19,13 +19,14 @@ T = TypeVar("T")
 
 
 class Silence:
-    """One source's silence.  ``timeout_ns`` None: it is never quiet.  ``heard_ns``: when something came last."""
+    """One source's silence, which no setting of the wall clock makes longer or shorter.  ``timeout_ns`` None: it is never quiet.
+    ``heard_ns``: when something came last, by the wall clock."""
 
     def __init__(self, timeout_ns: int | None, clock: Clock) -> None:
         self.timeout_ns = timeout_ns
         self._clock = clock
         self.heard_ns: int | None = None
-        self._since_ns = clock.now_ns()
+        self._since_ns = clock.elapsed_ns()
         self._under_way = 0
         self._free = asyncio.Event()
         self._free.set()
@@ -36,16 +37,16 @@ class Silence:
         """The source is quiet now."""
         if self.timeout_ns is None or self._under_way:
             return False
-        return self._clock.now_ns() - self._since_ns >= self.timeout_ns
+        return self._clock.elapsed_ns() - self._since_ns >= self.timeout_ns
 
     @property
     def length_ns(self) -> int | None:
         """For how long nothing has come that we were ready to take; None while something is under way."""
-        return None if self._under_way else self._clock.now_ns() - self._since_ns
+        return None if self._under_way else self._clock.elapsed_ns() - self._since_ns
 
     def broken(self) -> None:
         """Something came from outside."""
-        self._since_ns = self.heard_ns = self._clock.now_ns()
+        self._since_ns, self.heard_ns = self._clock.elapsed_ns(), self._clock.now_ns()
         self._broken.set()
 
     def begin(self) -> None:
@@ -55,7 +56,7 @@ class Silence:
 
     def done(self) -> None:
         self._under_way -= 1
-        self._since_ns = self._clock.now_ns()
+        self._since_ns = self._clock.elapsed_ns()
         if not self._under_way:
             self._free.set()
 
@@ -72,7 +73,7 @@ class Silence:
         assert self.timeout_ns is not None
         while not self.reached:
             await self._free.wait()
-            await self._clock.sleep((self._since_ns + self.timeout_ns - self._clock.now_ns()) / 1e9)
+            await self._clock.sleep((self._since_ns + self.timeout_ns - self._clock.elapsed_ns()) / 1e9)
             await asyncio.sleep(0)  # where the loop itself was late, what lies there is read first
         self._broken.clear()
 

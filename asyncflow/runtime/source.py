@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow import formats
 from asyncflow.connectors.contract import (
@@ -23,8 +24,9 @@ from asyncflow.connectors.contract import (
     SourceConnector,
 )
 from asyncflow.errors import DataError, InternalError
-from asyncflow.formats.contract import Block, Decoded, Decoder, DecodeRequest, LinePosition, Reject
+from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, LinePosition, Reject
 from asyncflow.model.batch import NO_TIME, Batch
+from asyncflow.model.columns import Int64Array
 from asyncflow.model.messages import Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Source
@@ -53,6 +55,16 @@ KEPT_REASONS = 5
 NO_SCHEMA = "no whole record to tell the schema from"
 CUT_BY_STOP = "cut short: stopped"
 """Why the last record of a stream was rejected that a stop ended."""
+EMPTY = Schema(())
+
+
+class Rejected(Struct, frozen=True):
+    """A record that is rejected, and how many of the rows that are handed on with it stand before it."""
+
+    record: bytes
+    reason: str
+    position: str
+    after_row: int
 
 
 class SourceStage:
@@ -87,6 +99,7 @@ class SourceStage:
         self._silence = Silence(None if source.time is None else source.idle_timeout_ns, clock)
         self._idle = False
         self._order = asyncio.Lock()
+        self._outlets = (self.outlet, self.rejected, self.future)
         self._streams: PrimedStreams | None = None
         self._running = self._stopped = False
         self._messages: list[Datagram] = []
@@ -188,7 +201,7 @@ class SourceStage:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.close()
-        await end((self.outlet, self.rejected, self.future))
+        await end(self._outlets)
 
     async def stop(self) -> None:
         """Takes nothing new from outside; what was read flows out and the source ends."""
@@ -198,7 +211,7 @@ class SourceStage:
     async def raise_watermark(self, time_ns: int) -> None:
         """Says that event time has come at least so far, whatever the rows say."""
         async with self._order:
-            await self.outlet.send(Watermark(self._time.raise_to(time_ns), self._idle))
+            await self._say(self._time.raise_to(time_ns), idle=self._idle)
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
@@ -226,9 +239,7 @@ class SourceStage:
                 async for item, result in results:
                     if isinstance(item, Dropped):
                         self.counts.bytes += item.cut.resume - item.cut.end
-                        await self._reject(
-                            item.cut.rejects, len(item.cut.rejects), stream.name, lines, item.offset
-                        )
+                        await self._drop(item.cut, stream.name, lines, item.offset)
                         lines += item.cut.lines
                     else:
                         assert result is not None
@@ -280,7 +291,7 @@ class SourceStage:
                 result = decoder.decode(rest[: cut.end])
                 await self._take(decoder.output, result, name, line, offset, message.origin)
                 line += result.lines
-            await self._reject(cut.rejects, len(cut.rejects), name, line, offset)
+            await self._drop(cut, name, line, offset)
             line += cut.lines
             rest, offset = rest[cut.resume :], offset + cut.resume
             if cut.resume == 0:
@@ -294,77 +305,93 @@ class SourceStage:
                 await self._heard()
                 with self._silence.work():
                     converted = connector.convert(objects, self.schema, required)
-                    self.counts.rows += len(converted.rejects)
-                    await self._reject_objects(converted.rejects)
-                    await self._take_batch(converted.batch)
+                    rejects = _among_rows(converted.rejects, self.counts.rows)
+                    self.counts.rows += len(rejects)
+                    await self._take_batch(converted.batch, rejects)
 
-    async def _take_batch(self, batch: Batch) -> None:
+    async def _take_batch(self, batch: Batch, rejects: Sequence[Rejected] = ()) -> None:
         self.counts.rows += batch.num_rows
         self.counts.bytes += batch.nbytes
         wanted = batch.schema.select(self.columns)
         columns = tuple(batch.column(name) for name in self.columns)
-        await self._hand_on(wanted, columns, batch.num_rows)
+        await self._hand_on(wanted, columns, batch.num_rows, rejects, len(rejects))
 
     # -- on the way out ----------------------------------------------------------------------------------------------------
 
     async def _take(
         self, schema: Schema, result: Decoded, name: str, lines: int, offset: int, origin: Any = None
     ) -> None:
-        self.counts.rows += result.num_rows
-        await self._reject(result.rejects, result.rejected, name, lines, offset)
-        await self._hand_on(schema, result.columns, result.num_rows, origin)
+        self.counts.rows += result.num_rows + result.rejected
+        rejects = _in_stream(result.rejects, name, lines, offset)
+        await self._hand_on(
+            schema, result.columns, result.num_rows, rejects, result.rejected, origin, self._peer(name)
+        )
 
     async def _hand_on(
-        self, schema: Schema, columns: tuple[Any, ...], num_rows: int, origin: Any = None
+        self,
+        schema: Schema,
+        columns: tuple[Any, ...],
+        num_rows: int,
+        rejects: Sequence[Rejected] = (),
+        rejected: int = 0,
+        origin: Any = None,
+        peer: str | None = None,
     ) -> None:
-        if num_rows == 0:
+        if num_rows == 0 and not rejected:
             return
         async with self._order:
             before = self._time.watermark
-            timed = self._time.assign(schema, columns, num_rows, origin)
+            after = [reject.after_row for reject in rejects]
+            timed = self._time.assign(schema, columns, num_rows, origin, peer=peer, rejected_after=after)
+            if rejected:
+                await self._reject(rejects, rejected, timed.marks)
             if timed.future is not None:
                 await self.future.send(timed.future)
             if timed.rows.num_rows:
                 await self.outlet.send(self._passed(timed.rows))
             if self._time.watermark > before:
-                await self.outlet.send(Watermark(self._time.watermark))
+                await self._say(self._time.watermark, idle=False)
+
+    def _peer(self, name: str) -> str | None:
+        """Who sent what came by this stream, or this message, where there may be others."""
+        connector = self.connector
+        several = isinstance(connector, MessageSource) or getattr(connector, "concurrent", False)
+        return name if several else None
+
+    async def _say(self, watermark_ns: int, *, idle: bool) -> None:
+        """The watermark, to all that reads the table or its side outputs."""
+        for outlet in self._outlets:
+            await outlet.send(Watermark(watermark_ns, idle))
 
     def _passed(self, rows: Batch) -> Batch:
         if self.passed == self.columns:
             return rows
         return rows.select(self.passed)
 
-    async def _reject(self, rejects: Sequence[Reject], count: int, name: str, line: int, offset: int) -> None:
-        if not count:
-            return
-        self.counts.rows += count
+    async def _drop(self, cut: Cut, name: str, line: int, offset: int) -> None:
+        """Accounts for bytes that hold no records to decode."""
+        self.counts.rows += len(cut.rejects)
+        rejects = _in_stream(cut.rejects, name, line, offset, after_row=0)
+        await self._hand_on(EMPTY, (), 0, rejects, len(rejects))
+
+    async def _reject(self, rejects: Sequence[Rejected], count: int, marks: Int64Array) -> None:
+        """``count`` records, of which these are kept, with the watermark before each."""
         self.counts.rejected += count
-        rows = [
-            (r.record, r.reason, str(LinePosition(name, line + r.line, offset + r.offset))) for r in rejects
-        ]
-        await self._reject_rows(rows)
-
-    async def _reject_objects(self, rejects: Sequence[tuple[str, str, str]]) -> None:
-        if rejects:
-            self.counts.rejected += len(rejects)
-            await self._reject_rows(
-                [(record.encode(), reason, position) for record, reason, position in rejects]
-            )
-
-    async def _reject_rows(self, rows: Sequence[tuple[bytes, str, str]]) -> None:
+        rows = [(reject.record, reject.reason, reject.position) for reject in rejects]
         _, reason, position = rows[0]
         # A record that was cut short by our own stop is no error of the data.
         if self.source.on_error == "fail" and not (self._stopped and reason == CUT_BY_STOP):
             raise DataError(f"{position}: {reason}", table=self.source.name)
         self.add_reasons([f"{position}: {reason}" for _, reason, position in rows[:KEPT_REASONS]])
         if self.rejected.used:
-            await self.rejected.send(rejected_batch(rows))
+            times = self._time.rejected(marks)
+            await self.rejected.send(rejected_batch(rows, times, marks, self.source.watermark_delay_ns))
 
     async def _tick(self) -> None:
         while True:
             await self._clock.sleep(TICK_SECONDS)
             async with self._order:
-                await self.outlet.send(Watermark(self._time.tick()))
+                await self._say(self._time.tick(), idle=False)
 
     async def _watch(self) -> None:
         """Says so when the source has fallen silent; ``_heard`` takes it back."""
@@ -373,7 +400,7 @@ class SourceStage:
             async with self._order:
                 if self._silence.reached:
                     self._idle = True
-                    await self.outlet.send(Watermark(self._time.watermark, idle=True))
+                    await self._say(self._time.watermark, idle=True)
             if self._idle:
                 await self._silence.wait_for_sound()
 
@@ -388,4 +415,29 @@ class SourceStage:
         async with self._order:
             if self._idle:
                 self._idle = False
-                await self.outlet.send(Watermark(self._time.watermark))
+                await self._say(self._time.watermark, idle=False)
+
+
+def _in_stream(
+    rejects: Sequence[Reject], name: str, line: int, offset: int, after_row: int | None = None
+) -> list[Rejected]:
+    """Records of a block that begins at this line and byte of its stream."""
+    return [
+        Rejected(
+            reject.record,
+            reject.reason,
+            str(LinePosition(name, line + reject.line, offset + reject.offset)),
+            reject.after_row if after_row is None else after_row,
+        )
+        for reject in rejects
+    ]
+
+
+def _among_rows(rejects: Sequence[tuple[str, str, str]], rows_before: int) -> list[Rejected]:
+    """Objects that did not fit, of those that came after so many rows; their position is ``row N``, from 1."""
+    return [
+        Rejected(
+            record.encode(), reason, position, int(position.rpartition(" ")[2]) - 1 - rows_before - number
+        )
+        for number, (record, reason, position) in enumerate(rejects)
+    ]

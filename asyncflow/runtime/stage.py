@@ -124,8 +124,11 @@ class Stage:
                 await self._hand_on(self.operator.advance(watermark.time_ns))
         if self.operator is not None and self.operator.held_ns:
             held = watermark.time_ns - self.operator.held_ns
-            watermark = replace(watermark, time_ns=max(held, NO_TIME))
-        await self.outlet.send(watermark)
+            await self.outlet.send(replace(watermark, time_ns=max(held, NO_TIME)))
+        else:
+            await self.outlet.send(watermark)
+        for side in self.side.values():  # their rows leave as soon as they come
+            await side.send(watermark)
 
     @property
     def reached_ns(self) -> int:

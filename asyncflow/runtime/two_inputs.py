@@ -99,6 +99,7 @@ class TwoInputStage:
         self.operator = operator
         self.counts = StageCounts(kept=kept, ways=operator.counts)
         self._lowest = LowestWatermark(2)
+        self._told = Watermark(NO_TIME)
         self._right_first = right_first
         self._messages = read(channel)
 
@@ -129,6 +130,7 @@ class TwoInputStage:
                 if watermark < END_OF_TIME and (risen or idle != self._lowest.idle):
                     self.counts.watermark, idle = watermark, self._lowest.idle
                     await self.outlet.send(Watermark(watermark, idle))
+                await self._tell_sides()
         await end((self.outlet, *self.side.values()))
 
     def _given(self, port: int, message: Message) -> Iterator[Output]:
@@ -146,6 +148,14 @@ class TwoInputStage:
             self.moved_ns = self.clock.now_ns()
         if news is not None:
             yield from self.operator.advance(news.time_ns)
+
+    async def _tell_sides(self) -> None:
+        """Their rows leave as they come, so they go by the watermark that the join itself goes by."""
+        said = Watermark(self._lowest.time_ns, self._lowest.idle)
+        if said != self._told and said.time_ns < END_OF_TIME:
+            self._told = said
+            for side in self.side.values():
+                await side.send(said)
 
     async def _hand_on(self, outputs: Iterable[Output]) -> None:
         try:

@@ -333,8 +333,6 @@ class Wiring:
 
     def _in_step(self, inputs: tuple[str, ...]) -> bool:
         """All inputs are rows with event times that end by themselves."""
-        if any(read.endswith(".rejected") for read in inputs):
-            return False
         read_sources = {s.name for read in inputs for s in graph.sources_of(self.plan, read)}
         connected = [stage for stage in self.sources if stage.source.name in read_sources]
         return all(stage.connector.bounded and stage.source.time is not None for stage in connected)
