@@ -32,6 +32,9 @@ if SANITIZE:
         "-O1",
     ]
     link_args += [f"-fsanitize={SANITIZE}"]
+if not DEBUG and not SANITIZE:
+    compile_args.append("-g0")  # Python's own flags ask for debug sections: five times the size
+    link_args.append("-Wl,-S")
 
 
 def extension(pyx: Path) -> Extension:
