@@ -31,6 +31,8 @@ def cases() -> Cases:
     for name, aggregate, number in (
         ("quantile of few values", ("quantile", (0,), ("float64",), None, 0.5), KEYS),
         ("quantile of many values", ("quantile", (0,), ("float64",), None, 0.5), 100),
+        ("quantile of very many values", ("quantile", (0,), ("float64",), None, 0.5), 1),
+        ("approx_quantile", ("approx_quantile", (0,), ("float64",), None, 0.5), 100),
         ("approx_count_distinct", ("approx_count_distinct", (0,), ("float64",), None), 100),
         ("approx_top_k", ("approx_top_k", (0,), ("float64",), None, 10), 100),
     ):

@@ -1,7 +1,7 @@
 /* Counts of values by bucket: the store of a quantile sketch of many values (sketch_quantile.h says what the buckets are).
  *
- * DENSE: for each sign a window of counts, one for each bucket from a first magnitude on, zeros beside them: a value costs its
- * logarithm and one access.  SPARSE: buckets that have values in one array in the order of their keys: where a sign's magnitudes reach
+ * DENSE: for each sign a window of counts, one for each bucket from a first magnitude on, zeros beside them: a value costs about
+ * its logarithm and one access.  SPARSE: buckets that have values in one array in the order of their keys: where a sign's magnitudes reach
  * over more than 2,048 buckets (17 decades), or there is an infinity or a NaN.  A store goes from the one to the other at most once; both hold the
  * same counts.
  *
@@ -15,9 +15,7 @@
 
 #include "words.h"
 
-enum { AF_SIGN_BUCKETS = 2048, AF_MAX_BUCKETS = 2 * AF_SIGN_BUCKETS + 8, AF_KEY_OFFSET = 40000, AF_KEY_INFINITY = 1 << 20, AF_KEY_NAN };
-
-#define AF_LOG_GAMMA 0.0198
+enum { AF_SIGN_BUCKETS = 2048, AF_MAX_BUCKETS = 2 * AF_SIGN_BUCKETS + 8, AF_KEY_OFFSET = 40000, AF_OCTAVE = 35, AF_KEY_INFINITY = 1 << 20, AF_KEY_NAN };
 
 typedef enum { AF_VALUES, AF_DENSE, AF_SPARSE } af_quantile_form;
 
@@ -76,37 +74,42 @@ static bool af_quantile_reserve(af_quantile **place, uint32_t wanted, uint64_t *
 
 /* -- keys ----------------------------------------------------------------------------------------------------------- */
 
-/* For m in [1, 2), by its first seven bits: about 1 / m, and minus the logarithm of that. */
-static struct {
-    double reciprocal, log;
-} af_log_parts[128];
+/* A cubic that goes from 0 to 1 about as the logarithm to base 2 of 1 + u does for u in 0 .. 1. */
+AF_INLINE double af_cubic(double u) { return ((6.0 / 35.0 * u - 3.0 / 5.0) * u + 10.0 / 7.0) * u; }
 
-/* To be called once, before the first value. */
-static void af_quantile_prepare(void) {
-    for (int i = 0; i < 128; i++) {
-        af_log_parts[i].reciprocal = 1.0 / (1.0 + (i + 0.5) / 128.0);
-        af_log_parts[i].log = -log(af_log_parts[i].reciprocal);
+/* The bucket of a finite size above 0: AF_OCTAVE to each power of two, cut at equal steps of the cubic. */
+AF_INLINE int64_t af_size_bucket(double size) {
+    int64_t exponent = -1023;
+    if (AF_UNLIKELY(size < DBL_MIN)) {
+        size *= 0x1p54;
+        exponent -= 54;
     }
+    const uint64_t bits = (uint64_t)af_sorting_float(size);
+    const double u = af_float_of((int64_t)((bits & 0xFFFFFFFFFFFFFull) | 0x3FF0000000000000ull)) - 1.0;
+    const int64_t part = (int64_t)(af_cubic(u) * AF_OCTAVE);
+    return (exponent + (int64_t)(bits >> 52)) * AF_OCTAVE + (part < AF_OCTAVE ? part : AF_OCTAVE - 1);
 }
 
-/* ceil(log(size) / AF_LOG_GAMMA) of a finite size above 0.  The logarithm is worked out to 1e-6 of a bucket, and by the library only
- * where that could round the other way. */
-AF_INLINE int64_t af_log_bucket(double size) {
-    const uint64_t bits = (uint64_t)af_sorting_float(size);
-    const uint64_t mantissa = (bits & 0xFFFFFFFFFFFFFull) | 0x3FF0000000000000ull;
-    const int part = (int)(bits >> 45 & 127);
-    const double rest = af_float_of((int64_t)mantissa) * af_log_parts[part].reciprocal - 1.0;
-    const double about = (double)((int64_t)(bits >> 52) - 1023) * 0.6931471805599453 + (af_log_parts[part].log + (rest - rest * rest * 0.5));
-    const double steps = about * (1.0 / AF_LOG_GAMMA), up = ceil(steps), over = up - steps;
-    if (AF_LIKELY(over > 1e-5 && over < 1.0 - 1e-5 && bits >> 52 != 0)) return (int64_t)up;
-    return (int64_t)ceil(log(size) / AF_LOG_GAMMA);
+/* 1 + u where the cubic is `part`: Newton's steps, which double the digits each. */
+static double af_bucket_bound(double part) {
+    double u = part;
+    for (int i = 0; i < 6; i++) u -= (af_cubic(u) - part) / ((18.0 / 35.0 * u - 6.0 / 5.0) * u + 10.0 / 7.0);
+    return 1.0 + u;
+}
+
+/* The size from which each size of a bucket is less than 1 % away: of its bounds the harmonic mean. */
+static double af_bucket_middle(int64_t bucket) {
+    const int64_t whole = (bucket + 2048 * AF_OCTAVE) / AF_OCTAVE - 2048;
+    const double part = (double)(bucket - whole * AF_OCTAVE);
+    const double low = af_bucket_bound(part / AF_OCTAVE), high = af_bucket_bound((part + 1.0) / AF_OCTAVE);
+    return ldexp(2.0 * low * high / (low + high), (int)whole);
 }
 
 AF_INLINE int64_t af_bucket_key(double value) {
     if (value != value) return AF_KEY_NAN;
     if (value == 0.0) return 0;
     const double size = fabs(value);
-    const int64_t key = isinf(size) ? AF_KEY_INFINITY : af_log_bucket(size) + AF_KEY_OFFSET;
+    const int64_t key = isinf(size) ? AF_KEY_INFINITY : af_size_bucket(size) + AF_KEY_OFFSET;
     return value < 0.0 ? -key : key;
 }
 

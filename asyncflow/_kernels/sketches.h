@@ -6,9 +6,10 @@
 
 #include "sketch_distinct.h"
 #include "sketch_quantile.h"
+#include "sketch_ranks.h"
 #include "sketch_top.h"
 
-typedef enum { AF_SKETCH_DISTINCT, AF_SKETCH_QUANTILE, AF_SKETCH_TOP } af_sketch_kind;
+typedef enum { AF_SKETCH_DISTINCT, AF_SKETCH_QUANTILE, AF_SKETCH_RANKS, AF_SKETCH_TOP } af_sketch_kind;
 
 static void af_sketch_drop(int kind, int64_t *slot, uint64_t *held) {
     void *sketch = (void *)(intptr_t)*slot;
@@ -16,6 +17,7 @@ static void af_sketch_drop(int kind, int64_t *slot, uint64_t *held) {
     switch (kind) {
     case AF_SKETCH_DISTINCT: af_distinct_drop(sketch, held); break;
     case AF_SKETCH_QUANTILE: af_quantile_drop(sketch, held); break;
+    case AF_SKETCH_RANKS: af_ranks_drop(sketch, held); break;
     default: af_top_drop(sketch, held);
     }
 }
@@ -33,6 +35,10 @@ static bool af_sketch_merge(int kind, int64_t *into, int64_t from, uint64_t *hel
         af_quantile *quantile = sketch;
         done = af_quantile_merge(&quantile, other, held);
         sketch = quantile;
+    } else if (kind == AF_SKETCH_RANKS) {
+        af_ranks *ranks = sketch;
+        done = af_ranks_merge(&ranks, other, held);
+        sketch = ranks;
     } else {
         af_top *top = sketch;
         done = af_top_merge(&top, other, held);

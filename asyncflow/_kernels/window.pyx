@@ -23,7 +23,6 @@ from asyncflow._kernels.window_state cimport *
 
 cnp.import_array()
 
-af_quantile_prepare()
 af_distinct_seed = int.from_bytes(os.urandom(8), "little")
 
 cdef object MAX_BOUND = 2**63 - 1
@@ -86,9 +85,13 @@ def _accumulators(aggregates):
         elif function == "approx_count_distinct":
             at = place(AF_SKETCH, function, first, mask, **given, sketch=AF_SKETCH_DISTINCT)
             results.append((AF_ABOUT_DISTINCT, at, AF_INT64, 0.0))
-        elif function == "quantile":
+        elif function in ("quantile", "quantile_disc"):
+            at = place(AF_SKETCH, "quantile", first, mask, **given, sketch=AF_SKETCH_RANKS)
+            picks = function == "quantile_disc"
+            results.append((AF_QUANTILE_VALUE if picks else AF_QUANTILE, at, kinds[0] if picks else AF_FLOAT64, constants[0]))
+        elif function == "approx_quantile":
             at = place(AF_SKETCH, function, first, mask, **given, sketch=AF_SKETCH_QUANTILE)
-            results.append((AF_QUANTILE, at, AF_FLOAT64, constants[0]))
+            results.append((AF_ABOUT_QUANTILE, at, AF_FLOAT64, constants[0]))
         elif function == "approx_top_k":
             counters = max(10 * constants[0], 100)
             at = place(AF_SKETCH, function, counters, first, mask, **given, sketch=AF_SKETCH_TOP, counters=counters)

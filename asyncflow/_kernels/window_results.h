@@ -8,7 +8,7 @@ enum { AF_AHEAD = 128 };
 
 typedef enum {
     AF_ROWS_ALL, AF_COUNT, AF_SUM, AF_MEAN, AF_LEAST, AF_GREATEST, AF_VARIANCE, AF_DEVIATION, AF_COVARIANCE, AF_CORRELATION, AF_PICKED,
-    AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_MOST_FREQUENT
+    AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_QUANTILE_VALUE, AF_ABOUT_QUANTILE, AF_MOST_FREQUENT
 } af_result_kind;
 
 /* An item of a list: a value (a word, or its text's length) and its count. */
@@ -19,7 +19,7 @@ typedef struct {
 /* One result column: words (int64, float64 bits, 0 or 1, a text's length or a list's) and whether each is a value. */
 typedef struct {
     int result, op, kind; /* af_result_kind, position of the accumulator (-1: none), af_value_kind of the result (of a list: of its values) */
-    double parameter;     /* VARIANCE, DEVIATION: what is taken from n; QUANTILE: which; MOST_FREQUENT: how many */
+    double parameter;     /* VARIANCE, DEVIATION: what is taken from n; the QUANTILEs: which; MOST_FREQUENT: how many */
     int64_t *words;
     uint8_t *valid;
     uint8_t *text;
@@ -102,6 +102,15 @@ AF_INLINE bool af_result_of(int result, int kind, double parameter, const af_op 
     }
     case AF_ABOUT_DISTINCT: *word = af_distinct_result((const af_distinct *)(intptr_t)*af_i64(cell, at)); return true;
     case AF_QUANTILE:
+        if (*af_i64(cell, at) == 0) return false;
+        *word = af_bits(af_ranks_between((af_ranks *)(intptr_t)*af_i64(cell, at), kind == AF_FLOAT64, parameter));
+        return true;
+    case AF_QUANTILE_VALUE:
+        if (*af_i64(cell, at) == 0) return false;
+        *word = af_ranks_of_share((af_ranks *)(intptr_t)*af_i64(cell, at), parameter);
+        if (kind == AF_FLOAT64) *word = af_bits(af_float_of(*word));
+        return true;
+    case AF_ABOUT_QUANTILE:
         if (*af_i64(cell, at) == 0) return false;
         *word = af_bits(af_quantile_result((af_quantile *)(intptr_t)*af_i64(cell, at), parameter));
         return true;

@@ -65,18 +65,16 @@ cdef extern from "window_state.h" nogil:
     ctypedef enum af_op_kind:
         AF_NUMBER, AF_MOMENTS, AF_COMOMENTS, AF_PICK, AF_DISTINCT, AF_SKETCH
     ctypedef enum af_sketch_kind:
-        AF_SKETCH_DISTINCT, AF_SKETCH_QUANTILE, AF_SKETCH_TOP
+        AF_SKETCH_DISTINCT, AF_SKETCH_QUANTILE, AF_SKETCH_RANKS, AF_SKETCH_TOP
     ctypedef enum af_value_kind:
         AF_INT64, AF_FLOAT64, AF_BOOL, AF_STRING
     ctypedef enum af_pick_key:
         AF_KEY_NONE, AF_KEY_TIME, AF_KEY_VALUE
     ctypedef enum af_result_kind:
         AF_ROWS_ALL, AF_COUNT, AF_SUM, AF_MEAN, AF_LEAST, AF_GREATEST, AF_VARIANCE, AF_DEVIATION, AF_COVARIANCE, AF_CORRELATION
-        AF_PICKED, AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_MOST_FREQUENT
+        AF_PICKED, AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_QUANTILE_VALUE, AF_ABOUT_QUANTILE, AF_MOST_FREQUENT
     int AF_SHRINK_EVERY
     uint64_t af_distinct_seed
-
-    void af_quantile_prepare()
 
     void af_state_shape(af_state *, int64_t size, int64_t every, int64_t offset)
     bint af_store_layout(af_store *)

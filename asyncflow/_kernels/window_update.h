@@ -352,7 +352,11 @@ AF_NOINLINE bool af_sketch_block(af_store *store, const af_op *op, const af_bloc
         int64_t *slot = af_i64(block->cells[k], op->offset);
         void *sketch = (void *)(intptr_t)*slot;
         bool done;
-        if (op->sketch == AF_SKETCH_QUANTILE) {
+        if (op->sketch == AF_SKETCH_RANKS) {
+            af_ranks *ranks = sketch;
+            done = af_ranks_add(&ranks, af_word_at(column->values, op->input_kind, row), &store->sketch_bytes);
+            sketch = ranks;
+        } else if (op->sketch == AF_SKETCH_QUANTILE) {
             af_quantile *quantile = sketch;
             done = af_quantile_add(&quantile, af_double_at(column->values, op->input_kind, row), &store->sketch_bytes);
             sketch = quantile;

@@ -1,9 +1,11 @@
-/* Values as words of 64 bits: words that sort like the values, and hashes of two kinds; the order of texts.
+/* Values as words of 64 bits: words that sort like the values, and hashes of two kinds; the order of texts; a point between two values.
  *
  * af_finish and af_finish_text never change: results depend on them (``hash(x)``, sketches), and whoever knows them can choose values that
  * collide.  So no table is placed by them: af_keyed_word and af_keyed_text take a secret seed, and results never depend on those. */
 #ifndef ASYNCFLOW_WORDS_H
 #define ASYNCFLOW_WORDS_H
+
+#include <math.h>
 
 #include "cpu.h"
 
@@ -20,6 +22,14 @@ AF_INLINE double af_float_of(int64_t word) {
     word ^= (word >> 63) & INT64_MAX;
     memcpy(&value, &word, 8);
     return value;
+}
+
+/* From one value to another by a straight line, as numpy does it. */
+AF_INLINE double af_between(double low, double high, double part) {
+    const double between = high - low;
+    if (part == 0.0) return low;
+    if (!isfinite(between)) return low * (1.0 - part) + high * part;
+    return part < 0.5 ? low + between * part : high - between * (1.0 - part);
 }
 
 /* The finisher of splitmix64 (Steele, Lea, Flood 2014): one word to one word. */

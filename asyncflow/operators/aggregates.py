@@ -12,6 +12,7 @@ from msgspec import Struct
 from asyncflow.model.schema import DataType
 
 _NUMBERS = frozenset({DataType.INT64, DataType.FLOAT64})
+_ORDERED = _NUMBERS | {DataType.TIMESTAMP}
 _ANY = frozenset(DataType)
 _BOOL = frozenset({DataType.BOOL})
 
@@ -47,6 +48,8 @@ AGGREGATES: dict[str, Aggregate] = {
     "arg_max": Aggregate((_ANY, _ANY)),
     "approx_count_distinct": Aggregate((_ANY,), DataType.INT64),
     "quantile": Aggregate((_NUMBERS,), DataType.FLOAT64, (0.0, 1.0)),
+    "quantile_disc": Aggregate((_ORDERED,), None, (0.0, 1.0)),
+    "approx_quantile": Aggregate((_NUMBERS,), DataType.FLOAT64, (0.0, 1.0)),
     "approx_top_k": Aggregate((_ANY,), DataType.STRING, (1, 1000)),
 }
 

@@ -46,6 +46,8 @@ def _pattern(compile_: Callable[..., object]) -> Check:
 CONSTANT_BOUNDS: Mapping[str, tuple[str, int, int, str]] = MappingProxyType(
     {
         "quantile": ("share", 0, 1, "quantile(x, 0.99)"),
+        "quantile_disc": ("share", 0, 1, "quantile_disc(x, 0.99)"),
+        "approx_quantile": ("share", 0, 1, "approx_quantile(x, 0.99)"),
         "approx_top_k": ("number", 1, 1000, "approx_top_k(x, 10)"),
     }
 )
@@ -67,7 +69,7 @@ def constant_of(name: str, args: Sequence[Typed]) -> float | Problem | None:
     value = sign * arg.value
     if not least <= value <= greatest:
         return f"the {what} in {name} must be from {least} to {greatest}, not {value}", example
-    return float(value) if name == "quantile" else int(value)
+    return float(value) if what == "share" else int(value)
 
 
 CONSTANT_CHECKS: Mapping[str, Check] = MappingProxyType(

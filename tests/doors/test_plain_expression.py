@@ -38,7 +38,8 @@ def agrees(text: str) -> bool:
         "count(*)", "count()", "COUNT( * )", "count(x)", "sum(x)", "Sum( x )", "avg(x)", 'max("odd name")', "sum(a * b)",
         "corr(x, y)", "arg_max( a , b )", "covar_samp(x,y)", "count(DISTINCT x)", "count( distinct\n\"x\" )", "first(x)", "last(x)",
         "sum(DISTINCT x)", "any_value(x)", "min('x')", "sum(1)", "count(1)",
-        "median(x)", "quantile(x, 0.5)", "approx_count_distinct(x)", "approx_top_k( x, 3 )",
+        "median(x)", "quantile(x, 0.5)", "quantile_disc(x, 0.5)", "approx_quantile(x, 0.5)",
+        "approx_count_distinct(x)", "approx_top_k( x, 3 )",
     ],
 )  # fmt: skip
 def test_plain_texts_are_read_without_sqlglot(text: str) -> None:

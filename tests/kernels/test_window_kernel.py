@@ -27,9 +27,11 @@ TAKES = {
     "any_value": KINDS, "sum": ["int64", "float64"], "mean": ["int64", "float64"], "var": ["int64", "float64"],
     "stddev": ["int64", "float64"], "var_pop": ["int64", "float64"], "stddev_pop": ["int64", "float64"],
     "bool_and": ["bool"], "bool_or": ["bool"], "approx_count_distinct": KINDS, "quantile": ["int64", "float64"], "approx_top_k": KINDS,
+    "quantile_disc": ["int64", "float64", "timestamp"], "approx_quantile": ["int64", "float64"],
 }  # fmt: skip
+SHARES = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0.0, 1.0))
 CONSTANTS = {
-    "quantile": st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0.0, 1.0)),
+    **dict.fromkeys(("quantile", "quantile_disc", "approx_quantile"), SHARES),
     "approx_top_k": st.integers(1, 12),
 }
 

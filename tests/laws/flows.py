@@ -136,6 +136,8 @@ by = ["key"]
 d = "approx_count_distinct(value)"
 q = "quantile(value, 0.9) - median(qty)"
 m = "median(value) FILTER (WHERE qty > 0)"
+v = "quantile_disc(qty, 0.3)"
+a = "approx_quantile(value, 0.9)"
 t = "approx_top_k(qty, 2)"
 k = "approx_top_k(key, 3)"
 """,

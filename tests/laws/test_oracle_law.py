@@ -39,6 +39,8 @@ AGGREGATES = {
     "md": "median(value)",
     "q9": "quantile(qty, 0.9) FILTER (WHERE flag)",
     "q0": "quantile(value, 0) + quantile(value, 1)",
+    "qd": "quantile_disc(qty, 0.4)",
+    "vd": "quantile_disc(value, 0.75)",
     "ad": "approx_count_distinct(value)",
 }
 ORACLE = {

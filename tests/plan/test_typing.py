@@ -119,6 +119,14 @@ def test_problems(text: str, problems: list[str]) -> None:
         ("quantile(f, -1)", ["the share in quantile must be from 0 to 1, not -1 (quantile(x, 0.99))"]),
         ("quantile(f, i)", ["the share in quantile must be a constant from 0 to 1 (quantile(x, 0.99))"]),
         ("quantile(f, NULL)", ["the share in quantile must be a constant from 0 to 1 (quantile(x, 0.99))"]),
+        (
+            "quantile_disc(f, 2)",
+            ["the share in quantile_disc must be from 0 to 1, not 2 (quantile_disc(x, 0.99))"],
+        ),
+        (
+            "approx_quantile(f, i)",
+            ["the share in approx_quantile must be a constant from 0 to 1 (approx_quantile(x, 0.99))"],
+        ),
         ("quantile(f)", ["quantile does not take 1 arguments (quantile(float64, float64) -> float64)"]),
         ("median(s)", ["median does not take (string) (median(float64) -> float64)"]),
         ("median(DISTINCT f)", ["DISTINCT is not supported in median (only count(DISTINCT x))"]),

@@ -14,10 +14,10 @@ import numpy as np
 from asyncflow._kernels.lists import json_lists
 from asyncflow._kernels.reference.encode import json_rows
 from asyncflow._kernels.reference.groups import RawColumn, canonical, column_of, sort_key
-from asyncflow._kernels.reference.sketches import ApproxDistinct, Quantile, Top
+from asyncflow._kernels.reference.sketches import ApproxDistinct, ApproxQuantile, Ranks, Top
 
 Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, *tuple[float, ...]]
-"""Function, inputs by position, their types, mask by position; then the constants of quantile (which) and approx_top_k (how many)."""
+"""Function, inputs by position, their types, mask by position; then the constants of quantiles (which) and approx_top_k (how many)."""
 
 
 class Overflow(Exception):  # noqa: N818 - a value that does not fit, reported as null and counted
@@ -218,9 +218,11 @@ def total_order(value: Any) -> Any:
 
 
 _SKETCHES: dict[str, Callable[..., Accumulator]] = {
-    "approx_count_distinct": ApproxDistinct,
-    "quantile": Quantile,
-    "approx_top_k": lambda k: Top(int(k)),
+    "approx_count_distinct": lambda _: ApproxDistinct(),
+    "quantile": lambda types, q: Ranks(types[0], q, False),
+    "quantile_disc": lambda types, q: Ranks(types[0], q, True),
+    "approx_quantile": lambda _, q: ApproxQuantile(q),
+    "approx_top_k": lambda _, k: Top(int(k)),
 }
 MAKE: dict[str, Callable[[tuple[str, ...]], Accumulator]] = {
     "count": lambda _: Count(),
@@ -244,7 +246,19 @@ MAKE: dict[str, Callable[[tuple[str, ...]], Accumulator]] = {
     "count_distinct": lambda _: Distinct(),
 }
 
-_SAME_TYPE = {"sum", "min", "max", "first", "last", "any_value", "arg_min", "arg_max", "bool_and", "bool_or"}
+_SAME_TYPE = {
+    "sum",
+    "min",
+    "max",
+    "first",
+    "last",
+    "any_value",
+    "arg_min",
+    "arg_max",
+    "bool_and",
+    "bool_or",
+    "quantile_disc",
+}
 
 
 def result_kind(function: str, types: tuple[str, ...]) -> str:
@@ -271,7 +285,7 @@ class Cell:
     def __init__(self, aggregates: Sequence[Aggregate]) -> None:
         self.rows = 0
         self.parts = [
-            _SKETCHES[function](*constants) if function in _SKETCHES else MAKE[function](types)
+            _SKETCHES[function](types, *constants) if function in _SKETCHES else MAKE[function](types)
             for function, _, types, _, *constants in aggregates
         ]
 

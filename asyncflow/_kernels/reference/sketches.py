@@ -1,14 +1,13 @@
 """Sketches, plain: accumulators of bounded size.  The twin of ``sketches.h``; the algorithms, their sources and their bounds are in words
-at the head of ``sketch_distinct.h``, ``sketch_quantile.h`` and ``sketch_top.h``.
+at the head of ``sketch_distinct.h``, ``sketch_ranks.h``, ``sketch_quantile.h`` and ``sketch_top.h``.
 
-``Distinct`` and ``Quantile`` depend on the values alone, not on their order or on merges; ``Top`` on the order too.
+``Distinct`` and ``ApproxQuantile`` depend on the values alone, not on their order or on merges; ``Ranks`` and ``Top`` on the order too.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-import sys
 from bisect import insort
 from collections import Counter
 from itertools import accumulate
@@ -20,10 +19,12 @@ from asyncflow._kernels.reference.strings import hash_text, mix
 REGISTER_BITS = 14
 LAST_RANK = 64 - REGISTER_BITS
 MAX_HASHES = 1536
+EXACT = 4096
+LEVEL_FULL = 1024
 FEW_VALUES = 128
 SIGN_BUCKETS = 2048
-LOG_GAMMA = 0.0198
-MIDDLE = 0.9999509970011621
+OCTAVE = 35
+KEY_OFFSET = 40_000
 INFINITE, NAN = 10**6, 10**6 + 1
 
 
@@ -127,24 +128,145 @@ def _sorting(value: float) -> tuple[bool, float, float]:
     return (True, 0.0, 0.0) if math.isnan(value) else (False, value, math.copysign(1.0, value))
 
 
+def between(low: float, high: float, part: float) -> float:
+    """From one value to another by a straight line."""
+    if part == 0.0:
+        return low
+    distance = high - low
+    if not math.isfinite(distance):
+        return low * (1.0 - part) + high * part
+    return low + distance * part if part < 0.5 else high - distance * (1.0 - part)
+
+
+class Ranks:
+    """Values as words in order: level 0, then levels whose values stand for 2, 4, 8, ... each."""
+
+    def __init__(self, kind: str, q: float, picks: bool) -> None:
+        self.q, self.picks, self.floats = q, picks, kind == "float64"
+        self.count = 0
+        self.levels: list[list[int]] = [[]]
+        self.halved: list[int] = [0]
+        self.ends: list[int] = []  # of those that went up from level 0
+
+    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
+        if len(self.levels[0]) == EXACT:
+            self._rise(0, self._halve(0), None)
+        insort(self.levels[0], _word(values[0]))
+        self.count += 1
+
+    def _reserve(self, levels: int) -> None:
+        self.levels += [[] for _ in range(levels - len(self.levels))]
+        self.halved += [0] * (levels - len(self.halved))
+
+    def _halve(self, level: int) -> list[int]:
+        """Every second word of a level, all of whose words go but for the greatest where they are odd in number."""
+        words = self.levels[level]
+        if level == 0:
+            self.ends = [min([*self.ends, words[0]]), max([*self.ends, words[-1]])]
+        self.levels[level] = words[len(words) - len(words) % 2 :]
+        halved = self.halved[level]
+        self.halved[level] += 1
+        return words[: len(words) - len(words) % 2][(mix(halved >> 1 << 6 | level) ^ halved) & 1 :: 2]
+
+    def _rise(self, level: int, run: list[int], other: Ranks | None) -> None:
+        beside = len(other.levels) if other is not None else 0
+        while run or level + 1 < beside:
+            level += 1
+            self._reserve(level + 1)
+            theirs = other.levels[level] if other is not None and level < beside else []
+            self.levels[level] = sorted(self.levels[level] + theirs + run)
+            run = self._halve(level) if len(self.levels[level]) >= LEVEL_FULL else []
+
+    def merge(self, other: Ranks) -> None:
+        self._reserve(len(other.levels))
+        self.count += other.count
+        self.ends = (
+            [min(self.ends + other.ends), max(self.ends + other.ends)] if self.ends + other.ends else []
+        )
+        for level, halved in enumerate(other.halved):
+            self.halved[level] += halved
+        self.levels[0] = sorted(self.levels[0] + other.levels[0])
+        self._rise(0, self._halve(0) if len(self.levels[0]) > EXACT else [], other)
+
+    def result(self) -> Any:
+        if not self.count:
+            return None
+        if self.picks:
+            place = self.count - math.floor(self.count - self.count * self.q)
+            return self._value(max(place, 1) - 1)
+        share = (self.count - 1) * self.q
+        rank = math.floor(share)
+        part = share - rank
+        low = float(self._value(rank))
+        return low if part == 0.0 else between(low, float(self._value(rank + 1)), part)
+
+    def _value(self, rank: int) -> Any:
+        word = self._at(rank)
+        return _float_of(word) if self.floats else word
+
+    def _at(self, rank: int) -> int:
+        """The word at a rank, or one near it."""
+        ends = [*self.ends, *self.levels[0]]
+        if rank == 0:
+            return min(ends)
+        if rank == self.count - 1:
+            return max(ends)
+        weighed = sorted((word, 1 << level) for level, words in enumerate(self.levels) for word in words)
+        upto = accumulate(weight for _, weight in weighed)
+        return next(word for (word, _), end in zip(weighed, upto, strict=True) if end > rank)
+
+
+def _word(value: Any) -> int:
+    """A word that sorts like the value; NaN last."""
+    if not isinstance(value, float):
+        return int(value)
+    (bits,) = struct.unpack("<q", struct.pack("<d", math.nan if math.isnan(value) else value))
+    return int(bits if bits >= 0 else bits ^ 2**63 - 1)
+
+
+def _float_of(word: int) -> float:
+    (value,) = struct.unpack("<d", struct.pack("<q", word if word >= 0 else word ^ 2**63 - 1))
+    return float(value)
+
+
 def bucket_of(value: float) -> int:
     """The key of a value's bucket; keys sort like values."""
-    if math.isnan(value) or value == 0.0:
-        return NAN if value else 0
-    key = INFINITE if math.isinf(value) else math.ceil(math.log(abs(value)) / LOG_GAMMA) + 40_000
-    return -key if value < 0.0 else key
+    if math.isnan(value):
+        return NAN
+    if value == 0.0:
+        return 0
+    key = INFINITE if math.isinf(value) else _bucket(abs(value)) + KEY_OFFSET
+    return key if value > 0.0 else -key
+
+
+def _bucket(size: float) -> int:
+    mantissa, exponent = math.frexp(size)
+    u = 2.0 * mantissa - 1.0
+    return (exponent - 1) * OCTAVE + min(int(_cubic(u) * float(OCTAVE)), OCTAVE - 1)
+
+
+def _cubic(u: float) -> float:
+    return ((6.0 / 35.0 * u - 3.0 / 5.0) * u + 10.0 / 7.0) * u
+
+
+def bound_of(part: float) -> float:
+    """1 + u where the cubic is ``part``, by Newton's steps."""
+    u = part
+    for _ in range(6):
+        u -= (_cubic(u) - part) / ((18.0 / 35.0 * u - 6.0 / 5.0) * u + 10.0 / 7.0)
+    return 1.0 + u
 
 
 def middle_of(key: int) -> float:
-    """The value within 0.99 % of all values of a bucket."""
+    """The value within 1 % of all values of a bucket."""
     if abs(key) in (INFINITE, NAN) or key == 0:
         return {0: 0.0, NAN: math.nan}.get(key, math.copysign(math.inf, key))
-    power = (abs(key) - 40_000) * LOG_GAMMA - LOG_GAMMA / 2.0
-    size = sys.float_info.max if power > 709.78 else math.exp(power) * MIDDLE
-    return math.copysign(size, key)
+    whole, part = divmod(abs(key) - KEY_OFFSET, OCTAVE)
+    low, high = bound_of(float(part) / OCTAVE), bound_of((part + 1.0) / OCTAVE)
+    return math.copysign(math.ldexp(2.0 * low * high / (low + high), whole), key)
 
 
-class Quantile:
+class ApproxQuantile:
     """Values in order while there are few, then counts of buckets, of which only the result leaves some out."""
 
     def __init__(self, q: float) -> None:
@@ -185,7 +307,7 @@ class Quantile:
                 kept[sign * sizes[surplus]] += kept.pop(sign * size)
         return sorted(kept.items())
 
-    def merge(self, other: Quantile) -> None:
+    def merge(self, other: ApproxQuantile) -> None:
         for value in other.values:
             self._put(value)
         if not other.buckets:
@@ -202,13 +324,7 @@ class Quantile:
         place = (self.count - 1) * self.q
         part = place - math.floor(place)
         low = self._at(math.floor(place))
-        if part == 0.0:
-            return low
-        high = self._at(math.floor(place) + 1)
-        between = high - low
-        if not math.isfinite(between):
-            return low * (1.0 - part) + high * part
-        return low + between * part if part < 0.5 else high - between * (1.0 - part)
+        return low if part == 0.0 else between(low, self._at(math.floor(place) + 1), part)
 
     def _at(self, rank: int) -> float:
         """The value at a rank, or one near it."""
