@@ -1,15 +1,12 @@
 """Regex: a pattern found in each line; its named groups are the columns.
 
-``pattern`` is searched for anywhere in the line, as Python's ``re`` reads it; ``^`` and ``$`` bind it.  A line in which it is not found
-is rejected.  A group that took no part is null; so is an empty one, except in a string column, where it is the empty text.
+``pattern`` is searched for anywhere in the line, as RE2 reads it (see ``model.patterns``); ``^`` and ``$`` bind it.  A line in which it
+is not found is rejected.  A group that took no part is null; so is an empty one, except in a string column, where it is the empty text.
 Values are read by the rules of CSV.  Groups without a name only group.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated
 
 import msgspec
@@ -21,6 +18,7 @@ from asyncflow.formats._infer import infer_types
 from asyncflow.formats._lines import BYTE_ORDER_MARK, LineDecoder, Lines
 from asyncflow.formats.contract import Block, Decoded, DecodeRequest
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int32Array, StringColumn
+from asyncflow.model.patterns import Pattern, regexp
 from asyncflow.model.schema import DataType, Field, Schema
 
 _spans = kernel("spans")
@@ -34,25 +32,26 @@ class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How a line's columns are found."""
 
     pattern: Annotated[
-        str, msgspec.Meta(description="a Python regular expression with named groups, `(?P<name>...)`")
+        str,
+        msgspec.Meta(description="a regular expression in RE2's syntax with named groups, `(?P<name>...)`"),
     ]
 
     def __post_init__(self) -> None:
         try:
-            groups = re.compile(self.pattern).groupindex
-        except (re.error, OverflowError, RecursionError) as error:
+            names = regexp(self.pattern).names
+        except ValueError as error:
             raise ValueError(f"pattern is not a regular expression: {error}") from error
-        if not groups:
+        if not names:
             raise ValueError("pattern has no named group: write columns as (?P<name>...)")
 
 
 class RegexDecoder(LineDecoder):
     """Lines to the columns of the named groups."""
 
-    def __init__(self, pattern: re.Pattern[str], request: DecodeRequest) -> None:
+    def __init__(self, pattern: Pattern, request: DecodeRequest) -> None:
         super().__init__(request)
-        self._search = pattern.search
-        self._groups = [pattern.groupindex[name] for name in request.columns]
+        self._pattern = pattern
+        self._groups = [pattern.names[name] for name in request.columns]
         self._required = frozenset(request.required)
         self.output = request.schema.select(request.columns)
 
@@ -76,36 +75,17 @@ class RegexDecoder(LineDecoder):
 
     def _spans(self, lines: Lines, wrong: dict[int, str]) -> tuple[Int32Array, Int32Array, Int32Array]:
         """The lines that match, and per wanted group where its text stands in the block; a length of -1 is no text."""
-        raw, groups, search = lines.block.tobytes(), self._groups, self._search
-        rows: list[int] = []
-        places: list[int] = []  # begin and end of each group of each row, in its line
-        bounds = zip(lines.starts.tolist(), lines.lengths.tolist(), strict=True)
-        for row, (start, length) in enumerate(bounds):
-            if row in wrong:
-                continue
-            text = raw[start : start + length].decode()
-            match = search(text)
-            if match is None:
-                wrong[row] = NO_MATCH
-                continue
-            rows.append(row)
-            for group in groups:
-                # A character is not a byte where the lengths differ.
-                places += match.span(group) if len(text) == length else _in_bytes(text, match.span(group))
-        matched = np.array(rows, np.int32)
-        pairs = np.array(places, np.int32).reshape(len(rows), len(groups), 2)
-        begins, ends = np.ascontiguousarray(pairs.T[0]), pairs.T[1]
-        lengths = np.ascontiguousarray(np.where(begins < 0, np.int32(-1), ends - begins))
-        return matched, np.maximum(begins, 0) + lines.starts[matched], lengths
-
-
-def _in_bytes(text: str, place: tuple[int, int]) -> tuple[int, int]:
-    """Where the characters from ``place[0]`` to ``place[1]`` stand in the text's UTF-8."""
-    begin, end = place
-    if begin < 0:
-        return place
-    first = len(text[:begin].encode())
-    return first, first + len(text[begin:end].encode())
+        rows = np.arange(len(lines.starts), dtype=np.int32)
+        starts, lengths = lines.starts, lines.lengths
+        if wrong:
+            rows = np.delete(rows, list(wrong))
+            starts, lengths = starts[rows], lengths[rows]
+        found, begins, sizes = self._pattern.spans(lines.block, starts, lengths, self._groups)
+        if not found.all():
+            wrong.update(dict.fromkeys(rows[~found].tolist(), NO_MATCH))
+            rows = rows[found]
+            begins, sizes = np.compress(found, begins, axis=1), np.compress(found, sizes, axis=1)
+        return rows, begins, sizes
 
 
 def _column(field: Field, block: Block, starts: Int32Array, lengths: Int32Array) -> tuple[Column, BoolArray]:
@@ -131,12 +111,12 @@ def _shown(value: Block) -> str:
 
 def decoder(options: DecoderOptions, request: DecodeRequest) -> RegexDecoder:
     """A decoder for one stream; PipelineError where the schema names a column that is no group of the pattern."""
-    pattern = re.compile(options.pattern)
-    groups = ", ".join(pattern.groupindex)
+    pattern = regexp(options.pattern)
+    groups = ", ".join(pattern.names)
     problems = [
         Problem(f"schema.{name}", "the pattern has no group of this name", f"it has {groups}")
         for name in request.schema.names
-        if name not in pattern.groupindex
+        if name not in pattern.names
     ]
     if problems:
         raise PipelineError(problems)
@@ -145,17 +125,23 @@ def decoder(options: DecoderOptions, request: DecodeRequest) -> RegexDecoder:
 
 def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
     """The named groups in the order of the pattern, typed by the first 1000 lines of ``head`` in which it is found."""
-    pattern = re.compile(options.pattern)
-    matches = list(islice(_matches(pattern, head.tobytes(), final), INFERRED_LINES))
-    return infer_types({name: [match[name] for match in matches] for name in pattern.groupindex})
+    pattern = regexp(options.pattern)
+    lines = [line.removesuffix(b"\r") for line in head.tobytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")]
+    texts = StringColumn.from_values([line for line in (lines if final else lines[:-1]) if _is_text(line)])
+    found, begins, sizes = pattern.spans(
+        texts.data, texts.starts, texts.lengths, list(pattern.names.values())
+    )
+    rows = np.flatnonzero(found)[:INFERRED_LINES]
+    groups = [
+        StringColumn(texts.data, begins[at, rows], np.maximum(sizes[at, rows], 0), sizes[at, rows] >= 0)
+        for at in range(len(pattern.names))
+    ]
+    return infer_types(dict(zip(pattern.names, (group.to_list() for group in groups), strict=True)))
 
 
-def _matches(pattern: re.Pattern[str], data: bytes, final: bool) -> Iterator[re.Match[str]]:
-    lines = data.removeprefix(BYTE_ORDER_MARK).split(b"\n")
-    for line in lines if final else lines[:-1]:
-        try:
-            match = pattern.search(line.removesuffix(b"\r").decode())
-        except UnicodeDecodeError:
-            continue
-        if match is not None:
-            yield match
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

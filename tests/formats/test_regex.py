@@ -75,7 +75,8 @@ def test_a_pattern_that_cannot_be_is_an_error() -> None:
     for pattern, message in (
         ("(?P<a>", "not a regular expression"),
         ("(a)", "no named group"),
-        ("(?P<1>a)", "not a regular"),
+        ("(?P<a b>a)", "not a regular"),
+        (r"(?P<a>.)\1", "back-references are not supported"),
     ):
         with pytest.raises(msgspec.ValidationError, match=message):
             options(pattern)

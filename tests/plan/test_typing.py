@@ -91,9 +91,13 @@ def test_types_of_aggregates(text: str, type_: DataType) -> None:
         ("extract(yaer FROM t)", ["there is no field of extract 'YAER' (did you mean 'year'?)"]),
         ("date_trunc(s, t)", ["unit of date_trunc must be a constant text"]),
         ("date_trunc('fortnight', t)", ["there is no unit of date_trunc 'fortnight'"]),
-        ("regexp_matches(s, '(')", ["bad pattern '(': missing ), unterminated subpattern at position 0"]),
-        ("regexp_extract(s, '[[:alpha:]]')",
-         ["[[:class:]] is not supported in a pattern: '[[:alpha:]]' (write [A-Za-z], \\d, \\w or \\s)"]),
+        ("regexp_matches(s, '(')", ["bad pattern '(': missing ): ("]),
+        (r"regexp_extract(s, '(a)\1')",
+         [r"bad pattern '(a)\\1': back-references are not supported "
+          r"(take both parts out with regexp_extract and compare them with =): \1"]),
+        ("regexp_matches(s, 'a(?!b)')",
+         ["bad pattern 'a(?!b)': look-around is not supported (match the text around it too, with a group for the part wanted, "
+          "or test with a second pattern: regexp_matches(x, ...) AND NOT regexp_matches(x, ...)): (?!b)"]),
         ("s LIKE 'a!' ESCAPE '!'", ["a LIKE pattern must not end with its escape character: 'a!'"]),
         ("s LIKE 'a' ESCAPE '!!'", ["ESCAPE takes one character"]),
         ("sum(i) > 1", ["the aggregate sum cannot stand here (aggregates belong to a window stage)"]),

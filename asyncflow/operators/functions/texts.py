@@ -116,7 +116,7 @@ contains = _search(2, str.__contains__)
 
 
 def like(text: StringColumn, pattern: StringColumn, escape: StringColumn | None = None) -> Column:
-    """``LIKE``: simple patterns are a comparison or a search of bytes, others a regular expression per distinct text."""
+    """``LIKE``: simple patterns are a comparison or a search of bytes, others the kernel of patterns."""
     others = (pattern,) if escape is None else (pattern, escape)
     if len(pattern) == 1 and (escape is None or len(escape) == 1):
         escapes = "" if escape is None else texts_of(escape)[0]
@@ -135,19 +135,23 @@ def like(text: StringColumn, pattern: StringColumn, escape: StringColumn | None 
                     simple = contains(text, middle)
             if isinstance(simple, FixedColumn):
                 return fixed(simple.values, valid_of(text, *others))
-    return mapped(_is_like, DataType.BOOL, text, *others)
-
-
-def _is_like(text: str, pattern: str, escape: str = "") -> bool:
-    return patterns.like(pattern, escape).fullmatch(text) is not None
+        return _matches(patterns.like(texts_of(pattern)[0], escapes), text, *others)
+    return mapped(lambda t, *p: patterns.like(*p).found_in(t), DataType.BOOL, text, *others)
 
 
 def _constant(text: str) -> StringColumn:
     return StringColumn.from_values([text.encode("utf-8", "surrogateescape")])
 
 
-def regexp_matches(text: Column, pattern: Column) -> Column:
-    return mapped(lambda t, p: patterns.regexp(p).search(t) is not None, DataType.BOOL, text, pattern)
+def regexp_matches(text: StringColumn, pattern: StringColumn) -> Column:
+    if len(pattern) == 1:
+        return _matches(patterns.regexp(texts_of(pattern)[0]), text, pattern)
+    return mapped(lambda t, p: patterns.regexp(p).found_in(t), DataType.BOOL, text, pattern)
+
+
+def _matches(pattern: patterns.Pattern, text: StringColumn, *others: Column) -> Column:
+    """Where a constant pattern is found; null where a text or one of ``others`` is."""
+    return fixed(pattern.matches(text.data, text.starts, text.lengths), valid_of(text, *others))
 
 
 # -- texts from texts ------------------------------------------------------------------------------------------------
@@ -226,16 +230,24 @@ def _split_part(text: str, separator: str, number: int) -> str:
     return parts[index] if number and 0 <= index < len(parts) else ""
 
 
-def regexp_extract(text: Column, pattern: Column, group: Column | None = None) -> Column:
-    return mapped(_regexp_extract, DataType.STRING, text, pattern, *([] if group is None else [group]))
+def regexp_extract(text: StringColumn, pattern: StringColumn, group: FixedColumn | None = None) -> Column:
+    """A group of the first match, 0 all of it; empty where there is none.  With constants the result views the text."""
+    others = (pattern,) if group is None else (pattern, group)
+    if any(len(other) != 1 for other in others):
+        return mapped(_regexp_extract, DataType.STRING, text, *others)
+    if any(other.valid is not None and not other.valid[0] for other in others):
+        return _nulls(DataType.STRING, len(text))
+    compiled = patterns.regexp(texts_of(pattern)[0])
+    number = 0 if group is None else int(group.values[0])
+    if not 0 <= number <= compiled.groups:
+        return _with_valid(_constant("").take(np.zeros(len(text), np.intp)), text.valid)
+    _, begins, sizes = compiled.spans(text.data, text.starts, text.lengths, [number])
+    return StringColumn(text.data, begins[0], np.maximum(sizes[0], 0), text.valid)
 
 
 def _regexp_extract(text: str, pattern: str, group: int = 0) -> str:
     compiled = patterns.regexp(pattern)
-    found = compiled.search(text)
-    if found is None or not 0 <= group <= compiled.groups:
-        return ""
-    return found[group] or ""
+    return (compiled.extract(text, group) or "") if 0 <= group <= compiled.groups else ""
 
 
 def concat(*columns: StringColumn) -> Column:

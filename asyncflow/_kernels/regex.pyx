@@ -1,0 +1,220 @@
+"""Regular expressions over columns of texts, in time linear in the text, without the GIL.
+
+A program (``model/patterns/program.py``) is run in three ways that give the same match.  Whether there is one: the deterministic
+automaton, made as the texts need it (``regex_dfa.h``), or a search of bytes where the pattern is plain text.  Where its groups stand:
+backtracking that remembers, for long texts all threads in step (``regex_slots.h``).  Time: at most size of text times size of program,
+mostly a step a byte.  Memory: some MiB a thread.  Every 16 million steps or so signals are looked for, so that a program can be stopped.
+
+Every view is checked to lie inside ``data`` before it is read.  A machine may be used by several threads: each takes a cache of its own.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport free
+
+import numpy as np
+
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept
+
+cdef extern from "regex_slots.h":
+    int rx_raise() except -1
+
+cdef extern from "regex_slots.h" nogil:
+    ctypedef struct rx_instruction:
+        pass
+    ctypedef struct rx_move:
+        pass
+    ctypedef struct rx_program:
+        const rx_instruction *code
+        const rx_move *moves
+        const uint8_t *prefix
+        int64_t prefix_size
+        int32_t count
+        int32_t start
+        int32_t anchored
+        int32_t literal
+        int32_t *mark
+    ctypedef struct rx_cache:
+        int64_t work
+    ctypedef struct rx_wanted:
+        const int32_t *place
+        int32_t count
+    int RX_FOUND, RX_NO_MEMORY, RX_STOPPED
+    int rx_program_open(rx_program *program)
+    int rx_cache_open(rx_cache *cache, const rx_program *program, int (*give_way)() noexcept nogil)
+    void rx_cache_close(rx_cache *cache)
+    int rx_dfa(const rx_program *program, rx_cache *cache, const uint8_t *text, int64_t size, int earliest, int64_t *end)
+    int rx_find_slots(const rx_program *program, rx_cache *cache, const uint8_t *text, int64_t size, rx_wanted wanted,
+                      int32_t *slots)
+    const uint8_t *rx_skip(const rx_program *program, const uint8_t *at, const uint8_t *stop)
+
+
+cdef int give_way() noexcept nogil:
+    """Signal handlers run; not 0 where one of them raised, whose exception is then set."""
+    with gil:
+        return PyErr_CheckSignals()
+
+
+cdef class Cache:
+    cdef rx_cache cache
+
+    def __dealloc__(self):
+        rx_cache_close(&self.cache)
+
+
+cdef class Machine:
+    """Runs one program over columns of texts; see ``reference.regex.Machine``."""
+
+    cdef rx_program program
+    cdef object code, moves, prefix
+    cdef list caches
+    cdef int32_t slots
+
+    def __cinit__(self):
+        self.program.mark = NULL
+
+    def __init__(self, code, moves, int start, bint anchored, bytes prefix, bint literal):
+        cdef int32_t[:, ::1] instructions
+        cdef int32_t[:, ::1] transitions
+        if self.program.mark != NULL:
+            raise ValueError("a machine is set up once")
+        self.code = np.array(code, np.int32, order="C").reshape(-1, 3)
+        self.moves = np.array(moves, np.int32, order="C").reshape(-1, 3)
+        self.prefix = prefix
+        self.caches = []
+        check_program(self.code, self.moves, start)
+        instructions, transitions = self.code, self.moves
+        saves = self.code[self.code[:, 0] == 3, 1]
+        self.slots = 2 + (int(saves.max()) if len(saves) else 0)
+        self.program.code = <const rx_instruction *>&instructions[0, 0]
+        self.program.moves = <const rx_move *>&transitions[0, 0] if transitions.shape[0] else NULL
+        self.program.prefix = <const uint8_t *>prefix
+        self.program.prefix_size = len(prefix)
+        self.program.count = <int32_t>instructions.shape[0]
+        self.program.start, self.program.anchored, self.program.literal = start, anchored, literal
+        if rx_program_open(&self.program) == RX_NO_MEMORY:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.program.mark)
+
+    cdef Cache taken(self):
+        cdef Cache cache
+        try:
+            cache = self.caches.pop()
+        except IndexError:
+            cache = Cache()
+            if rx_cache_open(&cache.cache, &self.program, give_way) == RX_NO_MEMORY:
+                raise MemoryError from None
+        return cache
+
+    def matches(self, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, found):
+        cdef uint8_t[::1] result = found.view("u1")
+        cdef Py_ssize_t rows = result.shape[0], row
+        cdef const uint8_t *text
+        cdef const uint8_t *stop
+        cdef int64_t end
+        cdef int status = 0
+        cdef Cache cache
+        cdef rx_cache *own
+        check(data, starts, lengths, rows)
+        cache = self.taken()
+        own = &cache.cache
+        with nogil:
+            for row in range(rows):
+                text = &data[0] + starts[row] if lengths[row] else <const uint8_t *>""
+                if self.program.literal:
+                    stop = text + lengths[row]
+                    result[row] = rx_skip(&self.program, text, stop) != stop
+                    continue
+                status = rx_dfa(&self.program, own, text, lengths[row], 1, &end)
+                if status < 0:
+                    break
+                result[row] = status
+        self.give_back(cache, status)
+
+    def spans(self, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths,
+              const int32_t[::1] groups, found, int32_t[:, ::1] begins, int32_t[:, ::1] sizes):
+        cdef uint8_t[::1] result = found.view("u1")
+        cdef Py_ssize_t rows = result.shape[0], row, asked = groups.shape[0], group
+        cdef const uint8_t *text
+        cdef int status = 0
+        cdef int32_t begin, end
+        cdef Cache cache
+        cdef rx_cache *own
+        cdef rx_wanted wanted
+        cdef int32_t[::1] place
+        cdef int32_t[::1] slots
+        cdef int32_t[::1] at
+        if begins.shape[0] != asked or sizes.shape[0] != asked or begins.shape[1] != rows or sizes.shape[1] != rows:
+            raise ValueError("begins and sizes are not of (groups, rows)")
+        check(data, starts, lengths, rows)
+        # The program's slots, placed in the answer: those of group 0 first.
+        wanted_groups = sorted({0} | set(np.asarray(groups).tolist()))
+        if wanted_groups[0] < 0:
+            raise ValueError("a group is not below 0")
+        placed = np.full(max(self.slots, 2 * max(wanted_groups) + 2), -1, np.int32)
+        for number, wanted_group in enumerate(wanted_groups):
+            placed[2 * wanted_group : 2 * wanted_group + 2] = 2 * number, 2 * number + 1
+        place = placed
+        slots = np.full(2 * len(wanted_groups), -1, np.int32)
+        at = placed[2 * np.asarray(groups)]
+        wanted.place, wanted.count = &place[0], <int32_t>slots.shape[0]
+        cache = self.taken()
+        own = &cache.cache
+        with nogil:
+            for row in range(rows):
+                text = &data[0] + starts[row] if lengths[row] else <const uint8_t *>""
+                status = rx_find_slots(&self.program, own, text, lengths[row], wanted, &slots[0])
+                if status < 0:
+                    break
+                result[row] = status
+                for group in range(asked):
+                    begin, end = slots[at[group]], slots[at[group] + 1]
+                    if status == RX_FOUND and begin >= 0 and end >= 0:
+                        begins[group, row] = starts[row] + begin
+                        sizes[group, row] = end - begin
+                    else:
+                        begins[group, row] = starts[row]
+                        sizes[group, row] = -1
+        self.give_back(cache, status)
+
+    cdef int give_back(self, Cache cache, int status) except -1:
+        """Keeps a cache for the next run; an error of the run is raised, and its cache goes."""
+        if status == RX_NO_MEMORY:
+            raise MemoryError
+        if status == RX_STOPPED:
+            rx_raise()
+        self.caches.append(cache)
+        return 0
+
+
+cdef int check_program(code, moves, int start) except -1:
+    """Instructions that would lead outside the program are refused."""
+    count = len(code)
+    splits, straight, takes = code[code[:, 0] == 2], code[code[:, 0] >= 3], code[code[:, 0] == 1]
+    targets = np.concatenate([[start], splits[:, 1], splits[:, 2], straight[:, 2], moves[:, 2]])
+    inside = count > 0 and targets.min() >= 0 and targets.max() < count and (moves[:, :2] >= 0).all()
+    inside = inside and (moves[:, :2] < 256).all() and code[:, 0].min() >= 0 and code[:, 0].max() <= 4
+    inside = inside and (takes[:, 1:] >= 0).all() and (takes[:, 1] + takes[:, 2] <= len(moves)).all()
+    if not inside or (code[code[:, 0] == 3, 1] < 0).any():
+        raise ValueError("not a program")
+    return 0
+
+
+cdef int check(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, Py_ssize_t rows) except -1:
+    """Views that lie outside their data are refused."""
+    cdef Py_ssize_t row
+    cdef bint inside = True
+    if starts.shape[0] != rows or lengths.shape[0] != rows:
+        raise ValueError("columns of different lengths")
+    with nogil:
+        for row in range(rows):
+            if lengths[row] < 0 or (lengths[row] > 0 and (
+                    starts[row] < 0 or <int64_t>starts[row] + lengths[row] > data.shape[0])):
+                inside = False
+                break
+    if not inside:
+        raise ValueError("a text lies outside its data")
+    return 0

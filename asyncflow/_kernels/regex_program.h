@@ -1,0 +1,157 @@
+/* A pattern's program as the machines of regex.pyx read it, and what is worked out from it once.
+ *
+ * An instruction is three int32 (operation, x, y), a move three (first byte, last byte, instruction); model/patterns/program.py says what
+ * they mean.  Worked out here: classes of bytes that no instruction and no assertion tells apart, so that an automaton needs a column a
+ * class; the bytes that a match can begin with; and the instructions that the backtracker has to remember it was at: those that two ways
+ * lead to, and splits.  Every way from one of these to the next is straight, so that remembering them alone keeps the time linear.
+ */
+#ifndef AF_REGEX_PROGRAM_H
+#define AF_REGEX_PROGRAM_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RX_MATCH, RX_BYTES, RX_SPLIT, RX_SAVE, RX_ASSERT };
+enum { RX_BEGIN_LINE = 1, RX_END_LINE = 2, RX_BEGIN_TEXT = 4, RX_END_TEXT = 8, RX_WORD = 16, RX_NOT_WORD = 32 };
+enum { RX_NONE = 0, RX_FOUND = 1, RX_NO_MEMORY = -1, RX_STOPPED = -2 };
+
+typedef struct { int32_t operation, x, y; } rx_instruction;
+typedef struct { int32_t low, high, target; } rx_move;
+
+typedef struct {
+    const rx_instruction *code;
+    const rx_move *moves;
+    const uint8_t *prefix;     /* what every match begins with */
+    int64_t prefix_size;
+    int32_t count, start, anchored, literal;
+    int32_t classes;           /* of bytes; one more stands for the end of the text */
+    uint8_t class_of[256];
+    uint8_t byte_of[256];      /* one byte of each class */
+    int32_t skips;             /* a match begins with one of `first`, wherever it begins */
+    uint8_t first[256];
+    int32_t *mark;             /* number among the instructions that are remembered, -1: none */
+    int32_t marks;
+    int32_t max_list;          /* room for a list of instructions */
+} rx_program;
+
+static inline int rx_is_word(int byte) {
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') || byte == '_';
+}
+
+/* A pending exception of Python becomes the caller's: give_way set it. */
+static inline int rx_raise(void) { return -1; }
+
+/* What holds between two bytes, -1 for none. */
+static inline int32_t rx_places(int before, int after) {
+    int32_t places = rx_is_word(before) != rx_is_word(after) ? RX_WORD : RX_NOT_WORD;
+    if (before < 0) places |= RX_BEGIN_TEXT | RX_BEGIN_LINE;
+    if (before == '\n') places |= RX_BEGIN_LINE;
+    if (after < 0) places |= RX_END_TEXT | RX_END_LINE;
+    if (after == '\n') places |= RX_END_LINE;
+    return places;
+}
+
+/* Where a BYTES instruction leads on this byte, -1: nowhere. */
+static inline int32_t rx_target(const rx_program *p, const rx_instruction *at, int byte) {
+    const rx_move *move = p->moves + at->x;
+    int32_t count = at->y;
+    while (count > 8) {
+        int32_t half = count / 2;
+        if (move[half].low <= byte) { move += half; count -= half; }
+        else count = half;
+    }
+    for (; count > 0 && move->low <= byte; move++, count--)
+        if (byte <= move->high) return move->target;
+    return -1;
+}
+
+static void rx_find_classes(rx_program *p) {
+    uint8_t begins[257] = {0};
+    for (int32_t i = 0; i < p->count; i++) {
+        const rx_instruction *at = p->code + i;
+        if (at->operation == RX_BYTES)
+            for (int32_t m = at->x; m < at->x + at->y; m++)
+                begins[p->moves[m].low] = begins[p->moves[m].high + 1] = 1;
+        if (at->operation == RX_ASSERT) {
+            if (at->x & (RX_BEGIN_LINE | RX_END_LINE)) begins['\n'] = begins['\n' + 1] = 1;
+            if (at->x & (RX_WORD | RX_NOT_WORD))
+                for (int byte = 1; byte < 256; byte++)
+                    if (rx_is_word(byte) != rx_is_word(byte - 1)) begins[byte] = 1;
+        }
+    }
+    p->classes = 0;
+    for (int byte = 0; byte < 256; byte++) {
+        if (byte == 0 || begins[byte]) p->byte_of[p->classes++] = (uint8_t)byte;
+        p->class_of[byte] = (uint8_t)(p->classes - 1);
+    }
+}
+
+/* The bytes that a match can begin with; none to skip by where a match can be empty or asks what stands before it. */
+static void rx_find_first(rx_program *p, int32_t *stack, uint8_t *seen) {
+    int32_t top = 0;
+    p->skips = 1;
+    stack[top++] = p->start;
+    while (top) {
+        int32_t i = stack[--top];
+        const rx_instruction *at = p->code + i;
+        if (seen[i]) continue;
+        seen[i] = 1;
+        switch (at->operation) {
+        case RX_BYTES:
+            for (int32_t m = at->x; m < at->x + at->y; m++)
+                for (int byte = p->moves[m].low; byte <= p->moves[m].high; byte++) p->first[byte] = 1;
+            break;
+        case RX_SPLIT: stack[top++] = at->x; stack[top++] = at->y; break;
+        case RX_SAVE: stack[top++] = at->y; break;
+        default: p->skips = 0;
+        }
+    }
+    int count = 0;
+    for (int byte = 0; byte < 256; byte++) count += p->first[byte];
+    if (count > 240 || p->anchored) p->skips = 0;
+}
+
+/* Fills in what is worked out; code, moves, prefix, count, start, anchored and literal are set.  RX_NO_MEMORY or RX_NONE. */
+static int rx_program_open(rx_program *p) {
+    int32_t n = p->count;
+    int32_t *stack = malloc(sizeof(int32_t) * (2 * (size_t)n + 2));
+    uint8_t *ways = calloc((size_t)n + 1, 1);
+    p->mark = malloc(sizeof(int32_t) * ((size_t)n + 1));
+    if (!stack || !ways || !p->mark) { free(stack); free(ways); return RX_NO_MEMORY; }
+    memset(p->first, 0, sizeof p->first);
+    p->max_list = n + 1;
+    rx_find_classes(p);
+    rx_find_first(p, stack, ways);
+    memset(ways, 0, (size_t)n + 1);
+#define RX_WAY(i) (ways[i] += ways[i] < 2)
+    RX_WAY(p->start);
+    for (int32_t i = 0; i < n; i++) {
+        const rx_instruction *at = p->code + i;
+        if (at->operation == RX_SPLIT) { RX_WAY(at->x); RX_WAY(at->y); }
+        else if (at->operation == RX_BYTES)
+            for (int32_t m = at->x; m < at->x + at->y; m++) RX_WAY(p->moves[m].target);
+        else if (at->operation != RX_MATCH) RX_WAY(at->y);
+    }
+#undef RX_WAY
+    p->marks = 0;
+    for (int32_t i = 0; i < n; i++)
+        p->mark[i] = p->code[i].operation == RX_SPLIT || ways[i] > 1 ? p->marks++ : -1;
+    free(stack);
+    free(ways);
+    return RX_NONE;
+}
+
+/* Where a match can begin at or after `at`; `stop`: nowhere.  Only where the program `skips`. */
+static inline const uint8_t *rx_skip(const rx_program *p, const uint8_t *at, const uint8_t *stop) {
+    if (at == stop) return stop;
+    if (p->prefix_size > 0) {
+        const uint8_t *found = p->prefix_size == 1 ? memchr(at, p->prefix[0], (size_t)(stop - at))
+                                                   : memmem(at, (size_t)(stop - at), p->prefix, (size_t)p->prefix_size);
+        return found ? found : stop;
+    }
+    while (at < stop && !p->first[*at]) at++;
+    return at;
+}
+
+#endif
