@@ -1,8 +1,9 @@
 """One tree of errors: whose fault it is, whether trying again can help, and which table it happened at.
 
 Every error that asyncflow raises on purpose is an :class:`AsyncflowError`.  Its class says whose fault it is:
-the user's (:class:`PipelineError`, :class:`DataError`, :class:`StageError`), the outside world's (:class:`ConnectorError`) or ours
-(:class:`InternalError`).  ``table`` names the source, stage or sink; the runtime fills it in on the way up.
+the user's (:class:`PipelineError`, :class:`DataError`, :class:`StageError`), the outside world's (:class:`ConnectorError`), ours
+(:class:`InternalError`), or that there was not enough memory (:class:`OutOfMemoryError`).  ``table`` names the source, stage or sink;
+the runtime fills it in on the way up.
 """
 
 from __future__ import annotations
@@ -65,6 +66,15 @@ class RetriableError(ConnectorError):
 
 class ReaderGoneError(ConnectorError):
     """Whoever read our output went away (a closed pipe, as behind ``| head``): reason to stop quietly, not a failure."""
+
+
+class OutOfMemoryError(AsyncflowError):
+    """A run holds more than its bound (``memory``), or the system had no more to give.  Whose data it is says ``table``; ``used_bytes``:
+    what was held there, or by the whole run where the system gave up."""
+
+    def __init__(self, message: str, *, table: str = "", used_bytes: int = 0) -> None:
+        super().__init__(message, table=table)
+        self.used_bytes = used_bytes
 
 
 DISTRIBUTION = "asyncflow-streams"

@@ -11,9 +11,13 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NoReturn, cast
 
+from msgspec.structs import replace
+
+from asyncflow.doors.document import memory_bytes
 from asyncflow.doors.fluent import FlowBuilder, build_loaded, build_sequence, build_source, build_union
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.batch import Batch
+from asyncflow.plan.tables import Plan
 from asyncflow.runtime import Ledger, Run, iterate
 from asyncflow.runtime.loop import run_in_loop
 
@@ -38,14 +42,16 @@ class Flow(FlowBuilder, frozen=True, eq=False):
             "a flow is no awaitable: await flow.run() runs it into its sinks, async for batch in flow reads it"
         )
 
-    def batches(self, *, workers: int = 1) -> AsyncIterator[Batch]:
-        """The batches, decoded by ``workers`` threads (1: none, all in this loop)."""
+    def batches(self, *, workers: int = 1, memory: str | int | None = None) -> AsyncIterator[Batch]:
+        """The batches, decoded by ``workers`` threads (1: none, all in this loop).  ``memory``: bounds what the run holds (``"2GiB"``)."""
         plan = self.checked(rows=True)
         table = self.head[0] if len(self.head) == 1 else plan.stages[-1].name
-        return iterate(plan, workers=workers, table=table)
+        return iterate(_bounded(plan, memory), workers=workers, table=table)
 
-    async def run(self, *, workers: int = 1) -> Ledger:
-        """Runs it into its sinks to the end of its input and gives the ledger; raises the first failure."""
+    async def run(self, *, workers: int = 1, memory: str | int | None = None) -> Ledger:
+        """Runs it into its sinks to the end of its input and gives the ledger; raises the first failure.
+
+        ``memory``: bounds what the run holds (``"2GiB"``); beyond it the run fails with OutOfMemoryError."""
         if not self.plan.sinks:
             raise PipelineError(
                 [
@@ -54,7 +60,11 @@ class Flow(FlowBuilder, frozen=True, eq=False):
                     )
                 ]
             )
-        return await Run(self.checked(), workers=workers).execute()
+        return await Run(_bounded(self.checked(), memory), workers=workers).execute()
+
+
+def _bounded(plan: Plan, memory: str | int | None) -> Plan:
+    return plan if memory is None else replace(plan, memory_bytes=memory_bytes(memory))
 
 
 def source(connector: object, /, *, name: str | None = None, **options: Any) -> Flow:
@@ -89,13 +99,13 @@ def load(
     return cast(Flow, build_loaded(Flow, path, overrides=overrides, environ=environ))
 
 
-def run(flow: Flow, *, workers: int = 1) -> Ledger:
+def run(flow: Flow, *, workers: int = 1, memory: str | int | None = None) -> Ledger:
     """Runs a flow from a plain script, in an event loop of its own (uvloop where there is one)."""
     _check_flow(flow)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return run_in_loop(lambda: flow.run(workers=workers))
+        return run_in_loop(lambda: flow.run(workers=workers, memory=memory))
     raise RuntimeError(
         "asyncflow.run is for scripts without an event loop; one is running here: await flow.run()"
     )

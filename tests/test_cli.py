@@ -353,6 +353,8 @@ def test_list_has_every_key_of_a_pipeline_file(capfd: pytest.CaptureFixture[str]
     for struct in STAGES.values():
         for field in msgspec.structs.fields(struct):
             assert field.name == "type" or f"    {field.encode_name} (" in out
+    assert run_command(["list", "pipeline"]) == 0
+    assert "memory (integer or text): What a run may hold" in capfd.readouterr().out
     assert run_command(["list", "sources"]) == 0
     assert "    idle_timeout (text): A source with nothing to read" in capfd.readouterr().out
 

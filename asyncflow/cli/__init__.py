@@ -309,10 +309,12 @@ def infer(file: str, format: str | None, verbose: bool) -> int:
 
 @cli.command(name="list")
 @click.argument(
-    "kinds", nargs=-1, type=click.Choice(["sources", "stages", "sinks", "formats", "aggregates", "functions"])
+    "kinds",
+    nargs=-1,
+    type=click.Choice(["pipeline", "sources", "stages", "sinks", "formats", "aggregates", "functions"]),
 )
 def list_(kinds: tuple[str, ...]) -> int:
-    """List what there is, with options: sources, stages, sinks, formats, aggregates, functions."""
+    """List what there is, with options: the keys of a pipeline, sources, stages, sinks, formats, aggregates, functions."""
     from asyncflow.doors import catalog
 
     for position, kind in enumerate(kinds or catalog.KINDS):

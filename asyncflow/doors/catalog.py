@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
-from asyncflow.doors.tables import SEQUENCE, STAGES, SequenceTable, SinkTable, SourceTable
+from asyncflow.doors.tables import SEQUENCE, STAGES, PipelineTable, SequenceTable, SinkTable, SourceTable
 from asyncflow.plan.aggregates import aggregate_names, find_aggregate
 from asyncflow.plan.functions import SCALARS
 
-KINDS = ("sources", "stages", "sinks", "formats", "aggregates", "functions")
+KINDS = ("pipeline", "sources", "stages", "sinks", "formats", "aggregates", "functions")
 
 
 class Option(Struct, frozen=True):
@@ -41,6 +41,8 @@ class Entry(Struct, frozen=True):
 
 def entries(kind: str) -> tuple[Entry, ...]:
     """Everything of one of :data:`KINDS`, by name."""
+    if kind == "pipeline":
+        return (_table("(top)", PipelineTable),)
     if kind == "sources":
         found = (*(_component(SOURCE, name) for name in SOURCE.names()), _table(SEQUENCE, SequenceTable))
         return (_table("(each)", SourceTable), *sorted(found, key=lambda entry: entry.name))

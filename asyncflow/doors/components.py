@@ -164,17 +164,18 @@ def convert_fields(
     """The options that fit, converted, by field name; a problem for each of the others and for each required one that is missing."""
     fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
     values = {}
+    above = f"{path}." if path else ""
     for key, value in options.items():
         if key not in fields:
-            problems.add(f"{path}.{key}", f"unknown key {key!r}", nearest(key, (*fields, *also_known)))
+            problems.add(f"{above}{key}", f"unknown key {key!r}", nearest(key, (*fields, *also_known)))
             continue
         try:
             values[fields[key].name] = _convert(value, fields[key].type)
         except (msgspec.ValidationError, ValueError) as error:
-            problems.found += _value_problems(value, fields[key].type, f"{path}.{key}", error)
+            problems.found += _value_problems(value, fields[key].type, f"{above}{key}", error)
     for key, each in fields.items():
         if each.required and key not in options:
-            problems.add(f"{path}.{key}", f"{key!r} is missing")
+            problems.add(f"{above}{key}", f"{key!r} is missing")
     return values
 
 

@@ -23,6 +23,7 @@ from asyncflow.doors.tables import (
     DeriveTable,
     FilterTable,
     JoinTable,
+    PipelineTable,
     SequenceTable,
     SinkTable,
     SourceTable,
@@ -32,7 +33,7 @@ from asyncflow.doors.tables import (
 from asyncflow.doors.trials import trials
 from asyncflow.doors.windows import emit_every, window_shape
 from asyncflow.errors import PipelineError
-from asyncflow.model.durations import parse_duration, parse_size
+from asyncflow.model.durations import format_size, parse_duration, parse_size
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import graph
 from asyncflow.plan.expressions import ColumnRef, Expression
@@ -54,8 +55,9 @@ from asyncflow.plan.tables import (
 )
 from asyncflow.plan.typing import ExpressionError
 
-_TOP_KEYS = ("name", "stop_timeout", "sources", "stages", "sinks", "tests")
+_ROOMS = ("sources", "stages", "sinks", "tests")
 T = TypeVar("T")
+LEAST_MEMORY_BYTES = 1 << 20
 
 
 def read_document(document: Mapping[str, Any], *, name: str = "pipeline") -> Plan:
@@ -78,12 +80,15 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
     for key in document:
         if key in LATER_KEYS:
             problems.add(key, f"{key} is {NOT_BUILT_YET}")
-        elif key not in _TOP_KEYS:
-            problems.add(key, f"unknown key {key!r}", nearest(key, _TOP_KEYS))
-    name = document.get("name", default_name)
-    if not isinstance(name, str):
-        problems.add("name", "expected text")
-        name = default_name
+        elif key not in (known := (*PipelineTable.__struct_fields__, *_ROOMS)):
+            problems.add(key, f"unknown key {key!r}", nearest(key, known))
+    own, _ = _split(PipelineTable, document)
+    settings = components.convert_fields(PipelineTable, own, "", problems)
+    memory = settings.get("memory")
+    try:
+        memory = None if memory is None else memory_bytes(memory)
+    except PipelineError as error:
+        problems.found += error.problems
     rooms = {room: _room(document, room, problems) for room in ("sources", "stages", "sinks")}
     sources: list[Source] = []
     stages: list[Stage] = []
@@ -99,30 +104,38 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
         stages.append(stage(each, table, before, problems))
         before = (each,)
     sinks = tuple(sink(each, table, before, problems) for each, table in rooms["sinks"].items())
+    tests = trials(document.get("tests", []), problems)
     return Plan(
-        name,
+        settings.get("name") or default_name,
         tuple(sources),
         tuple(stages),
         sinks,
-        trials(document.get("tests", []), problems),
-        _stop_timeout(document, problems),
+        tests,
+        _stop_timeout(settings, problems),
+        memory,
     )
 
 
-def _stop_timeout(document: Mapping[str, Any], problems: Problems) -> int:
-    given = document.get("stop_timeout")
-    if given is None:
+def _stop_timeout(settings: Mapping[str, Any], problems: Problems) -> int:
+    if (written := settings.get("stop_timeout")) is None:
         return DEFAULT_STOP_TIMEOUT_NS
-    if isinstance(given, str):
-        try:
-            if (timeout_ns := parse_duration(given)) >= 0:
-                return timeout_ns
-            problems.add("stop_timeout", f"{given!r} is below zero")
-        except ValueError as error:
-            problems.add("stop_timeout", str(error))
-    else:
-        problems.add("stop_timeout", "expected a duration", 'stop_timeout = "30s"')
-    return DEFAULT_STOP_TIMEOUT_NS
+    timeout_ns: int | None = _parsed(parse_duration, written, "stop_timeout", problems)
+    if timeout_ns is not None and timeout_ns < 0:
+        problems.add("stop_timeout", f"{written!r} is below zero")
+    return DEFAULT_STOP_TIMEOUT_NS if timeout_ns is None else timeout_ns
+
+
+def memory_bytes(written: int | str) -> int:
+    """The bound on a run's memory as it is written; PipelineError where it is none."""
+    problems = Problems()
+    size = _parsed(_size, written, "memory", problems)
+    if size is not None and not LEAST_MEMORY_BYTES <= size < 1 << 63:
+        least = format_size(LEAST_MEMORY_BYTES)
+        problems.add("memory", f"a run needs at least {least}, and no more than there is", 'memory = "2GiB"')
+    if problems.found:
+        raise PipelineError(problems.found)
+    assert isinstance(size, int)
+    return size
 
 
 def _room(document: Mapping[str, Any], room: str, problems: Problems) -> dict[str, Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
-from asyncflow.doors.tables import STAGES, SequenceTable, SinkTable, SourceTable
+from asyncflow.doors.tables import STAGES, PipelineTable, SequenceTable, SinkTable, SourceTable
 from asyncflow.doors.trials import AdvanceTable, RowsTable, TrialTable
 
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -33,13 +33,7 @@ def json_schema() -> dict[str, Any]:
         "title": "asyncflow pipeline",
         "type": "object",
         "properties": {
-            "name": {"type": "string", "description": "The pipeline's name. Left out: the file's."},
-            "stop_timeout": {
-                "type": "string",
-                "description": "How long what was read may flow out after the first signal.",
-                "default": "30s",
-                "examples": ["5s", "2m"],
-            },
+            **_object(PipelineTable)["properties"],
             "sources": _room("source") | {"minProperties": 1},
             "stages": _room("stage"),
             "sinks": _room("sink"),

@@ -38,6 +38,22 @@ Inputs = Annotated[
 ]
 
 
+class PipelineTable(msgspec.Struct, kw_only=True, frozen=True):
+    """Keys that stand above all tables."""
+
+    name: Annotated[str | None, Meta(description="The pipeline's name. Left out: the file's.")] = None
+    stop_timeout: Annotated[
+        Duration, Meta(description="How long what was read may flow out after the first signal.")
+    ] = "30s"
+    memory: Annotated[
+        Size | None,
+        Meta(
+            description="What a run may hold: input that is read, state, joins, results. At the bound inputs are held back, then the run "
+            "fails and names the table that grew. Left out: 80 % of what the process may have."
+        ),
+    ] = None
+
+
 class SourceTable(msgspec.Struct, kw_only=True, frozen=True):
     """Keys that every source has."""
 

@@ -120,6 +120,11 @@ class InStepMerge:
         """Bytes of an input's rows that wait."""
         return self._inputs[number].held_bytes
 
+    @property
+    def all_held_bytes(self) -> int:
+        """Of all inputs together."""
+        return sum(one.held_bytes for one in self._inputs)
+
     def feed_batch(self, number: int, batch: Batch) -> Iterator[Batch]:
         """Takes a batch of an input; gives the rows that are now known to be next."""
         if batch.num_rows:

@@ -226,6 +226,7 @@ class Plan(Struct, frozen=True):
     """A whole pipeline, tables in the order written.  Inputs are always spelled out: the doors have filled in what was left out.
 
     ``trials``: the tests that its file holds.  ``stop_timeout_ns``: how long what was read may flow out once a run is asked to stop.
+    ``memory_bytes``: what a run may hold; None: the process's default, in Python no bound.
     """
 
     name: str
@@ -234,6 +235,7 @@ class Plan(Struct, frozen=True):
     sinks: tuple[Sink, ...] = ()
     trials: tuple[Trial, ...] = ()
     stop_timeout_ns: int = DEFAULT_STOP_TIMEOUT_NS
+    memory_bytes: int | None = None
 
     def table(self, name: str) -> Source | Stage | Sink:
         """The table of that name; KeyError when there is none."""

@@ -13,17 +13,21 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from asyncflow.errors import AsyncflowError, ConnectorError, InternalError, StageError, described
+from asyncflow.runtime.memory import Memory
 
 T = TypeVar("T")
 
 
-async def named(name: str, coroutine: Awaitable[T], part: object = None) -> T:
-    """Its failure is told with the table's name: one of our own as it is, the operating system's as ConnectorError, any other as
-    InternalError.  ``part``: what does the table's work; where that is not ours, neither is its failure, which is a StageError."""
+async def named(name: str, coroutine: Awaitable[T], part: object = None, memory: Memory | None = None) -> T:
+    """Its failure is told with the table's name: one of our own as it is, the operating system's as ConnectorError, the end of memory as
+    OutOfMemoryError (with what ``memory``, the run's, knows), any other as InternalError.  ``part``: what does the table's work; where that
+    is not ours, neither is its failure, which is a StageError."""
     try:
         return await coroutine
     except Exception as raised:
         error = first(raised)
+    if isinstance(error, MemoryError):
+        raise (memory or Memory()).ran_out(name, error) from error
     if not isinstance(error, AsyncflowError):
         kind: type[AsyncflowError] = InternalError
         if part is not None and type(part).__module__.partition(".")[0] != "asyncflow":
@@ -35,7 +39,9 @@ async def named(name: str, coroutine: Awaitable[T], part: object = None) -> T:
     raise error
 
 
-async def together(parts: Iterable[tuple[str, Coroutine[Any, Any, None], object]]) -> None:
+async def together(
+    parts: Iterable[tuple[str, Coroutine[Any, Any, None], object]], memory: Memory | None = None
+) -> None:
     """Runs the coroutines of these tables to their ends; the first failure ends the others and is raised as itself.
 
     ``parts``: the name of a table, its coroutine, and what does its work.
@@ -44,7 +50,7 @@ async def together(parts: Iterable[tuple[str, Coroutine[Any, Any, None], object]
     try:
         async with Group() as group:
             for name, coroutine, part in parts:
-                group.create_task(named(name, coroutine, part), name)
+                group.create_task(named(name, coroutine, part, memory), name)
     except BaseExceptionGroup as group_error:
         failure = first(group_error)
     if isinstance(

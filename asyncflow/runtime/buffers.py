@@ -12,18 +12,23 @@ import sys
 import numpy as np
 
 from asyncflow.formats.contract import Block
+from asyncflow.runtime.memory import Account
 
 PAGE = 4096
 PAD = 64
 
 
 class BlockPool:
-    """Blocks for one source.  ``chunk_bytes``: most that one read takes; ``front_bytes``: room for an unfinished record."""
+    """Blocks for one source.  ``chunk_bytes``: most that one read takes; ``front_bytes``: room for an unfinished record; ``account``: has
+    the chunks of the blocks that are kept (a front is no memory before a record fills it)."""
 
-    def __init__(self, chunk_bytes: int, front_bytes: int, keep: int = 8) -> None:
+    def __init__(
+        self, chunk_bytes: int, front_bytes: int, keep: int = 8, account: Account | None = None
+    ) -> None:
         self.chunk_bytes = chunk_bytes
         self.front_bytes = -(-front_bytes // PAGE) * PAGE
         self._keep = keep
+        self._account = account
         self._blocks: list[Block] = []
 
     def take(self) -> InputBlock:
@@ -37,6 +42,8 @@ class BlockPool:
         memory = np.empty(self.front_bytes + self.chunk_bytes + PAD + PAGE, np.uint8)
         if len(self._blocks) < self._keep:
             self._blocks.append(memory)
+            if self._account is not None:
+                self._account.reserve(self.chunk_bytes)
         return InputBlock(memory, self.front_bytes, self.chunk_bytes)
 
 

@@ -7,11 +7,13 @@ several coroutines (a source's clients do, to ``rejected``): they wait for room 
 A reader that wants one port before the others holds these back for as long as it can be helped; where it never can, because what it
 wants hangs on a table that waits for room here, it takes from them after all (``standstill``).
 
-Contract.  ``send`` waits while its port holds ``max_bytes`` or more (one message may exceed the bound, so a batch of any size passes).
+Contract.  ``send`` waits while its port holds ``max_bytes`` or more (one message may exceed the bound, so a batch of any size passes);
+where the run has come to the bound of its memory, while its port holds anything.
 A cancelled ``send`` sent nothing; a cancelled ``receive`` took nothing.  Order is kept per port, and over all ports for ``receive``.
 
-Invariants.  While a port has room, its oldest waiting writer has been woken: whoever makes room, and whoever leaves the queue (sent or
-cancelled), wakes the next.  Nobody overtakes a writer that waits.  There is one reader.
+Invariants.  A port with room has woken its oldest waiting writer (one that waits for the run's memory: at the latest where the port is
+empty): whoever makes room, and whoever leaves the queue (sent or cancelled), wakes the next.  Nobody overtakes a writer that waits.
+There is one reader.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from msgspec import Struct
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message
+from asyncflow.runtime.memory import Account, Memory
 
 MESSAGE_BYTES = 64
 """What a message without rows counts for."""
@@ -39,10 +42,12 @@ class ChannelStatistics(Struct, frozen=True):
 
 class Channel:
     """See the module.  ``ports``: how many writers; ``max_bytes``: bound per port, in bytes of batches; ``reader``: the table that takes
-    them."""
+    them; ``memory``: of the run, where what is in the channel counts."""
 
-    def __init__(self, ports: int, max_bytes: int, reader: str = "") -> None:
+    def __init__(self, ports: int, max_bytes: int, reader: str = "", memory: Memory | None = None) -> None:
         self.reader = reader
+        self._memory = memory or Memory()
+        self.account: Account = self._memory.account(reader, "rows on their way to it", flows=True)
         self._queue: deque[tuple[int, Message, int]] = deque()
         self._used = [0] * ports
         self._max_bytes = max_bytes
@@ -58,12 +63,13 @@ class Channel:
 
     async def send(self, port: int, message: Message) -> None:
         """Puts a message in; waits for room, behind those that wait already."""
-        if self._waiting[port] or self._used[port] >= self._max_bytes:
+        if self._waiting[port] or not self._has_room(port):
             await self._wait_for_room(port)
             assert self._used[port] < self._max_bytes, "a writer was woken without room"
         size = message.nbytes if isinstance(message, Batch) else MESSAGE_BYTES
         self._queue.append((port, message, size))
         self._used[port] += size
+        self.account.reserve(size)
         self.moves += 1
         self._wake()
         self._wake_writer(port)
@@ -112,7 +118,7 @@ class Channel:
 
     def blocked(self, port: int) -> bool:
         """A writer of the port waits for room, and there is none."""
-        return bool(self._waiting[port]) and self._used[port] >= self._max_bytes
+        return bool(self._waiting[port]) and not self._waiting[port][0].done()
 
     @property
     def awaited(self) -> bool:
@@ -135,6 +141,10 @@ class Channel:
         """The reader takes a message of a port that it holds back."""
         self._gives_way = True
         self._wake()
+
+    def _has_room(self, port: int) -> bool:
+        used = self._used[port]
+        return used < self._max_bytes and (used == 0 or not self._memory.full)
 
     def _wake(self) -> None:
         """The reader looks again."""
@@ -162,7 +172,7 @@ class Channel:
     def _wake_writer(self, port: int) -> None:
         """The oldest writer that waits for room in this port goes on, where there is some."""
         waiting = self._waiting[port]
-        if waiting and self._used[port] < self._max_bytes and not waiting[0].done():
+        if waiting and self._has_room(port) and not waiting[0].done():
             waiting[0].set_result(None)
 
     async def _wait_for_arrival(self) -> None:
@@ -185,6 +195,7 @@ class Channel:
     def _taken(self, port: int, message: Message, size: int) -> tuple[int, Message]:
         self._open[port] = self._open[port] and not isinstance(message, End)
         self._used[port] -= size
+        self.account.release(size)
         self.moves += 1
         self._wake_writer(port)
         return port, message

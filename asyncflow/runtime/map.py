@@ -132,7 +132,11 @@ class MapOperator(AsyncOperator):
         for call in calls:
             assert call.error is not None
             if self._stage.on_error == "fail":
-                raise call.error if isinstance(call.error, StageError) else StageError.of(call.error)
+                raise (
+                    call.error
+                    if isinstance(call.error, StageError | MemoryError)
+                    else StageError.of(call.error)
+                )
             reason = str(call.error) if isinstance(call.error, StageError) else described(call.error)
             whole = [call.argument] if self._stage.rows else call.batch.to_pylist()
             rows += [

@@ -29,6 +29,7 @@ from asyncflow.printable import printable_lines, tell, write_error
 from asyncflow.runtime.control import Control
 from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.loop import run_in_loop
+from asyncflow.runtime.memory import default_memory
 from asyncflow.runtime.run import Run
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def run_plan(
     _keep_freed_memory()
 
     async def main() -> None:
-        run = Run(plan, workers=workers)
+        run = Run(plan, workers=workers, memory=default_memory() if plan.memory_bytes is None else None)
         try:
             with _signals(run, partial(_tell_why, run, file)), _notes(shown=not quiet):
                 async with _control(partial(_why_answer, run, file), verbose=verbose):

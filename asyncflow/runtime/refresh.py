@@ -45,7 +45,8 @@ class RefreshedStage(TwoInputStage):
     def __init__(
         self, table: Join, channel: Channel, operator: LookupJoin, kept: tuple[str, ...], wiring: Wiring
     ) -> None:
-        read = right_first(table.max_state_bytes, table.inputs)
+        account = wiring.memory.account(table.name, "rows of one input that wait for another")
+        read = right_first(table.max_state_bytes, table.inputs, account)
         super().__init__(table.name, channel, read, operator, kept, right_first=True)
         assert table.refresh_ns is not None
         self._every_ns = table.refresh_ns
@@ -101,7 +102,7 @@ class RefreshedStage(TwoInputStage):
 
     async def _read(self, part: Wiring) -> int:
         """Fills the operator's new table; gives how many rows it has."""
-        channel = Channel(1, CHANNEL_BYTES, self.name)
+        channel = Channel(1, CHANNEL_BYTES, self.name, part.memory)
         part.outlets[self._right].connect(channel, 0)
         self.operator.read_again()
         num_rows = 0

@@ -22,6 +22,7 @@ from asyncflow.runtime.channel import Channel
 from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ledger import Ledger
+from asyncflow.runtime.memory import Memory
 from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
@@ -33,21 +34,28 @@ class Run:
     """One run of ``plan``.  Used once.
 
     ``workers``: threads that work, the loop's own among them.  ``clock``: the wall clock unless given.  ``read_bytes``: how much one
-    read of a byte stream may give at most.
+    read of a byte stream may give at most.  ``memory``: what bounds it; left out: what the plan says, or nothing.
 
     ``stop`` asks for an orderly end; cancelling ``execute`` ends at once.  Either way every socket and file is closed when it returns.
     """
 
     def __init__(
-        self, plan: Plan, *, workers: int = 1, clock: Clock | None = None, read_bytes: int | None = None
+        self,
+        plan: Plan,
+        *,
+        workers: int = 1,
+        clock: Clock | None = None,
+        read_bytes: int | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.plan = graph.in_order(plan)
         self.workers = workers
         self.ledger = Ledger(plan.name)
-        self.results = Channel(1, CHANNEL_BYTES)
+        self.memory = memory or Memory(plan.memory_bytes)
+        self.results = Channel(1, CHANNEL_BYTES, "the loop that takes its rows", self.memory)
         self.clock = clock or Clock()
         self.started_ns = self.clock.now_ns()
-        self.wiring = Wiring(self.plan, self.ledger, self.clock, read_bytes)
+        self.wiring = Wiring(self.plan, self.ledger, self.clock, read_bytes, self.memory)
         self._sources, self._stages, self._sinks = (
             self.wiring.sources,
             self.wiring.stages,
@@ -157,7 +165,7 @@ class Run:
         try:
             async with asyncio.TaskGroup() as watched:
                 watch = watched.create_task(self._see_it_end())
-                await together((*self.wiring.coroutines(), *sinks))
+                await together((*self.wiring.coroutines(), *sinks), self.memory)
                 watch.cancel()
         except BaseExceptionGroup as group_error:
             failure = first(group_error)

@@ -37,6 +37,7 @@ from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.event_time import EventTime
 from asyncflow.runtime.ledger import SourceCounts
+from asyncflow.runtime.memory import Memory
 from asyncflow.runtime.offload import Offload, decoded
 from asyncflow.runtime.outlet import Outlet, end
 from asyncflow.runtime.primed import Head, PrimedStreams, content
@@ -77,6 +78,7 @@ class SourceStage:
         clock: Clock,
         offload: Offload,
         read_bytes: int | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.source = source
         self.connector = connector
@@ -103,7 +105,12 @@ class SourceStage:
         self._streams: PrimedStreams | None = None
         self._running = self._stopped = False
         self._messages: list[Datagram] = []
-        self.pool = BlockPool(CHUNK_BYTES, source.max_record_bytes + CHUNK_BYTES)
+        self.memory = memory or Memory()
+        self.pool = BlockPool(
+            CHUNK_BYTES,
+            source.max_record_bytes + CHUNK_BYTES,
+            account=self.memory.account(source.name, "blocks that it reads into", flows=True),
+        )
 
     def read_as(self, other: SourceStage) -> None:
         """Reads the same columns as another stage of the same source, in the same format."""

@@ -7,7 +7,7 @@ the lowest watermark among those that count (``lowest``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -23,6 +23,7 @@ from asyncflow.runtime.clock import WALL_CLOCK, Clock
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.lowest import LowestWatermark
+from asyncflow.runtime.memory import Account, Memory
 from asyncflow.runtime.outlet import Outlet, end
 
 MAX_HELD_BYTES = 1 << 30
@@ -42,7 +43,9 @@ async def in_order(channel: Channel, lowest: LowestWatermark) -> AsyncIterator[M
     yield End()
 
 
-async def in_step(channel: Channel, merge: InStepMerge, names: Sequence[str]) -> AsyncIterator[Message]:
+async def in_step(
+    channel: Channel, merge: InStepMerge, names: Sequence[str], account: Account
+) -> AsyncIterator[Message]:
     """The rows of the inputs called ``names`` merged in step with event time (bounded inputs only)."""
     last = NO_TIME
     while (wanted := merge.wanted) is not None:
@@ -61,6 +64,7 @@ async def in_step(channel: Channel, merge: InStepMerge, names: Sequence[str]) ->
         if last < merge.watermark < END_OF_TIME:
             last = merge.watermark
             yield Watermark(last)
+        account.resize(merge.all_held_bytes)
         if port != wanted:
             check_held(merge.held_bytes(port), names[port], names[wanted])
     yield End()
@@ -76,12 +80,19 @@ def check_held(held_bytes: int, name: str, behind: str, max_bytes: int | None = 
         )
 
 
+def keys_told(operator: object) -> str:
+    """How many keys an operator holds, in words; nothing where it has none."""
+    open_keys = getattr(operator, "open_keys", None)
+    return "" if open_keys is None else f"{open_keys:,} keys"
+
+
 class Stage:
     """One stage of a run.  ``make``: builds its operator for the schema of its input, called once: at once where the schema is known,
     else when the first batch shows it.  ``clock``: tells when the watermark moved, ``moved_ns``."""
 
     clock: Clock = WALL_CLOCK
     moved_ns: int | None = None
+    _account: Account | None = None
 
     def __init__(
         self,
@@ -138,6 +149,11 @@ class Stage:
     def _rise(self, watermark_ns: int) -> None:
         self.counts.watermark, self.moved_ns = watermark_ns, self.clock.now_ns()
 
+    def watch(self, memory: Memory) -> None:
+        """What it holds counts for the run."""
+        self._account = memory.account(self.name, "state")
+        self._account.detail = lambda: keys_told(self.operator)
+
     async def _guarded(self, operator: Operator, batch: Batch) -> list[Output]:
         """The operator's work; what the user's own code raises is told with the stage's name."""
         try:
@@ -147,16 +163,21 @@ class Stage:
         except AsyncflowError as error:
             error.table = error.table or self.name
             raise
+        except MemoryError:  # nobody's fault: told where the run is known
+            raise
         except Exception as error:
             raise StageError(described(error), table=self.name) from error
 
-    async def _hand_on(self, outputs: list[Output]) -> None:
+    async def _hand_on(self, outputs: Iterable[Output]) -> None:
+        """Sends them on as they are made; what is still held then counts for the run."""
         for output in outputs:
             if output.kind:
                 await self.side[output.kind].send(output.batch)
             elif output.batch.num_rows:
                 self.counts.rows_out += output.batch.num_rows
                 await self.outlet.send(output.batch)
+        if self._account is not None and self.operator is not None:
+            self._account.resize(self.operator.state_bytes)
 
     def _build(self, schema: Schema) -> None:
         self.operator = self._make(schema)

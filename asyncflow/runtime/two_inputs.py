@@ -22,8 +22,9 @@ from asyncflow.runtime.clock import WALL_CLOCK, Clock
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.lowest import LowestWatermark
+from asyncflow.runtime.memory import Account, Memory
 from asyncflow.runtime.outlet import Outlet, end
-from asyncflow.runtime.stage import check_held
+from asyncflow.runtime.stage import check_held, keys_told
 
 PortMessages = AsyncIterator[tuple[int, Message]]
 LEFT, RIGHT = 0, 1
@@ -50,9 +51,11 @@ async def in_step(channel: Channel) -> PortMessages:
         yield port, message
 
 
-def right_first(max_held_bytes: int, names: tuple[str, ...]) -> Callable[[Channel], PortMessages]:
+def right_first(
+    max_held_bytes: int, names: tuple[str, ...], account: Account
+) -> Callable[[Channel], PortMessages]:
     """The right input's messages, then the left one's.  ``max_held_bytes``: of the left one, which has to be taken before where both hang
-    on one table."""
+    on one table; ``account`` has them, too."""
 
     async def read(channel: Channel) -> PortMessages:
         held: deque[Message] = deque()
@@ -68,10 +71,15 @@ def right_first(max_held_bytes: int, names: tuple[str, ...]) -> Callable[[Channe
                 message = message.compact()
                 held_bytes += message.nbytes
                 check_held(held_bytes, names[LEFT], names[RIGHT], max_held_bytes)
+                account.resize(held_bytes)
             held.append(message)
         message = None
         while not isinstance(message, End):
-            message = held.popleft() if held else (await channel.receive_preferring(LEFT))[1]
+            if held:
+                message = held.popleft()
+                account.release(message.nbytes if isinstance(message, Batch) else 0)
+            else:
+                message = (await channel.receive_preferring(LEFT))[1]
             yield LEFT, message
 
     return read
@@ -82,6 +90,7 @@ class TwoInputStage:
 
     clock: Clock = WALL_CLOCK
     moved_ns: int | None = None
+    _account: Account | None = None
 
     def __init__(
         self,
@@ -102,6 +111,11 @@ class TwoInputStage:
         self._told = Watermark(NO_TIME)
         self._right_first = right_first
         self._messages = read(channel)
+
+    def watch(self, memory: Memory) -> None:
+        """What it holds counts for the run."""
+        self._account = memory.account(self.name, "rows that wait for a match")
+        self._account.detail = lambda: keys_told(self.operator)
 
     @property
     def reached_ns(self) -> int:
@@ -125,6 +139,8 @@ class TwoInputStage:
         async with closing(self._messages) as messages:
             async for port, message in messages:
                 await self._hand_on(self._given(port, message))
+                if self._account is not None:
+                    self._account.resize(self.operator.state_bytes)
                 watermark = self.operator.watermark
                 risen = watermark > self.counts.watermark
                 if watermark < END_OF_TIME and (risen or idle != self._lowest.idle):

@@ -48,6 +48,7 @@ from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.map import MapOperator
 from asyncflow.runtime.map_stage import MapStage
+from asyncflow.runtime.memory import Memory
 from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.ports import Inputs, Tracker
@@ -66,6 +67,8 @@ CHANNEL_BYTES = 4 << 20
 
 Flowing: TypeAlias = dict[str, Schema | None]
 """The columns of each table's rows on their way, where they are known: a source passes on what the plan uses of it."""
+
+ROWS_AHEAD = "rows of one input that wait for another"
 
 _KEPT: dict[type, tuple[str, ...]] = {
     Filter: ("filtered",),
@@ -107,8 +110,11 @@ class Wiring:
     ``head_of``: the source whose first records are awaited, to tell its schema, or ``""``.
     """
 
-    def __init__(self, plan: Plan, ledger: Ledger, clock: Clock, read_bytes: int | None) -> None:
+    def __init__(
+        self, plan: Plan, ledger: Ledger, clock: Clock, read_bytes: int | None, memory: Memory
+    ) -> None:
         self.plan = plan
+        self.memory = memory
         self.ledger = ledger
         self.channels: list[Channel] = []
         self.standstill = Standstill()
@@ -164,7 +170,10 @@ class Wiring:
 
     def part(self, table: str) -> Wiring:
         """What ``table`` comes from, and itself, made once more to be read from its start; it reads the same columns, of the same types."""
-        again = Wiring(graph.part(self.plan, table), Ledger(self.plan.name), self._clock, self._read_bytes)
+        memory = Memory(self.memory.limit_bytes)  # the table it becomes counts for the whole run
+        again = Wiring(
+            graph.part(self.plan, table), Ledger(self.plan.name), self._clock, self._read_bytes, memory
+        )
         again._offload, again._of_sources = self._offload, self._of_sources
         again._make_sources()
         known = {stage.source.name: stage for stage in self.sources}
@@ -188,7 +197,9 @@ class Wiring:
 
     def _make_sources(self) -> None:
         for source in self.plan.sources:
-            stage = SourceStage(source, open_source(source), self._clock, self._offload, self._read_bytes)
+            stage = SourceStage(
+                source, open_source(source), self._clock, self._offload, self._read_bytes, self.memory
+            )
             self.sources.append(stage)
             self.ledger.sources[source.name] = stage.counts
             self.outlets |= {
@@ -218,6 +229,7 @@ class Wiring:
                 else self._stage(table, read, flowing)
             )
         stage.clock = self._clock
+        stage.watch(self.memory)
         self.stages.append(stage)
         self.ledger.stages[table.name] = stage.counts
         self.outlets[table.name] = stage.outlet
@@ -236,7 +248,9 @@ class Wiring:
         return Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
 
     def _sequence(self, table: Sequence, read: Schema | None, flowing: Flowing) -> SequenceStage:
-        past, live = Channel(1, CHANNEL_BYTES, table.name), Channel(1, LIVE_BUFFER_BYTES, table.name)
+        past, live = (
+            Channel(1, max_bytes, table.name, self.memory) for max_bytes in (CHANNEL_BYTES, LIVE_BUFFER_BYTES)
+        )
         for name, channel in zip(table.inputs, (past, live), strict=True):
             self.outlets[name].connect(channel, 0, _taken(name, read, flowing))
             self.standstill.add(channel, (name,))
@@ -253,7 +267,8 @@ class Wiring:
         channel = self._channel(table.name, table.inputs, (None, None))
         read: Callable[[Channel], two_inputs.PortMessages] = two_inputs.as_they_come
         if table.is_lookup:
-            read = two_inputs.right_first(table.max_state_bytes, table.inputs)
+            account = self.memory.account(table.name, ROWS_AHEAD)
+            read = two_inputs.right_first(table.max_state_bytes, table.inputs, account)
         elif self._in_step(table.inputs):
             read = two_inputs.in_step
         operator = build_join(table, left, right)
@@ -291,7 +306,7 @@ class Wiring:
             rising = {number for number, read in enumerate(inputs) if self._rising(read)}
             merge = InStepMerge(len(inputs), delay_ns, rising)
             self._reads(table, channel, merge, in_step=True)
-            return in_step(channel, merge, inputs)
+            return in_step(channel, merge, inputs, self.memory.account(table.name, ROWS_AHEAD))
         lowest = LowestWatermark(len(inputs))
         self._reads(table, channel, lowest)
         return in_order(channel, lowest)
@@ -305,7 +320,7 @@ class Wiring:
     def _channel(
         self, name: str, inputs: tuple[str, ...], columns: Iterable[tuple[str, ...] | None]
     ) -> Channel:
-        channel = Channel(len(inputs), CHANNEL_BYTES, name)
+        channel = Channel(len(inputs), CHANNEL_BYTES, name, self.memory)
         self.channels.append(channel)
         for port, (read, taken) in enumerate(zip(inputs, columns, strict=True)):
             self.outlets[read].connect(channel, port, taken)

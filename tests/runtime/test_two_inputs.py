@@ -16,6 +16,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Join
 from asyncflow.runtime.channel import Channel
 from asyncflow.runtime.compile_join import KEPT, build_join
+from asyncflow.runtime.memory import Memory
 from asyncflow.runtime.two_inputs import TwoInputStage, as_they_come, in_step, right_first
 
 SCHEMA = Schema.of([("k", DataType.INT64)])
@@ -90,7 +91,7 @@ async def test_in_step_reads_the_one_that_is_behind_and_right_first_the_right_on
     ]
     for read, ports in (
         (in_step, [0, 1, 0, 1, 0, 1]),
-        (right_first(1 << 20, ("l", "r")), [1, 1, 1, 0, 0, 0]),
+        (right_first(1 << 20, ("l", "r"), Memory().account("j", "rows")), [1, 1, 1, 0, 0, 0]),
     ):
         channel = Channel(2, 1 << 20)
         for port, message in messages:
@@ -129,7 +130,12 @@ async def test_what_a_lookup_holds_of_its_left_side_counts_for_its_max_state() -
             else nullcontext()
         ):
             async with asyncio.timeout(10):
-                ports += [port async for port, _ in right_first(limit, ("l", "r"))(channel)]
+                ports += [
+                    port
+                    async for port, _ in right_first(limit, ("l", "r"), Memory().account("j", "rows"))(
+                        channel
+                    )
+                ]
         assert ports == ([1, 0, 0] if fits else [])
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)

@@ -1,0 +1,209 @@
+"""The memory of one run: who holds how many bytes, and the bound on all of them together (the key ``memory``).
+
+Two sorts of bytes.  What *flows* (rows in channels, blocks that input is read into) leaves again as the readers take it; what is *held*
+(state of stages, rows that wait for others, unfinished records of peers) stays until the data lets it go.  At the bound every channel takes
+one message more and no second (``full``), so inputs are held back and what flows runs dry; once what is held alone exceeds the bound the
+run fails, and the error names the table, how far it grew and what to do.
+
+Counts are of bytes asked for, not of pages: what Python objects of users hold is not in them.  Used on the event loop's thread alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from asyncflow.errors import OutOfMemoryError
+from asyncflow.model.durations import format_size
+
+SHARE = 0.8
+"""Of a limit from outside, what a run takes at most where nothing is said."""
+LEAST_DEFAULT_BYTES = 16 << 20
+_MANY = 3
+"""How many holders a message names."""
+_WORTH_A_WORD_BYTES = 1 << 16
+
+
+class Account:
+    """What one table holds of one thing (``what``: "state", "rows on their way").  Made by ``Memory.account``."""
+
+    def __init__(self, memory: Memory, table: str, what: str, *, flows: bool) -> None:
+        self.table = table
+        self.what = what
+        self.flows = flows
+        self.used_bytes = 0
+        self.detail: Callable[[], str] | None = None
+        """More about what is held, for a message: ``1,000 keys``."""
+        self._memory = memory
+
+    def reserve(self, count_bytes: int) -> None:
+        """Holds so many bytes more; OutOfMemoryError, and nothing more held, where that exceeds the bound (what flows never does)."""
+        memory = self._memory
+        if not self.flows and memory.held_bytes + count_bytes > memory.bound_bytes:
+            raise memory.exceeded(self, self.used_bytes + count_bytes)
+        self._add(count_bytes)
+
+    def release(self, count_bytes: int) -> None:
+        """Holds so many bytes fewer."""
+        self._add(-count_bytes)
+
+    def resize(self, size_bytes: int) -> None:
+        """Holds so many bytes now, as measured after the fact; OutOfMemoryError where that exceeds the bound."""
+        grown = size_bytes - self.used_bytes
+        if grown:
+            self._add(grown)
+            memory = self._memory
+            if grown > 0 and not self.flows and memory.held_bytes > memory.bound_bytes:
+                raise memory.exceeded(self, size_bytes)
+
+    def _add(self, count_bytes: int) -> None:
+        self.used_bytes += count_bytes
+        self._memory.used_bytes += count_bytes
+        if not self.flows:
+            self._memory.held_bytes += count_bytes
+
+    def __str__(self) -> str:
+        detail = self.detail() if self.detail is not None else ""
+        return f"{self.table} {format_size(self.used_bytes)} of {self.what}" + (
+            f" ({detail})" if detail else ""
+        )
+
+
+class Memory:
+    """``limit_bytes`` None: no bound, but who holds what is still known.  ``origin``: where a bound comes from that nobody wrote."""
+
+    def __init__(self, limit_bytes: int | None = None, origin: str = "") -> None:
+        self.limit_bytes = limit_bytes
+        self.bound_bytes: float = float("inf") if limit_bytes is None else limit_bytes
+        self.used_bytes = 0
+        self.held_bytes = 0
+        self._origin = origin
+        self._accounts: list[Account] = []
+
+    @property
+    def full(self) -> bool:
+        """All together has reached the bound: nothing more is to be taken in than what keeps the run going."""
+        return self.used_bytes >= self.bound_bytes
+
+    @property
+    def free_bytes(self) -> int | None:
+        """What may still be held; None where there is no bound."""
+        return None if self.limit_bytes is None else max(self.limit_bytes - self.used_bytes, 0)
+
+    def account(self, table: str, what: str, *, flows: bool = False) -> Account:
+        account = Account(self, table, what, flows=flows)
+        self._accounts.append(account)
+        return account
+
+    def close(self, accounts: Iterable[Account]) -> None:
+        """These hold nothing any more."""
+        for account in accounts:
+            account.resize(0)
+            self._accounts.remove(account)
+
+    def exceeded(self, account: Account, size_bytes: int) -> OutOfMemoryError:
+        """What holds ``size_bytes`` has made the run exceed its bound."""
+        detail = account.detail() if account.detail is not None else ""
+        grown = f"{format_size(size_bytes)} of {account.what}" + (f" ({detail})" if detail else "")
+        return OutOfMemoryError(
+            f"it holds {grown}, with all else that is held more than {self._bound_text()}{self._others(account)}: {_ADVICE}",
+            table=account.table,
+            used_bytes=size_bytes,
+        )
+
+    def ran_out(self, table: str, error: MemoryError) -> OutOfMemoryError:
+        """The system had no more to give while ``table`` was at work."""
+        cause = str(error)
+        held = self._others(None)
+        return OutOfMemoryError(
+            f"memory ran out{f': {cause}' if cause else ''}; the run held {format_size(self.used_bytes)}{held}: {_ADVICE}",
+            table=table,
+            used_bytes=self.used_bytes,
+        )
+
+    def _bound_text(self) -> str:
+        assert self.limit_bytes is not None
+        return f"memory = {format_size(self.limit_bytes)}" + (f" ({self._origin})" if self._origin else "")
+
+    def _others(self, named: Account | None) -> str:
+        others = [
+            each for each in self._accounts if each is not named and each.used_bytes >= _WORTH_A_WORD_BYTES
+        ]
+        others.sort(key=lambda each: -each.used_bytes)
+        if not others:
+            return ""
+        listed = ", ".join(map(str, others[:_MANY]))
+        return f" ({'beside it' if named is not None else 'most of it'}: {listed})"
+
+
+_ADVICE = (
+    "hold less (shorter windows, fewer keys, a shorter watermark_delay), or give the run more with memory"
+)
+
+
+def default_memory() -> Memory:
+    """A bound of ``SHARE`` of what the process may have: by its address space, its cgroup, or else the machine; less what it has by now."""
+    found = [
+        (limit, taken, origin)
+        for limit, taken, origin in (
+            (_address_space(), _statm(0), "the limit on its address space"),
+            (_cgroup_limit(), _statm(1), "its cgroup's limit"),
+        )
+        if limit is not None
+    ]
+    if not found:
+        found = [(_machine(), _statm(1), "the machine's memory")]
+    limit, taken, origin = min(found, key=lambda each: SHARE * each[0] - each[1])
+    bound = max(int(SHARE * limit) - taken, LEAST_DEFAULT_BYTES)
+    less = f" of {format_size(limit)}, {origin}, less {format_size(taken)} of the program itself"
+    return Memory(bound, f"{SHARE:.0%}{less}")
+
+
+def _address_space() -> int | None:
+    try:
+        import resource
+    except ImportError:  # no such limits here
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _cgroup_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """The least limit of the process's cgroups, those above them too (versions 2 and 1)."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return None
+    limits = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            file = "memory.limit_in_bytes" if controllers else "memory.max"
+            folder = root / controllers / path.lstrip("/")
+            for each in (folder, *folder.parents):
+                limits += _number(each / file)
+                if each == root / controllers:
+                    break
+    # Version 1 says "no limit" as a number beyond any memory.
+    return min((limit for limit in limits if limit < 1 << 60), default=None)
+
+
+def _number(path: Path) -> list[int]:
+    try:
+        return [int(path.read_text())]
+    except (OSError, ValueError):  # there is none, or "max"
+        return []
+
+
+def _statm(field: int) -> int:
+    """Pages of address space (0) or in memory (1) that the process has, in bytes."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[field])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _machine() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
