@@ -13,6 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from asyncflow.doors.plain_expression import plain_expression
@@ -83,9 +84,14 @@ def _tree(text: str) -> exp.Expression:
 
     dialect, parser = _parser()
     try:
-        trees = parser(dialect=dialect).parse_into(exp.Condition, dialect.tokenize(text), text)
+        tokens = dialect.tokenize(text)
     except TokenError:
         raise ExpressionError(f"cannot read {_shown(text)}", "is a quote left open?") from None
+    brackets = [token.token_type.name for token in tokens]
+    if brackets.count("L_PAREN") > brackets.count("R_PAREN"):  # a CAST would be read without its last
+        raise ExpressionError(f"cannot read {_shown(text)}", "is a parenthesis left open?")
+    try:
+        trees = parser(dialect=dialect).parse_into(exp.Condition, tokens, text)
     except ParseError as error:
         raise ExpressionError(*_reason(text, error.errors[-1] if error.errors else {})) from None
     except (
@@ -109,7 +115,7 @@ def _parser() -> tuple[Any, Any]:
 
     dialect = DuckDB()
     base: Any = dialect.parser_class
-    kept = {name: base.FUNCTION_PARSERS[name] for name in ("CAST", "EXTRACT")}
+    kept = {name: base.FUNCTION_PARSERS[name] for name in ("CAST", "TRY_CAST", "EXTRACT")}
     keywords = {"CASE": base.NO_PAREN_FUNCTION_PARSERS["CASE"]}
     names = {
         "FUNCTIONS": {},
@@ -122,12 +128,11 @@ def _parser() -> tuple[Any, Any]:
 
 def _reason(text: str, error: dict[str, Any]) -> tuple[str, str]:
     near = f" near {error['highlight']!r}" if error.get("highlight") else ""
-    if "AS" in text.upper().split():
-        return (
-            f"cannot read {_shown(text)}{near}",
-            "an expression has no AS name: the name stands before the =",
-        )
-    return f"cannot read {_shown(text)}{near}", ""
+    named = str(error.get("highlight")).upper() == "AS"
+    return (
+        f"cannot read {_shown(text)}{near}",
+        "an expression has no AS name: the name stands before the =" if named else "",
+    )
 
 
 def _shown(text: str) -> str:
@@ -137,23 +142,21 @@ def _shown(text: str) -> str:
 _BINARY = {
     "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "IntDiv": "floordiv", "Mod": "mod",
     "EQ": "eq", "NEQ": "ne", "LT": "lt", "LTE": "le", "GT": "gt", "GTE": "ge",
-    "And": "and", "Or": "or", "DPipe": "concat",
+    "And": "and", "Or": "or", "DPipe": "concat", "NullSafeNEQ": "is_distinct",
 }  # fmt: skip
 _CHAINS = ("and", "or", "concat")
 """Chains of these become one call with many arguments, so that a long one is not a deep one."""
 
 _WORDS = {
-    "ILike": "ILIKE", "SimilarTo": "SIMILAR TO", "RegexpLike": "~", "Pow": "^", "Select": "SELECT", "Subquery": "a subquery",
+    "SimilarTo": "SIMILAR TO", "RegexpLike": "~", "Pow": "^", "Select": "SELECT", "Subquery": "a subquery",
     "Window": "OVER", "Star": "*", "Placeholder": "a parameter", "Parameter": "a parameter", "Order": "ORDER BY",
     "Bracket": "x[...]", "Array": "a list", "Struct": "a struct", "Lambda": "a lambda", "JSONExtract": "->",
-    "TryCast": "TRY_CAST", "NullSafeEQ": "IS NOT DISTINCT FROM", "NullSafeNEQ": "IS DISTINCT FROM", "Exists": "EXISTS",
+    "Exists": "EXISTS", "JSONExtractScalar": "->>", "AtTimeZone": "AT TIME ZONE", "Tuple": "a list", "ByteString": "E'...'",
     "BitwiseAnd": "&", "BitwiseOr": "|", "BitwiseXor": "xor", "BitwiseNot": "~", "BitwiseLeftShift": "<<", "BitwiseRightShift": ">>",
     "Collate": "COLLATE", "Distinct": "DISTINCT",
 }  # fmt: skip
 _HINTS = {
-    "ILike": "lower(x) LIKE '...'", "Pow": "power(x, y)", "RegexpLike": "regexp_matches(x, 'pattern')",
-    "TryCast": "CAST gives null where a value does not fit",
-    "NullSafeEQ": "x = y OR (x IS NULL AND y IS NULL)", "NullSafeNEQ": "NOT (x = y OR (x IS NULL AND y IS NULL))",
+    "Pow": "power(x, y)", "RegexpLike": "regexp_matches(x, '^(pattern)$')",
 }  # fmt: skip
 
 
@@ -251,6 +254,10 @@ class _Reader:
     def read_not(self, node: Any, room: int) -> Expression:
         return Call("not", (self.read(node.this, room - 1),))
 
+    def read_nullsafeeq(self, node: Any, room: int) -> Expression:
+        sides = self.read(node.this, room - 2), self.read(node.expression, room - 2)
+        return Call("not", (Call("is_distinct", sides),))
+
     def read_is(self, node: Any, room: int) -> Expression:
         left, right = self.read(node.this, room - 2), self.read(node.expression, room - 1)
         if right == Literal(None, None):
@@ -285,6 +292,12 @@ class _Reader:
         call = Call("like", (self.read(node.this, room - 2), self.read(node.expression, room - 2)))
         return Call("not", (call,)) if node.args.get("negate") else call
 
+    def read_ilike(self, node: Any, room: int) -> Expression:
+        """As DuckDB has it: LIKE of both in small letters."""
+        sides = self.read(node.this, room - 3), self.read(node.expression, room - 3)
+        call = Call("like", tuple(Call("lower", (side,)) for side in sides))
+        return Call("not", (call,)) if node.args.get("negate") else call
+
     def read_escape(self, node: Any, room: int) -> Expression:
         inner = self.read(node.this, room)
         negated = inner.args[0] if isinstance(inner, Call) and inner.function == "not" else inner
@@ -305,6 +318,8 @@ class _Reader:
         return Case(tuple(whens), Literal(None, None) if default is None else self.read(default, room - 1))
 
     def read_cast(self, node: Any, room: int) -> Expression:
+        if any(node.args.get(key) for key in ("format", "action", "default")):
+            raise ExpressionError("CAST takes a type and nothing else", "CAST(x AS int64)")
         type_ = _type(node.to)
         arg = self.read(node.this, room - 1)
         if type_ is DataType.TIMESTAMP and isinstance(arg, Literal) and isinstance(arg.value, str):
@@ -313,6 +328,15 @@ class _Reader:
             except ValueError as error:
                 raise ExpressionError(str(error)) from None
         return Cast(arg, type_)
+
+    def read_trycast(self, node: Any, room: int) -> Expression:
+        """CAST gives null where a value does not fit; a constant that does not fit is null here and a mistake there."""
+        try:
+            return self.read_cast(node, room)
+        except ExpressionError:
+            if _type(node.to) is DataType.TIMESTAMP and getattr(node.this, "is_string", False):
+                return Literal(None, DataType.TIMESTAMP)
+            raise
 
     def read_extract(self, node: Any, room: int) -> Expression:
         field = Literal(str(node.this.name), DataType.STRING)
@@ -395,9 +419,12 @@ def _number(text: str) -> Literal:
             raise ExpressionError(f"{_shown(text)} is beyond the range of int64", "write it as a float: 1e20")
         return Literal(value, DataType.INT64)
     try:
-        return Literal(float(text), DataType.FLOAT64)
+        number = float(text)
     except ValueError:
         raise ExpressionError(f"not a number: {_shown(text)}") from None
+    if number in (inf, -inf):
+        raise ExpressionError(f"{_shown(text)} is beyond the range of float64", "CAST('inf' AS float64)")
+    return Literal(number, DataType.FLOAT64)
 
 
 def _type(node: Any) -> DataType:
@@ -411,6 +438,8 @@ def _type(node: Any) -> DataType:
         hint = (
             "write double"
             if name in ("FLOAT", "REAL", "DECIMAL")
+            else "write timestamp"
+            if name == "DATE" or name.startswith("TIMESTAMP")
             else nearest(shown, [t.value for t in DataType])
         )
         raise ExpressionError(f"there is no type {shown!r}", hint)

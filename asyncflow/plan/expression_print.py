@@ -12,10 +12,16 @@ from asyncflow.plan.expressions import Aggregate, Call, Case, Cast, ColumnRef, E
 _INFIX = {
     "or": ("OR", 1), "and": ("AND", 2),
     "eq": ("=", 4), "ne": ("<>", 4), "lt": ("<", 4), "le": ("<=", 4), "gt": (">", 4), "ge": (">=", 4), "like": ("LIKE", 4),
+    "is_distinct": ("IS DISTINCT FROM", 4),
     "concat": ("||", 5), "add": ("+", 6), "sub": ("-", 6), "mul": ("*", 7), "div": ("/", 7), "floordiv": ("//", 7), "mod": ("%", 7),
 }  # fmt: skip
 _NOT, _COMPARE, _UNARY, _ATOM = 3, 4, 8, 9
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def name_text(name: str) -> str:
+    """A column's name as an expression has it."""
+    return name if _PLAIN_NAME.match(name) else '"' + name.replace('"', '""') + '"'
 
 
 def expression_text(node: Expression) -> str:
@@ -31,7 +37,7 @@ def _print(node: Expression) -> tuple[str, int]:
         case Interval(ns=ns):
             return f"INTERVAL '{format_duration(ns)}'", _ATOM
         case ColumnRef(name=name):
-            return (name if _PLAIN_NAME.match(name) else '"' + name.replace('"', '""') + '"'), _ATOM
+            return name_text(name), _ATOM
         case Case(whens=whens, default=default):
             arms = " ".join(
                 f"WHEN {expression_text(when)} THEN {expression_text(then)}" for when, then in whens
@@ -46,6 +52,9 @@ def _print(node: Expression) -> tuple[str, int]:
 
 
 def _call(function: str, args: tuple[Expression, ...]) -> tuple[str, int]:
+    if function == "like" and len(args) == 3:
+        text, level = _call(function, args[:2])
+        return f"{text} ESCAPE {_within(args[2], _COMPARE + 1)}", level
     if function in _INFIX and len(args) >= 2:
         sign, level = _INFIX[function]
         # The right side binds one tighter: a - (b - c) keeps its brackets; and so do both sides of a comparison.
@@ -57,6 +66,11 @@ def _call(function: str, args: tuple[Expression, ...]) -> tuple[str, int]:
     match function, args:
         case "not", (Call("is_null", (inner,)),):
             return f"{_within(inner, _COMPARE + 1)} IS NOT NULL", _COMPARE
+        case "not", (Call("is_distinct", (left, right)),):
+            return (
+                f"{_within(left, _COMPARE + 1)} IS NOT DISTINCT FROM {_within(right, _COMPARE + 1)}",
+                _COMPARE,
+            )
         case "not", (arg,):
             return f"NOT {_within(arg, _NOT)}", _NOT
         case "neg", (Literal() as arg,):

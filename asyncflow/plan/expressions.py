@@ -1,8 +1,8 @@
 """Expressions as frozen trees: what a condition or a computed column says, apart from any text or engine.
 
 Operators are calls too, by these names: ``add sub mul div floordiv mod neg``, ``eq ne lt le gt ge``, ``and or not``,
-``is_null``, ``in`` (value, then the candidates), ``like`` (value, pattern), ``concat``; the others are in ``functions``.
-``BETWEEN`` is written out as two comparisons, ``IS NOT NULL`` as not(is_null), ``<>`` as ``ne``.
+``is_null``, ``is_distinct``, ``in`` (value, then the candidates), ``like`` (value, pattern), ``concat``; the others are in ``functions``.
+``BETWEEN`` is written out as two comparisons, ``IS NOT NULL`` as not(is_null), ``<>`` as ``ne``, ``ILIKE`` as ``LIKE`` of small letters.
 """
 
 from __future__ import annotations

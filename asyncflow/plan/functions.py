@@ -91,6 +91,7 @@ OPERATORS: Mapping[str, Function] = _table(
     Function("or", ("bool... -> bool",), "three-valued or", "OR"),
     Function("not", ("bool -> bool",), "three-valued not", "NOT"),
     Function("is_null", ("any -> bool",), "true where there is no value", "IS NULL"),
+    Function("is_distinct", _COMPARE, "not equal, null being a value: never null", "IS DISTINCT FROM"),
     Function("in", ("a, a... -> bool",), "equal to one of them", "IN"),
     Function("like", ("string, string, string? -> bool",), "the whole text fits: % any text, _ one character", "LIKE"),
     Function("concat", ("any... -> string",), "texts put together; null if one is null", "||"),

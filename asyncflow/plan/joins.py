@@ -10,6 +10,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan import graph
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Join, Plan, Sequence
+from asyncflow.plan.typed import to_one_type
 from asyncflow.plan.windows import Hopping, Tumbling
 
 KINDS = ("inner", "left", "right", "full", "semi", "anti")
@@ -201,7 +202,7 @@ def _keys(stage: Join, path: str, left: Schema | None, right: Schema | None) -> 
             yield Problem(
                 f"{path}.on.{first}",
                 f"it is {left[first].type.value} on the left and {right[second].type.value} on the right",
-                "a derive stage can CAST one of them",
+                f"in a derive stage before it: {to_one_type((left[first].type, right[second].type))}",
             )
     if len(dict(stage.on)) < len(stage.on):
         yield Problem(f"{path}.on", "a left column stands there twice")

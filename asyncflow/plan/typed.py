@@ -6,7 +6,7 @@ become a timestamp.  ``bind`` is the whole rule of which argument fits where; ``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -83,6 +83,26 @@ def common_kind(parts: Sequence[Found]) -> Kind | None:
         if candidate in kinds and all(fits(part, candidate) for part in parts):
             return candidate
     return None
+
+
+def as_condition(kind: Kind) -> str:
+    """How a value of that kind becomes a condition: a hint."""
+    right = {DataType.STRING: "= 'text'", DataType.TIMESTAMP: "> TIMESTAMP '2024-01-31 00:00:00'"}
+    return "" if kind == INTERVAL else f"compare it: x {right.get(data_type(kind), '<> 0')}"
+
+
+def to_one_type(kinds: Iterable[Kind]) -> str:
+    """How values of these kinds become values of one: a hint, which a CAST of every one of them obeys."""
+    present = set(kinds) - {NULL}
+    if INTERVAL in present:
+        return "an interval can only be added to a timestamp, or taken from it"
+    if DataType.TIMESTAMP not in present or DataType.STRING in present:
+        return "CAST them to one type"
+    if present == {DataType.TIMESTAMP, DataType.INT64}:
+        return "epoch_ms(x) turns a timestamp into milliseconds"
+    if present <= {DataType.TIMESTAMP, DataType.INT64, DataType.FLOAT64}:
+        return "CAST(epoch_ms(x) AS float64) turns a timestamp into milliseconds"
+    return "CAST them to string"
 
 
 _WORDS: dict[str, Kind] = {**{type_.value: type_ for type_ in DataType}, "interval": INTERVAL}

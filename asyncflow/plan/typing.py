@@ -15,6 +15,7 @@ from asyncflow.model.instants import EXTRACT_FIELDS, parse_timestamp
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.aggregates import aggregate_names, find_aggregate, is_aggregate, python_aggregate
 from asyncflow.plan.constant_arguments import CONSTANT_CHECKS, constant_of
+from asyncflow.plan.expression_print import name_text
 from asyncflow.plan.expressions import (
     Aggregate,
     Call,
@@ -40,11 +41,13 @@ from asyncflow.plan.typed import (
     Found,
     Kind,
     Typed,
+    as_condition,
     bind,
     common_kind,
     data_type,
     node_of,
     result_kind,
+    to_one_type,
     word_of,
 )
 
@@ -166,7 +169,8 @@ class _Typing:
             return None
         if not self.columns_stand:
             self.problem(
-                f"column {name!r} stands outside an aggregate", f"write any_value({name}), or add it to by"
+                f"column {name!r} stands outside an aggregate",
+                f"write any_value({name_text(name)}), or add it to by",
             )
             return None
         if self.schema is None:
@@ -242,7 +246,9 @@ class _Typing:
         values.append(self.visit(node.default))
         for condition in conditions:
             if condition is not None and condition.kind not in (BOOL, NULL):
-                self.problem(f"WHEN takes a bool, not {word_of(condition.kind)}", "compare it: x <> 0")
+                self.problem(
+                    f"WHEN takes a bool, not {word_of(condition.kind)}", as_condition(condition.kind)
+                )
                 return None
         whens = [part for part in conditions if part is not None]
         thens = [part for part in values if part is not None]
@@ -251,7 +257,8 @@ class _Typing:
         common = common_kind(thens)
         if common is None:
             kinds = ", ".join(dict.fromkeys(word_of(part.kind) for part in thens))
-            self.problem(f"the branches of CASE have no common type: {kinds}", "CAST them to one")
+            hint = to_one_type(part.kind for part in thens)
+            self.problem(f"the branches of CASE have no common type: {kinds}", hint)
             return None
         if common == NULL:
             return Found(NULL, None)
@@ -268,11 +275,7 @@ class _Typing:
         if found.kind in (NULL, type_):
             return Found(type_, self.cast(found, type_))
         if found.kind == INTERVAL or (TIMESTAMP in (found.kind, type_) and STRING not in (found.kind, type_)):
-            hint = (
-                "epoch_ms(x) turns a timestamp into milliseconds and back"
-                if {found.kind, type_} & {INT64, FLOAT64}
-                else ""
-            )
+            hint = _IN_PLACE_OF_CAST.get((found.kind, type_), "")
             self.problem(f"cannot CAST {word_of(found.kind)} to {type_.value}", hint)
             return None
         if found.text is not None and type_ == TIMESTAMP:
@@ -315,7 +318,7 @@ class _Typing:
         condition = None if node.filter is None else self.visit(node.filter)
         self.inside_aggregate = self.columns_stand = False
         if condition is not None and condition.kind not in (BOOL, NULL):
-            self.problem(f"FILTER takes a bool, not {word_of(condition.kind)}", "compare it: x <> 0")
+            self.problem(f"FILTER takes a bool, not {word_of(condition.kind)}", as_condition(condition.kind))
             return None
         found = [part for part in parts if part is not None]
         if len(found) < len(parts) or (condition is None and node.filter is not None):
@@ -365,7 +368,7 @@ class _Typing:
             elif function.name in _COMPARISONS:
                 self.problem(
                     f"cannot compare {' with '.join(dict.fromkeys(given.split(', ')))} ({shown})",
-                    "CAST one of them",
+                    to_one_type(part.kind for part in found),
                 )
             else:
                 self.problem(f"{shown} does not take ({given})", usage)
@@ -390,4 +393,11 @@ class _Typing:
 _BY_TYPE = {("epoch_ms", TIMESTAMP): "to_epoch_ms", ("epoch_ms", INT64): "from_epoch_ms"}
 """Functions that are two, told apart by what they are given."""
 
-_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "in")
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "in", "is_distinct")
+
+_IN_PLACE_OF_CAST: dict[tuple[Kind, DataType], str] = {
+    (TIMESTAMP, INT64): "epoch_ms(x) gives milliseconds",
+    (TIMESTAMP, FLOAT64): "epoch_ms(x) gives milliseconds",
+    (INT64, TIMESTAMP): "epoch_ms(x) reads milliseconds",
+    (FLOAT64, TIMESTAMP): "epoch_ms(CAST(x AS int64)) reads milliseconds",
+}

@@ -39,6 +39,7 @@ from asyncflow.plan.tables import (
     Top,
     Window,
 )
+from asyncflow.plan.typed import as_condition
 from asyncflow.plan.typing import check_expression
 from asyncflow.plan.windows import (
     BOUNDED,
@@ -238,8 +239,8 @@ def _condition(path: str, where: Expression, read: Schema | None) -> Iterable[Pr
     type_, problems = check_expression(where, read)
     for problem in problems:
         yield Problem(path, problem.message, problem.hint)
-    if not problems and type_ not in (DataType.BOOL, None):
-        yield Problem(path, f"a condition must be bool, this is {type_.value}" if type_ else "")
+    if not problems and type_ is not None and type_ is not DataType.BOOL:
+        yield Problem(path, f"a condition must be bool, this is {type_.value}", as_condition(type_))
 
 
 def _columns(

@@ -84,6 +84,14 @@ def text(value: str) -> Literal:
         ("a BETWEEN 1 AND 2", Call("and", (Call("ge", (A, whole(1))), Call("le", (A, whole(2)))))),
         ("a LIKE 'x%'", Call("like", (A, text("x%")))),
         ("a NOT LIKE 'x%'", Call("not", (Call("like", (A, text("x%"))),))),
+        ("a ILIKE b", Call("like", (Call("lower", (A,)), Call("lower", (B,))))),
+        ("a NOT ILIKE b", Call("not", (Call("like", (Call("lower", (A,)), Call("lower", (B,)))),))),
+        ("a IS DISTINCT FROM b", Call("is_distinct", (A, B))),
+        ("a IS NOT DISTINCT FROM NULL", Call("not", (Call("is_distinct", (A, NULL)),))),
+        ("TRY_CAST(a AS int)", Cast(A, DataType.INT64)),
+        ("TRY_CAST('soon' AS timestamp)", Literal(None, DataType.TIMESTAMP)),
+        ("a::int64::string", Cast(Cast(A, DataType.INT64), DataType.STRING)),
+        ("-a::int64", Call("neg", (Cast(A, DataType.INT64),))),
         ("a LIKE 'x%' ESCAPE '!'", Call("like", (A, text("x%"), text("!")))),
         ("CASE WHEN a THEN 1 END", Case(((A, whole(1)),), NULL)),
         ("CASE a WHEN 1 THEN b ELSE a END", Case(((Call("eq", (A, whole(1))), B),), A)),
@@ -140,7 +148,12 @@ def test_type_names(name: str, type_: DataType) -> None:
         ("a IN (select 1)", "IN takes a list of values in parentheses, not a query", ""),
         ("EXISTS (select 1)", "is not supported", ""),
         ("sum(a) OVER ()", "OVER is not supported in an expression", ""),
-        ("a ILIKE 'x'", "ILIKE is not supported in an expression", "lower(x) LIKE"),
+        ("a ~ 'x'", "~ is not supported in an expression", "regexp_matches(x, '^(pattern)$')"),
+        ("a ->> 'x'", "->> is not supported in an expression", ""),
+        ("CAST(a AS int", "cannot read 'CAST(a AS int'", "is a parenthesis left open?"),
+        ("CAST(a AS int) +", "cannot read 'CAST(a AS int) +' near '+'", ""),
+        ("CAST(a AS int FORMAT 'x')", "CAST takes a type and nothing else", "CAST(x AS int64)"),
+        ("1e400", "'1e400' is beyond the range of float64", "CAST('inf' AS float64)"),
         ("a ^ 2", "^ is not supported in an expression", "power(x, y)"),
         ("a >> 3", ">> is not supported in an expression", ""),
         ("a << 3", "<< is not supported in an expression", ""),
@@ -151,11 +164,11 @@ def test_type_names(name: str, type_: DataType) -> None:
         (":x", "a parameter is not supported in an expression", ""),
         ("*", "* is not supported in an expression", ""),
         ("a.*", "* is not supported in an expression", ""),
-        ("TRY_CAST(a AS int)", "is not supported", ""),
+        ("TRY_CAST(a AS flot)", "there is no type 'flot'", "did you mean 'float64'?"),
         ("CAST(a AS flot)", "there is no type 'flot'", "did you mean 'float64'?"),
         ("CAST(a AS decimal(3, 2))", "there is no type 'decimal(3, 2)'", "write double"),
         ("CAST(a AS float)", "there is no type 'float'", "write double"),
-        ("DATE '2024-01-01'", "there is no type 'date'", ""),
+        ("DATE '2024-01-01'", "there is no type 'date'", "write timestamp"),
         ("TIMESTAMP 'soon'", "not a timestamp: 'soon'", "write it like"),
         ("TIMESTAMP '2024-02-30'", "not a timestamp: '2024-02-30'", ""),
         ("TIMESTAMP '9999-01-01'", "timestamp outside", ""),
@@ -178,6 +191,7 @@ def test_refuses(written: str, message: str, hint: str) -> None:
         parse_expression(written)
     assert message in caught.value.message
     assert hint in f"{caught.value.message} {caught.value.hint}"
+    assert hint or "AS name" not in caught.value.hint
     assert "\x1b" not in str(caught.value)
 
 

@@ -136,7 +136,8 @@ def expression(draw: st.DrawFn, type_: DataType, depth: int = 3) -> Text:
                                          same("length({0})", sub(S)), tried("round({0}, {1})", sub(N), whole(-19, 2))]))  # fmt: skip
         if kind == 5:
             ours, theirs = sub(draw(st.sampled_from([F, S, B])))
-            return f"CAST({ours} AS bigint)", f"TRY_CAST({theirs} AS BIGINT)"
+            written = draw(st.sampled_from(["CAST({} AS bigint)", "TRY_CAST({} AS bigint)", "{}::bigint"]))
+            return written.format(ours), f"TRY_CAST({theirs} AS BIGINT)"
         field = draw(st.sampled_from(FIELDS))
         return draw(
             st.sampled_from([same(f"extract({field} FROM {{0}})", sub(T)), same("epoch_ms({0})", sub(T))])
@@ -229,10 +230,13 @@ def condition(draw: st.DrawFn, depth: int) -> Text:
         )
     if kind == 4:
         return same(draw(st.sampled_from(["({0} IS NULL)", "({0} IS NOT NULL)", "({0} BETWEEN {1} AND {2})",
-                                          "({0} NOT BETWEEN {1} AND {2})"])), sub(of), sub(of), sub(of))  # fmt: skip
+                                          "({0} NOT BETWEEN {1} AND {2})", "({0} IS DISTINCT FROM {1})",
+                                          "({0} IS NOT DISTINCT FROM {1})", "({0} IS DISTINCT FROM NULL)"])),
+                    sub(of), sub(of), sub(of))  # fmt: skip
     pattern = sql_text(draw(st.text(st.sampled_from("ab%_é"), max_size=6)))
     wanted = sql_text(draw(st.sampled_from(["", "a", "bc", "é", "日"])))
-    return same(draw(st.sampled_from([f"({{0}} LIKE {pattern})", f"({{0}} NOT LIKE {pattern})", f"starts_with({{0}}, {wanted})",
+    return same(draw(st.sampled_from([f"({{0}} LIKE {pattern})", f"({{0}} NOT LIKE {pattern})",
+                                      f"({{0}} ILIKE {pattern})", "({0} NOT ILIKE {1} || '%')", f"starts_with({{0}}, {wanted})",
                                       f"ends_with({{0}}, {wanted})", f"contains({{0}}, {wanted})", "starts_with({0}, {1})",
                                       f"({{0}} LIKE {pattern} ESCAPE 'a')" if not re.search(r"a'$", pattern.replace("aa", "")) else
                                       "contains({0}, {1})",

@@ -21,7 +21,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "div": numbers.div, "mod": numbers.mod, "sign": numbers.sign, "floor": numbers.floor, "ceil": numbers.ceil,
     "sqrt": numbers.sqrt, "ln": numbers.ln, "log10": numbers.log10, "exp": numbers.exp, "power": numbers.power,
     "eq": comparing.eq, "ne": comparing.ne, "lt": comparing.lt, "le": comparing.le, "gt": comparing.gt, "ge": comparing.ge,
-    "in": comparing.in_, "greatest": comparing.greatest, "least": comparing.least,
+    "is_distinct": comparing.is_distinct, "in": comparing.in_, "greatest": comparing.greatest, "least": comparing.least,
     "and": logic.and_, "or": logic.or_, "not": logic.not_, "is_null": logic.is_null, "case": logic.case, "coalesce": logic.coalesce,
     "like": texts.like, "concat": texts.concat, "lower": texts.lower, "upper": texts.upper, "trim": texts.trim,
     "length": texts.length, "substring": texts.substring, "replace": texts.replace, "starts_with": texts.starts_with,

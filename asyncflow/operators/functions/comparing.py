@@ -1,4 +1,4 @@
-"""Comparisons: ``= <> < <= > >=``, ``IN``, ``greatest`` and ``least``.
+"""Comparisons: ``= <> < <= > >=``, ``IS DISTINCT FROM``, ``IN``, ``greatest`` and ``least``.
 
 float64 as DuckDB orders it: NaN equals NaN and is greater than everything else; 0.0 equals -0.0.  Text by its UTF-8 bytes.
 """
@@ -26,6 +26,16 @@ def eq(a: Column, b: Column) -> FixedColumn:
 
 def ne(a: Column, b: Column) -> FixedColumn:
     return fixed(~_equal(a, b), valid_of(a, b))
+
+
+def is_distinct(a: Column, b: Column) -> FixedColumn:
+    """``IS DISTINCT FROM``: null is equal to null, and to nothing else."""
+    differ = ~_equal(a, b)
+    if a.valid is None and b.valid is None:
+        return fixed(differ, None)
+    rows = rows_of(a, b)
+    left, right = validity(a, rows), validity(b, rows)
+    return fixed(np.where(left & right, differ, left | right), None)
 
 
 def lt(a: Column, b: Column) -> FixedColumn:
