@@ -287,9 +287,12 @@ class FileWriter:
         self._by_thread = _threaded(file)
 
     async def write(self, data: Buffer) -> None:
-        view = memoryview(data).cast("B")
+        """Cancelled: all of it has been written."""
+        await to_completion(self._write(memoryview(data).cast("B")))
+
+    async def _write(self, view: memoryview) -> None:
         while len(view):
-            count = await to_completion(self._by_thread.write(view))
+            count = await self._by_thread.write(view)
             self.taken_bytes += count
             view = view[count:]
 

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from asyncflow.model.batch import Batch
+from asyncflow.model.held import Held
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
@@ -95,6 +96,8 @@ class SinkConnector(ABC):
     taken_bytes: int | None = None
     """What the outside has taken so far, in the middle of a write too; None where that cannot be told.  Where it can, a run that is asked
     to stop does not wait without end for an outside that takes nothing."""
+    held: Held | None = None
+    """After ``open``: what the target holds already, where what is written is added to it; None where that is nothing, or of no concern."""
 
     async def open(self) -> None:  # noqa: B027 - most sinks need nothing here
         """Opens the outside (creates the file, connects, binds); called once, before the first write."""
@@ -104,7 +107,8 @@ class SinkConnector(ABC):
 
     @abstractmethod
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
-        """Takes all of ``data``; returns when it may be forgotten (a slow reader makes this wait).  ``origin``: see ``Datagram``."""
+        """Takes all of ``data``, which is whole records; returns when it may be forgotten (a slow reader makes this wait).
+        ``origin``: see ``Datagram``."""
 
     async def flush(self) -> None:  # noqa: B027 - unbuffered sinks need nothing here
         """Everything written so far is handed to the outside."""

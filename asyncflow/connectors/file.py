@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import io
 import os
 import stat
 from collections.abc import AsyncIterator
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from asyncflow.connectors._descriptors import DescriptorStream, DescriptorWriter
+from asyncflow.connectors._descriptors import DescriptorStream
+from asyncflow.connectors._file_sink import FileSink
 from asyncflow.connectors._files import (
     FileStream,
-    FileWriter,
     FollowStream,
     SeenFile,
     check_readable,
@@ -34,16 +32,13 @@ from asyncflow.connectors._files import (
     open_path,
     read_fault,
     suffix_of,
-    to_completion,
 )
-from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector, SourceConnector
-from asyncflow.errors import ConnectorError, ReaderGoneError
+from asyncflow.connectors.contract import ByteSource, ByteStream, SourceConnector
+from asyncflow.errors import ConnectorError
 from asyncflow.model.durations import parse_duration
 
 if TYPE_CHECKING:
-    from asyncflow.connectors._compression import CompressedStream, Compressor
-
-PIPE_READER_POLL_SECONDS = 0.05
+    from asyncflow.connectors._compression import CompressedStream
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -227,126 +222,9 @@ def _open_stream(path: str) -> FileStream | DescriptorStream | CompressedStream:
         raise read_fault(path, error) from error
 
 
-class FileSink(SinkConnector):
-    """Writes one file; a target that is a pipe or a device is written as it is, whatever the mode."""
-
-    def __init__(self, options: SinkOptions) -> None:
-        self.path = options.path
-        self._mode = options.mode
-        self._target = os.path.realpath(os.path.expanduser(options.path))
-        self._temporary = ""
-        self._suffix = suffix_of(self._target)
-        self._compressor: Compressor | None = None
-        self._writer: FileWriter | DescriptorWriter | None = None
-
-    @property
-    def taken_bytes(self) -> int:  # type: ignore[override]
-        return 0 if self._writer is None else self._writer.taken_bytes
-
-    async def open(self) -> None:
-        try:
-            self._writer = await self._open_target()
-        except OSError as error:
-            raise self._fault(error) from error
-        if self._suffix:
-            from asyncflow.connectors._compression import compressor
-
-            self._compressor = compressor(self._suffix)
-
-    async def write(self, data: Buffer, *, origin: Any = None) -> None:
-        assert self._writer is not None, "write before open"
-        try:
-            if self._compressor is not None:
-                data = await to_completion(asyncio.to_thread(self._compressor.compress, data))
-            await self._writer.write(data)
-        except OSError as error:
-            raise self._fault(error) from error
-
-    async def aclose(self, *, failed: bool = False) -> None:
-        writer, self._writer = self._writer, None
-        if writer is None:
-            return
-        try:
-            if self._compressor is not None:
-                await writer.write(await to_completion(asyncio.to_thread(self._compressor.flush)))
-            if self._temporary and not failed:
-                assert isinstance(writer, FileWriter)
-                await writer.sync()
-                os.rename(self._temporary, self._target)
-                self._temporary = ""
-                await to_completion(asyncio.to_thread(_sync_directory, os.path.dirname(self._target)))
-        except OSError as error:
-            raise self._fault(error) from error
-        finally:
-            writer.close()
-            if self._temporary:
-                with contextlib.suppress(OSError):  # it may be gone, and its folder with it
-                    os.unlink(self._temporary)
-                self._temporary = ""
-
-    async def _open_target(self) -> FileWriter | DescriptorWriter:
-        try:
-            existing = os.stat(self._target).st_mode
-        except FileNotFoundError:
-            existing = 0
-        if existing and not stat.S_ISREG(existing) and not stat.S_ISDIR(existing):
-            return await self._open_special()
-        if self._mode == "replace" and not stat.S_ISDIR(existing):
-            folder, name = os.path.split(self._target)
-            temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            self._temporary = temporary
-            if existing:
-                os.fchmod(fd, stat.S_IMODE(existing))
-            return FileWriter(io.FileIO(fd, "wb"))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if self._mode == "append" else 0)
-        fd = os.open(self._target, flags, 0o666)
-        if self._mode == "create" and os.fstat(fd).st_size:
-            os.close(fd)
-            raise ConnectorError(
-                f'{self.path}: is there already and not empty (mode = "append" adds to it, mode = "replace" replaces it)'
-            )
-        return FileWriter(io.FileIO(fd, "wb"))
-
-    async def _open_special(self) -> DescriptorWriter:
-        """A pipe (waits until somebody reads it) or a device."""
-        while True:
-            try:
-                fd = os.open(self._target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-            except OSError as error:
-                if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(self._target).st_mode):
-                    raise
-                await asyncio.sleep(PIPE_READER_POLL_SECONDS)
-            else:
-                return DescriptorWriter(fd, partial(os.close, fd))
-
-    def _fault(self, error: OSError) -> ConnectorError:
-        match error.errno:
-            case errno.EPIPE:
-                return ReaderGoneError(f"{self.path}: its reader went away")
-            case errno.ENOENT | errno.ENOTDIR:
-                return ConnectorError(
-                    f"{self.path}: the folder {os.path.dirname(self._target)} does not exist"
-                )
-            case errno.EISDIR:
-                return ConnectorError(f"{self.path}: is a directory, not a file")
-            case errno.EACCES | errno.EPERM:
-                return ConnectorError(f"{self.path}: no permission to write it")
-            case code:
-                return ConnectorError(f"{self.path}: {os.strerror(code or 0).lower()}")
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def open_source(options: SourceOptions) -> SourceConnector:
     return FollowSource(options) if options.follow else FileSource(options)
 
 
 def open_sink(options: SinkOptions) -> FileSink:
-    return FileSink(options)
+    return FileSink(options.path, options.mode)

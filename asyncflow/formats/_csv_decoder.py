@@ -210,6 +210,13 @@ def read_record(
         raise DataError(f"the header is {NOT_UTF8}") from error
 
 
+def first_record(head: bytes, options: DecoderOptions, final: bool) -> tuple[str, ...] | None:
+    """The texts of the first record that text begins with, or None; DataError as ``read_record``."""
+    start = skip_byte_order_mark(head, True) or 0
+    record = read_record(head, start, options, final)
+    return None if record is None else record[0]
+
+
 def infer_schema(options: DecoderOptions, head: Block, final: bool) -> Schema:
     """Names from the header (else ``c0``, ``c1``, ...), types from the first complete records."""
     data = head.tobytes()

@@ -12,14 +12,18 @@ from typing import Annotated
 import msgspec
 
 from asyncflow._kernels import kernel
+from asyncflow.errors import DataError
 from asyncflow.formats._cells import Timestamps, batch_cells, column_cells, tick_ns
+from asyncflow.formats._csv_decoder import DecoderOptions, first_record
 from asyncflow.formats._csv_dialect import check_dialect
 from asyncflow.formats.contract import Encoder
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import StringColumn
+from asyncflow.model.held import Held
 from asyncflow.model.schema import DataType, Schema
 
 _encode = kernel("encode")
+SHOWN_COLUMNS = 8
 
 
 class EncoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +62,24 @@ class CsvEncoder(Encoder):
         line = _encode.csv_rows(1, names, *self._dialect)
         return bytes(line)
 
+    def continues(self, held: Held) -> bytes:
+        """A text that was cut off within its quotes is closed, so that the rows do not become a part of it."""
+        dialect = DecoderOptions(delimiter=self._dialect[0].decode(), quote=self._dialect[1].decode())
+        if (
+            self._header
+            and (there := first_record(held.head, dialect, len(held.head) == held.size_bytes)) is not None
+        ):
+            own = first_record(self._header, dialect, True)
+            if there != own:
+                raise DataError(
+                    f"{held.name}: has another header ({_shown(there)}) than the rows ({_shown(own or ())})"
+                )
+            self._header = b""
+        if held.ends_line:
+            return b""
+        quotes = sum(block.count(self._dialect[1]) for block in held.blocks())
+        return self._dialect[1] + b"\n" if quotes % 2 else b"\n"
+
     def encode(self, batch: Batch) -> bytes | memoryview:
         header, self._header = self._header, b""
         rows: memoryview = _encode.csv_rows(batch.num_rows, batch_cells(batch), *self._dialect)
@@ -66,6 +88,10 @@ class CsvEncoder(Encoder):
     def finish(self) -> bytes:
         header, self._header = self._header, b""
         return header
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names[:SHOWN_COLUMNS])) + (", ..." if len(names) > SHOWN_COLUMNS else "")
 
 
 def encoder(options: EncoderOptions, schema: Schema) -> CsvEncoder:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column
+from asyncflow.model.held import Held
 from asyncflow.model.schema import Schema
 
 Block: TypeAlias = NDArray[np.uint8]
@@ -97,6 +98,14 @@ class Decoder(ABC):
 
 class Encoder(ABC):
     """Batches to bytes.  State, if any, is a header written once."""
+
+    def continues(self, held: Held) -> bytes:
+        """The rows are added to a file that holds something already: called before the first ``encode``, maybe from a thread.
+
+        Gives what must stand before the first row, so that no record is glued to one that is torn; a header is not written again.
+        DataError where rows cannot be added to such a file (its header is another one).
+        """
+        return b"" if held.ends_line else b"\n"
 
     @abstractmethod
     def encode(self, batch: Batch) -> bytes | bytearray | memoryview: ...

@@ -21,6 +21,7 @@ from asyncflow.errors import DataError, PipelineError, Problem
 from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Encoder, Reject, RejectLog
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, StringColumn
+from asyncflow.model.held import Held
 from asyncflow.model.schema import TIMESTAMP_UNITS, DataType, Field, Schema
 
 COLUMN = "value"
@@ -208,6 +209,14 @@ class RawEncoder(Encoder):
         assert dtype.names is not None
         self._dtype = dtype
         self._writes = list(zip(dtype.names, positions, strict=True))
+
+    def continues(self, held: Held) -> bytes:
+        """DataError where the file ends within a record: all that came behind it would be read askew."""
+        if torn := held.size_bytes % self._dtype.itemsize:
+            raise DataError(
+                f"{held.name}: ends {torn} bytes into a record of {self._dtype.itemsize}: nothing can be added"
+            )
+        return b""
 
     def encode(self, batch: Batch) -> bytes:
         """DataError where a value has no place: a null that is neither float nor time, a number or text that is too large."""

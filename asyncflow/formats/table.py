@@ -17,6 +17,7 @@ from asyncflow.formats._cells import Timestamps, column_cells, tick_ns
 from asyncflow.formats.contract import Encoder
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, StringColumn
+from asyncflow.model.held import Held
 from asyncflow.model.schema import DataType, Field, Schema
 
 _encode = kernel("encode")
@@ -54,6 +55,12 @@ class TableEncoder(Encoder):
         self._widths = [max(_WIDTHS[f.type], _width(name)) for f, name in zip(schema, names, strict=True)]
         self._right = [field.type.is_number for field in schema]
         self._header = self._line(names) if options.header and names else ""
+
+    def continues(self, held: Held) -> bytes:
+        """A header that is another one is followed by ours: this is for reading, not for reading back."""
+        if held.head.startswith(self._header.encode()):
+            self._header = ""
+        return super().continues(held)
 
     def encode(self, batch: Batch) -> bytes:
         pairs = zip(batch.schema, batch.columns, strict=True)

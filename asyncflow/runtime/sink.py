@@ -40,12 +40,16 @@ class SinkStage:
         self._messages = messages
         self._offload = offload
         self._unflushed = False
+        self._joint: bytes | None = (
+            None  # what stands between what the target holds and the first row; None: not known yet
+        )
         self.ended = False
         self._encoder = self._make_encoder(schema) if schema is not None else None
 
     async def run(self) -> None:
         failed = True
         try:
+            await self._continue()
             async with closing(self._messages) as messages:
                 async for message in messages:
                     if isinstance(message, Batch):
@@ -69,6 +73,7 @@ class SinkStage:
             return
         if self._encoder is None:
             self._encoder = self._make_encoder(batch.schema)
+            await self._continue()
         assert self._encoder is not None
         for part in iter_slices(batch, MAX_ENCODED_ROWS):
             data = self._offload.start(partial(self._encoder.encode, part), part.nbytes)
@@ -78,9 +83,17 @@ class SinkStage:
 
     async def _put(self, data: bytes | bytearray | memoryview, origin: object) -> None:
         if len(data):
+            if self._joint:
+                data, self._joint = b"".join((self._joint, data)), b""
             await self.connector.write(data, origin=origin)
             self._unflushed = True
             self.counts.bytes += len(data)
+
+    async def _continue(self) -> None:
+        """Lets the encoder see what the target holds already, once both are known."""
+        held = self.connector.held
+        if held is not None and self._encoder is not None and self._joint is None:
+            self._joint = await asyncio.to_thread(self._encoder.continues, held)
 
     def _make_encoder(self, schema: Schema) -> Encoder | None:
         if not self.connector.takes_bytes:

@@ -1,0 +1,326 @@
+"""One file to write: what ``file`` is made of as a sink.
+
+Invariants.  One run at a time writes a file: the file is locked while it is written, and so is the temporary file of ``replace``.
+A write is taken whole or not at all: one that fails (a full disk) is cut back to the bytes before it, of a compressed file to the last
+whole member, so whoever appends next never meets half a record of ours.  A target that is replaced holds the old bytes or all the new
+ones.  A temporary file has one name for each target, so one that a dead run left is found and taken away by the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from asyncflow.connectors._descriptors import DescriptorWriter, is_pollable, private_description
+from asyncflow.connectors._files import FileWriter, suffix_of, to_completion
+from asyncflow.connectors.contract import Buffer, SinkConnector
+from asyncflow.errors import ConnectorError, ReaderGoneError
+from asyncflow.model.held import HEAD_BYTES, Held
+
+if TYPE_CHECKING:
+    from asyncflow.connectors._compression import Compressor
+
+PIPE_READER_POLL_SECONDS = 0.05
+MEMBER_BYTES = 16 << 20
+"""A compressed file has a member for about so many bytes: what a write that fails may cost at most."""
+READ_BYTES = 1 << 20
+
+_DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
+_STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
+_MOST_LINKS = 40
+
+
+def descriptor_of(path: str) -> int | None:
+    """The descriptor that a path stands for (``/dev/stdout``, ``/dev/fd/3``, a link to one of them), or None."""
+    path = os.path.abspath(os.path.expanduser(path))
+    for _ in range(_MOST_LINKS):
+        if (match := _DESCRIPTOR.fullmatch(path)) is not None:
+            return _STANDARD[match[1]] if match[1] else int(match[2])
+        if not os.path.islink(path):
+            return None
+        path = os.path.abspath(os.path.join(os.path.dirname(path), os.readlink(path)))
+    return None
+
+
+class FileSink(SinkConnector):
+    """Writes one file; a target that is a pipe, a device or a descriptor is written as it is, whatever the mode.
+
+    ``held``: after ``open``, what a file that is appended to holds already.
+    """
+
+    def __init__(self, path: str, mode: str) -> None:
+        self.path = path
+        self._mode = mode
+        self._descriptor = descriptor_of(path)
+        self._target = os.path.realpath(os.path.expanduser(path))
+        folder, name = os.path.split(self._target)
+        self._temporary = os.path.join(folder, f".{name}.asyncflow.tmp")
+        self._publishes = False  # the temporary file is ours, and takes the target's place at the end
+        self._guard = -1  # a descriptor that holds the lock of the file to be replaced
+        self._suffix = "" if self._descriptor is not None else suffix_of(self._target)
+        self._compressor: Compressor | None = None
+        self._writer: FileWriter | DescriptorWriter | None = None
+        self._before_bytes = 0  # of a regular file, before the first write
+        self._whole_bytes = 0  # of those taken: where the last whole write, or member, ends
+
+    @property
+    def taken_bytes(self) -> int:  # type: ignore[override]
+        return 0 if self._writer is None else self._writer.taken_bytes
+
+    async def open(self) -> None:
+        try:
+            self._writer = await self._open_target()
+            if self._mode == "append" and self._before_bytes:
+                self.held = await to_completion(asyncio.to_thread(self._look))
+        except OSError as error:
+            self._close()
+            raise self._fault(error) from error
+        except BaseException:
+            self._close()
+            raise
+        if self._suffix:
+            from asyncflow.connectors._compression import compressor
+
+            self._compressor = compressor(self._suffix)
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        assert self._writer is not None, "write before open"
+        try:
+            if self._compressor is None:
+                await self._writer.write(data)
+                self._whole_bytes = self._writer.taken_bytes
+            else:
+                await to_completion(self._compress(data))
+        except OSError as error:
+            self._cut_back()
+            raise self._fault(error) from error
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        writer = self._writer
+        if writer is None:
+            return
+        try:
+            if self._compressor is not None:
+                await to_completion(self._end_member())
+            if self._publishes and not failed:
+                assert isinstance(writer, FileWriter)
+                await writer.sync()
+                os.rename(self._temporary, self._target)
+                self._publishes = False
+                await to_completion(asyncio.to_thread(_sync_directory, os.path.dirname(self._target)))
+        except OSError as error:
+            self._cut_back()
+            raise self._fault(error) from error
+        finally:
+            self._close()
+
+    # -- writing -----------------------------------------------------------------------------------------------------------
+
+    async def _compress(self, data: Buffer) -> None:
+        assert self._writer is not None
+        assert self._compressor is not None
+        await self._writer.write(await asyncio.to_thread(self._compressor.compress, data))
+        if self._writer.taken_bytes - self._whole_bytes >= MEMBER_BYTES:
+            await self._end_member()
+            from asyncflow.connectors._compression import compressor
+
+            self._compressor = compressor(self._suffix)
+
+    async def _end_member(self) -> None:
+        assert self._writer is not None
+        ending, self._compressor = self._compressor, None
+        if ending is not None:
+            await self._writer.write(await asyncio.to_thread(ending.flush))
+            self._whole_bytes = self._writer.taken_bytes
+
+    def _cut_back(self) -> None:
+        """Takes back the part of a write that failed, unless somebody else wrote behind it."""
+        self._compressor = None
+        writer = self._writer
+        if not isinstance(writer, FileWriter) or self._descriptor is not None:
+            return
+        with contextlib.suppress(OSError):
+            fd = writer.file.fileno()
+            if os.fstat(fd).st_size == self._before_bytes + writer.taken_bytes:
+                os.ftruncate(fd, self._before_bytes + self._whole_bytes)
+
+    def _close(self) -> None:
+        writer, self._writer = self._writer, None
+        if self._publishes:
+            self._publishes = False
+            with contextlib.suppress(OSError):  # it may be gone, and its folder with it
+                os.unlink(self._temporary)
+        if writer is not None:
+            writer.close()
+        if self._guard >= 0:
+            os.close(self._guard)
+            self._guard = -1
+
+    # -- opening -----------------------------------------------------------------------------------------------------------
+
+    async def _open_target(self) -> FileWriter | DescriptorWriter:
+        if self._descriptor is not None:
+            return _open_descriptor(self._descriptor)
+        try:
+            existing = os.stat(self._target)
+        except FileNotFoundError:
+            existing = None
+        kind = 0 if existing is None else existing.st_mode
+        if kind and not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            return await self._open_special()
+        if self._mode == "replace" and not stat.S_ISDIR(kind):
+            return FileWriter(io.FileIO(self._open_temporary(existing), "wb"))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if self._mode == "append" else 0)
+        while True:
+            fd = os.open(self._target, flags, 0o666)
+            try:
+                if self._locked(fd, self._target):
+                    self._sweep()
+                    self._before_bytes = os.fstat(fd).st_size
+                    self._check_mode()
+                    return FileWriter(io.FileIO(fd, "wb"))
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # another run has just put a new file there
+
+    def _check_mode(self) -> None:
+        if self._mode == "create" and self._before_bytes:
+            raise ConnectorError(
+                f'{self.path}: is there already and not empty (mode = "append" adds to it, mode = "replace" replaces it)'
+            )
+
+    def _open_temporary(self, existing: os.stat_result | None) -> int:
+        """A new temporary file, locked, with the owner and the mode of the file it is to replace; that one is locked, too."""
+        if existing is not None:
+            with contextlib.suppress(PermissionError):  # one that cannot be read can be replaced all the same
+                self._guard = os.open(self._target, os.O_RDONLY | os.O_CLOEXEC)
+                self._locked(self._guard, self._target)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        while True:
+            try:
+                fd = os.open(self._temporary, flags, 0o666)
+            except FileExistsError:
+                self._sweep()
+                continue
+            try:
+                if self._locked(fd, self._temporary):
+                    self._publishes = True
+                    if existing is not None:
+                        with contextlib.suppress(PermissionError):
+                            os.fchown(fd, existing.st_uid, existing.st_gid)
+                        os.fchmod(fd, stat.S_IMODE(existing.st_mode))
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # another run took it for that of a dead one, before it was locked
+
+    def _sweep(self) -> None:
+        """Takes away the temporary file of a dead run; ConnectorError where its run lives."""
+        try:
+            fd = os.open(self._temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            if self._locked(fd, self._temporary):
+                os.unlink(self._temporary)
+        finally:
+            os.close(fd)
+
+    def _locked(self, fd: int, path: str) -> bool:
+        """Locks what the descriptor is open on; False where the path names something else by now.  ConnectorError where another run has
+        the lock.  A file system without locks has none to offer."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConnectorError(f"{self.path}: another run is writing it") from error
+        except OSError:
+            pass
+        opened = os.fstat(fd)
+        try:
+            named = os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
+
+    async def _open_special(self) -> DescriptorWriter:
+        """A pipe (waits until somebody reads it) or a device."""
+        while True:
+            try:
+                fd = os.open(self._target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            except OSError as error:
+                if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(self._target).st_mode):
+                    raise
+                await asyncio.sleep(PIPE_READER_POLL_SECONDS)
+            else:
+                return DescriptorWriter(fd, partial(os.close, fd))
+
+    # -- what is there -----------------------------------------------------------------------------------------------------
+
+    def _look(self) -> Held | None:
+        """What the file holds.  A compressed one is expanded to its end: behind a member that is cut short nothing could be read."""
+        if not self._suffix:
+            with io.FileIO(self._target, "rb") as file:
+                head = file.read(HEAD_BYTES)
+                file.seek(-1, os.SEEK_END)
+                ends_line = file.read(1) == b"\n"
+            return Held(self.path, head or b"", self._before_bytes, ends_line, self._blocks)
+        head, last, size = b"", b"", 0
+        for block in self._blocks():
+            head += block[: HEAD_BYTES - len(head)]
+            last, size = block[-1:], size + len(block)
+        return Held(self.path, head, size, last == b"\n", self._blocks) if size else None
+
+    def _blocks(self) -> Iterator[bytes]:
+        with io.FileIO(self._target, "rb") as file:
+            if not self._suffix:
+                while block := file.read(READ_BYTES):
+                    yield block
+                return
+            from asyncflow.connectors._compression import Archive
+
+            archive = Archive(file, self.path, self._suffix)
+            while block := archive.next_block():
+                yield block
+
+    def _fault(self, error: OSError) -> ConnectorError:
+        match error.errno:
+            case errno.EPIPE:
+                return ReaderGoneError(f"{self.path}: its reader went away")
+            case errno.EBADF if self._descriptor is not None:
+                return ConnectorError(f"{self.path}: descriptor {self._descriptor} is not open for writing")
+            case errno.ENOENT | errno.ENOTDIR:
+                return ConnectorError(
+                    f"{self.path}: the folder {os.path.dirname(self._target)} does not exist"
+                )
+            case errno.EISDIR:
+                return ConnectorError(f"{self.path}: is a directory, not a file")
+            case errno.EACCES | errno.EPERM:
+                return ConnectorError(f"{self.path}: no permission to write it")
+            case code:
+                return ConnectorError(f"{self.path}: {os.strerror(code or 0).lower()}")
+
+
+def _open_descriptor(fd: int) -> FileWriter | DescriptorWriter:
+    """What a descriptor is open on, from where it stands."""
+    if is_pollable(fd):
+        return DescriptorWriter(*private_description(fd, os.O_WRONLY))
+    return FileWriter(io.FileIO(os.dup(fd), "wb"))
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
