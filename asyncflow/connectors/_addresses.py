@@ -7,14 +7,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import re
 import socket
 import stat
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from asyncflow.errors import ConnectorError, RetriableError
+from asyncflow.model.resources import Resource
 
 BACKLOG = 1024
 MAX_PATH_BYTES = 107
@@ -47,6 +50,27 @@ def format_host_port(address: tuple[Any, ...]) -> str:
     """A socket address as ``host:port``, brackets around IPv6."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def listening(kind: str, text: str) -> Iterator[Resource]:
+    """The address to listen at, ``kind`` ``tcp`` or ``udp``.  Port 0 is nobody's; all interfaces are each of them."""
+    host, port = parse_host_port(text)
+    if port == 0:
+        return
+    if not host:
+        hosts = ["4", "6"]
+    elif host.lower() == "localhost":
+        hosts = ["4 127.0.0.1", "6 ::1"]
+    else:
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:  # which addresses a name has, only asking would tell
+            hosts = [f"4 {host.lower()}", f"6 {host.lower()}"]
+        else:
+            hosts = [f"{address.version} {address}".removesuffix(" 0.0.0.0").removesuffix(" ::")]
+    every = tuple(f"{port} {each} " for each in hosts if len(each) == 1)
+    names = frozenset(f"{port} {each}" for each in hosts)
+    yield Resource(kind, names, text, "listen", "taken", matches=lambda name: name.startswith(every))
 
 
 async def bind_all(host: str, port: int, kind: socket.SocketKind, text: str) -> list[socket.socket]:

@@ -21,6 +21,7 @@ import select
 import stat
 import termios
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 from asyncflow.connectors.contract import Buffer, ByteStream
 
@@ -65,6 +66,16 @@ def private_description(fd: int, flags: int) -> tuple[int, Callable[[], None]]:
 
         return own, give_back
     return own, lambda: os.close(own)
+
+
+_turns: WeakValueDictionary[tuple[int, int, int], asyncio.Lock] = WeakValueDictionary()
+
+
+def turn_at(fd: int) -> asyncio.Lock:
+    """The lock of what ``fd`` is open on: several sinks of a run that write to one pipe write one whole batch after the other."""
+    status = os.fstat(fd)
+    key = (id(asyncio.get_running_loop()), status.st_dev, status.st_ino)
+    return _turns.setdefault(key, asyncio.Lock())
 
 
 def enlarge_pipe(fd: int) -> None:

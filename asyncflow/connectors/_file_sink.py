@@ -14,14 +14,14 @@ import errno
 import fcntl
 import io
 import os
-import re
 import stat
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asyncflow.connectors._descriptors import DescriptorWriter, is_pollable, private_description
+from asyncflow.connectors._descriptors import DescriptorWriter, is_pollable, private_description, turn_at
 from asyncflow.connectors._files import FileWriter, suffix_of, to_completion
+from asyncflow.connectors._paths import descriptor_of
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import ConnectorError, ReaderGoneError
 from asyncflow.model.held import HEAD_BYTES, Held
@@ -33,22 +33,6 @@ PIPE_READER_POLL_SECONDS = 0.05
 MEMBER_BYTES = 16 << 20
 """A compressed file has a member for about so many bytes: what a write that fails may cost at most."""
 READ_BYTES = 1 << 20
-
-_DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
-_STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
-_MOST_LINKS = 40
-
-
-def descriptor_of(path: str) -> int | None:
-    """The descriptor that a path stands for (``/dev/stdout``, ``/dev/fd/3``, a link to one of them), or None."""
-    path = os.path.abspath(os.path.expanduser(path))
-    for _ in range(_MOST_LINKS):
-        if (match := _DESCRIPTOR.fullmatch(path)) is not None:
-            return _STANDARD[match[1]] if match[1] else int(match[2])
-        if not os.path.islink(path):
-            return None
-        path = os.path.abspath(os.path.join(os.path.dirname(path), os.readlink(path)))
-    return None
 
 
 class FileSink(SinkConnector):
@@ -65,6 +49,7 @@ class FileSink(SinkConnector):
         folder, name = os.path.split(self._target)
         self._temporary = os.path.join(folder, f".{name}.asyncflow.tmp")
         self._publishes = False  # the temporary file is ours, and takes the target's place at the end
+        self._turn: asyncio.Lock | None = None  # where several sinks may write to one descriptor
         self._guard = -1  # a descriptor that holds the lock of the file to be replaced
         self._suffix = "" if self._descriptor is not None else suffix_of(self._target)
         self._compressor: Compressor | None = None
@@ -95,7 +80,10 @@ class FileSink(SinkConnector):
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
         assert self._writer is not None, "write before open"
         try:
-            if self._compressor is None:
+            if self._turn is not None:
+                async with self._turn:
+                    await self._writer.write(data)
+            elif self._compressor is None:
                 await self._writer.write(data)
                 self._whole_bytes = self._writer.taken_bytes
             else:
@@ -169,6 +157,7 @@ class FileSink(SinkConnector):
 
     async def _open_target(self) -> FileWriter | DescriptorWriter:
         if self._descriptor is not None:
+            self._turn = turn_at(self._descriptor)
             return _open_descriptor(self._descriptor)
         try:
             existing = os.stat(self._target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from asyncflow.connectors._addresses import Endpoint
 from asyncflow.connectors._sockets import Connecting
 from asyncflow.model.durations import parse_duration
+from asyncflow.model.resources import Resource
 
 
 class SocketOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,6 +44,13 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def endpoint(self) -> Endpoint:
         """The address to listen at or to connect to; ValueError when it is none."""
+        raise NotImplementedError
+
+    def resources(self) -> Iterator[Resource]:
+        """The address that is listened at."""
+        return iter(()) if self.listen is None else self.taken(self.listen)
+
+    def taken(self, address: str) -> Iterator[Resource]:
         raise NotImplementedError
 
     def connecting(self) -> Connecting:

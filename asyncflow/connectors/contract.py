@@ -2,7 +2,10 @@
 
 A connector is one file in this folder.  It may define ``SourceOptions`` with ``open_source(options) -> SourceConnector``
 and ``SinkOptions`` with ``open_sink(options) -> SinkConnector``: frozen msgspec structs (``forbid_unknown_fields``,
-``kw_only``) whose fields carry a line of doc each in ``Annotated[..., msgspec.Meta(description=...)]``.  Opening does no I/O;
+``kw_only``) whose fields carry a line of doc each in ``Annotated[..., msgspec.Meta(description=...)]``.  What a component takes of the
+outside for itself (a file it writes, an address it listens at) its options say by ``resources()``, see ``model.resources``.
+
+Opening does no I/O;
 the first await does.  Every await can be cancelled; ``aclose`` may be called at any time, more than once, and leaves nothing open.
 Failures of the outside are :class:`~asyncflow.errors.ConnectorError` with the path or address in the message.
 """

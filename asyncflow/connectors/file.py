@@ -14,7 +14,7 @@ import contextlib
 import io
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -33,9 +33,11 @@ from asyncflow.connectors._files import (
     read_fault,
     suffix_of,
 )
+from asyncflow.connectors._paths import file_taken, files_matching
 from asyncflow.connectors.contract import ByteSource, ByteStream, SourceConnector
 from asyncflow.errors import ConnectorError
 from asyncflow.model.durations import parse_duration
+from asyncflow.model.resources import Resource
 
 if TYPE_CHECKING:
     from asyncflow.connectors._compression import CompressedStream
@@ -71,6 +73,13 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if self.follow and any(map(suffix_of, paths)):
             raise ValueError("follow = true reads plain files only, not compressed ones")
 
+    def resources(self) -> Iterator[Resource]:
+        for path in [self.path] if isinstance(self.path, str) else self.path:
+            if is_glob(path) and not os.path.exists(os.path.expanduser(path)):
+                yield files_matching(path, "path")
+            else:
+                yield from file_taken(path, "path", written=False)
+
 
 class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where to write, and what to do about a file that is there."""
@@ -88,6 +97,9 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("path must name a file")
         if "\0" in self.path:
             raise ValueError("path must not hold a NUL character")
+
+    def resources(self) -> Iterator[Resource]:
+        return file_taken(self.path, "path", written=True)
 
 
 class FileSource(ByteSource):

@@ -8,20 +8,25 @@ import contextlib
 import io
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 
 from asyncflow.connectors._descriptors import DescriptorStream, enlarge_pipe, is_pollable, private_description
 from asyncflow.connectors._files import FileStream
+from asyncflow.connectors._paths import descriptor_taken
 from asyncflow.connectors.contract import ByteSource, ByteStream
 from asyncflow.errors import ConnectorError
+from asyncflow.model.resources import Resource
 
 STDIN = 0
 
 
 class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """It has none."""
+
+    def resources(self) -> Iterator[Resource]:
+        return descriptor_taken(STDIN, "standard input", "type", written=False)
 
 
 class StdinSource(ByteSource):

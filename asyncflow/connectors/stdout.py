@@ -4,17 +4,27 @@ is ReaderGoneError.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from asyncflow.connectors._descriptors import DescriptorWriter, enlarge_pipe, is_pollable, private_description
+from asyncflow.connectors._descriptors import (
+    DescriptorWriter,
+    enlarge_pipe,
+    is_pollable,
+    private_description,
+    turn_at,
+)
 from asyncflow.connectors._files import FileWriter
+from asyncflow.connectors._paths import descriptor_taken
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import ConnectorError, ReaderGoneError
+from asyncflow.model.resources import Resource
 
 STDOUT = 1
 _READER_GONE = (errno.EPIPE, errno.ECONNRESET)
@@ -23,12 +33,16 @@ _READER_GONE = (errno.EPIPE, errno.ECONNRESET)
 class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """It has none."""
 
+    def resources(self) -> Iterator[Resource]:
+        return descriptor_taken(STDOUT, "standard output", "type", written=True)
+
 
 class StdoutSink(SinkConnector):
     """Writes past Python's own ``sys.stdout``; descriptor 1 itself is never closed."""
 
     def __init__(self) -> None:
         self._writer: DescriptorWriter | FileWriter | None = None
+        self._turn: asyncio.Lock | None = None
 
     @property
     def taken_bytes(self) -> int:  # type: ignore[override]
@@ -36,6 +50,7 @@ class StdoutSink(SinkConnector):
 
     async def open(self) -> None:
         try:
+            self._turn = turn_at(STDOUT)
             if is_pollable(STDOUT):
                 enlarge_pipe(STDOUT)
                 self._writer = DescriptorWriter(*private_description(STDOUT, os.O_WRONLY))
@@ -45,9 +60,10 @@ class StdoutSink(SinkConnector):
             raise _fault(error) from error
 
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
-        assert self._writer is not None, "write before open"
+        assert self._writer is not None and self._turn is not None, "write before open"
         try:
-            await self._writer.write(data)
+            async with self._turn:
+                await self._writer.write(data)
         except OSError as error:
             raise _fault(error) from error
 

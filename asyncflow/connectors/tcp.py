@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from asyncflow.connectors._addresses import TcpEndpoint
+from collections.abc import Iterator
+
+from asyncflow.connectors._addresses import TcpEndpoint, listening
 from asyncflow.connectors._socket_options import SocketOptions
 from asyncflow.connectors._sockets import ConnectSink, ConnectSource, ListenSink, ListenSource
+from asyncflow.model.resources import Resource
 
 
 class SourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -13,12 +16,18 @@ class SourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fie
     def endpoint(self) -> TcpEndpoint:
         return TcpEndpoint(self.address)
 
+    def taken(self, address: str) -> Iterator[Resource]:
+        return listening("tcp", address)
+
 
 class SinkOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Send rows to peers: to all that connect here, or to one."""
 
     def endpoint(self) -> TcpEndpoint:
         return TcpEndpoint(self.address)
+
+    def taken(self, address: str) -> Iterator[Resource]:
+        return listening("tcp", address)
 
 
 def open_source(options: SourceOptions) -> ListenSource | ConnectSource:

@@ -14,15 +14,16 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from asyncflow.connectors._addresses import bind_all, format_host_port, parse_host_port
+from asyncflow.connectors._addresses import bind_all, format_host_port, listening, parse_host_port
 from asyncflow.connectors.contract import Buffer, Datagram, MessageSource, SinkConnector, SourceConnector
 from asyncflow.errors import ConnectorError
 from asyncflow.model.durations import parse_size
+from asyncflow.model.resources import Resource
 
 MAX_DATAGRAM_BYTES = 65507
 KERNEL_BUFFER_BYTES = 8 << 20
@@ -51,6 +52,9 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         parse_host_port(self.listen)
         if parse_size(self.queue) < MAX_DATAGRAM_BYTES:
             raise ValueError("queue must have room for one datagram (64KiB)")
+
+    def resources(self) -> Iterator[Resource]:
+        return listening("udp", self.listen)
 
 
 class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from asyncflow.connectors._addresses import UnixEndpoint
+from asyncflow.connectors._paths import file_taken
 from asyncflow.connectors._socket_options import SocketOptions
 from asyncflow.connectors._sockets import ConnectSink, ConnectSource, ListenSink, ListenSource
+from asyncflow.model.resources import Resource
 
 
 class SourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -13,12 +17,18 @@ class SourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fie
     def endpoint(self) -> UnixEndpoint:
         return UnixEndpoint(self.address)
 
+    def taken(self, address: str) -> Iterator[Resource]:
+        return file_taken(address, "listen", written=True, use="taken")
+
 
 class SinkOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Send rows to peers: to all that connect here, or to one."""
 
     def endpoint(self) -> UnixEndpoint:
         return UnixEndpoint(self.address)
+
+    def taken(self, address: str) -> Iterator[Resource]:
+        return file_taken(address, "listen", written=True, use="taken")
 
 
 def open_source(options: SourceOptions) -> ListenSource | ConnectSource:

@@ -15,6 +15,7 @@ from asyncflow.plan import graph, trials
 from asyncflow.plan.expressions import Expression
 from asyncflow.plan.joins import join_problems
 from asyncflow.plan.names import TABLE_NAME, nearest
+from asyncflow.plan.resources import resource_problems
 from asyncflow.plan.revisions import revised_input
 from asyncflow.plan.schemas import (
     BOUNDS,
@@ -76,7 +77,7 @@ def validate(
         problems += _union(f"sinks.{sink.name}.inputs", sink.inputs, schemas)
     if not plan.sources:
         problems.insert(0, Problem("sources", "there is no source", "add a table [sources.NAME] with a type"))
-    problems += _stdin_once(plan)
+    problems += resource_problems(plan)
     problems += trials.problems_of(plan, schemas, incomplete)
     return list(dict.fromkeys(problems))
 
@@ -376,12 +377,6 @@ def _over_revisions(stage: Window | Top, path: str, plan: Plan) -> Iterable[Prob
             f"{again!r} sends its rows again when they change: what goes over windows would count them more than once",
             'read the final ones only, through a filter: where = "final"',
         )
-
-
-def _stdin_once(plan: Plan) -> Iterable[Problem]:
-    readers = [source.name for source in plan.sources if source.connector.type == "stdin"]
-    for name in readers[1:]:
-        yield Problem(f"sources.{name}.type", f"standard input is read by {readers[0]!r} already")
 
 
 __all__ = ["path_of", "stage_schema", "validate"]

@@ -22,9 +22,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from asyncflow._kernels import kernel
+from asyncflow.connectors._paths import file_taken
+from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.plan import graph
-from asyncflow.plan.tables import Plan
+from asyncflow.plan.resources import resources_of
+from asyncflow.plan.tables import Plan, Sink, Source
 from asyncflow.printable import printable_lines, tell, write_error
 from asyncflow.runtime.control import Control
 from asyncflow.runtime.ledger import Ledger
@@ -60,6 +63,8 @@ def run_plan(
 
     ``stop_after_seconds``: as if the first signal came then.  ``file``: the pipeline file, as ``asyncflow why`` looks it up.
     """
+    if stats not in (None, "-"):
+        _check_stats(plan, stats)
     shown = progress == "on" or (progress == "auto" and not quiet and _free_terminal(plan))
 
     gc.freeze()
@@ -83,6 +88,17 @@ def run_plan(
 
     run_in_loop(main)
     return 0
+
+
+def _check_stats(plan: Plan, path: str) -> None:
+    """PipelineError where the ledger would be written over what the plan reads or writes."""
+    tables: list[Source | Sink] = [*plan.sources, *plan.sinks]
+    for own in file_taken(path, "", written=True):
+        for table in tables:
+            for other in filter(own.clashes, resources_of(table)):
+                room = "source" if isinstance(table, Source) else "sink"
+                problem = f"{path} is {other.use} by the {room} {table.name!r} already"
+                raise PipelineError([Problem("--stats", problem)])
 
 
 def _standing(run: Run, file: str | None) -> Standing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from asyncflow.connectors.stdin import SourceOptions
 from asyncflow.doors.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Component, Derive, Filter, Plan, Sink, Source, Stage, Window
@@ -68,7 +69,8 @@ def test_only_the_tables_in_a_cycle_are_blamed_for_it() -> None:
 
 
 def test_standard_input_is_read_once() -> None:
-    assert "standard input" in told(Plan("p", (A, replace(B, connector=Component("stdin")))))[0]
+    stdin = Component("stdin", SourceOptions())
+    assert "standard input" in told(Plan("p", (replace(A, connector=stdin), replace(B, connector=stdin))))[0]
 
 
 def test_types_of_a_union_are_compared_but_not_how_they_were_written() -> None:
