@@ -10,10 +10,13 @@ from datetime import date, datetime, timedelta
 from types import MappingProxyType
 
 _INSTANT = re.compile(
-    r"(\d{4})-(\d{1,2})-(\d{1,2})"
-    r"(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,18}))?)?\s?(Z|z|UTC|[+-]\d{2}(?::?\d{2})?)?)?",
+    r"(\d{4})(?:-(\d{1,2})-|/(\d{1,2})/)(\d{1,2})"
+    r"(?:(?:[Tt]| +)(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,](\d{1,18}))?)?\s?([Zz]|[Uu][Tt][Cc]|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
+_BASIC = re.compile(r"\A(\d{4})(\d\d)(\d\d)[Tt](\d\d)(\d\d)(\d\d)?(?=[^\d]|$)", re.ASCII)
+"""ISO-8601 without separators, as far as the seconds."""
+BLANKS = " \t\n\v\f\r"
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1)
 SECOND_NS = 1_000_000_000
@@ -23,18 +26,22 @@ DAY_NS = 86_400 * SECOND_NS
 def parse_timestamp(text: str) -> int:
     """``"2024-01-01T10:00:00.5+02:00"`` or ``"2024-01-01 08:00"`` or ``"2024-01-01"`` to int64 ns.
 
-    No offset means UTC; digits beyond the nanosecond are cut off.  Raises ValueError for anything else and outside 1677 to 2262.
+    No offset means UTC; digits beyond the nanosecond are cut off; white space around does not count.  The basic form
+    (``20240101T100000Z``) is read, too; 24:00:00 and second 60 are the next second.  Raises ValueError for anything else and outside 1677
+    to 2262.
     """
-    match = _INSTANT.fullmatch(text)
+    match = _INSTANT.fullmatch(_BASIC.sub(_extended, text.strip(BLANKS), count=1))
     if match is None:
         raise ValueError(f"not a timestamp: {text!r} (write it like 2024-01-31 23:59:59)")
-    year, month, day, hour, minute, second, fraction, offset = match.groups()
+    year, dashed, slashed, day, hour, minute, second, fraction, offset = match.groups()
+    month = dashed or slashed
     try:
         days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
     except ValueError as error:
         raise ValueError(f"not a timestamp: {text!r} ({error})") from None
     h, m, s = int(hour or 0), int(minute or 0), int(second or 0)
-    if h > 23 or m > 59 or s > 59:
+    whole = not m and not s and not (fraction or "").strip("0")
+    if h > (24 if whole else 23) or m > 59 or s > 60:
         raise ValueError(f"not a timestamp: {text!r} (no such time of day)")
     ns = days * DAY_NS + (h * 3600 + m * 60 + s) * SECOND_NS
     if fraction:
@@ -49,6 +56,11 @@ def parse_timestamp(text: str) -> int:
     if not -(2**63) <= ns < 2**63:
         raise ValueError(f"timestamp outside 1677-09-21 to 2262-04-11: {text!r}")
     return ns
+
+
+def _extended(basic: re.Match[str]) -> str:
+    year, month, day, hour, minute, second = basic.groups(default="00")
+    return f"{year}-{month}-{day}T{hour}:{minute}:{second}"
 
 
 def format_timestamp(ns: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
-from asyncflow.model.instants import format_timestamp, parse_timestamp
+from asyncflow.model.instants import BLANKS, format_timestamp, parse_timestamp
 from asyncflow.model.schema import DataType
 from asyncflow.operators.functions.arrays import Count, fixed
 from asyncflow.operators.functions.numbers import GREATEST, LEAST, quiet, within_int64
@@ -24,10 +24,9 @@ BOOL, INT64, FLOAT64 = DataType.BOOL, DataType.INT64, DataType.FLOAT64
 STRING, TIMESTAMP = DataType.STRING, DataType.TIMESTAMP
 
 _WHOLE = re.compile(r"[+-]?\d{1,40}", re.ASCII)
-_GROUPED = re.compile(r"[+-]?(\d+(_\d+)*)?(\.(\d+(_\d+)*)?)?([eE][+-]?\d{1,6})?", re.ASCII)
+_GROUPED = re.compile(r"[+-]?(\d+(_\d+)*)?(\.(\d+(_\d+)*)?)?([eE][+-]?\d{1,12}(_\d{1,5})?)?", re.ASCII)
 _PREFIXED = re.compile(r"0[xX][0-9a-fA-F]{1,32}|0[bB][01]{1,128}", re.ASCII)
 _WORDS_FLOAT = re.compile(r"[+-]?(inf|infinity|nan)", re.IGNORECASE | re.ASCII)
-_BLANKS = " \t\n\v\f\r"
 _BOOLS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0"), False),
@@ -111,13 +110,15 @@ def _from_text(count: Count, column: StringColumn, target: DataType) -> Column:
 
 def read_int(text: str) -> int | None:
     """A whole number; fractions are rounded, halves away from zero.  None where it is none, or beyond int64."""
-    text = text.strip(_BLANKS)
+    text = text.strip(BLANKS)
     if _WHOLE.fullmatch(text):
         value = int(text)
     elif _PREFIXED.fullmatch(text):
         value = int(text, 0)
     elif _GROUPED.fullmatch(text) and any(char.isdigit() for char in text.lower().partition("e")[0]):
         number = Decimal(text.replace("_", ""))
+        if not number:
+            return 0
         if number.adjusted() > 19:
             return None
         value = int(number.to_integral_value(ROUND_HALF_UP)) if number.adjusted() >= -1 else 0
@@ -127,7 +128,7 @@ def read_int(text: str) -> int | None:
 
 
 def read_float(text: str) -> float | None:
-    text = text.strip(_BLANKS)
+    text = text.strip(BLANKS)
     if _WORDS_FLOAT.fullmatch(text) or (
         _GROUPED.fullmatch(text) and any(char.isdigit() for char in text.lower().partition("e")[0])
     ):
