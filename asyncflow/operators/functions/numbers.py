@@ -186,7 +186,7 @@ def round_(count: Count, a: FixedColumn, digits: FixedColumn | None = None) -> F
 
 def _round_whole(count: Count, a: FixedColumn, digits: FixedColumn) -> FixedColumn:
     valid = valid_of(a, digits)
-    places = np.clip(-digits.values, 0, 19)
+    places = np.clip(-digits.values, 0, 20)
     if not places.any():
         return fixed(a.values, valid)
     scale = np.power(10, np.minimum(places, 18))
@@ -194,8 +194,10 @@ def _round_whole(count: Count, a: FixedColumn, digits: FixedColumn) -> FixedColu
     down = a.values - rest
     up = np.abs(rest) >= (scale + 1) // 2
     step = np.where(up, np.where(a.values < 0, -scale, scale), 0)
-    step, down = np.where(places == 19, 0, step), np.where(places == 19, 0, down)
+    step, down = np.where(places >= 19, 0, step), np.where(places >= 19, 0, down)
     with quiet():
         result = down + step
     lost = ((down ^ result) & (step ^ result)) < 0
+    to_the_next = (a.values >= 5 * 10**18) | (a.values <= -5 * 10**18)  # 10**19 is beyond int64
+    lost = lost | ((places == 19) & to_the_next)
     return within_int64(count, result, valid, lost)
