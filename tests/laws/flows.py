@@ -127,6 +127,34 @@ window = { tumbling = "5s" }
 by = ["name"]
 aggregates = { n = "count(*)", s = "sum(double) FILTER (WHERE qty > 1)", q = "stddev(qty)" }
 """,
+    "functions": """
+[stages.d]
+type = "derive"
+[stages.d.columns]
+e = "exp(value / 7)"
+l = "ln(abs(value)) - log10(value * value)"
+p = "power(abs(value), 1.7) + power(value, 3) - power(qty, -2)"
+r = "round(value, 2) + round(value, -1)"
+c = "CAST(sqrt(abs(value)) AS string) || CAST(value / 3 AS int64)"
+h = "hash(value, key)"
+[stages.w]
+type = "window"
+window = { count = 1 }
+by = ["key"]
+aggregates = { e = "last(e)", l = "last(l)", p = "last(p)", r = "last(r)", c = "last(c)", h = "last(h)" }
+""",
+    "moments": """
+[stages.w]
+type = "window"
+window = { hopping = "10s", every = "3s" }
+by = ["key"]
+[stages.w.aggregates]
+c = "corr(value, qty)"
+o = "covar(value, exp(qty / 9))"
+v = "var_pop(ln(value))"
+d = "stddev(value) + stddev_pop(power(value, 0.3))"
+m = "mean(value)"
+""",
     "sketches": """
 [stages.w]
 type = "window"
