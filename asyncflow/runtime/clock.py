@@ -38,12 +38,11 @@ class ArrivalClock:
 
     def now_ns(self) -> int:
         wall_ns, elapsed_ns = self._clock.now_ns(), self._clock.elapsed_ns()
+        slowed_ns = (elapsed_ns - self._read_ns) // 2
+        self._now_ns += slowed_ns
+        self._read_ns += 2 * slowed_ns
         if wall_ns >= self._now_ns:
             self._now_ns, self._read_ns = wall_ns, elapsed_ns
-        else:
-            slowed_ns = (elapsed_ns - self._read_ns) // 2
-            self._now_ns += slowed_ns
-            self._read_ns += 2 * slowed_ns
         return self._now_ns
 
 

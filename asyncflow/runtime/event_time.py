@@ -7,7 +7,8 @@ Several peers of one source (clients of a listening socket, senders of datagrams
 make the rows of all others late.  From the second peer on, rows that are ahead of the wall clock move the watermark to the wall clock
 and no further.
 
-A rejected record has no time of its own: it gets the event time that its source had come to before it, or the epoch where there was none.
+Without a time column rows have the time at which they were taken, each later than the one before it: such times, too, tell the order of
+rows.  A rejected record has no time of its own: it gets that to which its source had come before it, or the epoch where there was none.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class EventTime:
         self._counts = counts
         self._peer: str | None = None
         self._several_peers = False
+        self._arrived = NO_TIME
         self.watermark = NO_TIME
 
     def assign(
@@ -69,7 +71,9 @@ class EventTime:
             return Timed(none, None, np.full(len(after), self.watermark, np.int64))
         now = self._clock.now_ns()
         if self._time_column is None:
-            times = np.full(num_rows, self._arrival.now_ns(), np.int64)
+            first = max(self._arrival.now_ns(), self._arrived + 1)
+            self._arrived = first + num_rows - 1
+            times = np.arange(first, first + num_rows)
         else:
             column = columns[schema.index(self._time_column)]
             assert isinstance(column, FixedColumn)
@@ -97,9 +101,9 @@ class EventTime:
 
     def rejected(self, marks: Int64Array) -> Int64Array:
         """The times of rejected records with these watermarks before them."""
-        if self._time_column is None:
-            return np.full(len(marks), self._arrival.now_ns(), np.int64)
-        return np.where(marks == NO_TIME, 0, np.minimum(marks, END_OF_TIME - self._delay_ns) + self._delay_ns)
+        unknown = self._arrival.now_ns() if self._time_column is None else 0
+        reached = np.minimum(marks, END_OF_TIME - self._delay_ns) + self._delay_ns
+        return np.where(marks == NO_TIME, unknown, reached)
 
     def tick(self) -> int:
         """Arrival time only: the clock moves the watermark also when nothing comes."""

@@ -18,8 +18,8 @@ from asyncflow.operators.contract import Port
 class LowestWatermark:
     """``time_ns``: the watermark now; ``idle``: no input that has not ended counts; ``ended``: all have."""
 
-    wanted = None
-    """Whatever comes first is taken, of any input."""
+    wanted: int | None = None
+    """The input that is read now; None: whatever comes first is taken, of any."""
 
     def __init__(self, inputs: int) -> None:
         self.time_ns = NO_TIME

@@ -1,12 +1,14 @@
 """A stage's coroutine: takes messages from the tables it reads, gives them to its operator, hands on what comes out.
 
 The operator is a synchronous core; here are the waiting, the watermark of several inputs, and the ledger.  Several inputs that are all
-bounded are read in step with event time (``operators.merge``); inputs that may never end are taken as they come, and the stage goes by
-the lowest watermark among those that count (``lowest``).
+bounded are read in step with event time (``operators.merge``), or where that is the time of arrival, which is no data, one after the
+other; so the order of their rows is always the same.  Inputs that may never end are taken as they come, and the stage goes by the lowest
+watermark among those that count (``lowest``).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from msgspec.structs import replace
@@ -67,6 +69,36 @@ async def in_step(
         account.resize(merge.all_held_bytes)
         if port != wanted:
             check_held(merge.held_bytes(port), names[port], names[wanted])
+    yield End()
+
+
+async def in_turn(channel: Channel, lowest: LowestWatermark, names: Sequence[str]) -> AsyncIterator[Message]:
+    """The inputs called ``names`` one after the other, each to its end (bounded inputs only).  What has to be taken of a later one before,
+    because both hang on tables that wait for each other, is held."""
+    held: list[deque[Message]] = [deque() for _ in names]
+    held_bytes = [0] * len(names)
+    for wanted, name in enumerate(names):
+        lowest.wanted = wanted
+        ended = False
+        while not ended:
+            if held[wanted]:
+                message = held[wanted].popleft()
+            else:
+                port, message = await channel.receive_preferring(wanted)
+                if port != wanted:
+                    if isinstance(message, Batch):
+                        message = message.compact()
+                        held_bytes[port] += message.nbytes
+                        check_held(held_bytes[port], names[port], name)
+                    held[port].append(message)
+                    continue
+            if isinstance(message, Batch):
+                yield message
+                continue
+            ended = isinstance(message, End)
+            news = lowest.feed_end(wanted) if isinstance(message, End) else lowest.feed(wanted, message)
+            if news is not None:
+                yield news
     yield End()
 
 

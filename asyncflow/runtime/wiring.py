@@ -57,7 +57,7 @@ from asyncflow.runtime.refresh import RefreshedStage
 from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
-from asyncflow.runtime.stage import Stage, in_order, in_step
+from asyncflow.runtime.stage import Stage, in_order, in_step, in_turn
 from asyncflow.runtime.standstill import Standstill
 from asyncflow.runtime.stopping import Handed, waits_for_peers
 from asyncflow.runtime.two_inputs import TwoInputStage
@@ -308,8 +308,9 @@ class Wiring:
             self._reads(table, channel, merge, in_step=True)
             return in_step(channel, merge, inputs, self.memory.account(table.name, ROWS_AHEAD))
         lowest = LowestWatermark(len(inputs))
-        self._reads(table, channel, lowest)
-        return in_order(channel, lowest)
+        turns = len(inputs) > 1 and self._bounded(inputs)
+        self._reads(table, channel, lowest, in_step=turns)
+        return in_turn(channel, lowest, inputs) if turns else in_order(channel, lowest)
 
     def _reads(
         self, table: PlanStage | Sink, channel: Channel, tracker: Tracker, *, in_step: bool = False
@@ -347,10 +348,19 @@ class Wiring:
         return passed_on and alone and self._rising(stage.inputs[0])
 
     def _in_step(self, inputs: tuple[str, ...]) -> bool:
-        """All inputs are rows with event times that end by themselves."""
-        read_sources = {s.name for read in inputs for s in graph.sources_of(self.plan, read)}
-        connected = [stage for stage in self.sources if stage.source.name in read_sources]
-        return all(stage.connector.bounded and stage.source.time is not None for stage in connected)
+        """All inputs end by themselves, and the times of their rows tell one order: they are in the data, or those at which the rows of one
+        source arrived."""
+        if not self._bounded(inputs):
+            return False
+        read = [source for source in self.plan.sources if source.name in self._sources_of(inputs)]
+        return all(source.time is not None for source in read) or len(read) == 1
+
+    def _bounded(self, inputs: tuple[str, ...]) -> bool:
+        names = self._sources_of(inputs)
+        return all(stage.connector.bounded for stage in self.sources if stage.source.name in names)
+
+    def _sources_of(self, inputs: tuple[str, ...]) -> set[str]:
+        return {source.name for read in inputs for source in graph.sources_of(self.plan, read)}
 
 
 def union_schema(inputs: tuple[str, ...], flowing: Flowing) -> Schema | None:

@@ -37,6 +37,9 @@ class Tap:
         for each in seconds:
             self._rows.put_nowait({"ts": each, "who": who})
 
+    def give(self, row: dict[str, Any]) -> None:
+        self._rows.put_nowait(row)
+
     def end(self) -> None:
         self._rows.put_nowait(None)
 
