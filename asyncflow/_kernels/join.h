@@ -2,14 +2,18 @@
  *
  * What is kept.  A row is a slot of its side (40 bytes): its time, the watermark before it, the number of its arrival, its key, and its
  * neighbours in the chain of its key, which is in the order of (time, arrival).  A row that the clock has passed is in its chain until it is
- * due: its time and `reach` lie behind the clock.  Rows come to be due in the order of their times, so they are in a list; one that came
- * out of order is in a heap beside it.
+ * due: its time and `reach`, and the watermark before it, lie behind the clock.  Rows mostly come to be due in the order in which they come,
+ * so they are in a list; one that came out of order is in a heap beside it.
  *
- * The sweep goes through time from the last clock to this one.  At each moment come first the right rows of that time, then the left ones
- * (as of: those that have waited until now), then what is due.  A row that comes searches the chain of its key on the other side, and is
- * found by those that come later; so a pair is found once, at the later of its times.  As everything older has left, the search begins at
- * the head of a chain and ends behind the last row it meets: its cost is that of the pairs found.  As of looking back begins at the tail;
- * the nearest to either side of a mark that moves on with the left rows of the key.  A late row searches nothing, it can only be found.
+ * The sweep goes through time from the last clock to this one.  At each moment come first the right rows whose moment it is, then the left
+ * ones, then what is due.  The moment of a row is its time, in an interval join the watermark before it where that is later; as of, the left
+ * rows wait.  A row that comes searches the chain of its key on the other side, and is found by those that come later; so a pair is found
+ * once, at the later of its moments.  As everything older has left, the search begins at the head of a chain and ends behind the last row it
+ * meets: its cost is that of the pairs found.  As of looking back begins at the tail; the nearest to either side of a mark that moves on
+ * with the left rows of the key.
+ *
+ * A pair of an interval join counts unless the watermark before one row lies beyond the other row's time and reach.  As of, a right row is
+ * found where the watermark before it does not lie beyond the moment.
  *
  * Without a reach (as of, looking back for ever) the last row of a key drives the others out; late rows, which not every left row may
  * see, are looked through at the end of a sweep.
@@ -50,7 +54,7 @@ typedef struct {
 } af_met;
 
 typedef struct {
-    const int64_t *slots, *times; /* that the clock has passed, by (time, arrival) */
+    const int64_t *slots, *times; /* whose moments the clock has passed, by (moment, arrival); of as-of joins by time */
     int64_t count, at;
 } af_ready;
 
@@ -222,10 +226,16 @@ static bool af_leave(af_join_side *side, int32_t slot) {
 
 /* --- what is due */
 
+/* When the row is due. */
+AF_INLINE int64_t af_due(const af_join_side *side, const af_join_row *row) {
+    const int64_t expiry = af_shifted(row->time, side->reach);
+    return row->seen > expiry ? row->seen : expiry;
+}
+
 static bool af_due_add(af_join_side *side, int32_t slot) {
     af_join_row *rows = side->rows;
-    const int64_t time = rows[slot].time;
-    if (AF_LIKELY(side->due_first == AF_NONE || rows[side->due_last].time <= time)) {
+    const int64_t time = af_due(side, &rows[slot]);
+    if (AF_LIKELY(side->due_first == AF_NONE || af_due(side, &rows[side->due_last]) <= time)) {
         if (side->due_first == AF_NONE) side->due_first = slot;
         else rows[side->due_last].due = slot;
         side->due_last = slot;
@@ -238,17 +248,17 @@ static bool af_due_add(af_join_side *side, int32_t slot) {
     return true;
 }
 
-/* The time of the row that is due first; none: false. */
+/* When the row that is due first is so; none: false. */
 AF_INLINE bool af_due_time(const af_join_side *side, int64_t *time) {
     const bool listed = side->due_first != AF_NONE;
-    if (listed) *time = side->rows[side->due_first].time;
+    if (listed) *time = af_due(side, &side->rows[side->due_first]);
     if (AF_LIKELY(!side->heap_count)) return listed;
     if (!listed || side->heap[0].time < *time) *time = side->heap[0].time;
     return true;
 }
 
 static int32_t af_due_take(af_join_side *side) {
-    if (!side->heap_count || (side->due_first != AF_NONE && side->rows[side->due_first].time <= side->heap[0].time)) {
+    if (!side->heap_count || (side->due_first != AF_NONE && af_due(side, &side->rows[side->due_first]) <= side->heap[0].time)) {
         const int32_t slot = side->due_first;
         side->due_first = side->rows[slot].due;
         return slot;
@@ -319,12 +329,13 @@ AF_INLINE bool af_meet(af_join *join, int32_t left, int32_t right, int64_t relea
 /* --- the sweep */
 
 /* A row of an interval join meets those of the other side that came before it, of times in [low, high]. */
-static bool af_search(af_join *join, int port, int32_t slot, int64_t low, int64_t high) {
+static bool af_search(af_join *join, int port, int32_t slot, int64_t low, int64_t high, int64_t release) {
     const af_join_row *own = &join->sides[port].rows[slot], *rows = join->sides[1 - port].rows;
+    const int64_t expiry = af_shifted(own->time, join->sides[port].reach), reach = join->sides[1 - port].reach;
     for (int32_t at = join->keys[own->key].chains[1 - port].head; at != AF_NONE; at = rows[at].next) {
         if (rows[at].time > high) break;
-        if (rows[at].time < low || rows[at].seen > own->time) continue;
-        if (!(port == AF_LEFT ? af_meet(join, slot, at, own->time) : af_meet(join, at, slot, own->time))) return false;
+        if (rows[at].time < low || rows[at].seen > expiry || own->seen > af_shifted(rows[at].time, reach)) continue;
+        if (!(port == AF_LEFT ? af_meet(join, slot, at, release) : af_meet(join, at, slot, release))) return false;
     }
     return true;
 }
@@ -426,7 +437,7 @@ static bool af_expire(af_join *join, int port) {
     af_ask_due(join, side, slot);
     const af_join_row *row = &side->rows[slot];
     if (side->alone && !row->matched) {
-        const int64_t release = af_shifted(row->time, side->reach);
+        const int64_t release = af_due(side, row);
         if (!(port == AF_LEFT ? af_give(join, slot, AF_NONE, release) : af_give(join, AF_NONE, slot, release))) return false;
     }
     if (row->key != AF_NONE) {
@@ -459,19 +470,10 @@ static bool af_arrive(af_join *join, int port, int64_t release) {
     if (join->mode != AF_INTERVAL) return port == AF_LEFT ? af_answer(join, slot, release) : af_enter(join, port, slot);
     const af_join_row *row = &join->sides[port].rows[slot];
     const int64_t time = row->time;
-    if (row->key != AF_NONE && row->seen <= time) {
-        int64_t low, high;
-        if (port == AF_LEFT) {
-            low = af_shifted(time, join->lower);
-            high = af_shifted(time, join->upper);
-            if (high > time) high = time;
-        } else {
-            low = af_shifted(time, -join->upper);
-            high = af_shifted(time, -join->lower);
-            const int64_t before = af_shifted(time, -1); /* those of its own time find it */
-            if (high > before) high = before;
-        }
-        if (low <= high && !af_search(join, port, slot, low, high)) return false;
+    if (row->key != AF_NONE) {
+        const int64_t low = af_shifted(time, port == AF_LEFT ? join->lower : -join->upper);
+        const int64_t high = af_shifted(time, port == AF_LEFT ? join->upper : -join->lower);
+        if (!af_search(join, port, slot, low, high, release)) return false;
     }
     return af_enter(join, port, slot);
 }
@@ -500,11 +502,11 @@ static int af_join_sweep(af_join *join, int64_t limit) {
                 next = LEFT_COMES;
             }
         }
-        if (left->reach >= 0 && af_due_time(left, &time) && ((time = af_shifted(time, left->reach)) < moment || next == NOTHING)) {
+        if (left->reach >= 0 && af_due_time(left, &time) && (time < moment || next == NOTHING)) {
             moment = time;
             next = LEFT_DUE;
         }
-        if (right->reach >= 0 && af_due_time(right, &time) && ((time = af_shifted(time, right->reach)) < moment || next == NOTHING)) {
+        if (right->reach >= 0 && af_due_time(right, &time) && (time < moment || next == NOTHING)) {
             moment = time;
             next = RIGHT_DUE;
         }
@@ -583,13 +585,15 @@ static bool af_join_compact(af_join *join, int port, int64_t *kept) {
     return true;
 }
 
-/* The oldest row without a partner of a side that gives such rows out; false: none. */
+/* When the first row without a partner, of a side that gives such rows out, is due; false: none. */
 static bool af_first_alone(const af_join_side *side, int64_t *time) {
     bool found = false;
     for (int64_t slot = 0; side->alone && slot < side->slots.top; slot++) {
         const af_join_row *row = &side->rows[slot];
-        if (row->key == AF_FREE || row->matched || (found && row->time >= *time)) continue;
-        *time = row->time;
+        if (row->key == AF_FREE || row->matched) continue;
+        const int64_t due = af_due(side, row);
+        if (found && due >= *time) continue;
+        *time = due;
         found = true;
     }
     return found;

@@ -31,12 +31,13 @@ NUMBERS = np.array([0, -(2**63), 2**63 - 1, 16, 17, 1 << 40], np.int64)
 class Driven:
     """A state and what its slots stand for: two states may give out other slots for the same rows."""
 
-    def __init__(self, state, numbered):
+    def __init__(self, state, numbered, interval):
         self.state = state
+        self.interval = interval
         self.numbered = numbered
         self.rows = ({}, {})  # slot -> (arrival, time)
         self.arrived = [0, 0]
-        self.waiting = [[], []]  # (time, arrival, slot)
+        self.waiting = [[], []]  # (moment, or as of time, arrival, slot)
 
     def hold(self, port, keys, times, seen):
         if self.numbered:
@@ -44,10 +45,11 @@ class Driven:
             slots = self.state.hold_numbers(port, NUMBERS[keys], valid, times, seen).tolist()
         else:
             slots = self.state.hold(port, keys, KEYS, times, seen).tolist()
-        for slot, time in zip(slots, times.tolist(), strict=True):
+        for slot, time, mark in zip(slots, times.tolist(), seen.tolist(), strict=True):
             assert slot not in self.rows[port]
             self.rows[port][slot] = self.arrived[port], time
-            self.waiting[port].append((time, self.arrived[port], slot))
+            moment = max(time, mark) if self.interval else time
+            self.waiting[port].append((moment, self.arrived[port], slot))
             self.arrived[port] += 1
 
     def sweep(self, clock, limit):
@@ -96,7 +98,10 @@ def test_twin_law(seed, mode, kind, numbered):
         return
     rng = random.Random(seed)
     numbered = numbered and mode[0] == "interval"
-    states = [Driven(module.JoinState(mode[0], kind, *mode[1:]), numbered) for module in (compiled, twin)]
+    states = [
+        Driven(module.JoinState(mode[0], kind, *mode[1:]), numbered, mode[0] == "interval")
+        for module in (compiled, twin)
+    ]
     assert states[0].state.wait == states[1].state.wait
     assert states[0].state.reach == states[1].state.reach
     delay, spread = rng.choice([0, 3, 20]), rng.choice([0, 4, 12])
@@ -110,6 +115,8 @@ def test_twin_law(seed, mode, kind, numbered):
                 seen = max(newest[port] - delay, NO_TIME) if newest[port] > NO_TIME else NO_TIME
                 newest[port] = max(newest[port], time)
                 reach = states[0].state.reach[port] if mode[0] == "interval" or port else states[0].state.wait
+                if mode[0] == "interval":
+                    reach += mode[2] - mode[1]  # late rows as well
                 if reach is None or seen <= twin.shifted(time, reach):
                     rows.append((rng.choice([-1, 0, 0, 1, rng.randrange(KEYS)]), time, max(seen, clock)))
             keys = np.array([key for key, _, _ in rows], np.int32)

@@ -129,8 +129,12 @@ def twin(
         last = (lambda t: [(t + max(0, high), None)], lambda t: [(t + max(0, -low), None)])
         for i, j in same_keys(left, right):
             a, b = left.rows[i][1], right.rows[j][1]
-            if low <= b - a <= high and max(a, b) >= max(left_seen[i], right_seen[j]):
-                pairs.append((max(a, b), i, j, None))
+            if (
+                low <= b - a <= high
+                and left_seen[i] <= b + max(0, -low)
+                and right_seen[j] <= a + max(0, high)
+            ):
+                pairs.append((max(a, b, left_seen[i], right_seen[j]), i, j, None))
     elif stage.window is not None:
         last = (lambda t: windows(stage.window, t),) * 2
         for i, j in same_keys(left, right):
@@ -163,6 +167,10 @@ def twin(
             released.append((release, i, j, i, j, time))
     for i, (_, time) in enumerate(left.rows):
         for release, window in last[0](time):
+            if stage.within_ns is not None and left_seen[i] <= time + stage.within_ns[1] + max(
+                0, -stage.within_ns[0]
+            ):
+                release = max(release, left_seen[i])
             alone = (i, window) not in matched[0] and release >= left_seen[i]
             if stage.kind in ("left", "full", "anti") and alone:
                 released.append((release, i, float("inf"), i, None, time))
@@ -170,8 +178,14 @@ def twin(
                 released.append((first[i, window], i, float("inf"), i, None, time))
     for j, (_, time) in enumerate(right.rows):
         for release, window in last[1](time):
+            if stage.within_ns is not None and right_seen[j] <= time - stage.within_ns[0] + max(
+                0, stage.within_ns[1]
+            ):
+                release = max(release, right_seen[j])
             if stage.kind in ("right", "full") and (j, window) not in matched[1] and release >= right_seen[j]:
                 released.append((release, float("inf"), j, None, j, time))
+    if stage.within_ns is not None:  # its last possible partner's expiry
+        last = (lambda t: [(t + high + max(0, -low), None)], last[1])
     late = [i for i, (_, t) in enumerate(left.rows) if left_seen[i] > max(r for r, _ in last[0](t))]
     return [(i, j, time) for _, _, _, i, j, time in sorted(released, key=lambda row: row[:3])], late
 

@@ -6,16 +6,18 @@ the results up to there.  A slot is given out anew after the ``recycle`` that fo
 Keys are named by the caller (``hold``), or are one int64 each (``hold_numbers``, of interval joins): their names are the state's own then,
 and a number that no row is held of has none.
 
-A row is known from the moment at which it comes in the sweep: its time; it comes in the order of (time, arrival), right rows before left
-ones.  It may be found at a moment where the watermark before it (``seen``) is not beyond that moment.
+A row is known from the moment at which it comes in the sweep; rows come in the order of their moments, right ones before left ones.  A row
+is due ``reach`` after its time, or at the watermark before it (``seen``) where that is later.
 
-``interval``: a left and a right row of one key meet where right time - left time lies in ``[lower, upper]``, at the later of the two
-times; where that row was late (``seen`` beyond its time) they do not.  A row is due ``reach`` after its time.
+``interval``: the moment of a row is its time, or ``seen`` where that is later.  A left and a right row of one key meet where right time -
+left time lies in ``[lower, upper]``, at the later of their moments; but not where ``seen`` of the one lies beyond the other's time and
+``reach``.
 
-``backward``, ``forward``, ``nearest``: a left row meets, ``wait`` after its time, the right row of its key that is nearest on that side
-and at most ``upper`` away (None: at any distance); of rows at one time the last to arrive looking back, the first looking forward; of two
-as near the earlier.  The left row then leaves.  Where the right rows have no reach, one leaves as soon as a later one of its key can be
-found by every left row to come, one without a key at once.
+``backward``, ``forward``, ``nearest``: the moment of a right row is its time. A left row meets, ``wait`` after its time, the right row of
+its key that is nearest on that side and at most ``upper`` away (None: at any distance), of those whose ``seen`` is not beyond that moment;
+of rows at one time the last to arrive looking back, the first looking forward; of two as near the earlier. The left row then leaves. Where
+the right rows have no reach, one leaves as soon as a later one of its key can be found by every left row to come, one without a key at
+once.
 
 Results: slots of the left and right row (-1: none), the later of their times, and the moment, in the order of (moment, left arrival, right
 arrival), none last.  ``kind`` says which: pairs (inner, left, right, full); left rows at their first pair (semi); rows that leave
@@ -47,6 +49,7 @@ class _Row:
     key: int
     time: int
     seen: int
+    moment: int = 0
     known: bool = False
     matched: bool = False
 
@@ -173,17 +176,18 @@ class JoinState:
         return np.array(taken, np.int64)
 
     def begin(self, clock_ns: int, left: Ready, right: Ready) -> None:
-        """Slots and times of the rows whose moment lies before the clock, each side by (time, arrival)."""
+        """Slots and moments (as of: times) of the rows whose moment lies before the clock, each side by (moment, arrival)."""
         self._clock = clock_ns
         self._coming = []
         for port, (slots, times) in enumerate((left, right)):
             if len(slots) != len(times):
                 raise ValueError("the arrays differ in length")
-            for slot in slots.tolist():
+            for slot, moment in zip(slots.tolist(), times.tolist(), strict=True):
                 if not 0 <= slot < len(self._slots[port]):
                     raise IndexError("a slot that was not given out")
                 row = self._slots[port][slot]
                 assert row is not None
+                row.moment = shifted(moment, self.wait) if port == LEFT and self.wait else moment
                 self._coming.append(row)
 
     def sweep(
@@ -232,8 +236,8 @@ class JoinState:
         return np.array(kept, np.int64)
 
     def first_alone(self, port: int) -> int | None:
-        """The time of the oldest row without a partner, of a side that gives such rows out."""
-        alone = [row.time for row in self._held(port) if self._alone[port] and not row.matched]
+        """When the first row without a partner, of a side that gives such rows out, is due."""
+        alone = [self._due(row) for row in self._held(port) if self._alone[port] and not row.matched]
         return min(alone, default=None)
 
     def live_keys(self) -> NDArray[np.int32]:
@@ -262,10 +266,7 @@ class JoinState:
 
     def _next(self) -> tuple[int, str, _Row] | None:
         """What happens next before the clock: rights come, lefts come, rows are due."""
-        events = [
-            (shifted(row.time, self.wait) if row.port == LEFT and self.wait else row.time, 1 - row.port, i)
-            for i, row in enumerate(self._coming)
-        ]
+        events = [(row.moment, 1 - row.port, i) for i, row in enumerate(self._coming)]
         due = [
             row
             for port in (LEFT, RIGHT)
@@ -273,10 +274,7 @@ class JoinState:
             for row in self._held(port)
             if row.known
         ]
-        events += [
-            (shifted(row.time, self.reach[row.port] or 0), 2, len(self._coming) + i)
-            for i, row in enumerate(due)
-        ]
+        events += [(self._due(row), 2, len(self._coming) + i) for i, row in enumerate(due)]
         if not events:
             return None
         moment, step, place = min(events)
@@ -284,10 +282,12 @@ class JoinState:
             return None
         return moment, "due" if step == 2 else "comes", [*self._coming, *due][place]
 
+    def _due(self, row: _Row) -> int:
+        return max(shifted(row.time, self.reach[row.port] or 0), row.seen)
+
     def _comes(self, row: _Row, moment: int) -> None:
         if self._mode == "interval":
-            if row.seen <= row.time:
-                self._search(row)
+            self._search(row, moment)
         elif row.port == LEFT:
             found = self._nearest(row, moment)
             if found is not None:
@@ -304,15 +304,16 @@ class JoinState:
             if row.key < 0:
                 self._leave(row)
 
-    def _search(self, row: _Row) -> None:
+    def _search(self, row: _Row, moment: int) -> None:
         assert self._upper is not None
         for other in self._of_key(1 - row.port, row.key):
             left, right = (row, other) if row.port == LEFT else (other, row)
             low, high = shifted(row.time, -self._upper), shifted(row.time, -self._lower)
             if row.port == LEFT:
                 low, high = shifted(row.time, self._lower), shifted(row.time, self._upper)
-            if low <= other.time <= high and other.time <= row.time and other.seen <= row.time:
-                self._meet(left, right, row.time)
+            expiries = [shifted(each.time, self.reach[each.port] or 0) for each in (row, other)]
+            if low <= other.time <= high and other.seen <= expiries[0] and row.seen <= expiries[1]:
+                self._meet(left, right, moment)
 
     def _nearest(self, left: _Row, moment: int) -> _Row | None:
         tolerance = END * 2 if self._upper is None else self._upper

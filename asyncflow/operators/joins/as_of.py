@@ -3,6 +3,12 @@
 Of right rows at the same time the last to arrive is taken looking back, the first looking forward; of two as near the earlier one.  A left
 row is released at its own time looking back, else ``tolerance_ns`` later, when every right row that could be nearer is there; so results
 come in the order of the left rows' times.  Without a tolerance (looking back only) the last right row of each key stays for ever.
+
+Late rows.  A left row counts unless its own input's watermark, before it, had passed its release; it sees a right row unless that row's own
+input's watermark, before that, had passed this release.  Both depend on the rows of each input and their order alone.  A left row that is
+late is not answered from what is left, as rows of an interval join are: a missing pair is no pair, but the nearest of the rows that happen
+to be held is a wrong one.  (Flink's temporal join answers it with the version that its state still has, which hangs on how the inputs
+interleave.)
 """
 
 from __future__ import annotations
@@ -20,6 +26,9 @@ class AsOfJoin(SweptJoin):
 
     def __init__(self, spec: JoinSpec, *, direction: str, tolerance_ns: int | None) -> None:
         super().__init__(spec, direction, 0, tolerance_ns)
+
+    def _held_back(self, spec: JoinSpec) -> int:
+        return max(self._wait, (self._reach[RIGHT] or 0) if spec.right_alone else 0)
 
     def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
         if port == LEFT:

@@ -1,8 +1,15 @@
 """Interval join: a left row meets the right rows of its key whose time lies in ``[left + lower, left + upper]``.
 
-A pair is released at the later of its two times: it is found when the clock passes that time, by the row that is later (of two at the
-same time by the left one) searching the rows of the other side.  So every pair is found once, and at its release.  A row without a
-partner is released at the last moment at which one could have come.
+A row *expires* at its time plus the bound that holds it (a left one ``upper`` later, a right one ``-lower``).  A pair counts unless the
+watermark of one row's own input, before that row, had passed the other row's expiry: so two late rows meet as well, and whether they do
+depends on the rows of each input and their order alone.  This loses no pair that both states could hold at one time.  Flink's interval join
+keeps the same pairs where the two inputs are read in step; there it hangs on how they interleave, for a row that comes looks at what is
+held and is itself held by the lower watermark of both.
+
+The *moment* of a row is its time, or the watermark before it where that is later. A pair is released at the later of its two moments: it is
+found when the clock passes that, by the row that is later (of two at one moment by the left one) searching the rows of the other side. So
+every pair is found once, and at its release. A row without a partner is released at its expiry, or its moment where that is later. A row is
+late where not even the partner that expires last could count.
 """
 
 from __future__ import annotations
@@ -10,7 +17,10 @@ from __future__ import annotations
 from asyncflow.model.columns import BoolArray, Int64Array
 from asyncflow.operators.joins.rows import shifted
 from asyncflow.operators.joins.swept import SweptJoin
-from asyncflow.operators.joins.timed import JoinSpec
+from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec
+
+END = 2**63 - 2
+"""Longer than this no time can be shifted."""
 
 
 class IntervalJoin(SweptJoin):
@@ -20,6 +30,21 @@ class IntervalJoin(SweptJoin):
         super().__init__(spec, "interval", lower_ns, upper_ns)
 
     def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
-        reach = self._reach[port]
-        assert reach is not None
-        return seen > shifted(times, reach), seen > times
+        """The partners of a row expire from the first of these to the last."""
+        lower, upper = self._bounds
+        assert upper is not None
+        other = self._reach[1 - port] or 0
+        first, last = (lower, upper) if port == LEFT else (-upper, -lower)
+        return seen > shifted(times, min(last + other, END)), seen > shifted(times, min(first + other, END))
+
+    def _held_back(self, spec: JoinSpec) -> int:
+        lower, upper = self._bounds
+        assert upper is not None
+        left, right = (reach or 0 for reach in self._reach)
+        # Of a pair the watermark before one row is at most the other's expiry; of a row alone, at most that of its last possible partner.
+        holds = [left - max(0, lower), right - max(0, -upper)] if spec.pairs else [0]
+        if spec.left_alone or spec.kind == "semi":
+            holds += [left, upper + right]
+        if spec.right_alone:
+            holds += [right, left - lower]
+        return min(max(holds), END)

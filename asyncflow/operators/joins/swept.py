@@ -1,12 +1,14 @@
 """What the interval and the as-of join share: rows in slots, and the kernel's sweep through time that lets them meet.
 
-Rows ahead of the clock wait in the order of their times, in a few parts.  When the clock rises those behind it are given to the sweep,
-which says which slots meet; their columns are gathered, a portion of results at a time.  Rows that left give their slots back; where few
+Rows ahead of the clock wait in the order of their moments, in a few parts.  When the clock rises those behind it are given to the sweep,
+which says which slots meet; their columns are gathered, a portion of results at a time.  The moment of a row is its time; in an interval
+join, where late rows meet others too, the watermark before it where that is later.  Rows that left give their slots back; where few
 are left of many, the others move together.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -30,7 +32,7 @@ FEW_ROWS = 1 << 14
 
 
 class _Ahead:
-    """Rows of one side that the clock has not passed: slots and times by (time, arrival), in parts in the order of arrival."""
+    """Rows of one side that the clock has not passed: slots and moments by (moment, arrival), in parts in the order of arrival."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Int64Array, Int64Array]] = []
@@ -86,9 +88,8 @@ class SweptJoin(TimedJoin):
         self._looks_both_ways = mode == "interval"
         self._numbered = mode == "interval" and tuple(spec.key_types) == ("int64",)
         self._reach: tuple[int, int | None] = self._state.reach
-        left_holds = self._reach[LEFT] if spec.left_alone or spec.kind == "semi" else 0
-        right_holds = (self._reach[RIGHT] or 0) if spec.right_alone else 0
-        super().__init__(spec, max(self._wait, left_holds, right_holds))
+        self._bounds = lower_ns, upper_ns
+        super().__init__(spec, self._held_back(spec))
         self._ahead = (_Ahead(), _Ahead())
         self._columns = (SlotColumns(), SlotColumns())
 
@@ -109,7 +110,10 @@ class SweptJoin(TimedJoin):
         else:
             groups = self._keys.groups(keys, len(times))
             slots = self._state.hold(port, groups, self._keys.table.size, times, seen)
-        self._ahead[port].add(slots, times)
+        moments = times
+        if self._looks_both_ways and (late := seen > times).any():
+            moments = np.where(late, np.maximum(seen, self.clock), times)
+        self._ahead[port].add(slots, moments)
         self._columns[port].put(slots, columns, self._state.slots[port])
 
     def released(self, clock: int) -> Iterator[Batch]:
@@ -144,9 +148,9 @@ class SweptJoin(TimedJoin):
             if port == LEFT or self._looks_both_ways:
                 wait = self._wait if port == LEFT else 0
                 dues += [shifted_time(time_ns, wait + 1) for time_ns in ahead.oldest()]
-            alone, reach = self._state.first_alone(port), self._reach[port]
-            if alone is not None and reach is not None:
-                dues.append(shifted_time(alone, max(reach, self._wait if port == LEFT else 0) + 1))
+            alone = self._state.first_alone(port)
+            if alone is not None:
+                dues.append(shifted_time(alone, (self._wait if port == LEFT else 0) + 1))
         return min(dues, default=None)
 
     def live_keys(self) -> Int32Array:
@@ -164,6 +168,10 @@ class SweptJoin(TimedJoin):
     def held_bytes(self) -> int:
         columns = zip(self._columns, self._state.rows, strict=True)
         return int(self._state.nbytes) + sum(side.nbytes(rows) for side, rows in columns)
+
+    @abstractmethod
+    def _held_back(self, spec: JoinSpec) -> int:
+        """How far before its release the time of a result may lie."""
 
     def _compact(self, port: int) -> None:
         names = np.zeros(self._state.slots[port], np.int64)

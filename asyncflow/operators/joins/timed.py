@@ -1,14 +1,14 @@
 """What the joins by event time share: two sides of rows that wait, one clock, and results that depend on rows and watermarks alone.
 
-The clock of a join is the lower of its inputs' watermarks (of those that count: not of one that has ended, or is quiet).  Every result
-has a *release*: the moment from which on nothing can change it (of a pair in an interval join the later of its two times, of a row
-without a partner the last moment at which one could come, in a window join the window's end).  Results come out when the clock has passed
-their release, ordered by (release, left arrival, right arrival), so neither the cutting into batches nor the interleaving of the inputs
-shows in them.
+The clock of a join is the lower of its inputs' watermarks (of those that count: not of one that has ended, or is quiet). Every result has a
+*release*: the moment from which on nothing can change it (of a pair in an interval join the later of its two times, or of the watermarks
+before its rows; of a row without a partner the last moment at which one could come; in a window join the window's end). Results come out
+when the clock has passed their release, ordered by (release, left arrival, right arrival), so neither the cutting into batches nor the
+interleaving of the inputs shows in them.
 
-Lateness.  A row takes part in the results whose release its own input's watermark, as it was before the row, had not passed.  A row
-that is late for all it could be part of goes to ``late`` (of the left side; counted as ``late_right`` on the right), one that is late for
-some only counts as ``late_partly``.
+Lateness is judged by a row's own input's watermark, as it was before the row; each kind of join says what that must not have passed.  A
+row that is late for all it could be part of goes to ``late`` (of the left side; counted as ``late_right`` on the right), one that is late
+for some only counts as ``late_partly``.
 
 State: the rows whose last release lies ahead, and their keys.  A row with a null in its key is kept like another but matches nothing.
 """

@@ -2,6 +2,10 @@
 
 Everything of a window is released at its end; a pair that several hopping windows share comes once for each, and a row without a partner
 once for each window where it has none.  Rows wait as they came until the last of their windows has closed.
+
+Late rows.  A row counts in a window unless its own input's watermark, before it, had reached the window's end: the rule of the interval
+join, for here all rows of a window expire with it.  So a pair depends on the rows of each input and their order alone.  (Flink's window
+join goes by the lower watermark of both inputs at the moment at which a row comes, so there it hangs on how these interleave.)
 """
 
 from __future__ import annotations
