@@ -17,7 +17,7 @@ from __future__ import annotations
 from asyncflow.model.columns import BoolArray, Int64Array
 from asyncflow.operators.joins.rows import shifted
 from asyncflow.operators.joins.swept import SweptJoin
-from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec
+from asyncflow.operators.joins.timed import LEFT, JoinSpec
 
 END = 2**63 - 2
 """Longer than this no time can be shifted."""
