@@ -1,15 +1,16 @@
 """Regular expressions over columns of texts, in time linear in the text, without the GIL.
 
-A program (``model/patterns/program.py``) is run in three ways that give the same match.  Whether there is one: the deterministic
-automaton, made as the texts need it (``regex_dfa.h``), or a search of bytes where the pattern is plain text.  Where its groups stand:
-backtracking that remembers, for long texts all threads in step (``regex_slots.h``).  Time: at most size of text times size of program,
-mostly a step a byte.  Memory: some MiB a thread.  Every 16 million steps or so signals are looked for, so that a program can be stopped.
+A program (``model/patterns/program.py``) is run as a deterministic automaton that is made as the texts need it and carries the places of
+the groups asked for (``regex_automaton.h``); where the pattern is plain text, by a search of bytes.  Time: at most size of text times
+size of program, mostly a load a byte.  Memory: some MiB a pattern and thread at most.  Every 16 million steps or so signals are looked
+for, so that a program can be stopped.
 
 Every view is checked to lie inside ``data`` before it is read.  A machine may be used by several threads: each takes a cache of its own.
 """
 
+from collections import deque
+
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.stdlib cimport free
 
 import numpy as np
 
@@ -17,10 +18,10 @@ import numpy as np
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
 
-cdef extern from "regex_slots.h":
+cdef extern from "regex_automaton.h":
     int rx_raise() except -1
 
-cdef extern from "regex_slots.h" nogil:
+cdef extern from "regex_automaton.h" nogil:
     ctypedef struct rx_instruction:
         pass
     ctypedef struct rx_move:
@@ -34,19 +35,14 @@ cdef extern from "regex_slots.h" nogil:
         int32_t start
         int32_t anchored
         int32_t literal
-        int32_t *mark
     ctypedef struct rx_cache:
-        int64_t work
-    ctypedef struct rx_wanted:
-        const int32_t *place
-        int32_t count
+        int32_t *best
     int RX_FOUND, RX_NO_MEMORY, RX_STOPPED
     int rx_program_open(rx_program *program)
-    int rx_cache_open(rx_cache *cache, const rx_program *program, int (*give_way)() noexcept nogil)
+    int rx_cache_open(rx_cache *cache, const rx_program *program, const int32_t *place, int32_t slots,
+                      int (*give_way)() noexcept nogil)
     void rx_cache_close(rx_cache *cache)
-    int rx_dfa(const rx_program *program, rx_cache *cache, const uint8_t *text, int64_t size, int earliest, int64_t *end)
-    int rx_find_slots(const rx_program *program, rx_cache *cache, const uint8_t *text, int64_t size, rx_wanted wanted,
-                      int32_t *slots)
+    int rx_search(const rx_program *program, rx_cache *cache, const uint8_t *text, int64_t size)
     const uint8_t *rx_skip(const rx_program *program, const uint8_t *at, const uint8_t *stop)
 
 
@@ -57,7 +53,27 @@ cdef int give_way() noexcept nogil:
 
 
 cdef class Cache:
+    """What one run works with.  ``groups``: those whose slots it keeps; None: it only tells whether there is a match."""
+
     cdef rx_cache cache
+    cdef object groups
+    cdef object place
+    cdef int32_t[::1] begins
+    """Where the begin of each group stands among the slots; its end follows."""
+
+    cdef int open(self, Machine machine, groups) except -1:
+        cdef const int32_t[::1] place
+        kept = [] if groups is None else sorted({0} | set(groups))
+        self.groups = groups
+        self.place = np.full(max(machine.slots, 2 * max(kept, default=0) + 2), -1, np.int32)
+        for number, group in enumerate(kept):
+            self.place[2 * group] = 2 * number
+            self.place[2 * group + 1] = 2 * number + 1
+        self.begins = self.place[np.array([2 * group for group in groups or ()], np.intp)]
+        place = self.place
+        if rx_cache_open(&self.cache, &machine.program, &place[0], 2 * len(kept), give_way) == RX_NO_MEMORY:
+            raise MemoryError
+        return 0
 
     def __dealloc__(self):
         rx_cache_close(&self.cache)
@@ -68,21 +84,16 @@ cdef class Machine:
 
     cdef rx_program program
     cdef object code, moves, prefix
-    cdef list caches
+    cdef dict caches
     cdef int32_t slots
 
-    def __cinit__(self):
-        self.program.mark = NULL
-
-    def __init__(self, code, moves, int start, bint anchored, bytes prefix, bint literal):
+    def __cinit__(self, code, moves, int start, bint anchored, bytes prefix, bint literal):
         cdef int32_t[:, ::1] instructions
         cdef int32_t[:, ::1] transitions
-        if self.program.mark != NULL:
-            raise ValueError("a machine is set up once")
         self.code = np.array(code, np.int32, order="C").reshape(-1, 3)
         self.moves = np.array(moves, np.int32, order="C").reshape(-1, 3)
         self.prefix = prefix
-        self.caches = []
+        self.caches = {}
         check_program(self.code, self.moves, start)
         instructions, transitions = self.code, self.moves
         saves = self.code[self.code[:, 0] == 3, 1]
@@ -96,30 +107,35 @@ cdef class Machine:
         if rx_program_open(&self.program) == RX_NO_MEMORY:
             raise MemoryError
 
-    def __dealloc__(self):
-        free(self.program.mark)
-
-    cdef Cache taken(self):
+    cdef Cache taken(self, groups):
+        """A cache for these groups that no other run uses."""
         cdef Cache cache
         try:
-            cache = self.caches.pop()
-        except IndexError:
+            return self.caches[groups].pop()
+        except (KeyError, IndexError):
             cache = Cache()
-            if rx_cache_open(&cache.cache, &self.program, give_way) == RX_NO_MEMORY:
-                raise MemoryError from None
-        return cache
+            cache.open(self, groups)
+            return cache
+
+    cdef int give_back(self, Cache cache, int status) except -1:
+        """Keeps a cache for the next run; an error of the run is raised, and its cache goes."""
+        if status == RX_NO_MEMORY:
+            raise MemoryError
+        if status == RX_STOPPED:
+            rx_raise()
+        self.caches.setdefault(cache.groups, deque()).append(cache)
+        return 0
 
     def matches(self, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, found):
         cdef uint8_t[::1] result = found.view("u1")
         cdef Py_ssize_t rows = result.shape[0], row
         cdef const uint8_t *text
         cdef const uint8_t *stop
-        cdef int64_t end
         cdef int status = 0
         cdef Cache cache
         cdef rx_cache *own
         check(data, starts, lengths, rows)
-        cache = self.taken()
+        cache = self.taken(None)
         own = &cache.cache
         with nogil:
             for row in range(rows):
@@ -128,7 +144,7 @@ cdef class Machine:
                     stop = text + lengths[row]
                     result[row] = rx_skip(&self.program, text, stop) != stop
                     continue
-                status = rx_dfa(&self.program, own, text, lengths[row], 1, &end)
+                status = rx_search(&self.program, own, text, lengths[row])
                 if status < 0:
                     break
                 result[row] = status
@@ -139,39 +155,29 @@ cdef class Machine:
         cdef uint8_t[::1] result = found.view("u1")
         cdef Py_ssize_t rows = result.shape[0], row, asked = groups.shape[0], group
         cdef const uint8_t *text
+        cdef const int32_t *slots
         cdef int status = 0
         cdef int32_t begin, end
         cdef Cache cache
         cdef rx_cache *own
-        cdef rx_wanted wanted
-        cdef int32_t[::1] place
-        cdef int32_t[::1] slots
-        cdef int32_t[::1] at
         if begins.shape[0] != asked or sizes.shape[0] != asked or begins.shape[1] != rows or sizes.shape[1] != rows:
             raise ValueError("begins and sizes are not of (groups, rows)")
+        numbers = tuple(np.asarray(groups).tolist())
+        if not all(0 <= number < 0x10000 for number in numbers):
+            raise ValueError("there is no such group")
         check(data, starts, lengths, rows)
-        # The program's slots, placed in the answer: those of group 0 first.
-        wanted_groups = sorted({0} | set(np.asarray(groups).tolist()))
-        if wanted_groups[0] < 0:
-            raise ValueError("a group is not below 0")
-        placed = np.full(max(self.slots, 2 * max(wanted_groups) + 2), -1, np.int32)
-        for number, wanted_group in enumerate(wanted_groups):
-            placed[2 * wanted_group : 2 * wanted_group + 2] = 2 * number, 2 * number + 1
-        place = placed
-        slots = np.full(2 * len(wanted_groups), -1, np.int32)
-        at = placed[2 * np.asarray(groups)]
-        wanted.place, wanted.count = &place[0], <int32_t>slots.shape[0]
-        cache = self.taken()
+        cache = self.taken(numbers)
         own = &cache.cache
         with nogil:
             for row in range(rows):
                 text = &data[0] + starts[row] if lengths[row] else <const uint8_t *>""
-                status = rx_find_slots(&self.program, own, text, lengths[row], wanted, &slots[0])
+                status = rx_search(&self.program, own, text, lengths[row])
                 if status < 0:
                     break
                 result[row] = status
+                slots = own.best
                 for group in range(asked):
-                    begin, end = slots[at[group]], slots[at[group] + 1]
+                    begin, end = slots[cache.begins[group]], slots[cache.begins[group] + 1]
                     if status == RX_FOUND and begin >= 0 and end >= 0:
                         begins[group, row] = starts[row] + begin
                         sizes[group, row] = end - begin
@@ -179,15 +185,6 @@ cdef class Machine:
                         begins[group, row] = starts[row]
                         sizes[group, row] = -1
         self.give_back(cache, status)
-
-    cdef int give_back(self, Cache cache, int status) except -1:
-        """Keeps a cache for the next run; an error of the run is raised, and its cache goes."""
-        if status == RX_NO_MEMORY:
-            raise MemoryError
-        if status == RX_STOPPED:
-            rx_raise()
-        self.caches.append(cache)
-        return 0
 
 
 cdef int check_program(code, moves, int start) except -1:

@@ -1,9 +1,8 @@
 /* A pattern's program as the machines of regex.pyx read it, and what is worked out from it once.
  *
  * An instruction is three int32 (operation, x, y), a move three (first byte, last byte, instruction); model/patterns/program.py says what
- * they mean.  Worked out here: classes of bytes that no instruction and no assertion tells apart, so that an automaton needs a column a
- * class; the bytes that a match can begin with; and the instructions that the backtracker has to remember it was at: those that two ways
- * lead to, and splits.  Every way from one of these to the next is straight, so that remembering them alone keeps the time linear.
+ * they mean.  Worked out here: classes of bytes that no instruction and no assertion tells apart, so that the automaton needs a column a
+ * class; what its assertions ask about the byte before a place; and the bytes that a match can begin with.
  */
 #ifndef AF_REGEX_PROGRAM_H
 #define AF_REGEX_PROGRAM_H
@@ -14,6 +13,7 @@
 
 enum { RX_MATCH, RX_BYTES, RX_SPLIT, RX_SAVE, RX_ASSERT };
 enum { RX_BEGIN_LINE = 1, RX_END_LINE = 2, RX_BEGIN_TEXT = 4, RX_END_TEXT = 8, RX_WORD = 16, RX_NOT_WORD = 32 };
+enum { RX_AFTER_NOTHING = 1, RX_AFTER_LINE = 2, RX_AFTER_WORD = 4 };
 enum { RX_NONE = 0, RX_FOUND = 1, RX_NO_MEMORY = -1, RX_STOPPED = -2 };
 
 typedef struct { int32_t operation, x, y; } rx_instruction;
@@ -28,11 +28,9 @@ typedef struct {
     int32_t classes;           /* of bytes; one more stands for the end of the text */
     uint8_t class_of[256];
     uint8_t byte_of[256];      /* one byte of each class */
+    int32_t asks;              /* what stands before a place, as far as an assertion asks: RX_AFTER_... */
     int32_t skips;             /* a match begins with one of `first`, wherever it begins */
     uint8_t first[256];
-    int32_t *mark;             /* number among the instructions that are remembered, -1: none */
-    int32_t marks;
-    int32_t max_list;          /* room for a list of instructions */
 } rx_program;
 
 static inline int rx_is_word(int byte) {
@@ -68,12 +66,16 @@ static inline int32_t rx_target(const rx_program *p, const rx_instruction *at, i
 
 static void rx_find_classes(rx_program *p) {
     uint8_t begins[257] = {0};
+    p->asks = 0;
     for (int32_t i = 0; i < p->count; i++) {
         const rx_instruction *at = p->code + i;
         if (at->operation == RX_BYTES)
             for (int32_t m = at->x; m < at->x + at->y; m++)
                 begins[p->moves[m].low] = begins[p->moves[m].high + 1] = 1;
         if (at->operation == RX_ASSERT) {
+            if (at->x & (RX_BEGIN_TEXT | RX_BEGIN_LINE)) p->asks |= RX_AFTER_NOTHING;
+            if (at->x & RX_BEGIN_LINE) p->asks |= RX_AFTER_LINE;
+            if (at->x & (RX_WORD | RX_NOT_WORD)) p->asks |= RX_AFTER_WORD;
             if (at->x & (RX_BEGIN_LINE | RX_END_LINE)) begins['\n'] = begins['\n' + 1] = 1;
             if (at->x & (RX_WORD | RX_NOT_WORD))
                 for (int byte = 1; byte < 256; byte++)
@@ -90,6 +92,7 @@ static void rx_find_classes(rx_program *p) {
 /* The bytes that a match can begin with; none to skip by where a match can be empty or asks what stands before it. */
 static void rx_find_first(rx_program *p, int32_t *stack, uint8_t *seen) {
     int32_t top = 0;
+    memset(p->first, 0, sizeof p->first);
     p->skips = 1;
     stack[top++] = p->start;
     while (top) {
@@ -114,32 +117,16 @@ static void rx_find_first(rx_program *p, int32_t *stack, uint8_t *seen) {
 
 /* Fills in what is worked out; code, moves, prefix, count, start, anchored and literal are set.  RX_NO_MEMORY or RX_NONE. */
 static int rx_program_open(rx_program *p) {
-    int32_t n = p->count;
-    int32_t *stack = malloc(sizeof(int32_t) * (2 * (size_t)n + 2));
-    uint8_t *ways = calloc((size_t)n + 1, 1);
-    p->mark = malloc(sizeof(int32_t) * ((size_t)n + 1));
-    if (!stack || !ways || !p->mark) { free(stack); free(ways); return RX_NO_MEMORY; }
-    memset(p->first, 0, sizeof p->first);
-    p->max_list = n + 1;
-    rx_find_classes(p);
-    rx_find_first(p, stack, ways);
-    memset(ways, 0, (size_t)n + 1);
-#define RX_WAY(i) (ways[i] += ways[i] < 2)
-    RX_WAY(p->start);
-    for (int32_t i = 0; i < n; i++) {
-        const rx_instruction *at = p->code + i;
-        if (at->operation == RX_SPLIT) { RX_WAY(at->x); RX_WAY(at->y); }
-        else if (at->operation == RX_BYTES)
-            for (int32_t m = at->x; m < at->x + at->y; m++) RX_WAY(p->moves[m].target);
-        else if (at->operation != RX_MATCH) RX_WAY(at->y);
+    int32_t *stack = malloc(sizeof(int32_t) * (2 * (size_t)p->count + 2));
+    uint8_t *seen = calloc((size_t)p->count + 1, 1);
+    if (stack && seen) {
+        rx_find_classes(p);
+        rx_find_first(p, stack, seen);
     }
-#undef RX_WAY
-    p->marks = 0;
-    for (int32_t i = 0; i < n; i++)
-        p->mark[i] = p->code[i].operation == RX_SPLIT || ways[i] > 1 ? p->marks++ : -1;
+    int status = stack && seen ? RX_NONE : RX_NO_MEMORY;
     free(stack);
-    free(ways);
-    return RX_NONE;
+    free(seen);
+    return status;
 }
 
 /* Where a match can begin at or after `at`; `stop`: nowhere.  Only where the program `skips`. */

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from asyncflow.model.patterns.charsets import Charset
 from asyncflow.model.patterns.syntax import BEGIN_TEXT, Node
 
-MOST_INSTRUCTIONS = 50_000
+MOST_INSTRUCTIONS = 400_000
 
 MATCH, BYTES, SPLIT, SAVE, ASSERT = range(5)
 """Operations; the kernel has the same numbers (see ``_kernels/regex.pyx``)."""
@@ -27,6 +27,9 @@ _LENGTH_ENDS = (0x7F, 0x7FF, 0xFFFF, 0x10FFFF)
 
 Sequence: TypeAlias = tuple[tuple[int, int], ...]
 """Ranges of bytes that follow one another."""
+
+Graph: TypeAlias = list[list[tuple[int, int, int]]]
+"""A set of characters as nodes, the last one the first byte's: ranges of bytes and the node they lead to, -1: the character ends."""
 
 Int32s: TypeAlias = NDArray[np.int32]
 
@@ -68,12 +71,12 @@ class _Writer:
     def __init__(self) -> None:
         self.code: list[list[int]] = []
         self.moves: list[tuple[int, int, int]] = []
-        self.graphs: dict[Charset, list[Sequence]] = {}
+        self.graphs: dict[Charset, Graph] = {}
 
     def add(self, operation: int, x: int = 0, y: int = 0) -> int:
         if len(self.code) + len(self.moves) >= MOST_INSTRUCTIONS:
             raise ValueError(
-                f"the pattern is too large: more than {MOST_INSTRUCTIONS} instructions (lower its counts)"
+                f"the pattern is too large: more than {MOST_INSTRUCTIONS} instructions (lower its counts, or split it)"
             )
         self.code.append([operation, x, y])
         return len(self.code) - 1
@@ -133,36 +136,16 @@ class _Writer:
     # -- sets of characters ----------------------------------------------------------------------------------------
 
     def chars(self, members: Charset, after: int) -> int:
-        if members not in self.graphs:
-            self.graphs[members] = [piece for low, high in members for piece in _sequences(low, high)]
-        return self.graph(tuple(self.graphs[members]), after, {})
-
-    def graph(
-        self, sequences: tuple[Sequence, ...], after: int, known: dict[tuple[Sequence, ...], int]
-    ) -> int:
-        """The instruction that takes the first bytes of ``sequences``: sorted, each two either alike in the first range or apart."""
-        moves: list[tuple[int, int, int]] = []
-        at = 0
-        while at < len(sequences):
-            low, high = sequences[at][0]
-            end = at + 1
-            while end < len(sequences) and sequences[end][0] == (low, high):
-                end += 1
-            rest = tuple(sequence[1:] for sequence in sequences[at:end])
-            if not rest[0]:
-                target = after
-            elif rest in known:
-                target = known[rest]
-            else:
-                target = known[rest] = self.graph(rest, after, known)
-            if moves and moves[-1][1] + 1 == low and moves[-1][2] == target:
-                moves[-1] = (moves[-1][0], high, target)
-            else:
-                moves.append((low, high, target))
-            at = end
-        first = len(self.moves)
-        self.moves += moves
-        return self.add(BYTES, first, len(moves))
+        graph = self.graphs.get(members)
+        if graph is None:
+            graph = self.graphs[members] = []
+            _add_node(graph, tuple(piece for low, high in members for piece in _sequences(low, high)), {})
+        base = len(self.code)
+        for node in graph:
+            first = len(self.moves)
+            self.add(BYTES, first, len(node))
+            self.moves += [(low, high, base + to if to >= 0 else after) for low, high, to in node]
+        return len(self.code) - 1
 
     # -- what a match begins with ----------------------------------------------------------------------------------
 
@@ -186,6 +169,34 @@ class _Writer:
                 at = self.moves[x][2]
             else:
                 return bytes(taken), whole and operation == MATCH and bool(taken)
+
+
+def _add_node(graph: Graph, sequences: tuple[Sequence, ...], known: dict[tuple[Sequence, ...], int]) -> int:
+    """Adds the node that takes the first bytes of ``sequences``, and before it those that it leads to; returns its number.
+
+    The sequences are sorted; each two are either alike in their first range or apart there.
+    """
+    moves: list[tuple[int, int, int]] = []
+    at = 0
+    while at < len(sequences):
+        low, high = sequences[at][0]
+        end = at + 1
+        while end < len(sequences) and sequences[end][0] == (low, high):
+            end += 1
+        rest = tuple(sequence[1:] for sequence in sequences[at:end])
+        if not rest[0]:
+            target = -1
+        elif rest in known:
+            target = known[rest]
+        else:
+            target = known[rest] = _add_node(graph, rest, known)
+        if moves and moves[-1][1] + 1 == low and moves[-1][2] == target:
+            moves[-1] = (moves[-1][0], high, target)
+        else:
+            moves.append((low, high, target))
+        at = end
+    graph.append(moves)
+    return len(graph) - 1
 
 
 def _sequences(low: int, high: int) -> list[Sequence]:
