@@ -37,11 +37,7 @@ class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ]
 
     def __post_init__(self) -> None:
-        try:
-            names = regexp(self.pattern).names
-        except ValueError as error:
-            raise ValueError(f"pattern is not a regular expression: {error}") from error
-        if not names:
+        if not regexp(self.pattern).names:
             raise ValueError("pattern has no named group: write columns as (?P<name>...)")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import duckdb
@@ -213,3 +215,36 @@ def test_like_with_an_underscore_takes_a_character() -> None:
     assert not like("a_c").found_in("a\u00e9\u00e9c")
     assert like("%_\n%").found_in("a\n")
     assert not like("%_a" * 50 + "b").found_in("a" * (20_000 if COMPILED else 200))
+
+
+@pytest.mark.skipif(not COMPILED, reason="Python looks for signals itself")
+def test_a_signal_is_heard_while_the_kernel_works() -> None:
+    """A handler that raises ends the search, and the pattern is as good as before."""
+
+    class RangError(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise RangError
+
+    pattern = regexp("(?:a|b)*a(?:a|b){900}c")
+    text = "".join(Random(1).choices("ab", k=1 << 20))
+    before = signal.signal(signal.SIGALRM, ring)
+    begin = time.perf_counter()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(RangError):
+            pattern.found_in(text)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.perf_counter() - begin < 5
+    assert pattern.found_in("a" * 901 + "c")
+
+
+def test_several_threads_use_one_pattern() -> None:
+    pattern = regexp(r"(\w+)-(\d+)")
+    texts = [f"key{n % 97}-{n}" for n in range(2000 if COMPILED else 50)]
+    wanted = found(pattern, texts)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(answer == wanted for answer in pool.map(lambda _: found(pattern, texts), range(16)))
