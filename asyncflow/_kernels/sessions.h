@@ -1,20 +1,15 @@
 /* Sessions: rows to slots, and slots that grow together.
  *
- * What is kept.  A session is a slot: the times of its first and last row, its group, and its neighbours in the list of the group's sessions,
- * latest first (32 bytes; mostly a list of one).  Its end is last + gap.  Slot 0 is nobody's: it takes the late rows.  Each has
- * one entry among those that are due, at an end that the session has had; one that has grown since is put back when its entry comes up, so
- * a session costs a step for each gap of its life, not for each row.  An entry of a slot that was merged away is told by its turn.
- * Entries are in buckets by the highest bit in which their end differs from the watermark (a radix heap: Ahuja, Mehlhorn, Orlin, Tarjan,
- * Faster algorithms for the shortest path problem, 1990): as the watermark moves on, whole buckets are due, and of one the entries move to
- * lower buckets, in the order of memory.
+ * What is kept.  A session is a slot: the times of its first and last row, its group, and two links to other sessions of the group (32 bytes).
+ * Its end is last + gap.  Slot 0 is reserved for late rows.  Each has one entry among those that are due, at an end that the session has had;
+ * one that has grown since is put back when its entry comes up, so a session costs a step for each gap of its life, not for each row.  Entries
+ * of a slot that was merged away are recognised by the slot's turn.  Entries are in buckets by the highest bit in which their end differs from
+ * the watermark (a radix heap: Ahuja, Mehlhorn, Orlin, Tarjan, Faster algorithms for the shortest path problem, 1990): as the watermark moves
+ * on, whole buckets are due, and of one the entries move to lower buckets, in the order of memory.
  *
  * A row.  With the watermark before it, sessions that end by that watermark are closed for it (they stay until `close`).  It joins the open
  * sessions that it reaches (|dt| <= gap to their first or last row, or within): several are merged into the one that began first.  Where it
- * reaches none it is late if its own session [t, t + gap) ends by the watermark, else it opens one.
- *
- * While the watermarks of rows never fall, open sessions of a group are more than a gap apart, so the search ends at the first that ends
- * before the row, and a row within or after the latest session needs no search.  Rows of several sources may bring lower watermarks; from
- * then on the whole list is searched. */
+ * reaches none it is late if its own session [t, t + gap) ends by the watermark, else it opens one.  session_sets.h finds them. */
 #ifndef ASYNCFLOW_SESSIONS_H
 #define ASYNCFLOW_SESSIONS_H
 
@@ -23,81 +18,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu.h"
-#include "slots.h"
-
-typedef struct {
-    int64_t first, last;
-    int32_t group;          /* -1: nobody's */
-    int32_t later, earlier; /* neighbours in the group's list; -1: none */
-    uint32_t turn;          /* how often the slot was given back */
-} af_session;
-
-typedef struct {
-    int64_t end;
-    int32_t slot;
-    uint32_t turn;
-} af_due;
-
-typedef struct {
-    af_due *items;
-    int64_t count, capacity;
-} af_bucket;
-
-enum { AF_BUCKETS = 65, AF_FEW_DUE = 1024 };
-
-typedef struct {
-    int64_t row;
-    int32_t into, source;
-} af_joined;
-
-typedef struct {
-    int64_t start, end;
-    int32_t slot, group;
-} af_closing;
-
-typedef struct {
-    int64_t gap, advanced, greatest_mark;
-    bool mixed; /* a row came with a lower watermark than one before it */
-    af_session *sessions;
-    int64_t session_capacity;
-    af_slots slots;
-    int32_t *latest; /* of each group; -1: none */
-    int64_t group_count, group_capacity;
-    af_bucket due[AF_BUCKETS];
-    af_joined *joined; /* of the batch */
-    int64_t joined_count, joined_capacity;
-    int32_t *reached; /* of the row */
-    int64_t reached_capacity;
-    int64_t open, closed;
-    af_closing *closing; /* sessions given out last */
-    int64_t closing_count, closing_capacity;
-} af_sessions;
-
-AF_INLINE int64_t af_plus(int64_t time, int64_t length) {
-    int64_t sum;
-    return __builtin_add_overflow(time, length, &sum) ? INT64_MAX : sum;
-}
-
-AF_INLINE int64_t af_minus(int64_t time, int64_t length) {
-    int64_t difference;
-    return __builtin_sub_overflow(time, length, &difference) ? INT64_MIN : difference;
-}
+#include "session_sets.h"
 
 /* False: no memory. */
-static bool af_sessions_init(af_sessions *state, int64_t gap) {
+static bool af_sessions_init(af_sessions *state, int64_t gap, uint64_t seed) {
     state->gap = gap;
+    state->seed = seed;
     state->advanced = state->greatest_mark = INT64_MIN;
     state->slots.top = 1;
     if (!af_grow(&state->sessions, &state->session_capacity, 1, sizeof *state->sessions)) return false;
-    state->sessions[0] = (af_session){0, 0, -1, -1, -1, 0};
+    state->sessions[0] = (af_session){0, 0, -1, {-1, -1}, 0};
     return true;
 }
 
 static void af_sessions_free(af_sessions *state) {
     free(state->sessions);
     free(state->slots.free_slots);
-    free(state->latest);
+    free(state->leasts);
+    free(state->owned);
     for (int i = 0; i < AF_BUCKETS; i++) free(state->due[i].items);
     free(state->joined);
     free(state->reached);
@@ -134,34 +72,24 @@ static void af_bucket_empty(af_bucket *bucket) {
 
 /* -- sessions of a group -------------------------------------------------------------------------------------------- */
 
-/* A new session behind `later` in the list of its group (-1: at its head); its slot, or -1: no memory. */
+/* A new session, linked before `later` (af_session_link); its slot, or -1: no memory. */
 static int32_t af_session_open(af_sessions *state, int32_t group, int64_t time, int32_t later) {
     const int64_t top = state->slots.top;
     const int32_t slot = af_slot_take(&state->slots);
-    if (!af_grow(&state->sessions, &state->session_capacity, state->slots.top, sizeof *state->sessions)) return -1;
+    if (!af_sessions_room(state, state->slots.top)) return -1;
     af_session *session = &state->sessions[slot];
     if (slot >= top) session->turn = 0;
     session->first = session->last = time;
     session->group = group;
-    session->later = later;
-    session->earlier = later < 0 ? state->latest[group] : state->sessions[later].earlier;
-    if (session->earlier >= 0) state->sessions[session->earlier].later = slot;
-    if (later >= 0)
-        state->sessions[later].earlier = slot;
-    else
-        state->latest[group] = slot;
+    af_session_link(state, slot, later);
     state->open++;
     return af_due_push(state, (af_due){af_plus(time, state->gap), slot, session->turn}) ? slot : -1;
 }
 
-/* Takes a session out of its group's list and gives its slot back; false: no memory. */
+/* Takes a session out of those of its group and gives its slot back; false: no memory. */
 static bool af_session_drop(af_sessions *state, int32_t slot) {
+    af_session_unlink(state, slot);
     af_session *session = &state->sessions[slot];
-    if (session->later >= 0)
-        state->sessions[session->later].earlier = session->earlier;
-    else
-        state->latest[session->group] = session->earlier;
-    if (session->earlier >= 0) state->sessions[session->earlier].later = session->later;
     session->group = -1;
     session->turn++;
     state->open--;
@@ -169,47 +97,28 @@ static bool af_session_drop(af_sessions *state, int32_t slot) {
 }
 
 static bool af_sessions_reserve(af_sessions *state, int64_t groups) {
-    if (!af_grow(&state->latest, &state->group_capacity, groups, sizeof *state->latest)) return false;
-    for (; state->group_count < groups; state->group_count++) state->latest[state->group_count] = -1;
+    if (!af_grow(&state->owned, &state->group_capacity, groups, sizeof *state->owned)) return false;
+    for (; state->group_count < groups; state->group_count++) state->owned[state->group_count] = -1;
     return true;
-}
-
-AF_INLINE bool af_began_before(const af_sessions *state, int32_t left, int32_t right) {
-    const af_session *a = &state->sessions[left], *b = &state->sessions[right];
-    return a->first < b->first || (a->first == b->first && left < right);
 }
 
 /* Puts a row into its session: the slot, 0 where it is late, -1: no memory. */
 static int32_t af_session_row(af_sessions *state, int64_t row, int32_t group, int64_t time, int64_t mark) {
-    const int64_t gap = state->gap;
-    int64_t count = 0;
     int32_t later = -1;
-    for (int32_t slot = state->latest[group]; slot >= 0; slot = state->sessions[slot].earlier) {
-        const af_session *session = &state->sessions[slot];
-        if (af_plus(session->last, gap) <= mark) continue;
-        if (time > af_plus(session->last, gap)) {
-            if (!state->mixed) break;
-        } else if (time < af_minus(session->first, gap)) {
-            later = slot;
-        } else {
-            if (!af_grow(&state->reached, &state->reached_capacity, count + 1, sizeof slot)) return -1;
-            int64_t at = count++;
-            for (; at > 0 && af_began_before(state, slot, state->reached[at - 1]); at--) state->reached[at] = state->reached[at - 1];
-            state->reached[at] = slot;
-        }
-    }
-    if (count == 0) return af_plus(time, gap) <= mark ? 0 : af_session_open(state, group, time, later);
-    const int32_t into = state->reached[0];
+    if (!af_sessions_reach(state, group, time, mark, &later)) return -1;
+    const int64_t count = state->reached_count;
+    if (count == 0) return af_plus(time, state->gap) <= mark ? 0 : af_session_open(state, group, time, later);
+    const int32_t into = state->reached[0].slot;
     af_session *session = &state->sessions[into];
+    int64_t last = time > session->last ? time : session->last;
     for (int64_t i = 1; i < count; i++) {
-        const int32_t source = state->reached[i];
-        if (state->sessions[source].last > session->last) session->last = state->sessions[source].last;
+        const int32_t source = state->reached[i].slot;
+        if (state->sessions[source].last > last) last = state->sessions[source].last;
         if (!af_grow(&state->joined, &state->joined_capacity, state->joined_count + 1, sizeof *state->joined)) return -1;
         state->joined[state->joined_count++] = (af_joined){row, into, source};
         if (!af_session_drop(state, source)) return -1;
     }
-    if (time < session->first) session->first = time;
-    if (time > session->last) session->last = time;
+    af_session_widen(state, into, time < session->first ? time : session->first, last, count > 1);
     return into;
 }
 
@@ -225,12 +134,12 @@ static bool af_sessions_assign(af_sessions *state, const int32_t *groups, int64_
     state->joined_count = 0;
     if (!af_sessions_reserve(state, group_count)) return false;
     for (int64_t row = 0; row < count; row++) {
-        if (row + FAR < count) __builtin_prefetch(&state->latest[groups[row + FAR]]);
+        if (row + FAR < count) __builtin_prefetch(&state->owned[groups[row + FAR]]);
         if (row + NEAR < count) {
-            const int32_t ahead = state->latest[groups[row + NEAR]];
+            const int32_t ahead = state->owned[groups[row + NEAR]];
             if (ahead >= 0) __builtin_prefetch(&state->sessions[ahead], 1);
         }
-        const int32_t group = groups[row], latest = state->latest[group];
+        const int32_t group = groups[row], latest = state->owned[group];
         const int64_t now = time[row];
         int64_t mark = running;
         if (watermarks != NULL) mark = watermarks[row] > state->advanced ? watermarks[row] : state->advanced;
@@ -373,29 +282,30 @@ static bool af_sessions_compact(af_sessions *state, int32_t *kept) {
         }
         bucket->count = stay;
     }
-    for (int64_t slot = 0; slot < count; slot++) {
-        af_session *session = &state->sessions[slot];
-        if (session->later >= 0) session->later = names[session->later];
-        if (session->earlier >= 0) session->earlier = names[session->earlier];
-    }
-    for (int64_t group = 0; group < state->group_count; group++)
-        if (state->latest[group] >= 0) state->latest[group] = names[state->latest[group]];
+    af_sessions_renumber(state, names, count);
     free(names);
     state->slots.top = count;
     state->slots.free_count = 0;
-    af_trim(&state->sessions, &state->session_capacity, count, sizeof *state->sessions);
+    af_sessions_trim(state, count);
     af_trim(&state->slots.free_slots, &state->slots.free_capacity, 0, sizeof(int32_t));
     return true;
 }
 
-/* Groups are renamed: groups[i] becomes i; every group with a session is among them (ascending). */
-static void af_sessions_rename(af_sessions *state, const int32_t *groups, int64_t count) {
+/* Groups are renamed: groups[i] becomes i; every group with a session is among them (ascending).  False: no memory. */
+static bool af_sessions_rename(af_sessions *state, const int32_t *groups, int64_t count) {
+    int32_t *names = malloc((size_t)(state->group_count + 1) * sizeof *names);
+    if (names == NULL) return false;
     for (int64_t i = 0; i < count; i++) {
-        state->latest[i] = groups[i] < state->group_count ? state->latest[groups[i]] : -1;
-        for (int32_t slot = state->latest[i]; slot >= 0; slot = state->sessions[slot].earlier) state->sessions[slot].group = (int32_t)i;
+        const bool known = groups[i] < state->group_count;
+        if (known) names[groups[i]] = (int32_t)i;
+        state->owned[i] = known ? state->owned[groups[i]] : -1;
     }
+    for (int64_t slot = 1; slot < state->slots.top; slot++)
+        if (state->sessions[slot].group >= 0) state->sessions[slot].group = names[state->sessions[slot].group];
+    free(names);
     state->group_count = count;
-    af_trim(&state->latest, &state->group_capacity, count, sizeof *state->latest);
+    af_trim(&state->owned, &state->group_capacity, count, sizeof *state->owned);
+    return true;
 }
 
 /* The end of the session that ends first; false: there is none. */
@@ -414,7 +324,7 @@ static bool af_sessions_next_end(const af_sessions *state, int64_t *end) {
 static uint64_t af_sessions_bytes(const af_sessions *state) {
     uint64_t due = 0;
     for (int i = 0; i < AF_BUCKETS; i++) due += (uint64_t)state->due[i].capacity * sizeof(af_due);
-    return (uint64_t)state->session_capacity * sizeof(af_session) + due +
+    return (uint64_t)state->session_capacity * (sizeof(af_session) + (state->leasts != NULL ? 8 : 0)) + due +
            (uint64_t)(state->group_capacity + state->slots.free_capacity) * 4 + (uint64_t)state->closing_capacity * sizeof(af_closing) +
            (uint64_t)state->joined_capacity * sizeof(af_joined);
 }

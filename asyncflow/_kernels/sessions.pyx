@@ -1,17 +1,21 @@
 """Windows that follow their rows: sessions by event time, and windows of so many rows.
 
 Both say which slot of the window kernel's state each row belongs to; the slots hold the aggregates.  The design is in words at the head
-of sessions.h and counted.h; the twin defines the results.  Cost: a few ns a row while a key's rows come in order, a step for
-each gap of a session's life, memory for open windows only.
+of sessions.h, session_sets.h and counted.h; the twin defines the results.  Cost: a few ns a row while a key's rows come in order, else
+O(log n) of its open sessions; a step for each gap of a session's life; memory for open windows only.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
+
+import os
 
 import numpy as np
 
 cimport numpy as cnp
 
 cnp.import_array()
+
+cdef uint64_t SEED = int.from_bytes(os.urandom(8), "little")
 
 cdef extern from "sessions.h" nogil:
     ctypedef struct af_slots:
@@ -25,14 +29,14 @@ cdef extern from "sessions.h" nogil:
     ctypedef struct af_sessions:
         int64_t gap
         af_slots slots
-        int32_t *latest
+        int32_t *owned
         int64_t group_count
         af_joined *joined
         int64_t joined_count, open, closed
         af_closing *closing
         int64_t closing_count
 
-    bint af_sessions_init(af_sessions *, int64_t gap)
+    bint af_sessions_init(af_sessions *, int64_t gap, uint64_t seed)
     void af_sessions_free(af_sessions *)
     bint af_sessions_assign(
         af_sessions *, const int32_t *groups, int64_t count, int64_t group_count, const int64_t *time, const int64_t *watermarks,
@@ -40,7 +44,7 @@ cdef extern from "sessions.h" nogil:
     bint af_sessions_close(af_sessions *, int64_t watermark)
     bint af_sessions_closed(af_sessions *)
     bint af_sessions_compact(af_sessions *, int32_t *kept)
-    void af_sessions_rename(af_sessions *, const int32_t *groups, int64_t count)
+    bint af_sessions_rename(af_sessions *, const int32_t *groups, int64_t count)
     bint af_sessions_next_end(const af_sessions *, int64_t *end)
     uint64_t af_sessions_bytes(const af_sessions *)
 
@@ -91,12 +95,12 @@ cdef int64_t *_int64(object array):
 
 
 cdef object _held(const int32_t *firsts, int64_t group_count):
-    """The groups (ascending) that have a window."""
+    """The groups (ascending) that have a window: not -1."""
     live = np.zeros(group_count, np.bool_)
     cdef uint64_t i
     cdef char *marks = <char *>cnp.PyArray_DATA(live)
     for i in range(<uint64_t>group_count):
-        marks[i] = firsts[i] >= 0
+        marks[i] = firsts[i] != -1
     return np.flatnonzero(live).astype(np.int32)
 
 
@@ -108,7 +112,7 @@ cdef class Sessions:
     def __cinit__(self, gap_ns):
         if not 0 < gap_ns < 2**63:
             raise ValueError("a gap is 1 .. 2**63 - 1 ns")
-        if not af_sessions_init(&self.state, gap_ns):
+        if not af_sessions_init(&self.state, gap_ns, SEED):
             raise MemoryError
 
     def __dealloc__(self):
@@ -191,12 +195,13 @@ cdef class Sessions:
 
     def live_groups(self, group_count):
         """The groups (ascending) that have an open session."""
-        return _held(self.state.latest, min(group_count, self.state.group_count))
+        return _held(self.state.owned, min(group_count, self.state.group_count))
 
     def keep(self, groups):
         """Renames groups: ``groups[i]`` becomes i.  Every live group is among them (ascending)."""
         groups = _array(groups, cnp.NPY_INT32, -1)
-        af_sessions_rename(&self.state, _int32(groups), len(groups))
+        if not af_sessions_rename(&self.state, _int32(groups), len(groups)):
+            raise MemoryError
 
     def keep_slots(self):
         """Renames slots, without those that are free: the old ones (ascending), slot 0 first; the i-th becomes i."""

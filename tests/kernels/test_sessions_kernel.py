@@ -71,6 +71,34 @@ def test_twin_law_of_sessions(seed, gap, several_sources):
     assert fast.open_windows == 0
 
 
+@given(st.integers(0, 2**32), st.sampled_from([1, 5, 30, 200]), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_twin_law_of_many_open_sessions_of_a_key(seed, gap, several_sources):
+    """Rows in random order over a time that many sessions have room in; watermarks that fall let sessions lie within each other."""
+    rng = random.Random(seed)
+    fast, plain = compiled.Sessions(gap), twin.Sessions(gap)
+    clock, reach, watermark = 0, rng.choice([300, 3000]), NO_TIME
+    for _ in range(rng.randint(2, 6)):
+        times = np.array([clock + rng.randint(-reach, reach) for _ in range(rng.choice([40, 150]))], np.int64)
+        groups = ids([rng.random() < 0.1 for _ in times])
+        clock += rng.choice([0, reach // 3, reach])
+        marks = None
+        if several_sources or rng.random() < 0.3:
+            steps = [clock - rng.randint(0, 2 * reach) for _ in times]
+            marks = np.array(steps if several_sources else sorted(steps), np.int64)
+        given_rows = (groups, GROUPS, times, marks, watermark if not several_sources else NO_TIME, 2 * reach)
+        assert lists(fast.assign(*given_rows)) == lists(plain.assign(*given_rows))
+        if rng.random() < 0.5:
+            watermark = max(watermark, clock - rng.choice([1, 2, 3]) * reach)
+            assert lists(fast.close(watermark)) == lists(plain.close(watermark))
+        if rng.random() < 0.5:
+            both_keep(rng, fast, plain)
+        assert (fast.slot_count, fast.open_windows) == (plain.slot_count, plain.open_windows)
+        assert fast.next_end == plain.next_end
+    assert lists(fast.close(END)) == lists(plain.close(END))
+    assert fast.open_windows == 0
+
+
 @given(st.integers(0, 2**32), st.sampled_from([1, 2, 3, 10, 10**15]), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_twin_law_of_counts(seed, size, timed):

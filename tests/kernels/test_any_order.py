@@ -1,0 +1,84 @@
+"""Rows of one key in any order of time: four times the rows take about four times as long, however many wait for the watermark."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from asyncflow._kernels import dedup, sessions
+from asyncflow._kernels.reference import dedup as plain_dedup
+from asyncflow._kernels.reference import sessions as plain_sessions
+
+NO_TIME, END = -(2**63), 2**63 - 1
+STEP, GAP = 2000, 1000
+ORDERS: dict[str, Callable[[int], np.ndarray]] = {
+    "rising": np.arange,
+    "falling": lambda count: np.arange(count)[::-1].copy(),
+    "random": lambda count: np.random.default_rng(1).permutation(count),
+    "inwards": lambda count: np.where(np.arange(count) % 2, 2 * count - np.arange(count), np.arange(count)),
+    "blocks that fall": lambda count: np.arange(count).reshape(-1, 100)[::-1].ravel(),
+}
+
+
+def into_sessions(times: np.ndarray, marks: np.ndarray | None, kernel=sessions) -> int:
+    state = kernel.Sessions(GAP)
+    groups = np.zeros(len(times), np.int32)
+    for part in np.array_split(np.arange(len(times)), 5):
+        marked = None if marks is None else marks[part]
+        state.assign(groups[part], 1, times[part], marked, NO_TIME, 10**12)
+    return len(state.close(END)[0])
+
+
+def into_dedup(times: np.ndarray, marks: np.ndarray | None, kernel=dedup) -> int:
+    state = kernel.DedupState(GAP)
+    marks = np.full(len(times), NO_TIME) if marks is None else marks
+    groups = np.zeros(len(times), np.int32)
+    parts = np.array_split(np.arange(len(times)), 5)
+    return sum(int(state.add(groups[part], 1, times[part], marks[part], NO_TIME).sum()) for part in parts)
+
+
+def seconds(do: Callable[[], int], wanted: int) -> float:
+    """The least CPU time of three tries."""
+    tries = []
+    for _ in range(3):
+        begin = time.process_time()
+        assert do() == wanted
+        tries.append(time.process_time() - begin)
+    return min(tries)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("several_sources", [False, True], ids=["one", "several"])
+@pytest.mark.parametrize("take", [into_sessions, into_dedup], ids=["sessions", "dedup"])
+def test_the_time_of_a_row_hardly_grows(take, order: str, several_sources: bool) -> None:
+    """``several``: watermarks before rows fall, too, all of them before every row."""
+    taken = []
+    for count in (10_000, 40_000):
+        times = ORDERS[order](count).astype(np.int64) * STEP
+        marks = -np.arange(count) if several_sources else None
+        taken.append(seconds(lambda times=times, marks=marks, count=count: take(times, marks), count))
+    assert taken[1] < 10 * max(taken[0], 1e-3)
+
+
+def test_many_sessions_become_one_in_the_time_of_their_number() -> None:
+    """Sessions a gap and a bit apart, then the rows that join them, from both ends and in random order."""
+    taken = []
+    for count in (5_000, 20_000):
+        apart = np.arange(count) * (GAP + 1)
+        between = np.random.default_rng(2).permutation(apart[:-1] + GAP // 2)
+        rows = np.concatenate([apart, between])
+        taken.append(seconds(lambda rows=rows: into_sessions(rows, None), 1))
+    assert taken[1] < 10 * max(taken[0], 1e-3)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("spread", [STEP, GAP // 3], ids=["apart", "overlapping"])
+def test_every_order_gives_what_the_twins_give(order: str, spread: int) -> None:
+    rng = np.random.default_rng(3)
+    times = ORDERS[order](1000).astype(np.int64) * spread + rng.integers(0, GAP, 1000)
+    for marks in (None, rng.integers(0, 1000 * spread, 1000)):
+        assert into_sessions(times, marks) == into_sessions(times, marks, plain_sessions)
+        assert into_dedup(times, marks) == into_dedup(times, marks, plain_dedup)
