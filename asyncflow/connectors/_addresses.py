@@ -8,14 +8,16 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import os
 import re
 import socket
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from asyncflow.connectors._peers import keep_alive
 from asyncflow.errors import ConnectorError, RetriableError
 from asyncflow.model.resources import Resource
 
@@ -23,6 +25,7 @@ BACKLOG = 1024
 MAX_PATH_BYTES = 107
 CONNECT_TIMEOUT_SECONDS = 10
 
+_log = logging.getLogger("asyncflow.connectors")
 _HOST_PORT = re.compile(r"(?:\[(?P<bracketed>[^\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5})\Z")
 _RETRIABLE = (
     errno.ECONNREFUSED,
@@ -71,6 +74,14 @@ def listening(kind: str, text: str) -> Iterator[Resource]:
     every = tuple(f"{port} {each} " for each in hosts if len(each) == 1)
     names = frozenset(f"{port} {each}" for each in hosts)
     yield Resource(kind, names, text, "listen", "taken", matches=lambda name: name.startswith(every))
+
+
+def tell_if_open(addresses: Iterable[Any]) -> None:
+    """Says so where a socket listens to whoever can reach this machine.  ``addresses``: as the system gives them."""
+    found = [name for name in addresses if isinstance(name, tuple) and name[0] in ("0.0.0.0", "::")]
+    if found:
+        where = ", ".join(map(format_host_port, found))
+        _log.info("listening on all interfaces: %s", where)
 
 
 async def bind_all(host: str, port: int, kind: socket.SocketKind, text: str) -> list[socket.socket]:
@@ -170,7 +181,7 @@ class TcpEndpoint(Endpoint):
                 fault = error
             else:
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                keep_alive(connected)
                 return connected
         raise self._connect_fault(fault) from fault
 

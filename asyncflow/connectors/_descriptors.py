@@ -101,7 +101,7 @@ class DescriptorStream(ByteStream):
         self.position_bytes = 0
         self._fd = fd
         self._release: Callable[[], None] | None = release
-        self._waiting: tuple[asyncio.Future[int], memoryview] | None = None
+        self._waiting: tuple[asyncio.Future[int], memoryview | None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # set while the loop watches the descriptor
         self._more_likely = not wait_first
         # A named pipe without a writer is not reported as ended to a description opened since: only reading
@@ -132,7 +132,7 @@ class DescriptorStream(ByteStream):
             got = self._read(buffer)
             if got is not None:
                 return got
-        return await self._wait_and_read(buffer)
+        return await self._arrived(buffer)
 
     def finish(self) -> None:
         """Orderly end: what the kernel holds now is still read, then the stream ends."""
@@ -152,6 +152,24 @@ class DescriptorStream(ByteStream):
         self._on_readable()
         self._wake_with_end()
 
+    @property
+    def at_hand(self) -> bool:
+        """The next read does not ask the system to wait: it has bytes already, or is at the end."""
+        return bool(self._unclaimed) or self._ended or self._left_bytes is not None or self._release is None
+
+    async def readable(self) -> None:
+        """Returns once there may be something to read, or the end.  One waits at a time, to read or for this."""
+        await self._arrived(None)
+
+    def break_off(self, error: str) -> None:
+        """Ends the stream here, whatever the other side has sent beyond."""
+        if not self._ended and self._release is not None:
+            self.error = error
+            self._ended = True
+            self._left_bytes = None
+            self._unwatch()
+            self._wake_with_end()
+
     async def aclose(self) -> None:
         self.close()
 
@@ -164,7 +182,9 @@ class DescriptorStream(ByteStream):
         self._wake_with_end()
         release()
 
-    async def _wait_and_read(self, buffer: memoryview) -> int:
+    async def _arrived(self, buffer: memoryview | None) -> int:
+        """Waits, and reads into the buffer, where one is given."""
+        assert self._waiting is None, "two wait for one descriptor"
         loop = asyncio.get_running_loop()
         arrival: asyncio.Future[int] = loop.create_future()
         self._waiting = (arrival, buffer)
@@ -174,7 +194,12 @@ class DescriptorStream(ByteStream):
         try:
             return await arrival
         except asyncio.CancelledError:
-            if arrival.done() and not arrival.cancelled() and arrival.exception() is None:
+            if (
+                buffer is not None
+                and arrival.done()
+                and not arrival.cancelled()
+                and arrival.exception() is None
+            ):
                 self._unclaimed = bytes(buffer[: arrival.result()])
             raise
         finally:
@@ -185,6 +210,9 @@ class DescriptorStream(ByteStream):
             self._unwatch()
             return
         arrival, buffer = self._waiting
+        if buffer is None:
+            arrival.set_result(0)
+            return
         try:
             got = self._read(buffer if self._left_bytes is None else buffer[: self._left_bytes])
         except OSError as error:

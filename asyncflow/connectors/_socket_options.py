@@ -8,8 +8,9 @@ from typing import Annotated
 import msgspec
 
 from asyncflow.connectors._addresses import Endpoint
+from asyncflow.connectors._peers import Limits
 from asyncflow.connectors._sockets import Connecting
-from asyncflow.model.durations import parse_duration
+from asyncflow.model.durations import parse_duration, parse_size
 from asyncflow.model.resources import Resource
 
 
@@ -32,6 +33,19 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             description="With reconnect: the longest wait between attempts; waits double up to it from 100ms."
         ),
     ] = "10s"
+    max_peers: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            description="With listen: how many may be connected at a time; more are refused, and counted.",
+        ),
+    ] = 1000
+    max_peer_bytes: Annotated[
+        str,
+        msgspec.Meta(
+            description="With listen: what may be held for all peers together; beyond it the worst are cut off, and counted."
+        ),
+    ] = "64MiB"
 
     def __post_init__(self) -> None:
         if (self.listen is None) == (self.connect is None):
@@ -40,6 +54,14 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError("reconnect goes with connect")
         if parse_duration(self.max_reconnect_delay) <= 0:
             raise ValueError("max_reconnect_delay must be longer than 0s")
+        if parse_size(self.max_peer_bytes) < 1:
+            raise ValueError("max_peer_bytes must be at least 1B")
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            if field.name in _TIMES and parse_duration(value) < 0:
+                raise ValueError(f"{field.name} must not be negative (0s: never)")
+            if self.listen is None and field.name in _OF_PEERS and value != field.default:
+                raise ValueError(f"{field.name} goes with listen")
         self.endpoint()
 
     def endpoint(self) -> Endpoint:
@@ -60,6 +82,50 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             max_delay_seconds=parse_duration(self.max_reconnect_delay) / 1e9,
         )
 
+    def limits(self) -> Limits:
+        return Limits(
+            max_peers=self.max_peers,
+            max_bytes=parse_size(self.max_peer_bytes),
+            idle_seconds=self._seconds("peer_idle"),
+            record_seconds=self._seconds("record_timeout"),
+            slow_seconds=self._seconds("slow_peer"),
+        )
+
     @property
     def address(self) -> str:
         return self.listen or self.connect or ""
+
+    def _seconds(self, name: str) -> float:
+        return parse_duration(getattr(self, name, "0s")) / 1e9
+
+
+class SocketSourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Read what peers send: from many that connect here, or from one."""
+
+    peer_idle: Annotated[
+        str,
+        msgspec.Meta(
+            description="With listen: a peer that sends nothing for so long is cut off, and counted; 0s: never."
+        ),
+    ] = "0s"
+    record_timeout: Annotated[
+        str,
+        msgspec.Meta(
+            description="With listen: a peer that leaves a record unfinished for so long is cut off, and counted; 0s: never."
+        ),
+    ] = "0s"
+
+
+class SocketSinkOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Send rows to peers: to all that connect here, or to one."""
+
+    slow_peer: Annotated[
+        str,
+        msgspec.Meta(
+            description="With listen: a peer that takes nothing, or holds the others up, for so long is cut off, and counted; 0s: never."
+        ),
+    ] = "10s"
+
+
+_TIMES = ("peer_idle", "record_timeout", "slow_peer")
+_OF_PEERS = ("max_peers", "max_peer_bytes", *_TIMES)

@@ -13,12 +13,12 @@ import logging
 import os
 import random
 import socket
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from asyncflow.connectors._addresses import BACKLOG, Endpoint, format_host_port
+from asyncflow.connectors._addresses import BACKLOG, Endpoint, format_host_port, tell_if_open
 from asyncflow.connectors._descriptors import DescriptorStream, DescriptorWriter
+from asyncflow.connectors._peers import keep_alive
 from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector
 from asyncflow.errors import ConnectorError, RetriableError
 
@@ -59,6 +59,7 @@ class Listener:
             self.addresses = tuple(
                 name if isinstance(name, str) else format_host_port(name) for name in names
             )
+            tell_if_open(names)
             self._watch()
 
     def accept_pending(self) -> None:
@@ -75,6 +76,7 @@ class Listener:
                         return
                     continue  # that one peer is gone again
                 peer.setblocking(False)
+                keep_alive(peer)
                 self._peers += 1
                 self._on_peer(peer, self._endpoint.name(address, self._peers))
 
@@ -135,73 +137,6 @@ class Connecting:
     def alive(self) -> None:
         """Bytes have moved: waits begin at the shortest again."""
         self._failures = 0
-
-
-class ListenSource(ByteSource):
-    """Every peer that connects is a stream, side by side, until ``stop``.  ``addresses``: where it listens, after ``started``."""
-
-    concurrent = True
-    bounded = False
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._listener = Listener(endpoint, self._on_peer)
-        self._open: set[DescriptorStream] = set()
-        self._arrived: deque[DescriptorStream] = deque()
-        self._arrival = asyncio.Event()
-        self._stopped = False
-        self._closed_bytes = 0
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        return self._listener.addresses
-
-    @property
-    def position_bytes(self) -> int:  # type: ignore[override]
-        return self._closed_bytes + sum(stream.position_bytes for stream in self._open)
-
-    async def started(self) -> tuple[str, ...]:
-        """Listens, if it does not yet; the addresses, with the real port where 0 was asked for."""
-        await self._listener.open()
-        return self.addresses
-
-    async def streams(self) -> AsyncIterator[ByteStream]:
-        if not self._stopped:
-            await self.started()
-        while True:
-            while self._arrived:
-                yield self._arrived.popleft()
-            if self._stopped:
-                return
-            self._arrival.clear()
-            await self._arrival.wait()
-
-    async def stop(self) -> None:
-        if not self._stopped:
-            self._listener.accept_pending()  # who has connected may have sent already
-            self._listener.close()
-            self._stopped = True
-            for stream in self._open:
-                stream.finish()
-            self._arrival.set()
-
-    async def aclose(self) -> None:
-        self._stopped = True
-        self._listener.close()
-        for stream in list(self._open):
-            stream.close()
-        self._arrived.clear()
-        self._arrival.set()
-
-    def _on_peer(self, peer: socket.socket, name: str) -> None:
-        stream = DescriptorStream(peer.fileno(), name, lambda: self._released(stream, peer))
-        self._open.add(stream)
-        self._arrived.append(stream)
-        self._arrival.set()
-
-    def _released(self, stream: DescriptorStream, peer: socket.socket) -> None:
-        self._closed_bytes += stream.position_bytes
-        self._open.discard(stream)
-        peer.close()
 
 
 class ConnectSource(ByteSource):
@@ -313,63 +248,6 @@ class ConnectSink(SinkConnector):
         return ConnectorError(
             f"{self._connecting.text}: the other side went away: {os.strerror(error.errno or 0).lower()}"
         )
-
-
-class ListenSink(SinkConnector):
-    """Every peer that is connected gets every row; the slowest sets the pace.  Rows wait while nobody is there; a peer that goes away is
-    forgotten.  ``addresses``: where it listens, after ``open``."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._listener = Listener(endpoint, self._on_peer)
-        self._text = endpoint.text
-        self._peers: dict[socket.socket, tuple[str, DescriptorWriter]] = {}
-        self._arrival = asyncio.Event()
-        self._closed = False
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        return self._listener.addresses
-
-    async def open(self) -> None:
-        await self._listener.open()
-
-    async def write(self, data: Buffer, *, origin: Any = None) -> None:
-        while True:
-            while not self._peers and not self._closed:
-                self._arrival.clear()
-                await self._arrival.wait()
-            if self._closed:
-                raise ConnectorError(f"{self._text}: closed while rows waited for somebody to connect")
-            # In a broadcast nobody is sent the same rows twice; only when no one got them do they wait for the next peer.
-            if any(await asyncio.gather(*(self._send(peer, data) for peer in list(self._peers)))):
-                return
-
-    async def aclose(self, *, failed: bool = False) -> None:
-        self._closed = True
-        self._listener.close()
-        self._arrival.set()
-        for peer, (_, writer) in self._peers.items():
-            say_goodbye(peer)
-            writer.close()
-        self._peers.clear()
-
-    def _on_peer(self, peer: socket.socket, name: str) -> None:
-        if peer.family != socket.AF_UNIX:
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._peers[peer] = (name, DescriptorWriter(peer.fileno(), peer.close))
-        self._arrival.set()
-
-    async def _send(self, peer: socket.socket, data: Buffer) -> bool:
-        name, writer = self._peers[peer]
-        try:
-            await writer.write(data)
-        except OSError as error:
-            if not self._closed:
-                _log.info("%s: %s went away: %s", self._text, name, os.strerror(error.errno or 0).lower())
-                self._peers.pop(peer, None)
-                writer.close()
-            return False
-        return True
 
 
 def say_goodbye(peer: socket.socket) -> None:

@@ -13,7 +13,7 @@ Failures of the outside are :class:`~asyncflow.errors.ConnectorError` with the p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -34,6 +34,14 @@ class ByteStream(ABC):
 
     name: str
     error: str = ""
+
+    def ready(self) -> bool:
+        """``read_into`` would not wait for others, as far as can be told."""
+        return True
+
+    async def wait(self, held_bytes: int = 0, offset: int = 0) -> None:  # noqa: B027 - a stream that is always ready
+        """Returns when the stream is ready.  ``held_bytes``: what the caller holds meanwhile of a record that begins at ``offset``; who
+        holds too much, or for too long, may be cut off (``error``)."""
 
     @abstractmethod
     async def read_into(self, buffer: memoryview) -> int:
@@ -57,6 +65,10 @@ class SourceConnector(ABC):
     bounded: bool = True
     total_bytes: int | None = None
     position_bytes: int = 0
+
+    def counted(self) -> Mapping[str, int]:
+        """What it counts of the outside, for the ledger: peers that came and were cut off, datagrams that were dropped."""
+        return {}
 
     async def stop(self) -> None:
         """Asks for an orderly end: takes nothing new from outside; what was received is still handed out, then the source ends."""
@@ -101,6 +113,10 @@ class SinkConnector(ABC):
     to stop does not wait without end for an outside that takes nothing."""
     held: Held | None = None
     """After ``open``: what the target holds already, where what is written is added to it; None where that is nothing, or of no concern."""
+
+    def counted(self) -> Mapping[str, int]:
+        """What it counts of the outside, for the ledger."""
+        return {}
 
     async def open(self) -> None:  # noqa: B027 - most sinks need nothing here
         """Opens the outside (creates the file, connects, binds); called once, before the first write."""

@@ -19,7 +19,13 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from asyncflow.connectors._addresses import bind_all, format_host_port, listening, parse_host_port
+from asyncflow.connectors._addresses import (
+    bind_all,
+    format_host_port,
+    listening,
+    parse_host_port,
+    tell_if_open,
+)
 from asyncflow.connectors.contract import Buffer, Datagram, MessageSource, SinkConnector, SourceConnector
 from asyncflow.errors import ConnectorError
 from asyncflow.model.durations import parse_size
@@ -130,6 +136,7 @@ class UdpSource(MessageSource):
                 for opened in self._sockets:
                     _enlarge_buffer(opened)
                 self.addresses = tuple(format_host_port(opened.getsockname()) for opened in self._sockets)
+                tell_if_open(opened.getsockname() for opened in self._sockets)
                 self._watch()
         return self.addresses
 

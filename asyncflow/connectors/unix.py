@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asyncflow.connectors._addresses import UnixEndpoint
+from asyncflow.connectors._listen_sink import ListenSink
+from asyncflow.connectors._listen_source import ListenSource
 from asyncflow.connectors._paths import file_taken
-from asyncflow.connectors._socket_options import SocketOptions
-from asyncflow.connectors._sockets import ConnectSink, ConnectSource, ListenSink, ListenSource
+from asyncflow.connectors._socket_options import SocketSinkOptions, SocketSourceOptions
+from asyncflow.connectors._sockets import ConnectSink, ConnectSource
 from asyncflow.model.resources import Resource
 
 
-class SourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SourceOptions(SocketSourceOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read what peers send: from many that connect here, or from one."""
 
     def endpoint(self) -> UnixEndpoint:
@@ -21,7 +23,7 @@ class SourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fie
         return file_taken(address, "listen", written=True, use="taken")
 
 
-class SinkOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SinkOptions(SocketSinkOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Send rows to peers: to all that connect here, or to one."""
 
     def endpoint(self) -> UnixEndpoint:
@@ -33,11 +35,15 @@ class SinkOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_field
 
 def open_source(options: SourceOptions) -> ListenSource | ConnectSource:
     return (
-        ListenSource(options.endpoint())
+        ListenSource(options.endpoint(), options.limits())
         if options.listen is not None
         else ConnectSource(options.connecting())
     )
 
 
 def open_sink(options: SinkOptions) -> ListenSink | ConnectSink:
-    return ListenSink(options.endpoint()) if options.listen is not None else ConnectSink(options.connecting())
+    return (
+        ListenSink(options.endpoint(), options.limits())
+        if options.listen is not None
+        else ConnectSink(options.connecting())
+    )

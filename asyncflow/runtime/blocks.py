@@ -1,7 +1,8 @@
 """From a byte stream to blocks of whole records, in order: reads, cuts, and carries the unfinished record over.
 
 The decoder says where records end (``Decoder.cut``); here the bytes are moved as little as possible.  A read that brought little is
-copied out of its large block, so that a small batch that waits somewhere never keeps a large block from being used again.
+copied out of its large block, so that a small batch that waits somewhere never keeps a large block from being used again.  A stream that
+waits for others holds no block at all, only what it has of the unfinished record: there may be a thousand clients.
 
 A stream that ends by itself may leave out its last newline.  One that was broken off ends with a part of a record, which may well
 read like a whole one (``12`` of ``1234``), so it is never decoded.
@@ -9,6 +10,7 @@ read like a whole one (``12`` of ``1234``), so it is never decoded.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -38,6 +40,11 @@ class Dropped(Struct, frozen=True, eq=False):
     offset: int
 
 
+def size_bytes(item: Records | Dropped) -> int:
+    """How much of the stream it is."""
+    return len(item.data) if isinstance(item, Records) else item.cut.resume - item.cut.end
+
+
 async def blocks(stream: ByteStream, decoder: Decoder, pool: BlockPool) -> AsyncIterator[Records | Dropped]:
     """The stream's records in blocks, to its end.
 
@@ -49,6 +56,10 @@ async def blocks(stream: ByteStream, decoder: Decoder, pool: BlockPool) -> Async
     prepared = False
     final = False
     while not final:
+        if not stream.ready():
+            rest = _alone(rest)
+            block = data = None  # nothing of what was read before is kept meanwhile
+            await stream.wait(len(rest), offset)
         block = pool.take()
         block.carry(rest)
         fault: ConnectorError | None = None
@@ -95,6 +106,16 @@ def _cut_short(data: Block, why: str) -> Cut:
 
 def _newlines(data: Block) -> int:
     return int(np.count_nonzero(data == NEWLINE))
+
+
+def _alone(rest: Block) -> Block:
+    """A copy of an unfinished record that is to be held for long.  A large one has pages of its own, which the system has back as soon as
+    it goes, whatever the allocator keeps."""
+    if len(rest) < SMALL_BYTES:
+        return rest.copy()
+    copied = np.frombuffer(mmap.mmap(-1, len(rest)), np.uint8)
+    copied[:] = rest
+    return copied
 
 
 def _compact(block: InputBlock, count: int) -> Block:

@@ -14,7 +14,7 @@ A table that is read again counts the rows of all its whole readings; one that f
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct, field
@@ -27,7 +27,8 @@ TAKEN_UP = frozenset({"aggregated", "ranked", "left_matched"})
 
 
 class SourceCounts(Struct):
-    """``rows``: records read, good or bad; ``bytes``: of decoded input; times in ns (None before the first row)."""
+    """``rows``: records read, good or bad; ``bytes``: of decoded input; times in ns (None before the first row).  ``outside``: gives what
+    the connector counts beside (peers, dropped datagrams)."""
 
     rows: int = 0
     bytes: int = 0
@@ -37,6 +38,7 @@ class SourceCounts(Struct):
     first_time: int | None = None
     last_time: int | None = None
     watermark: int = NO_TIME
+    outside: Callable[[], Mapping[str, int]] = dict
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -48,6 +50,7 @@ class SourceCounts(Struct):
             "first_time": self.first_time,
             "last_time": self.last_time,
             "watermark": None if self.watermark == NO_TIME else self.watermark,
+            **self.outside(),
         }
 
     def add(self, more: SourceCounts) -> None:
@@ -96,11 +99,14 @@ class StageCounts(Struct):
 
 
 class SinkCounts(Struct):
+    """``outside``: as of a source."""
+
     rows: int = 0
     bytes: int = 0
+    outside: Callable[[], Mapping[str, int]] = dict
 
     def to_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "bytes": self.bytes}
+        return {"rows": self.rows, "bytes": self.bytes, **self.outside()}
 
 
 class Ledger:

@@ -43,10 +43,12 @@ class Offload:
 async def decoded(
     items: AsyncIterator[Records | Dropped], decoder: Decoder, offload: Offload
 ) -> AsyncIterator[tuple[Records | Dropped, Decoded | None]]:
-    """Each item of ``items`` in order, with what its records decode to (None for dropped bytes)."""
+    """Each item of ``items`` in order, with what its records decode to (None for dropped bytes).  Nothing of one is kept while the next is
+    awaited: there may be a thousand clients."""
     if offload.workers == 1:
         async for item in items:
             yield item, decoder.decode(item.data) if isinstance(item, Records) else None
+            del item
         return
     # Reading goes on while earlier blocks are being decoded; the queue's bound is what may be under way.
     queue: asyncio.Queue[_Entry | Exception | None] = asyncio.Queue(offload.workers + 1)
@@ -58,6 +60,7 @@ async def decoded(
                 if isinstance(item, Records):
                     result = offload.start(partial(decoder.decode, item.data), len(item.data))
                 await queue.put((item, result))
+                del item, result
         except Exception as error:
             await queue.put(error)
         else:
@@ -70,6 +73,7 @@ async def decoded(
                 raise entry
             item, result = entry
             yield item, (await result if isinstance(result, asyncio.Future) else result)
+            del entry, item, result
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)

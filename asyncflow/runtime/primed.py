@@ -68,6 +68,12 @@ class PrimedStream(ByteStream):
             data = data[: data.rfind(b"\n") + 1]
         return None if self._ended and not content(data) else (np.frombuffer(data, np.uint8), whole)
 
+    def ready(self) -> bool:
+        return bool(self._head) or self._reading is not None or self._ended or self._stream.ready()
+
+    async def wait(self, held_bytes: int = 0, offset: int = 0) -> None:
+        await self._stream.wait(held_bytes, offset)
+
     async def read_into(self, buffer: memoryview) -> int:
         if not self._head and self._reading is not None:
             await self._take()

@@ -213,7 +213,7 @@ class _NoteHandler(logging.Handler):
 def _notes(*, shown: bool) -> Iterator[None]:
     """What the engine says of the run as it goes (a sequence's hand-over, a table that could not be read again), on stderr."""
     handler = _NoteHandler() if shown else logging.NullHandler()
-    loggers = [logging.getLogger(f"asyncflow.{name}") for name in ("sequence", "refresh")]
+    loggers = [logging.getLogger(f"asyncflow.{name}") for name in ("sequence", "refresh", "connectors")]
     told = [(logger, logger.level) for logger in loggers if not logger.isEnabledFor(logging.INFO)]
     for logger, _ in told:
         logger.propagate = False

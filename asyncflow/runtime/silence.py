@@ -7,6 +7,7 @@ slow sink is never quiet.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -14,6 +15,7 @@ from typing import TypeVar
 from asyncflow.connectors.contract import ByteStream
 from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.closing import closing
+from asyncflow.runtime.in_flight import InFlight
 
 T = TypeVar("T")
 
@@ -87,24 +89,40 @@ class Silence:
             async for item in items:
                 self.begin()
                 yield item
+                del item  # nothing of it is kept while the next is awaited
 
 
 class HeardStream(ByteStream):
-    """The same stream; ``heard`` is awaited whenever bytes have come.  ``most_bytes``: of one read, where that is to be less than asked."""
+    """The same stream; ``heard`` is awaited whenever bytes have come.  ``most_bytes``: of one read, where that is to be less than asked;
+    ``in_flight``: that of the source's streams, where there are several at a time."""
 
     def __init__(
-        self, stream: ByteStream, heard: Callable[[], Awaitable[None]], most_bytes: int | None = None
+        self,
+        stream: ByteStream,
+        heard: Callable[[], Awaitable[None]],
+        most_bytes: int | None = None,
+        in_flight: InFlight | None = None,
     ) -> None:
         self.name = stream.name
         self._stream = stream
         self._heard = heard
+        self._in_flight = in_flight
         self._most_bytes = most_bytes
 
     @property
     def error(self) -> str:  # type: ignore[override]
         return self._stream.error
 
+    def ready(self) -> bool:
+        return self._stream.ready()
+
+    async def wait(self, held_bytes: int = 0, offset: int = 0) -> None:
+        with contextlib.nullcontext() if self._in_flight is None else self._in_flight.held(held_bytes):
+            await self._stream.wait(held_bytes, offset)
+
     async def read_into(self, buffer: memoryview) -> int:
+        if self._in_flight is not None:
+            await self._in_flight.room()
         count = await self._stream.read_into(buffer[: self._most_bytes])
         if count:
             await self._heard()

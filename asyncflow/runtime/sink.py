@@ -34,7 +34,7 @@ class SinkStage:
     ) -> None:
         self.sink = sink
         self.connector = connector
-        self.counts = SinkCounts()
+        self.counts = SinkCounts(outside=connector.counted)
         self.taken_rows = 0
         """Rows it took from its inputs; ``counts.rows`` are those that it has written."""
         self._messages = messages

@@ -36,6 +36,7 @@ from asyncflow.runtime.buffers import BlockPool
 from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.event_time import EventTime
+from asyncflow.runtime.in_flight import InFlight
 from asyncflow.runtime.ledger import SourceCounts
 from asyncflow.runtime.memory import Memory
 from asyncflow.runtime.offload import Offload, decoded
@@ -48,6 +49,8 @@ from asyncflow.runtime.silence import HeardStream, Silence
 from asyncflow.runtime.standing import SourceStanding
 
 CHUNK_BYTES = 1 << 20
+IN_FLIGHT_BYTES = 16 << 20
+"""Of all clients of a listening socket together: read, and not yet taken by the table's readers."""
 TICK_SECONDS = 0.05
 QUIET_AFTER_NS = 1_000_000_000
 """Silence up to here is not worth a word."""
@@ -83,7 +86,7 @@ class SourceStage:
         self.source = source
         self.connector = connector
         self.outlet, self.rejected, self.future = Outlet(), Outlet(several=True), Outlet()
-        self.counts = SourceCounts()
+        self.counts = SourceCounts(outside=connector.counted)
         self.reasons: list[str] = []
         self.columns: tuple[str, ...] = ()
         """Those that are decoded."""
@@ -110,6 +113,16 @@ class SourceStage:
             CHUNK_BYTES,
             source.max_record_bytes + CHUNK_BYTES,
             account=self.memory.account(source.name, "blocks that it reads into", flows=True),
+        )
+        several = isinstance(connector, ByteSource) and connector.concurrent
+        # The connector bounds what is unfinished, so it counts as what flows: no peer can make the run fail for it.
+        self._in_flight = (
+            InFlight(
+                IN_FLIGHT_BYTES,
+                self.memory.account(source.name, "unfinished records of its peers", flows=True),
+            )
+            if several
+            else None
         )
 
     def read_as(self, other: SourceStage) -> None:
@@ -237,10 +250,12 @@ class SourceStage:
         lines = 1
         # Without a schema all is blank, but for a stream that was broken off within its first record.
         decoder = self._decoder() if self.schema is not None else Refused(NO_SCHEMA)
-        heard = HeardStream(stream, self._heard, self._read_bytes)
+        in_flight = self._in_flight
+        heard = HeardStream(stream, self._heard, self._read_bytes, in_flight)
+        read = blocks(heard, decoder, self.pool)
         try:
             async with (
-                closing(self._silence.counted(blocks(heard, decoder, self.pool))) as items,
+                closing(self._silence.counted(in_flight.counted(read) if in_flight else read)) as items,
                 closing(decoded(items, decoder, self._offload)) as results,
             ):
                 async for item, result in results:
@@ -254,6 +269,9 @@ class SourceStage:
                         await self._take(decoder.output, result, stream.name, lines, item.offset)
                         lines += result.lines
                     self._silence.done()
+                    if in_flight is not None:
+                        in_flight.done(item)
+                    del item, result  # nothing of it is kept while the next is awaited
             if stream.error:
                 self.cut_short = f"{stream.name}: {stream.error}"
         finally:

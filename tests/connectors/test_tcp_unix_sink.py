@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Running, Server, dialled, hung_up, local, receive, receive_all, reset, send
+from peers import Running, Server, dialled, local, receive, receive_all, reset, send
 
 import asyncflow as af
 from asyncflow.errors import ConnectorError
@@ -106,7 +106,7 @@ def test_a_slow_reader_pushes_back_and_loses_nothing(run, kind: str, tmp_path: P
                     data = head + await receive_all(reader)
                 counted = await running.end()
                 assert data == numbers.expected()
-                assert counted["sinks"]["out"] == {"rows": numbers.made, "bytes": len(data)}
+                assert counted["sinks"]["out"].items() >= {"rows": numbers.made, "bytes": len(data)}.items()
 
     run(main())
 
@@ -121,7 +121,8 @@ def test_the_slowest_reader_sets_the_pace_and_all_get_everything(run, kind: str,
             yield row
 
     async def main() -> None:
-        async with Running(writing(gated(), kind, WIDE_SCHEMA, listen=local(kind, tmp_path))) as running:
+        options = {"listen": local(kind, tmp_path), "max_peer_bytes": "4MiB"}
+        async with Running(writing(gated(), kind, WIDE_SCHEMA, **options)) as running:
             address = await running.address("out")
             slow, *fast = [await dialled(address, receive_buffer_bytes=1 << 16) for _ in range(4)]
             await running.connected(4)
@@ -255,12 +256,12 @@ def test_rows_wait_again_after_the_only_reader_broke_off(run, kind: str, tmp_pat
         async with Running(writing(fed.rows(), kind, listen=local(kind, tmp_path))) as running:
             address = await running.address("out")
             for turn in range(4):
-                fed.put({"n": turn})  # nobody is there, or somebody that the system knows to be gone
+                fed.put({"n": turn})  # nobody is there
                 reader = await dialled(address)
                 assert await receive(reader, 8) == b'{"n":%d}\n' % turn
-                [there] = await running.connected(1)
-                reset(reader) if kind == "tcp" else reader.close()
-                await running.until(lambda there=there: hung_up(there))
+                await running.connected(1)
+                reset(reader) if kind == "tcp" and turn % 2 else reader.close()
+                await running.connected(0)
             fed.end()
             await running.end()
 
@@ -295,11 +296,11 @@ def test_a_reader_that_comes_back_from_the_same_port_takes_the_place_of_the_firs
             address = await running.address("out")
             first = await dialled(address)
             port = first.getsockname()[1]
-            [there] = await running.connected(1)
+            await running.connected(1)
             reset(first)
-            await running.until(lambda: hung_up(there))
+            await running.connected(0)
             with await dialled(address, port=port) as second:
-                await running.connected(2)
+                await running.connected(1)
                 fed.put({"n": 7})
                 assert await receive(second, 8) == b'{"n":7}\n'
                 fed.end()

@@ -1,0 +1,274 @@
+"""A listening socket as a sink: every peer that is connected gets every row, from the batch after it came.
+
+A batch is written once one peer has taken it whole; those that lag behind take it later, at their own pace, out of what is kept for them
+(``Limits.max_bytes`` over all).  Where that is full the fast ones wait for the slow ones, but not without end.  A peer is cut off that
+
+- takes next to nothing of what waits for it for ``Limits.slow_seconds``, or
+- has held the others up for so long since it had last caught up.
+
+Rows wait while nobody is there, and so does a batch whose takers left before any of them had it whole.  A peer that ends its side of the
+connection has left, whether or not anything is being sent: its descriptor goes back at once.  What peers send is dropped.
+
+Invariant: a batch's ``pending`` is the number of queues that it stands in; what is kept are the taken ones that still pend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from asyncflow.connectors._addresses import Endpoint
+from asyncflow.connectors._descriptors import TURN_BYTES
+from asyncflow.connectors._peers import Limits, PeerCounts
+from asyncflow.connectors._sockets import Listener, say_goodbye
+from asyncflow.connectors.contract import Buffer, SinkConnector
+from asyncflow.errors import ConnectorError
+from asyncflow.model.durations import format_duration
+
+PACE_BYTES = 1 << 14
+"""Taking less than this, and not all there is, is next to nothing."""
+
+_log = logging.getLogger("asyncflow.connectors")
+
+
+class _Batch:
+    """What one ``write`` was given.  ``pending``: peers that have yet to take it; ``taken``: one has it whole."""
+
+    __slots__ = ("data", "pending", "taken")
+
+    def __init__(self, data: Buffer) -> None:
+        self.data = memoryview(data).cast("B")
+        self.pending = 0
+        self.taken = False
+
+
+class _Peer:
+    """One peer: ``queue``: what it has yet to take, the first of it from ``_offset`` on."""
+
+    def __init__(self, sink: ListenSink, peer: socket.socket, name: str) -> None:
+        self.name = name
+        self.queue: deque[_Batch] = deque()
+        self.backlog_bytes = 0
+        self.moved = 0.0
+        self.held_up_seconds = 0.0
+        self._sink = sink
+        self._socket = peer
+        self._offset = 0
+        self._since_moved_bytes = 0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(peer.fileno(), self._listen)
+        self._writing = False
+
+    def offer(self, batch: _Batch) -> None:
+        """Gives it one more batch, and what the system takes of it at once."""
+        batch.pending += 1
+        self.queue.append(batch)
+        self.backlog_bytes += len(batch.data)
+        if len(self.queue) == 1:
+            self.moved = self._loop.time()
+            self._write()
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._socket.fileno())
+        if self._writing:
+            self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
+
+    def _listen(self) -> None:
+        """It says something, which nobody needs, or leaves."""
+        try:
+            said = self._socket.recv(1 << 16)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._sink.left(self._socket, os.strerror(error.errno or 0).lower())
+        else:
+            if not said:
+                self._sink.left(self._socket, "end of the connection")
+
+    def _write(self) -> None:
+        turn_bytes = TURN_BYTES
+        while self.queue and turn_bytes > 0:
+            batch = self.queue[0]
+            try:
+                count = self._socket.send(batch.data[self._offset :])
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                self._sink.left(self._socket, os.strerror(error.errno or 0).lower())
+                return
+            turn_bytes -= count
+            self._offset += count
+            self.backlog_bytes -= count
+            self._sink.taken_bytes += count
+            self._since_moved_bytes += count
+            if self._offset == len(batch.data):
+                self.queue.popleft()
+                self._offset = 0
+                self._sink.took(batch)
+            if self._since_moved_bytes >= PACE_BYTES or not self.queue:
+                self._since_moved_bytes, self.moved = 0, self._loop.time()
+        if not self.queue:
+            self.held_up_seconds = 0.0
+        if self._writing != bool(self.queue):
+            self._writing = bool(self.queue)
+            if self._writing:
+                self._loop.add_writer(self._socket.fileno(), self._write)
+            else:
+                self._loop.remove_writer(self._socket.fileno())
+
+
+class ListenSink(SinkConnector):
+    """See the module.  ``addresses``: where it listens, after ``open``; ``taken_bytes``: by all peers together."""
+
+    taken_bytes: int = 0
+
+    def __init__(self, endpoint: Endpoint, limits: Limits) -> None:
+        self._listener = Listener(endpoint, self._on_peer)
+        self._text = endpoint.text
+        self._limits = limits
+        self._counts = PeerCounts(endpoint.text, "slow")
+        self._peers: dict[socket.socket, _Peer] = {}
+        self._news = asyncio.Event()
+        self._current: _Batch | None = None
+        self._kept_bytes = 0
+        self._turn_bytes = 0
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return self._listener.addresses
+
+    def counted(self) -> Mapping[str, int]:
+        return self._counts.counts
+
+    async def open(self) -> None:
+        await self._listener.open()
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        self._turn_bytes += len(data)
+        if self._turn_bytes >= TURN_BYTES:  # nobody made us wait: the others have a turn
+            self._turn_bytes = 0
+            await asyncio.sleep(0)
+        self._current = batch = _Batch(data)
+        try:
+            self._offer(batch)
+            await self._until(lambda: batch.taken)
+        finally:
+            self._current = None
+            if batch.pending:
+                batch.data = memoryview(bytes(batch.data))  # the caller's may be used again
+        await self._until(lambda: self._kept_bytes <= self._limits.max_bytes, holding_up=True)
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        """Those that lag behind still take what is theirs, unless the run ``failed``."""
+        if self._closed:
+            return
+        self._listener.close()
+        try:
+            if not failed:
+                await self._until(lambda: not any(peer.queue for peer in self._peers.values()))
+        finally:
+            self._closed = True
+            self._news.set()
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+            for opened, peer in list(self._peers.items()):
+                if peer.queue and not failed:
+                    self._counts.cut_off("slow", peer.name, "stopped before it had taken what was sent")
+                self._forget(opened)
+            self._counts.close()
+
+    # -- what the peers tell ---------------------------------------------------------------------------------------------
+
+    def took(self, batch: _Batch) -> None:
+        """One peer has it whole."""
+        batch.pending -= 1
+        if not batch.taken:
+            batch.taken = True
+            self._kept_bytes += len(batch.data) if batch.pending else 0
+        elif not batch.pending:
+            self._kept_bytes -= len(batch.data)
+        self._news.set()
+
+    def left(self, opened: socket.socket, why: str) -> None:
+        """It is gone."""
+        if (peer := self._peers.get(opened)) is not None:
+            _log.debug("%s: %s went away: %s", self._text, peer.name, why)
+            self._forget(opened)
+
+    # -- within ------------------------------------------------------------------------------------------------------------
+
+    def _on_peer(self, opened: socket.socket, name: str) -> None:
+        if not self._counts.admits(len(self._peers), name, self._limits):
+            opened.close()
+            return
+        if opened.family != socket.AF_UNIX:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._peers[opened] = peer = _Peer(self, opened, name)
+        if self._current is not None and not self._current.taken:
+            peer.offer(self._current)
+        self._news.set()
+
+    def _offer(self, batch: _Batch) -> None:
+        for peer in list(self._peers.values()):
+            peer.offer(batch)
+
+    async def _until(self, reached: Callable[[], bool], *, holding_up: bool = False) -> None:
+        """Waits for the peers.  ``holding_up``: those that have most to take are who the others wait for."""
+        loop = asyncio.get_running_loop()
+        while not reached():
+            if self._closed:
+                raise ConnectorError(f"{self._text}: closed while rows waited for somebody to connect")
+            if self._sweeping is None and self._limits.sweep_seconds:
+                self._sweeping = loop.call_later(self._limits.sweep_seconds, self._sweep)
+            began = loop.time()
+            self._news.clear()
+            await self._news.wait()
+            self._turn_bytes = 0
+            if holding_up:
+                for peer in self._peers.values():
+                    if 2 * peer.backlog_bytes >= self._limits.max_bytes:
+                        peer.held_up_seconds += loop.time() - began
+
+    def _sweep(self) -> None:
+        """Cuts off whoever takes nothing, or holds the others up, and has whoever waits look again."""
+        self._sweeping = None
+        slow_seconds, now = self._limits.slow_seconds, asyncio.get_running_loop().time()
+        for opened, peer in list(self._peers.items()):
+            if peer.queue and now - peer.moved > slow_seconds:
+                self._cut_off(opened, f"it took nothing for {_text(slow_seconds)}")
+            elif peer.held_up_seconds > slow_seconds:
+                self._cut_off(opened, f"it held the others up for {_text(slow_seconds)}")
+        self._news.set()
+        if any(peer.queue for peer in self._peers.values()):
+            loop = asyncio.get_running_loop()
+            self._sweeping = loop.call_later(self._limits.sweep_seconds, self._sweep)
+
+    def _cut_off(self, opened: socket.socket, why: str) -> None:
+        self._counts.cut_off("slow", self._peers[opened].name, why)
+        if opened.family != socket.AF_UNIX:  # a reset, so that it does not take this for the end of the rows
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._forget(opened)
+
+    def _forget(self, opened: socket.socket) -> None:
+        peer = self._peers.pop(opened)
+        for batch in peer.queue:
+            batch.pending -= 1
+            if batch.taken and not batch.pending:
+                self._kept_bytes -= len(batch.data)
+        if self._closed:
+            say_goodbye(opened)
+        peer.close()
+        self._news.set()
+
+
+def _text(seconds: float) -> str:
+    return format_duration(int(seconds * 1e9))
