@@ -25,7 +25,7 @@ from typing import Any
 
 from asyncflow.connectors._addresses import Endpoint
 from asyncflow.connectors._descriptors import TURN_BYTES
-from asyncflow.connectors._peers import Limits, PeerCounts
+from asyncflow.connectors._peers import Limits, PeerCounts, Sweep
 from asyncflow.connectors._sockets import Listener, say_goodbye
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import ConnectorError
@@ -139,7 +139,7 @@ class ListenSink(SinkConnector):
         self._current: _Batch | None = None
         self._kept_bytes = 0
         self._turn_bytes = 0
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._sweep = Sweep(limits.sweep_seconds, self._look)
         self._closed = False
 
     @property
@@ -178,8 +178,7 @@ class ListenSink(SinkConnector):
         finally:
             self._closed = True
             self._news.set()
-            if self._sweeping is not None:
-                self._sweeping.cancel()
+            self._sweep.close()
             for opened, peer in list(self._peers.items()):
                 if peer.queue and not failed:
                     self._counts.cut_off("slow", peer.name, "stopped before it had taken what was sent")
@@ -227,30 +226,29 @@ class ListenSink(SinkConnector):
         while not reached():
             if self._closed:
                 raise ConnectorError(f"{self._text}: closed while rows waited for somebody to connect")
-            if self._sweeping is None and self._limits.sweep_seconds:
-                self._sweeping = loop.call_later(self._limits.sweep_seconds, self._sweep)
+            self._sweep.begin()
             began = loop.time()
             self._news.clear()
             await self._news.wait()
             self._turn_bytes = 0
             if holding_up:
+                # What is longer than from one look to the next was not their doing, but the loop's.
+                held_up = min(loop.time() - began, 2 * self._limits.sweep_seconds)
                 for peer in self._peers.values():
                     if 2 * peer.backlog_bytes >= self._limits.max_bytes:
-                        peer.held_up_seconds += loop.time() - began
+                        peer.held_up_seconds += held_up
 
-    def _sweep(self) -> None:
-        """Cuts off whoever takes nothing, or holds the others up, and has whoever waits look again."""
-        self._sweeping = None
+    def _look(self, late: float) -> bool:
+        """Cuts off whoever takes nothing, or holds the others up, and has whoever waits look again.  True while somebody lags behind."""
         slow_seconds, now = self._limits.slow_seconds, asyncio.get_running_loop().time()
         for opened, peer in list(self._peers.items()):
+            peer.moved += late
             if peer.queue and now - peer.moved > slow_seconds:
                 self._cut_off(opened, f"it took nothing for {_text(slow_seconds)}")
             elif peer.held_up_seconds > slow_seconds:
                 self._cut_off(opened, f"it held the others up for {_text(slow_seconds)}")
         self._news.set()
-        if any(peer.queue for peer in self._peers.values()):
-            loop = asyncio.get_running_loop()
-            self._sweeping = loop.call_later(self._limits.sweep_seconds, self._sweep)
+        return any(peer.queue for peer in self._peers.values())
 
     def _cut_off(self, opened: socket.socket, why: str) -> None:
         self._counts.cut_off("slow", self._peers[opened].name, why)

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 from asyncflow.connectors._addresses import Endpoint
 from asyncflow.connectors._descriptors import DescriptorStream
-from asyncflow.connectors._peers import Limits, PeerCounts
+from asyncflow.connectors._peers import Limits, PeerCounts, Sweep
 from asyncflow.connectors._sockets import Listener
 from asyncflow.connectors.contract import ByteSource, ByteStream
 from asyncflow.model.durations import format_duration, format_size
@@ -52,6 +52,11 @@ class PeerStream(DescriptorStream):
             self._source.waits_no_more(self)
             self.held_bytes, self.waits_since = 0, None
 
+    def excuse(self, seconds: float) -> None:
+        """So much of the time was ours."""
+        if self.waits_since is not None:
+            self.waits_since += seconds
+
     def waited(self, now: float) -> tuple[float, float]:
         """For how long nothing has come, and for how long the end of its record has been waited for."""
         since = 0.0 if self.waits_since is None else now - self.waits_since
@@ -74,7 +79,7 @@ class ListenSource(ByteSource):
         self._stopped = False
         self._closed_bytes = 0
         self._held_bytes = 0
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._sweep = Sweep(limits.sweep_seconds, self._look)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -117,9 +122,7 @@ class ListenSource(ByteSource):
         self._listener.close()
         for stream in list(self._open):
             stream.close()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            self._sweeping = None
+        self._sweep.close()
         self._counts.close()
         self._arrived.clear()
         self._arrival.set()
@@ -131,8 +134,8 @@ class ListenSource(ByteSource):
         self._held_bytes += stream.held_bytes
         if self._held_bytes > self._limits.max_bytes:
             self._make_room()
-        if self._sweeping is None and self._timed(stream):
-            self._sweep_later()
+        if self._timed(stream):
+            self._sweep.begin()
 
     def waits_no_more(self, stream: PeerStream) -> None:
         self._held_bytes -= stream.held_bytes
@@ -179,23 +182,18 @@ class ListenSource(ByteSource):
             return False
         return bool(self._limits.idle_seconds or (self._limits.record_seconds and stream.held_bytes))
 
-    def _sweep_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._sweeping = loop.call_later(self._limits.sweep_seconds, self._sweep)
-
-    def _sweep(self) -> None:
-        """Cuts off whoever has let us wait too long; goes on as long as somebody is waited for."""
-        self._sweeping = None
+    def _look(self, late: float) -> bool:
+        """Cuts off whoever has let us wait too long.  True while somebody is waited for who may."""
         limits, now = self._limits, asyncio.get_running_loop().time()
         waiting = [stream for stream in self._open if self._timed(stream)]
         for stream in waiting:
+            stream.excuse(late)
             quiet, unfinished = stream.waited(now)
             if limits.record_seconds and unfinished > limits.record_seconds:
                 self._cut_off(stream, "record", f"no end of its record within {_text(limits.record_seconds)}")
             elif limits.idle_seconds and quiet > limits.idle_seconds:
                 self._cut_off(stream, "idle", f"nothing came for {_text(limits.idle_seconds)}")
-        if waiting:
-            self._sweep_later()
+        return bool(waiting)
 
 
 def _text(seconds: float) -> str:

@@ -6,11 +6,13 @@ timeouts).  Who does is cut off, named in a warning, and counted.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import resource
 import socket
 import time
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -89,6 +91,31 @@ class PeerCounts:
 def _more(way: str, count: int) -> str:
     what = "refused" if way == "refused" else f"cut off ({way})"
     return f"{count:,} more were {what}"
+
+
+class Sweep:
+    """Calls ``look(late)`` every so often once ``begin`` was called, as long as it gives True.  ``late``: seconds for which the loop did
+    nothing, which nobody out there is to blame for."""
+
+    def __init__(self, seconds: float, look: Callable[[float], bool]) -> None:
+        self._seconds = seconds
+        self._look = look
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        if self._timer is None and self._seconds:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._seconds, self._due, loop.time() + self._seconds)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._seconds = 0.0
+
+    def _due(self, due: float) -> None:
+        self._timer = None
+        if self._look(max(0.0, asyncio.get_running_loop().time() - due)):
+            self.begin()
 
 
 def keep_alive(peer: socket.socket) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,38 @@ def test_a_reader_that_only_drips_does_not_hold_the_others_for_ever(run, kind: s
             await asyncio.gather(sipping, return_exceptions=True)
             for reader in (slow, healthy):
                 reader.close()
+
+    run(main())
+
+
+def test_nobody_is_cut_off_for_time_in_which_we_did_nothing(run, kind: str, tmp_path: Path) -> None:
+    """A process that was stopped, or busy: its peers were not slow, or silent."""
+    numbers = Numbers()  # some MB within the first moment: more than a reader's system holds
+
+    async def main() -> None:
+        listen, limits = local(kind, tmp_path / "in"), {"peer_idle": "700ms", "record_timeout": "700ms"}
+        (tmp_path / "in").mkdir()
+        source = af.source(kind, name="rows", listen=listen, format=CSV, schema=SCHEMA, **limits)
+        sink = {"listen": local(kind, tmp_path), "slow_peer": "700ms", "max_peer_bytes": "256KiB"}
+        async with (
+            Running(source.to("null", name="out", format="json")) as reads,
+            Running(writing(numbers.rows(), kind, WIDE_SCHEMA, **sink)) as writes,
+        ):
+            peer, reader = await dialled(await reads.address()), await dialled(await writes.address("out"))
+            await send(peer, b"a,1\nb,")
+            await reads.taken(1)
+            await asyncio.sleep(0.1)
+            time.sleep(1.5)  # noqa: ASYNC251
+            taking = asyncio.create_task(receive_all(reader))
+            await send(peer, b"2\n")
+            await reads.taken(2)
+            numbers.ended = True
+            assert await taking == numbers.expected()
+            assert (await writes.end())["sinks"]["out"]["peers_cut_slow"] == 0
+            peer.close()
+            reader.close()
+            counted = (await reads.stop())["sources"]["rows"]
+            assert counted["peers_cut_idle"] == counted["peers_cut_record"] == 0
 
     run(main())
 
