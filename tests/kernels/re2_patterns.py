@@ -37,3 +37,17 @@ def pattern(random: Random, depth: int = 3) -> str:
 
 def text(random: Random, longest: int = 12) -> str:
     return "".join(random.choice(_LETTERS) for _ in range(random.randint(0, longest)))
+
+
+_SOUP = [
+    *"()[]{}|*+?^$.\\-:,!=>#", "(?", "(?i", "(?P<n>", "[[:", "alpha", ":]]", "\\p", "\\P{", "{^",
+    "Greek", "}", "{2}", "{2,", "3}", "{,3}", "{0}",
+    *"ab107éKismU_ \n", "\\Q", "\\E", "\\x", "\\x{", "41", "\\d", "\\b", "\\z", "[^", "\\1", "\\07", "{1000}", "{1001}", "{02}",
+    "&&", "\\pL", "\\.",
+    "\\_", "\\é",
+]  # fmt: skip
+
+
+def soup(random: Random) -> str:
+    """Pieces of the syntax in any order: mostly no pattern."""
+    return "".join(random.choice(_SOUP) for _ in range(random.randint(1, 8)))
