@@ -9,7 +9,6 @@ Everything that asyncflow says on stderr goes through :func:`tell`; errors and e
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 
@@ -29,6 +28,8 @@ _from_environment: dict[str, str] = {}
 
 def hide(variable: str, value: str) -> None:
     """From now on ``value``, which came from the environment variable, is shown as ``${variable}`` in this process."""
+    import json  # not for every command
+
     if len(value) < SHORTEST_HIDDEN:
         return
     for written in (

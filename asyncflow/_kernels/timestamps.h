@@ -1,9 +1,10 @@
 /* ISO-8601 / RFC 3339 text to int64 ns since the epoch, UTC.
  *
- *     YYYY-MM-DD [ (T|t|space) hh:mm [ :ss [ .digits ] ] [ Z | z | (+|-)hh[[:]mm] ] ]
+ *     YYYY-MM-DD [ (T|t|space) hh:mm [ :ss [ (.|,)digits ] ] [ Z | z | (+|-)hh[[:]mm] ] ]
+ *     YYYYMMDD   [ (T|t|space) hhmm  [  ss [ (.|,)digits ] ] [ Z | z | (+|-)hh[[:]mm] ] ]        (ISO's basic form)
  *
- * Proleptic Gregorian calendar, no leap seconds (second 60 is wrong), no offset means UTC.  Digits of the fraction beyond the ninth are cut
- * off.  AF_RANGE: a good time that int64 ns cannot hold (before 1677-09-21 or after 2262-04-11).
+ * Proleptic Gregorian calendar, no offset means UTC.  Second 60 is the next minute's second 0, and 24:00:00 is the next day's 00:00:00.
+ * Digits of the fraction beyond the ninth are cut off.  AF_RANGE: a good time that int64 ns cannot hold (before 1677-09-21 or after 2262-04-11).
  *
  *   af_parse_timestamp   exact, scalar, defines what is accepted
  *   af_minute            a memory of the last minute seen: rows of one minute need only their seconds read (used by columns.h) */
@@ -53,29 +54,32 @@ static inline bool af_read_offset(const uint8_t *begin, const uint8_t *end, int 
 AF_NOINLINE int af_parse_timestamp(const uint8_t *begin, const uint8_t *end, int64_t *out) {
     static const uint8_t month_days[13] = {0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     af_trim(&begin, &end);
-    if (end - begin < 10 || begin[4] != '-' || begin[7] != '-') return AF_WRONG;
-    int year = af_read_digits(begin, end, 4), month = af_read_digits(begin + 5, end, 2), day = af_read_digits(begin + 8, end, 2);
+    if (end - begin < 8) return AF_WRONG;
+    int dash = begin[4] == '-'; /* the extended form: every part stands behind a mark */
+    if (dash && (end - begin < 10 || begin[7] != '-')) return AF_WRONG;
+    int year = af_read_digits(begin, end, 4), month = af_read_digits(begin + 4 + dash, end, 2), day = af_read_digits(begin + 6 + 2 * dash, end, 2);
     if (year < 0 || month < 1 || month > 12 || day < 1 || day > month_days[month]) return AF_WRONG;
     if (month == 2 && day == 29 && (year % 4 != 0 || (year % 100 == 0 && year % 400 != 0))) return AF_WRONG;
     int64_t seconds = af_days(year, (unsigned)month, (unsigned)day) * 86400, fraction_ns = 0;
-    begin += 10;
+    begin += 8 + 2 * dash;
     if (begin < end) {
         if ((*begin | 0x20) != 't' && *begin != ' ') return AF_WRONG;
         begin++;
-        if (end - begin < 5 || begin[2] != ':') return AF_WRONG;
-        int hour = af_read_digits(begin, end, 2), minute = af_read_digits(begin + 3, end, 2), second = 0, offset = 0;
-        begin += 5;
-        if (begin < end && *begin == ':') {
-            second = af_read_digits(begin + 1, end, 2);
-            begin += 3;
-            if (begin < end && *begin == '.') {
+        if (end - begin < 4 + dash || (dash && begin[2] != ':')) return AF_WRONG;
+        int hour = af_read_digits(begin, end, 2), minute = af_read_digits(begin + 2 + dash, end, 2), second = 0, offset = 0;
+        begin += 4 + dash;
+        if (begin < end && (dash ? *begin == ':' : af_digit(*begin))) {
+            second = af_read_digits(begin + dash, end, 2);
+            begin += 2 + dash;
+            if (begin < end && (*begin == '.' || *begin == ',')) {
                 const uint8_t *first = ++begin;
                 int64_t place = 100000000;
                 for (; begin < end && af_digit(*begin); begin++, place /= 10) fraction_ns += place * (*begin - '0');
                 if (begin == first) return AF_WRONG;
             }
         }
-        if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59) return AF_WRONG;
+        if (hour < 0 || hour > 24 || minute < 0 || minute > 59 || second < 0 || second > 60) return AF_WRONG;
+        if (hour == 24 && (minute | second | fraction_ns) != 0) return AF_WRONG;
         if (begin < end && !af_read_offset(begin, end, &offset)) return AF_WRONG;
         seconds += hour * 3600 + minute * 60 + second - offset;
     }
@@ -103,6 +107,7 @@ AF_NOINLINE bool af_remember_minute(af_minute *minute, const uint8_t *prefix, co
     memcpy(text + 16, zone, zone_length);
     minute->set = false;
     if (text[0] == ' ' || text[0] == '\t' || !af_digit(text[15])) return false; /* what trimming would hide */
+    if (text[4] != '-' || text[13] != ':' || (text[11] == '2' && text[12] == '4')) return false; /* the basic form; 24:00 has no seconds */
     if (af_parse_timestamp(text, text + 16 + zone_length, &minute->base_ns) != AF_OK) return false;
     if (minute->base_ns > INT64_MAX - 60000000000) return false;
     memcpy(minute->prefix, prefix, 16);

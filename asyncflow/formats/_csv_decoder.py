@@ -219,13 +219,24 @@ def first_record(head: bytes, options: DecoderOptions, final: bool) -> tuple[str
 
 def infer_schema(options: DecoderOptions, head: Block, final: bool) -> Schema:
     """Names from the header (else ``c0``, ``c1``, ...), types from the first complete records."""
+    from asyncflow.formats._infer import infer_types  # with its patterns, where there is no schema
+
+    columns = first_records(options, head, final)
+    if columns is None:
+        if final:
+            return Schema(())
+        raise DataError(f"no end of the first record in {len(head)} bytes")
+    return infer_types(columns)
+
+
+def first_records(options: DecoderOptions, head: Block, final: bool) -> dict[str, list[str | None]] | None:
+    """The texts of the first complete records, a list for each field; None where not even the header, or the first record, is complete.
+    DataError where the header cannot be read."""
     data = head.tobytes()
     start = skip_byte_order_mark(data, final)
     first = None if start is None else read_record(data, start, options, final)
     if start is None or first is None:
-        if final:
-            return Schema(())
-        raise DataError(f"no end of the first record in {len(data)} bytes")
+        return None
     names, end = first
     if options.header:
         start = end
@@ -241,12 +252,10 @@ def infer_schema(options: DecoderOptions, head: Block, final: bool) -> Schema:
     rest = np.frombuffer(bytearray(data[start:]), np.uint8)
     rest = rest[: _csv.Cutter(plan).cut(rest, final)[0]]
     arrays = plan.decode(rest)[4]
-    columns: dict[str, list[str | None]] = {}
-    for name, (starts, lengths, valid) in zip(names, arrays, strict=True):
-        columns[name] = StringColumn(rest, starts, lengths, valid).slice(0, INFERRED_RECORDS).to_list()
-    from asyncflow.formats._infer import infer_types  # with its patterns, where there is no schema
-
-    return infer_types(columns)
+    return {
+        name: StringColumn(rest, starts, lengths, valid).slice(0, INFERRED_RECORDS).to_list()
+        for name, (starts, lengths, valid) in zip(names, arrays, strict=True)
+    }
 
 
 def _header_problem(name: str, names: tuple[str, ...]) -> str:

@@ -2,7 +2,8 @@
 
 A format is one file in this folder.  It may define ``DecoderOptions`` and ``EncoderOptions`` (frozen msgspec structs, as in
 ``connectors.contract``), ``decoder(options, request) -> Decoder``, ``infer(options, head, final) -> Schema`` and
-``encoder(options, schema) -> Encoder``.
+``encoder(options, schema) -> Encoder``.  Where ``infer`` learns from the data, ``count_records(options, head, final) -> int`` says how many
+whole data records stand in the head: as long as there is none, more is waited for.
 
 The journey of a byte: a reader fills a buffer and asks ``cut`` where whole records end; what is left over is put in front of the
 next bytes.  Blocks of whole records go to ``decode``, on any thread and in any order; results are put back in order.

@@ -6,12 +6,12 @@ out columns come in schema order.
 
 from __future__ import annotations
 
-from asyncflow.formats._csv_decoder import CsvDecoder, DecoderOptions, infer_schema
+from asyncflow.formats._csv_decoder import CsvDecoder, DecoderOptions, first_records, infer_schema
 from asyncflow.formats._csv_encoder import EncoderOptions, encoder
 from asyncflow.formats.contract import Block, DecodeRequest
 from asyncflow.model.schema import Schema
 
-__all__ = ["DecoderOptions", "EncoderOptions", "decoder", "encoder", "infer"]
+__all__ = ["DecoderOptions", "EncoderOptions", "count_records", "decoder", "encoder", "infer"]
 
 
 def decoder(options: DecoderOptions, request: DecodeRequest) -> CsvDecoder:
@@ -27,3 +27,9 @@ def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
     cannot be read.
     """
     return infer_schema(options, head, final)
+
+
+def count_records(options: DecoderOptions, head: Block, final: bool) -> int:
+    """How many whole records below the header ``infer`` would look at."""
+    columns = first_records(options, head, final)
+    return max(map(len, columns.values()), default=0) if columns else 0

@@ -121,6 +121,16 @@ def decoder(options: DecoderOptions, request: DecodeRequest) -> RegexDecoder:
 
 def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
     """The named groups in the order of the pattern, typed by the first 1000 lines of ``head`` in which it is found."""
+    return infer_types({name: group.to_list() for name, group in _groups(options, head, final).items()})
+
+
+def count_records(options: DecoderOptions, head: Block, final: bool) -> int:
+    """How many of the lines that ``infer`` looks at the pattern is found in."""
+    return max(map(len, _groups(options, head, final).values()), default=0)
+
+
+def _groups(options: DecoderOptions, head: Block, final: bool) -> dict[str, StringColumn]:
+    """The texts of the named groups in the first lines in which the pattern is found."""
     pattern = regexp(options.pattern)
     lines = [line.removesuffix(b"\r") for line in head.tobytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")]
     texts = StringColumn.from_values([line for line in (lines if final else lines[:-1]) if _is_text(line)])
@@ -128,11 +138,10 @@ def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
         texts.data, texts.starts, texts.lengths, list(pattern.names.values())
     )
     rows = np.flatnonzero(found)[:INFERRED_LINES]
-    groups = [
-        StringColumn(texts.data, begins[at, rows], np.maximum(sizes[at, rows], 0), sizes[at, rows] >= 0)
-        for at in range(len(pattern.names))
-    ]
-    return infer_types(dict(zip(pattern.names, (group.to_list() for group in groups), strict=True)))
+    return {
+        name: StringColumn(texts.data, begins[at, rows], np.maximum(sizes[at, rows], 0), sizes[at, rows] >= 0)
+        for at, name in enumerate(pattern.names)
+    }
 
 
 def _is_text(line: bytes) -> bool:

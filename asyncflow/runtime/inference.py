@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
 from asyncflow import connectors, formats
-from asyncflow.connectors.contract import BatchSource
+from asyncflow.connectors.contract import BatchSource, MessageSource
 from asyncflow.errors import AsyncflowError, DataError
 from asyncflow.formats.contract import Block
 from asyncflow.model.schema import Schema
@@ -13,6 +20,10 @@ from asyncflow.runtime.python_source import ObjectSource, infer_schema
 from asyncflow.runtime.source import SourceStage
 
 HEAD_BYTES = 1 << 16
+ENOUGH = 1000
+"""The count of records of a format whose columns do not depend on the data."""
+_ANOTHER_PROTOCOL = re.compile(rb"[A-Z]+ [^\n]* HTTP/\d|SSH-\d|[^\n]*[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""A probe's first line: HTTP, SSH, or no text (TLS)."""
 
 
 async def find_schema(stage: SourceStage) -> None:
@@ -41,20 +52,53 @@ async def _find(stage: SourceStage) -> None:
         return
     if stage.format is not None and stage.schema is not None:
         return
-    head, final = await stage.read_head(HEAD_BYTES)
-    if stage.schema is None and len(head) == 0:
+    concurrent = isinstance(connector, MessageSource) or getattr(connector, "concurrent", False)
+    head = await stage.read_head(partial(_count_records, stage, concurrent), HEAD_BYTES)
+    if stage.schema is None and len(head.data) == 0:
         return
     if stage.format is None:
-        stage.format = Component(guess_format(head))
+        stage.format = Component(guess_format(head.data))
     if stage.schema is None:
-        module = formats.find_decoder(stage.format.type)
-        options = stage.format.options if stage.format.options is not None else module.DecoderOptions()
-        inferred = module.infer(options, head, final)
+        module, options = _decoding(stage.format)
+        inferred = module.infer(options, head.data, head.whole)
         if not isinstance(inferred, Schema):
             raise DataError("no schema can be told from this input: write one")
         stage.schema = inferred
 
 
+def _count_records(stage: SourceStage, concurrent: bool, head: Block, whole: bool) -> int:
+    """The data records in the head of a stream.  None where one of several peers speaks something else: it decides nothing."""
+    if concurrent and _ANOTHER_PROTOCOL.match(head[:4096].tobytes()):
+        return 0
+    module, options = _decoding(stage.format or Component(guess_format(head)))
+    try:
+        count = module.count_records(options, head, whole) if hasattr(module, "count_records") else ENOUGH
+    except DataError:
+        count = 0 if concurrent else 1  # ``infer`` tells it
+    return int(count) if stage.schema is None else ENOUGH
+
+
+def _decoding(format_: Component) -> tuple[ModuleType, Any]:
+    module = formats.find_decoder(format_.type)
+    return module, format_.options if format_.options is not None else module.DecoderOptions()
+
+
 def guess_format(head: Block) -> str:
-    """``json`` where the first byte that is no white space opens an object, else ``csv``."""
-    return "json" if content(head[:4096].tobytes()).startswith(b"{") else "csv"
+    """``json`` where the first line that is not blank opens an object or an array, else ``csv``."""
+    text = content(head[:4096].tobytes())
+    if text.startswith(b"{"):
+        return "json"
+    line = text.partition(b"\n")[0].rstrip()
+    return (
+        "json"
+        if line.startswith(b"[") and (line[1:].lstrip()[:1] in (b"", b"{", b"[") or _is_json(line))
+        else "csv"
+    )
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True

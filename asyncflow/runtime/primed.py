@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -13,21 +14,31 @@ from asyncflow.connectors.contract import ByteSource, ByteStream
 from asyncflow.formats.contract import Block
 
 PAUSE_SECONDS = 0.3
-"""A live input that pauses for so long after its first record is judged by what it has sent."""
+"""A live input that pauses for so long after its first data record is judged by what it has sent."""
+FEW_RECORDS = 10
+"""Fewer data records than this, from one of several peers, decide only where nobody else says more within ``FEW_SECONDS``."""
+FEW_SECONDS = 2.0
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-Head: TypeAlias = tuple[Block, bool]
-"""The first bytes of a stream, and whether they are all of it."""
+CountRecords: TypeAlias = Callable[[Block, bool], int]
+"""How many whole data records stand in the head of a stream; the bool: the head is all of the stream."""
+
+
+class Head(NamedTuple):
+    """The first bytes of a stream, whether they are all of it, and how many whole data records stand in them."""
+
+    data: Block
+    whole: bool
+    records: int
+
+
+NOTHING = Head(np.empty(0, np.uint8), True, 0)
 
 
 def content(data: bytes) -> bytes:
     """What a stream says in its first bytes: without a byte order mark and blank lines."""
     return data.removeprefix(BYTE_ORDER_MARK).lstrip()
-
-
-def _holds_record(head: Block, whole: bool) -> bool:
-    return whole or b"\n" in content(head.tobytes())
 
 
 class PrimedStream(ByteStream):
@@ -46,27 +57,38 @@ class PrimedStream(ByteStream):
         return self._stream.error
 
     @property
+    def ended(self) -> bool:
+        """All of it was looked at."""
+        return self._ended
+
+    @property
     def empty(self) -> bool:
         """It has ended without a byte."""
         return self._ended and not self._head
 
-    async def head(self, enough_bytes: int) -> Head | None:
-        """The first ``enough_bytes``; less where the stream ends, or pauses after its first record.  None where it ended and
-        there is nothing to tell a schema from: all is blank, or it was broken off within its first record.
+    async def head(self, count: CountRecords, enough_bytes: int, most_bytes: int) -> Head:
+        """The first ``enough_bytes``, and up to ``most_bytes`` where no whole data record stands in them.  Less where the stream ends, or
+        pauses after its first data record.  Of a stream that was broken off only what stands before its last line end.
         """
-        shown = False
-        while len(self._head) < enough_bytes and not self._ended:
+        records = 0
+        while not self._ended and len(self._head) < (enough_bytes if records else most_bytes):
             if self._reading is None:
                 self._reading = asyncio.ensure_future(self._stream.read_into(memoryview(self._space)))
-            shown = shown or b"\n" in content(bytes(self._head))
-            done, _ = await asyncio.wait((self._reading,), timeout=PAUSE_SECONDS if shown else None)
+            done, _ = await asyncio.wait((self._reading,), timeout=PAUSE_SECONDS if records else None)
             if not done:
                 break
+            seen = len(self._head)
             await self._take()
+            if not records and (self._ended or b"\n" in self._head[seen:]):
+                records = count(*self._seen())
+        data, whole = self._seen()
+        return Head(data, whole, count(data, whole) if records else 0)
+
+    def _seen(self) -> tuple[Block, bool]:
         data, whole = bytes(self._head), self._ended and not self.error
         if self._ended and not whole:
             data = data[: data.rfind(b"\n") + 1]
-        return None if self._ended and not content(data) else (np.frombuffer(data, np.uint8), whole)
+        return np.frombuffer(data, np.uint8), whole
 
     def ready(self) -> bool:
         return bool(self._head) or self._reading is not None or self._ended or self._stream.ready()
@@ -97,6 +119,10 @@ class PrimedStream(ByteStream):
         self._reading = None
         self._head += self._space[:count]
         self._ended = count == 0
+        if self._ended:
+            await (
+                self._stream.aclose()
+            )  # its descriptor is needed no longer, however many streams are looked at
 
 
 class PrimedStreams(AsyncIterator[ByteStream]):
@@ -108,17 +134,48 @@ class PrimedStreams(AsyncIterator[ByteStream]):
         self._kept: deque[PrimedStream] = deque()
         self._coming: asyncio.Task[ByteStream | None] | None = None
 
-    async def head(self, enough_bytes: int) -> Head:
-        """The head of the first stream that says something; of concurrent ones that of the one which does so first, whoever else is
-        silent.  No bytes where all have ended and none did.
+    async def head(self, count: CountRecords, enough_bytes: int, most_bytes: int) -> Head:
+        """The head of the first stream that holds a data record.  Of concurrent ones that of the one with the most data records among
+        those that spoke first, whoever else is silent: one strange peer does not decide for all.
+
+        Where all have ended and none holds a data record: the first head that says something (a header), else ``NOTHING``.
         """
-        found: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
-        looking = asyncio.create_task(self._look(found, enough_bytes))
+        heads: asyncio.Queue[Head | None] = asyncio.Queue()
+        looking = asyncio.create_task(
+            self._look(heads, partial(self._head_of, count, enough_bytes, most_bytes))
+        )
+        looking.add_done_callback(lambda _: heads.put_nowait(None))
         try:
-            return await found
+            best = await self._best(heads)
+            if (
+                looking.done()
+                and not looking.cancelled()
+                and (failure := looking.exception())
+                and not best.records
+            ):
+                raise failure.exceptions[0] if isinstance(failure, BaseExceptionGroup) else failure
+            return best
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
+
+    async def _best(self, heads: asyncio.Queue[Head | None]) -> Head:
+        """The head that decides, of those that come."""
+        enough = FEW_RECORDS if self._concurrent else 1
+        best, until = NOTHING, None
+        while best.records < enough:
+            try:
+                async with asyncio.timeout_at(until):
+                    head = await heads.get()
+            except TimeoutError:
+                break
+            if head is None:
+                break
+            if head.records > best.records or not len(best.data):
+                best = head
+            if best.records and until is None:
+                until = asyncio.get_running_loop().time() + FEW_SECONDS
+        return best
 
     async def open(self) -> None:
         """Waits for the first stream without reading of it; it is given like any other."""
@@ -144,28 +201,32 @@ class PrimedStreams(AsyncIterator[ByteStream]):
         if isinstance(self._streams, AsyncGenerator):
             await self._streams.aclose()
 
-    async def _look(self, found: asyncio.Future[Head], enough_bytes: int) -> None:
-        """Settles ``found``."""
-        try:
-            async with asyncio.TaskGroup() as looks:
-                while not found.done() and (stream := await self._come()) is not None:
-                    self._kept.append(primed := PrimedStream(stream))
-                    look = looks.create_task(self._look_at(primed, found, enough_bytes))
-                    if not self._concurrent:
-                        await look
-            if not found.done():
-                found.set_result((np.empty(0, np.uint8), True))
-        except ExceptionGroup as failures:
-            if not found.done():
-                found.set_exception(failures.exceptions[0])
+    async def _look(
+        self, heads: asyncio.Queue[Head | None], look: Callable[[PrimedStream], Awaitable[Head]]
+    ) -> None:
+        """Looks at the streams, one after the other or, where they are concurrent, side by side."""
 
-    async def _look_at(self, stream: PrimedStream, found: asyncio.Future[Head], enough_bytes: int) -> None:
-        head = await stream.head(enough_bytes)
+        async def look_at(stream: PrimedStream) -> Head:
+            head = await look(stream)
+            if content(head.data.tobytes()) or not stream.ended:
+                heads.put_nowait(head)
+            return head
+
+        async with asyncio.TaskGroup() as looks:
+            while (stream := await self._come()) is not None:
+                self._kept.append(primed := PrimedStream(stream))
+                looking = looks.create_task(look_at(primed))
+                if not self._concurrent and ((await looking).records or not primed.ended):
+                    return
+
+    async def _head_of(
+        self, count: CountRecords, enough_bytes: int, most_bytes: int, stream: PrimedStream
+    ) -> Head:
+        head = await stream.head(count, enough_bytes, most_bytes)
         if stream.empty:
             self._kept.remove(stream)
             await stream.aclose()
-        elif head is not None and not found.done() and (not self._concurrent or _holds_record(*head)):
-            found.set_result(head)
+        return head
 
     async def _come(self) -> ByteStream | None:
         """The next stream, or None; cancelled, it is given the next time."""

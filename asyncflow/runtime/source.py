@@ -41,7 +41,7 @@ from asyncflow.runtime.ledger import SourceCounts
 from asyncflow.runtime.memory import Memory
 from asyncflow.runtime.offload import Offload, decoded
 from asyncflow.runtime.outlet import Outlet, end
-from asyncflow.runtime.primed import Head, PrimedStreams, content
+from asyncflow.runtime.primed import NOTHING, CountRecords, Head, PrimedStreams, content
 from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.refused import Refused, Tolerant
 from asyncflow.runtime.rejected import rejected_batch
@@ -134,19 +134,23 @@ class SourceStage:
         """Keeps them, as far as they are among the first."""
         self.reasons += reasons[: KEPT_REASONS - len(self.reasons)]
 
-    async def read_head(self, enough_bytes: int) -> Head:
-        """The first bytes of the first stream (or the first message) that says something, and whether that is all there is of it;
-        ``run`` reads them again.  Empty where nothing but blank lines has come and nothing more will."""
+    async def read_head(self, count: CountRecords, enough_bytes: int) -> Head:
+        """The head of the stream, or the message, that is to tell the schema (``PrimedStreams.head``); ``run`` reads it again.  ``NOTHING``
+        where nothing but blank lines has come and nothing more will."""
         if isinstance(self.connector, ByteSource):
             self._streams = PrimedStreams(self.connector)
-            return await self._streams.head(enough_bytes)
+            most_bytes = enough_bytes + self.source.max_record_bytes
+            return await self._streams.head(count, enough_bytes, most_bytes)
         assert isinstance(self.connector, MessageSource)
-        while messages := await self.connector.receive():
+        best = NOTHING
+        while not best.records and (messages := await self.connector.receive()):
             self._messages += messages
             for message in messages:
-                if content(message.data):
-                    return np.frombuffer(message.data, np.uint8), True
-        return np.empty(0, np.uint8), True
+                data = np.frombuffer(message.data, np.uint8)
+                head = Head(data, True, count(data, True))
+                if content(message.data) and (head.records > best.records or not len(best.data)):
+                    best = head
+        return best
 
     @property
     def holds_input(self) -> bool:

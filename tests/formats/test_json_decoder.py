@@ -171,7 +171,14 @@ def test_infer_types_and_order() -> None:
         "b": "bool", "i": "float64", "f": "float64", "s": "string", "t": "timestamp", "n.x": "int64", "n.y.z": "string",
         "l": "string", "new": "string", "m": "string",
     }  # fmt: skip
-    assert infer(b'{"a":9223372036854775808}') == {"a": "float64"}
+    assert infer(b'{"a":9223372036854775808}') == {"a": "string"}
+    assert infer(b'{"a":9007199254740993}\n{"a":1.5}') == {"a": "string"}
+    assert infer(b'{"a":9007199254740992}\n{"a":1.5}') == {"a": "float64"}
+    assert infer(b'{"a":"NaN"}\n{"a":1}\n{"a":"-Infinity"}') == {"a": "float64"}
+    assert infer(b'{"a":"NaN"}') == {"a": "string"}
+    assert infer(b'{"a":"nan"}\n{"a":1}') == {"a": "string"}
+    assert infer(b'{"a":"9999-12-31"}') == infer(b'{"a":"5012-34-78"}') == {"a": "string"}
+    assert infer(b'{"a":"20240101T000000Z"}\n{"a":"2024-01-01T24:00:00Z"}') == {"a": "timestamp"}
     assert infer(b'{"a":"12"}') == {"a": "string"}
     assert infer(b'{"a":true}\n{"a":1}') == {"a": "string"}
 

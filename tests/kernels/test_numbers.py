@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 
 from asyncflow._kernels import csv as compiled_csv
 from asyncflow._kernels import json as compiled_json
+from asyncflow._kernels import spans as compiled_spans
 from asyncflow._kernels.reference import csv as twin_csv
 from asyncflow._kernels.reference import json as twin_json
+from asyncflow._kernels.reference import spans as reference_spans
 
 WRONG, BEYOND = "wrong", "beyond int64"
 MIN, MAX = -(2**63), 2**63 - 1
@@ -356,12 +358,66 @@ def test_every_end_of_february() -> None:
 
 NO_TIMES = [
     "2023-02-29", "1900-02-29", "2024-02-30", "2024-00-01", "2024-13-01", "2024-01-00", "2024-01-32", "2024-04-31", "2024-1-1",
-    "24-01-01", "20240101", "2024/01/01", "2024-01-01T", "2024-01-01T24:00:00", "2024-01-01T12:60:00", "2024-01-01T12:00:60",
+    "24-01-01", "2024010", "2024/01/01", "2024-01-01T", "2024-01-01T24:00:01", "2024-01-01T12:60:00", "2024-01-01T12:00:61",
+    "2024-01-01T24:01", "2024-01-01T24:00:00.5", "2024-01-01T25:00", "202401011200", "20240101T12", "20240101T12:00", "2024-01-01T1200",
+    "20240101T120", "20240101T12000", "2024-0101", "202401-01", "20240230", "20240101T120061",
     "2024-01-01T12", "2024-01-01T1:00", "2024-01-01T12:00:0", "2024-01-01T12:00:00.", "2024-01-01T12:00:00.Z", "2024-01-01T12:00:00ZZ",
     "2024-01-01T12:00:00+", "2024-01-01T12:00:00+1", "2024-01-01T12:00:00+24:00", "2024-01-01T12:00:00+01:60", "2024-01-01T12:00:00+01:0",
     "2024-01-01T12:00:00 +01:00", "2024-01-01X12:00:00", "2024-01-01  12:00:00", "2024-01-01T12:00:00.5.5", "-2024-01-01", "+2024-01-01",
     "12024-01-01", "now", "NaN", "inf", "0", "1700000000", "２０２４-01-01",
 ]  # fmt: skip
+
+
+OTHER_TIMES = [
+    ("20240101", datetime(2024, 1, 1), 0, ""),
+    ("20240229T1234", datetime(2024, 2, 29, 12, 34), 0, ""),
+    ("20240101T000000Z", datetime(2024, 1, 1), 0, ""),
+    ("20240101 120059.25+0130", datetime(2024, 1, 1, 12, 0, 59), 90, "25"),
+    ("20240101T1200-05", datetime(2024, 1, 1, 12), -300, ""),
+    ("20240101t120000.5z", datetime(2024, 1, 1, 12), 0, "5"),
+    ("2016-12-31T23:59:60Z", datetime(2017, 1, 1), 0, ""),
+    ("2016-12-31T23:59:60.5Z", datetime(2017, 1, 1), 0, "5"),
+    ("2016-12-31T18:59:60-05:00", datetime(2016, 12, 31, 19), -300, ""),
+    ("2024-01-01T12:00:60", datetime(2024, 1, 1, 12, 1), 0, ""),
+    ("2024-02-28T24:00", datetime(2024, 2, 29), 0, ""),
+    ("2024-01-01T24:00:00Z", datetime(2024, 1, 2), 0, ""),
+    ("2024-12-31 24:00:00.000+01:00", datetime(2025, 1, 1), 60, ""),
+    ("20241231T240000", datetime(2025, 1, 1), 0, ""),
+]
+"""ISO 8601 and RFC 3339 beside the usual: the basic form, second 60, the end of a day."""
+
+
+def test_other_times_of_the_standards() -> None:
+    texts = [text for text, *_ in OTHER_TIMES]
+    expected = [instant(*said) for _, *said in OTHER_TIMES]
+    check("timestamp", texts, expected, json_numbers=False)
+    # Among times of the same minute, which are read by what they share.
+    for text, at in zip(texts, expected, strict=True):
+        near = [text[:16] + ":07Z", text[:16] + ":59", text]
+        check("timestamp", near * 2, [*map(one_time, near[:2]), at] * 2, json_numbers=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-01-01T12:00:00,125", "20240101T120000,125Z", "2024-01-01T12:00:00,1250000001"]
+)
+def test_a_comma_before_the_fraction(text: str) -> None:
+    data = np.frombuffer(text.encode(), np.uint8)
+    for module in (compiled_spans, reference_spans):
+        values, valid, failed = np.empty(1, np.int64), np.empty(1, bool), np.empty(1, bool)
+        module.parse_spans(
+            "timestamp", data, np.zeros(1, np.int32), np.full(1, len(data), np.int32), values, valid, failed
+        )
+        assert not failed[0] and values[0] == instant(datetime(2024, 1, 1, 12), 0, "125")
+
+
+def one_time(text: str) -> Any:
+    """What the twin says of one text."""
+    from asyncflow._kernels.reference.texts import parse
+
+    try:
+        return parse("timestamp", text.encode())
+    except ValueError:
+        return WRONG
 
 
 def test_what_is_no_time() -> None:

@@ -12,9 +12,17 @@ _FLOAT = re.compile(
     rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity)|[+-]?nan", re.IGNORECASE
 )
 _DECIMAL = re.compile(rb"([+-]?)(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))(?:e([+-]?[0-9]+))?", re.IGNORECASE)
+_ZONE = rb"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
 _TIME = re.compile(
-    rb"([0-9]{4})-([0-9]{2})-([0-9]{2})"
-    rb"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)?)?",
+    rb"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?"
+    + _ZONE
+    + rb")?",
+    re.IGNORECASE,
+)
+_BASIC_TIME = re.compile(
+    rb"([0-9]{4})([0-9]{2})([0-9]{2})(?:[T ]([0-9]{2})([0-9]{2})(?:([0-9]{2})(?:[.,]([0-9]+))?)?"
+    + _ZONE
+    + rb")?",
     re.IGNORECASE,
 )
 _UNITS_NS = {"timestamp[ms]": 10**6, "timestamp[us]": 10**3, "timestamp[ns]": 1}
@@ -91,7 +99,8 @@ def _seconds_ns(text: bytes) -> int:
 
 
 def _iso_ns(text: bytes) -> int:
-    year, month, day, hour, minute, second, fraction, sign, hours, minutes = _match(_TIME, text).groups()
+    match = _match(_TIME if b"-" in text[:5] else _BASIC_TIME, text)
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
     if year == b"0000":
         days = (
             datetime.date(400, int(month), int(day)).toordinal() - 146_097
@@ -99,8 +108,10 @@ def _iso_ns(text: bytes) -> int:
     else:
         days = datetime.date(int(year), int(month), int(day)).toordinal()
     hour, minute, second, hours, minutes = (int(part or 0) for part in (hour, minute, second, hours, minutes))
-    if hour > 23 or minute > 59 or second > 59 or hours > 23 or minutes > 59:
+    if hour > 24 or minute > 59 or second > 60 or hours > 23 or minutes > 59:
         raise ValueError("no such time of day")
+    if hour == 24 and (minute or second or int((fraction or b"0")[:9])):
+        raise ValueError("24:00:00 is the end of the day")
     offset = (hours * 60 + minutes) * (-60 if sign == b"-" else 60)
     seconds = (days - _EPOCH) * 86_400 + hour * 3600 + minute * 60 + second - offset
     return seconds * 10**9 + int((fraction or b"0")[:9].ljust(9, b"0"))
