@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Problem,
         RetriableError,
         StageError,
+        StoppedError,
     )
     from asyncflow.flow import Flow, load, run, sequence, source, union
     from asyncflow.model.aggregate import Aggregate
@@ -57,6 +58,7 @@ _HOMES = {
         "Problem",
         "RetriableError",
         "StageError",
+        "StoppedError",
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -78,6 +80,7 @@ __all__ = [
     "RetriableError",
     "Schema",
     "StageError",
+    "StoppedError",
     "aggregate",
     "all_rows",
     "count",

@@ -64,6 +64,10 @@ class RetriableError(ConnectorError):
     retriable = True
 
 
+class StoppedError(AsyncflowError):
+    """The run was asked to stop before the end of input that is bounded: its results are those of a part."""
+
+
 class ReaderGoneError(ConnectorError):
     """Whoever read our output went away (a closed pipe, as behind ``| head``): reason to stop quietly, not a failure."""
 

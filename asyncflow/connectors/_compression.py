@@ -170,11 +170,10 @@ class CompressedStream(ByteStream):
         self._archive = archive
         self._block = memoryview(b"")
         self._ahead: asyncio.Future[bytes] | None = None
-        self._ended = False
-        self._closed = False
+        self._ended = self._stopped = self._closed = False
 
     async def read_into(self, buffer: memoryview) -> int:
-        if not len(self._block) and not self._ended and not self._closed:
+        if not len(self._block) and not (self._ended or self._closed or self._stopped):
             if self._ahead is None:
                 self._expand_ahead()
             assert self._ahead is not None
@@ -188,14 +187,21 @@ class CompressedStream(ByteStream):
         count = min(len(self._block), len(buffer))
         buffer[:count] = self._block[:count]
         self._block = self._block[count:]
+        if not count and self._stopped and not (self._ended or self._nothing_ahead()):
+            self.error = "stopped"
         return count
 
     def finish(self) -> None:
-        """Orderly end: the next read gives 0."""
-        if not self._ended:
+        """Orderly end: the next read gives 0, with ``error`` where the archive goes on."""
+        self._stopped = True
+        if len(self._block):
             self.error = "stopped"
-        self._ended = True
         self._block = memoryview(b"")
+
+    def _nothing_ahead(self) -> bool:
+        ahead = self._ahead
+        done = ahead is not None and ahead.done() and not ahead.cancelled() and ahead.exception() is None
+        return done and ahead is not None and not ahead.result()
 
     async def aclose(self) -> None:
         if self._closed:

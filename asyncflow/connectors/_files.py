@@ -158,6 +158,7 @@ class FileStream(ByteStream):
         self.error = ""
         self.position_bytes = 0
         self._file = file
+        self._start_bytes = file.tell()
         self._cache_first = bool(_NOWAIT)
         self._bytes_since_turn = 0
         self._reading: asyncio.Future[None] | None = None
@@ -169,6 +170,7 @@ class FileStream(ByteStream):
             self._bytes_since_turn = 0
             await asyncio.sleep(0)
         if self._closed or self._stopped:
+            self._judge_stop()
             return 0
         count = self._read_cached(buffer) if self._cache_first else None
         if count is None:
@@ -183,13 +185,24 @@ class FileStream(ByteStream):
         return _threaded(self._file)
 
     def finish(self) -> None:
-        """Orderly end: the next read gives 0."""
+        """Orderly end: the next read gives 0, with ``error`` where the file goes on."""
         self._stopped = True
-        self.error = "stopped"
+
+    def _judge_stop(self) -> None:
+        if (
+            self._stopped
+            and not self._closed
+            and self._start_bytes + self.position_bytes < self._size_bytes()
+        ):
+            self.error = "stopped"
+
+    def _size_bytes(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
 
     async def aclose(self) -> None:
         if self._closed:
             return
+        self._judge_stop()
         self._closed = True
         if self._reading is not None:
             await asyncio.wait([self._reading])  # it closes the file when the thread has let go of it
@@ -271,6 +284,7 @@ class FollowStream(FileStream):
 
     def finish(self) -> None:
         super().finish()
+        self.error = "stopped"
         self._woken.set()
 
     async def aclose(self) -> None:

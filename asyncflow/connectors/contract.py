@@ -70,6 +70,12 @@ class SourceConnector(ABC):
         """What it counts of the outside, for the ledger: peers that came and were cut off, datagrams that were dropped."""
         return {}
 
+    @property
+    def left_unread(self) -> bool:
+        """A ``stop`` came before the end of input that is bounded: what was read is a part of it.  Asked when all that was read has been
+        handed out."""
+        return False
+
     async def stop(self) -> None:
         """Asks for an orderly end: takes nothing new from outside; what was received is still handed out, then the source ends."""
         await self.aclose()

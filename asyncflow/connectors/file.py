@@ -111,7 +111,14 @@ class FileSource(ByteSource):
         self._options = options
         self._stream: FileStream | DescriptorStream | CompressedStream | None = None
         self._earlier_bytes = 0
-        self._stopped = False
+        self._stopped = self._closed = False
+        self._files_left = 1  # to be opened; how many there are is not known before
+
+    @property
+    def left_unread(self) -> bool:
+        """A pipe or a device has no end that one could be short of."""
+        ended = isinstance(self._stream, DescriptorStream) or self._stream is None or not self._stream.error
+        return self._stopped and (self._files_left > 0 or not ended)
 
     @property
     def position_bytes(self) -> int:  # type: ignore[override]
@@ -120,13 +127,15 @@ class FileSource(ByteSource):
     async def streams(self) -> AsyncIterator[ByteStream]:
         paths = await asyncio.to_thread(expand, self._options.path)
         self.total_bytes = sum([check_readable(path) for path in paths])
+        self._files_left = len(paths)
         for path in paths:
-            if self._stopped:
+            if self._stopped or self._closed:
                 return
             if self._stream is not None:
                 self._earlier_bytes += self._stream.position_bytes
                 self._stream = None
             self._stream = _open_stream(path)
+            self._files_left -= 1
             yield self._stream
 
     async def stop(self) -> None:
@@ -135,7 +144,7 @@ class FileSource(ByteSource):
             self._stream.finish()
 
     async def aclose(self) -> None:
-        self._stopped = True
+        self._closed = True
         if self._stream is not None:
             await self._stream.aclose()
 

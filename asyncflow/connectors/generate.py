@@ -67,6 +67,11 @@ class GenerateSource(BatchSource):
         self._options = options
         self._stopped = asyncio.Event()
         self.bounded = bool(options.rows)
+        self._sent = 0
+
+    @property
+    def left_unread(self) -> bool:
+        return self._stopped.is_set() and self._sent < (self._options.rows or 0)
 
     async def batches(self) -> AsyncIterator[Batch]:
         options = self._options
@@ -88,6 +93,7 @@ class GenerateSource(BatchSource):
             count = min(due - sent, BATCH_ROWS)
             yield rows.batch(sent, count)
             sent += count
+            self._sent = sent
 
     async def stop(self) -> None:
         self._stopped.set()

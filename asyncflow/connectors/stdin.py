@@ -36,13 +36,19 @@ class StdinSource(ByteSource):
 
     def __init__(self) -> None:
         self._stream: FileStream | DescriptorStream | None = None
-        self._finished = False
+        self._finished = self._stopped = False
         with contextlib.suppress(OSError):
             self.bounded = not is_pollable(STDIN)
 
     @property
     def position_bytes(self) -> int:  # type: ignore[override]
         return 0 if self._stream is None else self._stream.position_bytes
+
+    @property
+    def left_unread(self) -> bool:
+        if not self.bounded or not self._stopped:
+            return False
+        return self._stream is None or bool(self._stream.error)
 
     async def streams(self) -> AsyncIterator[ByteStream]:
         if self._finished:
@@ -62,7 +68,7 @@ class StdinSource(ByteSource):
         yield self._stream
 
     async def stop(self) -> None:
-        self._finished = True
+        self._finished = self._stopped = True
         if self._stream is not None:
             self._stream.finish()
 

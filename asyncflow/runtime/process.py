@@ -1,6 +1,7 @@
 """One plan as a whole process: its event loop, signals, progress, warnings and the ``--stats`` file.
 
-The first SIGINT or SIGTERM asks for an orderly end: reading stops, what was read flows out, windows close, exit 0.  The second ends the
+The first SIGINT or SIGTERM asks for an orderly end: reading stops, what was read flows out, windows close.  Exit 0, or 1 where bounded
+input was not read to its end.  The second ends the
 process at once, also while a kernel works (``_kernels.signals``).  SIGUSR1, and whoever asks on the control socket, is told what the run
 waits for.  Only data goes to stdout.
 """
@@ -72,7 +73,8 @@ def run_plan(
     _keep_freed_memory()
 
     async def main() -> None:
-        run = Run(plan, workers=workers, memory=default_memory() if plan.memory_bytes is None else None)
+        memory = default_memory() if plan.memory_bytes is None else None
+        run = Run(plan, workers=workers, memory=memory, fails_without_rows=True)
         try:
             with _signals(run, partial(_tell_why, run, file)), _notes(shown=not quiet):
                 async with _control(partial(_why_answer, run, file), verbose=verbose):
@@ -80,9 +82,9 @@ def run_plan(
         finally:
             if stats is not None:
                 _write_stats(run.ledger, stats)
-        if not quiet:
-            for line in warnings(run):
-                tell(line)
+            if run.in_order and not quiet:
+                for line in warnings(run):
+                    tell(line)
         if verbose:
             write_error(printable_lines(summary(run.ledger)) + "\n")
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
-from asyncflow.errors import InternalError
+from asyncflow.errors import AsyncflowError, DataError, InternalError, StoppedError
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End
 from asyncflow.model.schema import Schema
@@ -35,8 +35,10 @@ class Run:
 
     ``workers``: threads that work, the loop's own among them.  ``clock``: the wall clock unless given.  ``read_bytes``: how much one
     read of a byte stream may give at most.  ``memory``: what bounds it; left out: what the plan says, or nothing.
+    ``fails_without_rows``: it is an error that all records were rejected.
 
-    ``stop`` asks for an orderly end; cancelling ``execute`` ends at once.  Either way every socket and file is closed when it returns.
+    ``stop`` asks for an orderly end, which is StoppedError where bounded input was not read to its end; cancelling ``execute`` ends at
+    once.  Either way every socket and file is closed when it returns.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Run:
         clock: Clock | None = None,
         read_bytes: int | None = None,
         memory: Memory | None = None,
+        fails_without_rows: bool = False,
     ) -> None:
         self.plan = graph.in_order(plan)
         self.workers = workers
@@ -55,7 +58,12 @@ class Run:
         self.results = Channel(1, CHANNEL_BYTES, "the loop that takes its rows", self.memory)
         self.clock = clock or Clock()
         self.started_ns = self.clock.now_ns()
-        self.wiring = Wiring(self.plan, self.ledger, self.clock, read_bytes, self.memory)
+        self.in_order = False
+        """It came to its end, though that may be too early."""
+        self._fails_without_rows = fails_without_rows
+        self.wiring = Wiring(
+            self.plan, self.ledger, self.clock, read_bytes, self.memory, lambda: self._why_not_whole() is None
+        )
         self._sources, self._stages, self._sinks = (
             self.wiring.sources,
             self.wiring.stages,
@@ -128,8 +136,13 @@ class Run:
                 if not grace.expired():
                     raise
                 raise not_delivered(self._waiting(), self.plan.stop_timeout_ns, self._under_way()) from None
+            if self._stopping.is_set():
+                await stopper
             self.ledger.end()
             self.ledger.check()
+            self.in_order = True
+            if (why := self._why_not_whole()) is not None:
+                raise why
         finally:
             self.phase = ("ended", "")
             self.ledger.end()
@@ -137,6 +150,17 @@ class Run:
             await asyncio.gather(stopper, return_exceptions=True)
             await self._close_all()
         return self.ledger
+
+    def _why_not_whole(self) -> AsyncflowError | None:
+        """Why what the sinks got is not the whole result, though nothing failed."""
+        for stage in self._sources:
+            if stage.connector.left_unread:
+                return StoppedError("stopped before the end of its input", table=stage.source.name)
+        counts = self.ledger.sources.values()
+        rejected = sum(each.rejected for each in counts)
+        if self._fails_without_rows and rejected and rejected == sum(each.rows for each in counts):
+            return DataError("every record was rejected")
+        return None
 
     async def _run(self, result: str | None) -> None:
         self._offload = Offload(self.workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from asyncflow import formats
@@ -22,7 +22,10 @@ MAX_ENCODED_ROWS = 1 << 16
 
 
 class SinkStage:
-    """One sink of a run.  ``schema``: of its input where it is known before the first row (for a header without rows)."""
+    """One sink of a run.  ``schema``: of its input where it is known before the first row (for a header without rows).
+
+    ``whole``: asked when all rows were written, whether they are the whole result; a sink that publishes at its end does so only then.
+    """
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class SinkStage:
         messages: AsyncIterator[Message],
         schema: Schema | None,
         offload: Offload,
+        whole: Callable[[], bool] = lambda: True,
     ) -> None:
         self.sink = sink
         self.connector = connector
@@ -39,6 +43,7 @@ class SinkStage:
         """Rows it took from its inputs; ``counts.rows`` are those that it has written."""
         self._messages = messages
         self._offload = offload
+        self._whole = whole
         self._unflushed = False
         self._joint: bytes | None = (
             None  # what stands between what the target holds and the first row; None: not known yet
@@ -60,7 +65,7 @@ class SinkStage:
             if self._encoder is not None:
                 await self._put(self._encoder.finish(), None)
             await self.connector.flush()
-            failed = False
+            failed = not self._whole()
         finally:
             await self.connector.aclose(failed=failed)
             self.ended = True

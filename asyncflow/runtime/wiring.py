@@ -107,11 +107,18 @@ class Wiring:
     """The parts of one run of ``plan`` (its stages in the order in which they can be worked out), none before ``build``.
 
     ``inputs``: what each stage and sink reads, by its name.  ``handed``: the messages of the sinks that may wait for ever for a peer.
+    ``whole``: as in :class:`~asyncflow.runtime.sink.SinkStage`.
     ``head_of``: the source whose first records are awaited, to tell its schema, or ``""``.
     """
 
     def __init__(
-        self, plan: Plan, ledger: Ledger, clock: Clock, read_bytes: int | None, memory: Memory
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        clock: Clock,
+        read_bytes: int | None,
+        memory: Memory,
+        whole: Callable[[], bool] = lambda: True,
     ) -> None:
         self.plan = plan
         self.memory = memory
@@ -125,6 +132,7 @@ class Wiring:
         self.outlets: dict[str, Outlet] = {}
         self.inputs: dict[str, Inputs] = {}
         self.head_of = ""
+        self._whole = whole
         self._clock = clock
         self._read_bytes = read_bytes
         self._offload = Offload(1)
@@ -291,7 +299,7 @@ class Wiring:
         messages = self._messages(sink, schema, flowing)
         if waits_for_peers(sink.connector, connector):
             messages = self.handed[sink.name] = Handed(messages)
-        stage = SinkStage(sink, connector, messages, schema, self._offload)
+        stage = SinkStage(sink, connector, messages, schema, self._offload, self._whole)
         self.sinks.append(stage)
         self.ledger.sinks[sink.name] = stage.counts
 
