@@ -54,6 +54,7 @@ static void af_state_free(af_state *state) {
     af_store *store = &state->store;
     if (state->out.active && state->out.owned) af_pane_free(store, state->out.pane);
     for (size_t i = state->head; i < state->end; i++) af_pane_free(store, state->panes[i]);
+    for (size_t i = 0; i < state->fresh_count; i++) af_pane_free(store, state->fresh[i]);
     af_pane_free(store, state->head_pane);
     af_arena_free(&store->arena);
     free(state->panes);

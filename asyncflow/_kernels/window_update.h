@@ -7,9 +7,9 @@
 #ifndef ASYNCFLOW_WINDOW_UPDATE_H
 #define ASYNCFLOW_WINDOW_UPDATE_H
 
-#include "window_cells.h"
+#include "window_panes.h"
 
-enum { AF_ROWS = 64, AF_RECENT = 256 };
+enum { AF_ROWS = 64 };
 
 typedef struct {
     const void *values;   /* int64, float64 or bool; NULL for a string */
@@ -17,44 +17,6 @@ typedef struct {
     const uint8_t *data;
     const int32_t *starts, *lengths;
 } af_column;
-
-typedef struct {
-    uint64_t step, half;
-    uint64_t age;  /* only entries of the state's age count */
-    af_pane *pane;      /* NULL: late for all its windows */
-} af_recent;
-
-/* The window that is being given out. */
-typedef struct {
-    bool active, owned; /* owned: the pane is nobody else's */
-    af_wide window;
-    af_pane *pane;
-    int32_t *groups; /* those that the window holds, in order */
-    int64_t count, position, capacity;
-} af_window_out;
-
-typedef struct {
-    af_store store;
-    int sized;
-    int64_t size;
-    uint64_t every, tail; /* tail: size modulo every; with one, each step has two panes, cut there */
-    int64_t offset;
-    int steps;    /* panes to a step: 1 or 2 */
-    af_wide span; /* panes to a window */
-    uint64_t reciprocal, shift; /* steps since a fixed time: step of time t: ((t + 2^63) + shift) / every - bias */
-    af_wide bias;
-    af_pane **panes; /* by number, then first; [head, end) */
-    size_t head, end, capacity;
-    int64_t advanced, arrivals;
-    af_wide closed; /* windows up to this one are closed; AF_NO_FIRST: none */
-    int64_t windows_closed, open_windows;
-    int open_changed;
-    af_pane *head_pane; /* see window_emit.h: the panes from head_block on, merged up to head_upto */
-    af_wide head_block, head_upto, flipped_block;
-    af_recent recent[AF_RECENT];
-    uint64_t age;
-    af_window_out out;
-} af_state;
 
 /* One batch. */
 typedef struct {
@@ -67,78 +29,6 @@ typedef struct {
     int64_t *late; /* out: positions of late rows */
     int64_t late_count, partly;
 } af_rows;
-
-AF_INLINE af_wide af_floor_div(af_wide value, af_wide by) {
-    af_wide quotient = value / by;
-    return quotient - (value % by != 0 && value < 0);
-}
-
-AF_INLINE int64_t af_clamp(af_wide value) { return value < INT64_MIN ? INT64_MIN : value > INT64_MAX ? INT64_MAX : (int64_t)value; }
-
-/* The first window that a watermark leaves open; `next`: the watermark that closes it. */
-static af_wide af_first_open(const af_state *state, int64_t watermark, af_wide *next) {
-    *next = AF_WIDE_MAX;
-    if (watermark == INT64_MAX) return AF_WIDE_MAX;
-    if (!state->sized) return AF_NO_FIRST;
-    af_wide first = af_floor_div((af_wide)watermark - state->offset - state->size, state->every) + 1;
-    *next = (af_wide)state->offset + first * (af_wide)state->every + state->size;
-    return first;
-}
-
-/* -- panes by number ------------------------------------------------------------------------------------------------ */
-
-/* Where (number, first) is or would be among the panes. */
-static size_t af_pane_place(const af_state *state, af_wide number, af_wide first) {
-    size_t low = state->head, high = state->end;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const af_pane *pane = state->panes[middle];
-        if (pane->number < number || (pane->number == number && pane->first < first))
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* The pane (or sub-pane) for rows of this number while `open` is the first open window: 0 late, 1 found, -1 no memory. */
-AF_NOINLINE int af_resolve(af_state *state, af_wide number, af_wide open, int64_t group_count, af_pane **found) {
-    af_wide low = -af_floor_div(state->span - 1 - number, state->steps), high = af_floor_div(number, state->steps);
-    *found = NULL;
-    if (state->sized && open > high) return 0;
-    af_wide first = state->sized && open > low ? open : AF_NO_FIRST;
-    size_t at = af_pane_place(state, number, first);
-    af_pane *pane = at < state->end ? state->panes[at] : NULL;
-    if (pane == NULL || pane->number != number || pane->first != first) {
-        if (state->end == state->capacity) {
-            if (state->head > state->capacity / 2) {
-                memmove(state->panes, state->panes + state->head, (state->end - state->head) * sizeof *state->panes);
-                at -= state->head;
-                state->end -= state->head;
-                state->head = 0;
-            } else {
-                size_t capacity = state->capacity ? state->capacity * 2 : 16;
-                af_pane **panes = realloc(state->panes, capacity * sizeof *panes);
-                if (panes == NULL) return -1;
-                state->panes = panes;
-                state->capacity = capacity;
-            }
-        }
-        pane = af_pane_new(&state->store);
-        if (pane == NULL) return -1;
-        pane->number = number;
-        pane->first = first;
-        pane->low = first == AF_NO_FIRST ? low : first;
-        pane->high = high;
-        memmove(state->panes + at + 1, state->panes + at, (state->end - at) * sizeof *state->panes);
-        state->panes[at] = pane;
-        state->end++;
-        state->open_changed = 1;
-    }
-    if (!af_pane_reserve(&state->store, pane, group_count)) return -1;
-    *found = pane;
-    return 1;
-}
 
 /* -- accumulators ---------------------------------------------------------------------------------------------------- */
 
@@ -469,7 +359,7 @@ AF_INLINE bool af_take_block(af_state *state, af_pane *pane, const int32_t *grou
 /* -- a batch ---------------------------------------------------------------------------------------------------------- */
 
 /* Takes the rows; `arrivals` is for the caller to raise when the whole batch is in.  False: no memory. */
-static bool af_add_rows(af_state *state, af_rows *rows) {
+static bool af_take_rows(af_state *state, af_rows *rows) {
     af_store *store = &state->store;
     const size_t cell_bytes = store->cell_bytes;
     const int64_t delay = rows->delay;
@@ -586,6 +476,11 @@ static bool af_add_rows(af_state *state, af_rows *rows) {
     }
     rows->partly = partly;
     return true;
+}
+
+static bool af_add_rows(af_state *state, af_rows *rows) {
+    const bool done = af_take_rows(state, rows);
+    return af_panes_settle(state) && done;
 }
 
 #endif
