@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from asyncflow._kernels import dedup, sessions
+from asyncflow._kernels import dedup, sessions, window
 from asyncflow._kernels.reference import dedup as plain_dedup
 from asyncflow._kernels.reference import sessions as plain_sessions
 
@@ -40,6 +40,18 @@ def into_dedup(times: np.ndarray, marks: np.ndarray | None, kernel=dedup) -> int
     return sum(int(state.add(groups[part], 1, times[part], marks[part], NO_TIME).sum()) for part in parts)
 
 
+def into_windows(times: np.ndarray, marks: np.ndarray | None) -> int:
+    """A window a row."""
+    state = window.WindowState(STEP, STEP, 0, [("count", (), (), None)])
+    groups, found = np.zeros(len(times), np.int32), 0
+    for part in np.array_split(np.arange(len(times)), 5):
+        marked = None if marks is None else marks[part]
+        state.add(groups[part], 1, times[part], marked, NO_TIME, 10**12, [], [])
+    while (closed := state.close(END, np.zeros(1, np.int32), 1 << 15)) is not None:
+        found += len(closed[0])
+    return found
+
+
 def seconds(do: Callable[[], int], wanted: int) -> float:
     """The least CPU time of three tries."""
     tries = []
@@ -52,7 +64,7 @@ def seconds(do: Callable[[], int], wanted: int) -> float:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("several_sources", [False, True], ids=["one", "several"])
-@pytest.mark.parametrize("take", [into_sessions, into_dedup], ids=["sessions", "dedup"])
+@pytest.mark.parametrize("take", [into_sessions, into_dedup, into_windows])
 def test_the_time_of_a_row_hardly_grows(take, order: str, several_sources: bool) -> None:
     """``several``: watermarks before rows fall, too, all of them before every row."""
     taken = []
