@@ -37,6 +37,7 @@ cdef extern from "regex_automaton.h" nogil:
         int32_t literal
     ctypedef struct rx_cache:
         int32_t *best
+    int RX_MATCH, RX_BYTES, RX_SPLIT, RX_SAVE, RX_ASSERT
     int RX_FOUND, RX_NO_MEMORY, RX_STOPPED
     int rx_program_open(rx_program *program)
     int rx_cache_open(rx_cache *cache, const rx_program *program, const int32_t *place, int32_t slots,
@@ -94,10 +95,8 @@ cdef class Machine:
         self.moves = np.array(moves, np.int32, order="C").reshape(-1, 3)
         self.prefix = prefix
         self.caches = {}
-        check_program(self.code, self.moves, start)
         instructions, transitions = self.code, self.moves
-        saves = self.code[self.code[:, 0] == 3, 1]
-        self.slots = 2 + (int(saves.max()) if len(saves) else 0)
+        self.slots = check_program(instructions, transitions, start)
         self.program.code = <const rx_instruction *>&instructions[0, 0]
         self.program.moves = <const rx_move *>&transitions[0, 0] if transitions.shape[0] else NULL
         self.program.prefix = <const uint8_t *>prefix
@@ -187,17 +186,28 @@ cdef class Machine:
         self.give_back(cache, status)
 
 
-cdef int check_program(code, moves, int start) except -1:
-    """Instructions that would lead outside the program are refused."""
-    count = len(code)
-    splits, straight, takes = code[code[:, 0] == 2], code[code[:, 0] >= 3], code[code[:, 0] == 1]
-    targets = np.concatenate([[start], splits[:, 1], splits[:, 2], straight[:, 2], moves[:, 2]])
-    inside = count > 0 and targets.min() >= 0 and targets.max() < count and (moves[:, :2] >= 0).all()
-    inside = inside and (moves[:, :2] < 256).all() and code[:, 0].min() >= 0 and code[:, 0].max() <= 4
-    inside = inside and (takes[:, 1:] >= 0).all() and (takes[:, 1] + takes[:, 2] <= len(moves)).all()
-    if not inside or (code[code[:, 0] == 3, 1] < 0).any():
+cdef int32_t check_program(const int32_t[:, ::1] code, const int32_t[:, ::1] moves, int start) except -1:
+    """Refuses instructions that would lead outside the program.  Returns how many slots the program has."""
+    cdef Py_ssize_t i, count = code.shape[0]
+    cdef int32_t slots = 2, operation, x, y
+    cdef bint inside = 0 <= start < count
+    for i in range(count):
+        operation, x, y = code[i, 0], code[i, 1], code[i, 2]
+        if operation == RX_BYTES:
+            inside = inside and x >= 0 and y >= 0 and <int64_t>x + y <= moves.shape[0]
+        elif operation == RX_SPLIT:
+            inside = inside and 0 <= x < count and 0 <= y < count
+        elif operation == RX_SAVE or operation == RX_ASSERT:
+            inside = inside and 0 <= y < count and (operation == RX_ASSERT or 0 <= x < 0x20000)
+            if operation == RX_SAVE and x >= slots:
+                slots = x + 1
+        else:
+            inside = inside and operation == RX_MATCH
+    for i in range(moves.shape[0]):
+        inside = inside and 0 <= moves[i, 0] < 256 and 0 <= moves[i, 1] < 256 and 0 <= moves[i, 2] < count
+    if not inside:
         raise ValueError("not a program")
-    return 0
+    return slots
 
 
 cdef int check(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, Py_ssize_t rows) except -1:

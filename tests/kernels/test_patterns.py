@@ -137,6 +137,22 @@ def test_views_outside_the_data_are_refused() -> None:
         regexp("a").matches(data, np.zeros(2, np.int32), np.zeros(1, np.int32))
 
 
+@pytest.mark.skipif(not COMPILED, reason="Python refuses by itself")
+@pytest.mark.parametrize(
+    ("code", "moves", "start"),
+    [
+        ([], [], 0), ([[0, 0, 0]], [], 1), ([[2, 0, 1]], [], 0), ([[3, 0, -1]], [], 0), ([[3, -1, 0]], [], 0),
+        ([[4, 1, 7]], [], 0), ([[5, 0, 0]], [], 0),
+        ([[1, 0, 1]], [], 0), ([[1, -1, 1]], [[0, 9, 0]], 0), ([[1, 0, 1]], [[0, 256, 0]], 0), ([[1, 0, 1]], [[0, 9, 1]], 0),
+        ([[1, 2**31 - 1, 1]], [], 0),
+    ],
+)  # fmt: skip
+def test_what_is_no_program_is_refused(code: list[list[int]], moves: list[list[int]], start: int) -> None:
+    arrays = (np.array(part, np.int32).reshape(-1, 3) for part in (code, moves))
+    with pytest.raises(ValueError, match="not a program"):
+        _kernels.kernel("regex").Machine(*arrays, start, False, b"", False)
+
+
 # -- characters ------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ The size is bounded: repetitions are copies, and a program of more than ``MOST_I
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -71,7 +72,6 @@ class _Writer:
     def __init__(self) -> None:
         self.code: list[list[int]] = []
         self.moves: list[tuple[int, int, int]] = []
-        self.graphs: dict[Charset, Graph] = {}
 
     def add(self, operation: int, x: int = 0, y: int = 0) -> int:
         if len(self.code) + len(self.moves) >= MOST_INSTRUCTIONS:
@@ -136,10 +136,10 @@ class _Writer:
     # -- sets of characters ----------------------------------------------------------------------------------------
 
     def chars(self, members: Charset, after: int) -> int:
-        graph = self.graphs.get(members)
-        if graph is None:
-            graph = self.graphs[members] = []
-            _add_node(graph, tuple(piece for low, high in members for piece in _sequences(low, high)), {})
+        if len(members) == 1 and members[0][1] < 0x80:
+            self.moves.append((*members[0], after))
+            return self.add(BYTES, len(self.moves) - 1, 1)
+        graph = _graph(members)
         base = len(self.code)
         for node in graph:
             first = len(self.moves)
@@ -169,6 +169,14 @@ class _Writer:
                 at = self.moves[x][2]
             else:
                 return bytes(taken), whole and operation == MATCH and bool(taken)
+
+
+@lru_cache(maxsize=256)
+def _graph(members: Charset) -> Graph:
+    """The nodes that take one character of a set; not to be changed."""
+    graph: Graph = []
+    _add_node(graph, tuple(piece for low, high in members for piece in _sequences(low, high)), {})
+    return graph
 
 
 def _add_node(graph: Graph, sequences: tuple[Sequence, ...], known: dict[tuple[Sequence, ...], int]) -> int:
