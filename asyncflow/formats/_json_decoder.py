@@ -12,7 +12,6 @@ from asyncflow._kernels import kernel
 from asyncflow.formats._lines import NOT_UTF8, LineStream
 from asyncflow.formats.contract import Block, Decoded, DecodeRequest, Reject, RejectLog
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
-from asyncflow.model.schema import DataType
 
 _json = kernel("json")
 _lines = kernel("lines")
@@ -81,15 +80,9 @@ class JsonDecoder(LineStream):
             text = f"{self.output.names[column]}: null"
         else:
             text = (
-                f"{self.output.names[column]}: {self._misfit(column)}: {_shown(block[start : start + size])}"
+                f"{self.output.names[column]}: {self.output.fields[column].misfit}: {_shown(block[start : start + size])}"
             )
         return Reject(line, offset, after_row, text, record)
-
-    def _misfit(self, column: int) -> str:
-        type_ = self.output.fields[column].type
-        if type_ is DataType.STRING:
-            return "half of a surrogate pair"
-        return f"not {'an' if type_ is DataType.INT64 else 'a'} {self.output.fields[column].type_text}"
 
 
 def _shown(value: Block) -> str:

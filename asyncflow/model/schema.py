@@ -63,6 +63,13 @@ class Field(Struct, frozen=True):
     def type_text(self) -> str:
         return f"{self.type.value}[{self.unit}]" if self.unit else self.type.value
 
+    @property
+    def misfit(self) -> str:
+        """What is wrong with a value that does not fit, in a few words; a text that does not is none."""
+        if self.type is DataType.STRING:
+            return "half of a surrogate pair"
+        return f"not {'an' if self.type is DataType.INT64 else 'a'} {self.type_text}"
+
 
 class Schema(Struct, frozen=True, dict=True):
     """An ordered tuple of fields with unique names."""
