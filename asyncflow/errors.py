@@ -116,3 +116,11 @@ def described(error: BaseException) -> str:
     except Exception:
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def safe_repr(value: object) -> str:
+    """``repr``, whatever the object thinks of it."""
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"

@@ -79,9 +79,7 @@ class JsonDecoder(LineStream):
         elif reason == _json.NO_VALUE:
             text = f"{self.output.names[column]}: null"
         else:
-            text = (
-                f"{self.output.names[column]}: {self.output.fields[column].misfit}: {_shown(block[start : start + size])}"
-            )
+            text = f"{self.output.names[column]}: {self.output.fields[column].misfit}: {_shown(block[start : start + size])}"
         return Reject(line, offset, after_row, text, record)
 
 

@@ -28,6 +28,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from asyncflow._kernels import kernel
+from asyncflow.errors import safe_repr
 from asyncflow.model.columns import (
     BoolArray,
     Column,
@@ -225,7 +226,11 @@ def _one_by_one(values: list[Any], field: Field) -> Fitted:
             misfits[row] = _misfit(field, str(misfit), has_text=False)
     column = _read(tokens, field, misfits)
     if any(instant is not None for instant in instants):
-        read = column.values.tolist() if column.valid is None else np.where(column.valid, column.values, 0).tolist()
+        read = (
+            column.values.tolist()
+            if column.valid is None
+            else np.where(column.valid, column.values, 0).tolist()
+        )
         there = [True] * len(values) if column.valid is None else column.valid.tolist()
         column = column_from_values(
             field.type,
@@ -249,7 +254,7 @@ def _read(tokens: list[str], field: Field, misfits: dict[int, str]) -> Any:
         return column
     fits = np.ones(len(tokens), np.bool_)
     fits[wrong] = False
-    places = np.cumsum(fits) - fits  # of each row among those that fit
+    places: NDArray[np.int64] = np.cumsum(fits) - fits  # of each row among those that fit
     if num_rows == 0:
         return column_from_values(field.type, [None] * len(tokens))
     column = column.take(np.minimum(places, num_rows - 1))
@@ -272,7 +277,9 @@ def _misfit(field: Field, shown: str, *, has_text: bool = True) -> str:
 
 
 def instant(value: Any, field: Field) -> int | None:
-    """One value of a timestamp column as ns since the epoch; None for null.  ValueError where it does not fit."""
+    """One value of a timestamp column (or ISO text, whatever its unit) as ns since the epoch; None for null.  ValueError for none."""
+    if field.unit and isinstance(value, str) and "-" in value[1:]:
+        field = Field(field.name, field.type)
     result = _of_list([value], field)
     for reason in result.misfits.values():
         raise ValueError(reason)
@@ -299,15 +306,7 @@ def _token_or_repr(value: Any) -> str:
         return str(misfit)
 
 
-def safe_repr(value: Any) -> str:
-    """``repr``, whatever the object thinks of it."""
-    try:
-        return repr(value)
-    except Exception:
-        return f"<{type(value).__name__}>"
-
-
-def _plain(value: Any) -> Any:
+def json_default(value: Any) -> Any:
     """What JSON can write in place of a value that it cannot; TypeError where there is nothing."""
     if value is np.ma.masked or type(value).__name__ == "NAType":
         return None
@@ -333,6 +332,8 @@ def _number(value: Any) -> int | float | bool:
     """Python's number for another's; TypeError where it would be another number."""
     if isinstance(value, np.bool_):
         return bool(value)
+    if isinstance(value, np.timedelta64):  # numpy takes it for an integer
+        raise TypeError("a duration")
     if isinstance(value, np.integer):
         return int(value)
     if isinstance(value, np.floating):
@@ -348,11 +349,11 @@ def _number(value: Any) -> int | float | bool:
             raise TypeError("no float says the same")
         return number
     if isinstance(value, Rational):
-        return int(value) if value.denominator == 1 else float(value)
+        return int(value.numerator) if value.denominator == 1 else float(value)
     raise TypeError(f"{type(value).__name__} has no JSON text")
 
 
-_json = json.JSONEncoder(default=_plain, skipkeys=True)
+_json = json.JSONEncoder(default=json_default, skipkeys=True)
 
 
 def _instant(value: Any, field: Field) -> Any:
@@ -361,7 +362,11 @@ def _instant(value: Any, field: Field) -> Any:
         return _ns(value)
     if isinstance(value, dt.date):
         return _in_range((value.toordinal() - _EPOCH.toordinal()) * _DAY_NS, value)
-    if not field.unit and isinstance(value, int | np.integer) and not isinstance(value, bool):
+    if (
+        not field.unit
+        and isinstance(value, int | np.integer)
+        and not isinstance(value, bool | np.timedelta64)
+    ):
         return _in_range(int(value), value)
     return NotImplemented
 

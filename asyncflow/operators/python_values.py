@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncflow.errors import safe_repr
 from asyncflow.model.columns import IndexArray, StringColumn
-from asyncflow.model.schema import DataType
+from asyncflow.model.schema import DataType, Field
 
 
 def array_of(raw: tuple[Any, ...], type_: DataType, rows: IndexArray) -> NDArray[Any]:
@@ -21,6 +23,10 @@ def array_of(raw: tuple[Any, ...], type_: DataType, rows: IndexArray) -> NDArray
     return values.view("datetime64[ns]") if type_ is DataType.TIMESTAMP else values
 
 
+_NO_NUMBERS = (bool, np.timedelta64)
+"""What Python or numpy takes for integers, and we do not."""
+
+
 def checked_value(value: Any, type_: DataType) -> Any:
     """A result as a column takes it, None for null.  ValueError, which begins with the value, for one of another type."""
     if value is None or value is np.ma.masked:
@@ -31,13 +37,14 @@ def checked_value(value: Any, type_: DataType) -> Any:
         case DataType.STRING:
             fits = isinstance(value, str)
         case DataType.INT64:
-            fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            fits = isinstance(value, int | np.integer) and not isinstance(value, _NO_NUMBERS)
         case DataType.FLOAT64:
-            fits = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+            fits = isinstance(value, int | float | np.integer | np.floating)
+            fits = fits and not isinstance(value, _NO_NUMBERS)
         case DataType.TIMESTAMP:
-            if isinstance(value, np.datetime64):
-                return None if np.isnat(value) else int(value.astype("datetime64[ns]").astype(np.int64))
-            fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if isinstance(value, np.datetime64 | dt.datetime):
+                return _instant(value)
+            fits = isinstance(value, int | np.integer) and not isinstance(value, _NO_NUMBERS)
     if not fits:
         raise ValueError(f"{_shown(value)} ({type(value).__name__}), not {type_.value} or None")
     if type_ is DataType.STRING:
@@ -59,11 +66,23 @@ def _text(value: str) -> str:
 
 def _float(value: Any) -> float:
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
-        raise ValueError(f"{_shown(value)}, which is beyond the range of float64") from None
+        number = np.inf
+    if np.isinf(number) and not (isinstance(value, float | np.floating) and np.isinf(value)):
+        raise ValueError(f"{_shown(value)}, which is beyond the range of float64")
+    return number
+
+
+def _instant(value: Any) -> int | None:
+    from asyncflow.model.values import instant  # not loaded by runs without such values
+
+    try:
+        return instant(value, Field("", DataType.TIMESTAMP))
+    except ValueError:
+        raise ValueError(f"{_shown(value)}, which is beyond the range of timestamp") from None
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = safe_repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from asyncflow.model.instants import format_timestamp
 from asyncflow.model.schema import DataType, Field
-from asyncflow.runtime.python_source import read_timestamp
+from asyncflow.model.values import instant
 
 REL_TOL = 1e-9
 
@@ -75,7 +75,7 @@ def _equal(expected: Any, got: Any, name: str, table: Table) -> bool:
 
 def _instant(value: Any, table: Table) -> int | None:
     try:
-        return read_timestamp(Field("time", DataType.TIMESTAMP, table.unit), value)
+        return instant(value, Field("time", DataType.TIMESTAMP, table.unit))
     except ValueError:
         return None
 

@@ -16,7 +16,7 @@ from asyncflow.formats.contract import Block
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Component
 from asyncflow.runtime.primed import content
-from asyncflow.runtime.python_source import ObjectSource, infer_schema
+from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.source import SourceStage
 
 HEAD_BYTES = 1 << 16
@@ -24,6 +24,8 @@ ENOUGH = 1000
 """The count of records of a format whose columns do not depend on the data."""
 _ANOTHER_PROTOCOL = re.compile(rb"[A-Z]+ [^\n]* HTTP/\d|SSH-\d|[^\n]*[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """A probe's first line: HTTP, SSH, or no text (TLS)."""
+MOST_OBJECTS = 100_000
+"""How many objects without a column are kept while one with columns is waited for."""
 
 
 async def find_schema(stage: SourceStage) -> None:
@@ -42,8 +44,7 @@ async def _find(stage: SourceStage) -> None:
     connector, source = stage.connector, stage.source
     if isinstance(connector, ObjectSource):
         if stage.schema is None:
-            objects = await connector.head()
-            stage.schema = infer_schema(objects[0]) if objects else None
+            stage.schema = await _shown(connector)
         return
     if isinstance(connector, BatchSource):
         if stage.schema is None:
@@ -81,6 +82,22 @@ def _count_records(stage: SourceStage, concurrent: bool, head: Block, whole: boo
 def _decoding(format_: Component) -> tuple[ModuleType, Any]:
     module = formats.find_decoder(format_.type)
     return module, format_.options if format_.options is not None else module.DecoderOptions()
+
+
+async def _shown(connector: ObjectSource) -> Schema | None:
+    """The schema of the first objects that show one, waited for; None where there are none at all."""
+    from asyncflow.runtime.objects import infer_schema
+
+    count = 0
+    while len(objects := await connector.head()) > count:
+        count = len(objects)
+        if (schema := infer_schema(objects)) is not None:
+            return schema
+        if count > MOST_OBJECTS:
+            break
+    if count:
+        raise DataError(f"none of its first {count} objects shows columns: say schema=...")
+    return None
 
 
 def guess_format(head: Block) -> str:

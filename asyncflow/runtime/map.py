@@ -4,8 +4,9 @@ What a function may give back: for ``.map`` a Batch or a dict of arrays (or None
 goes, and counts as ``filtered``).  Rows keep their event times: a row of ``map_rows`` its own; a result of ``map`` with as many rows as it
 was given row for row, one of another length the greatest event time of the batch it was made from (no row of it can be late).
 
-A call that raises, takes longer than its timeout or gives back what does not fit fails the run, or with ``on_error = "reject"`` its rows
-leave by ``NAME.rejected``.  One call after another is here; several at once are in ``map_stage``.
+A call that raises, takes longer than its timeout or gives back what is no row or table at all fails the run, or with ``on_error =
+"reject"`` its rows leave by ``NAME.rejected``.  Results are read by the rules of a source in Python (``objects``): a row of them whose
+values do not fit the schema is rejected, whatever ``on_error`` says.  One call after another is here; several at once are in ``map_stage``.
 """
 
 from __future__ import annotations
@@ -14,28 +15,32 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from asyncflow.errors import StageError, described
+from asyncflow.errors import StageError, described, safe_repr
 from asyncflow.model.batch import Batch
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Output
 from asyncflow.plan.tables import MapBatches
 from asyncflow.runtime.blame import FROM_INSIDE, cancellations
-from asyncflow.runtime.python_source import ObjectSource, infer_schema
-from asyncflow.runtime.rejected import KEPT_CHARACTERS, rejected_batch
+from asyncflow.runtime.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
 from asyncflow.runtime.stage import AsyncOperator
+from asyncflow.runtime.table_objects import holds_columns
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.objects import Converted
 
 
 class Call(Struct, eq=False):
     """One call of the function: with the rows of ``batch`` at ``positions``, the first of them the ``number``-th that the stage took.
 
-    ``done``: it has come to a ``result`` or an ``error``.
+    ``done``: it has come to a ``result`` or an ``error``; ``misfits``: rows of the result that do not fit, and the row of ``batch`` that
+    each stands for.
     """
 
     batch: Batch
@@ -45,6 +50,7 @@ class Call(Struct, eq=False):
     result: Any = None
     error: BaseException | None = None
     done: bool = False
+    misfits: tuple[tuple[Rejected, int], ...] = ()
 
 
 class MapOperator(AsyncOperator):
@@ -57,7 +63,9 @@ class MapOperator(AsyncOperator):
         super().__init__()
         self._stage = stage
         self._schema = stage.schema
-        self._reader = ObjectSource(())
+        from asyncflow.runtime.objects import Converter  # not loaded by runs without such a stage
+
+        self._results = Converter(whole=True)
         self._taken = 0
         self._timeout_ns = stage.timeout_ns
         self.counts = {"filtered": 0, "rejected": 0} if stage.rows else {"rejected": 0}
@@ -112,7 +120,7 @@ class MapOperator(AsyncOperator):
             together = list(group)
             rows = self._rows(together) if self._stage.rows else self._batches(together)
             outputs += [Output(each) for each in rows]
-            if failed := [call for call in together if call.error is not None]:
+            if failed := [call for call in together if call.error is not None or call.misfits]:
                 outputs.append(Output(self._rejected(failed), "rejected"))
         return outputs
 
@@ -127,10 +135,14 @@ class MapOperator(AsyncOperator):
             raise StageError(f"no answer within {format_duration(timeout_ns)}") from error
 
     def _rejected(self, calls: Sequence[Call]) -> Batch:
-        rows = []
+        rows: list[tuple[bytes, str, str]] = []
         taken: list[int] = []
         for call in calls:
-            assert call.error is not None
+            for misfit, position in call.misfits:
+                rows.append((misfit.record, misfit.reason, misfit.position))
+                taken.append(position)
+            if call.error is None:
+                continue
             if self._stage.on_error == "fail":
                 raise (
                     call.error
@@ -141,7 +153,7 @@ class MapOperator(AsyncOperator):
             whole = [call.argument] if self._stage.rows else call.batch.to_pylist()
             rows += [
                 (
-                    repr(row)[:KEPT_CHARACTERS].encode("utf-8", "replace"),
+                    safe_repr(row)[:KEPT_CHARACTERS].encode("utf-8", "replace"),
                     reason,
                     f"row {call.number + offset}",
                 )
@@ -158,18 +170,33 @@ class MapOperator(AsyncOperator):
         for call in calls:
             if call.error is None and call.result is not None:
                 try:
-                    result = self._mapped(call.batch, call.result)
+                    result = self._mapped(call)
                 except Exception as error:
                     call.error = error
                 else:
                     yield result
 
-    def _mapped(self, batch: Batch, result: Any) -> Batch:
+    def _mapped(self, call: Call) -> Batch:
+        batch, result = call.batch, call.result
+        converted = self._converted([result])
+        rows, kept = converted.batch, converted.kept
+        count = rows.num_rows + len(converted.rejects)
+        by_row = count == batch.num_rows
+        call.misfits = tuple(
+            (
+                replace(misfit, position=_place(call, place, count)),
+                place if by_row else batch.num_rows - 1,
+            )
+            for misfit, place in zip(converted.rejects, converted.rejected, strict=True)
+        )
         if isinstance(result, Batch) and result.time is not None:
-            return result
-        rows = self._converted([result])
-        if rows.num_rows == batch.num_rows:
-            return _timed_as(batch, rows)
+            return (
+                replace(result, schema=rows.schema, columns=rows.columns, num_rows=rows.num_rows)
+                if len(kept) == count
+                else _timed_as(result.take(kept), rows)
+            )
+        if by_row:
+            return _timed_as(batch if len(kept) == count else batch.take(kept), rows)
         latest = np.full(rows.num_rows, batch.time.max() if batch.time is not None else 0, np.int64)
         return replace(rows, time=latest, watermark_before=batch.watermark_before, origin=batch.origin)
 
@@ -180,44 +207,41 @@ class MapOperator(AsyncOperator):
                 continue
             if call.result is None:
                 self.counts["filtered"] += 1
-            elif isinstance(call.result, Mapping):
+            elif isinstance(call.result, Mapping) and not holds_columns(call.result):
                 kept.append(call)
             else:
                 call.error = TypeError(
-                    f"the function of map_rows gives a dict or None, not {type(call.result).__name__}"
+                    f"the function of map_rows gives a dict or None, not {_kind(call.result)}"
                 )
         if not kept:
             return
-        try:
-            rows = self._converted([call.result for call in kept])
-        except Exception:
-            kept = [call for call in kept if self._fits(call)]
-            if not kept:
-                return
-            rows = self._converted([call.result for call in kept])
-        positions = np.array([call.positions.start for call in kept], np.intp)
-        yield _timed_as(kept[0].batch.take(positions), rows)
+        converted = self._converted([call.result for call in kept])
+        for misfit, place in zip(converted.rejects, converted.rejected, strict=True):
+            call = kept[place]
+            call.misfits = ((replace(misfit, position=f"row {call.number}"), call.positions.start),)
+        positions = np.array([call.positions.start for call in kept], np.intp)[converted.kept]
+        if len(positions):
+            yield _timed_as(kept[0].batch.take(positions), converted.batch)
 
-    def _fits(self, call: Call) -> bool:
-        try:
-            self._converted([call.result])
-        except Exception as error:
-            call.error = error
-        return call.error is None
+    def _converted(self, objects: Sequence[Any]) -> Converted:
+        schema = self._schema
+        if schema is None:
+            from asyncflow.runtime.objects import infer_schema
 
-    def _converted(self, objects: Sequence[Any]) -> Batch:
-        if self._schema is None:
-            self._schema = _nanoseconds(infer_schema(objects[0]))
-        converted = self._reader.convert(objects, self._schema, None)
-        if converted.rejects:
-            raise StageError(f"a result does not fit the schema: {converted.rejects[0][1]}")
-        return converted.batch
+            schema = self._schema = infer_schema(objects, texts_are_texts=True)
+        return self._results.convert(objects, schema or Schema(()), None)
+
+
+def _place(call: Call, place: int, count: int) -> str:
+    """Where a row of a result stands: the row it was made from, or the rows where it was made of several."""
+    if count == call.batch.num_rows:
+        return f"row {call.number + place}"
+    return f"row {place + 1} of the result for rows {call.number} to {call.number + call.batch.num_rows - 1}"
+
+
+def _kind(result: Any) -> str:
+    return "a dict of arrays" if isinstance(result, Mapping) else type(result).__name__
 
 
 def _timed_as(original: Batch, rows: Batch) -> Batch:
     return replace(original, schema=rows.schema, columns=rows.columns, num_rows=rows.num_rows)
-
-
-def _nanoseconds(schema: Schema) -> Schema:
-    """Timestamps in a user's dicts are ns, as ``to_pylist`` gives them."""
-    return Schema(tuple(replace(field, unit="") for field in schema))

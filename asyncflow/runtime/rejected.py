@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Int64Array, StringColumn
 from asyncflow.plan.schemas import REJECTED
 
 KEPT_CHARACTERS = 4096
 """How much of a rejected row is kept."""
+
+
+class Rejected(Struct, frozen=True):
+    """A record that is rejected, and how many of the rows that are handed on with it stand before it."""
+
+    record: bytes
+    reason: str
+    position: str
+    after_row: int
 
 
 def rejected_batch(

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
 
 from asyncflow import formats
 from asyncflow.connectors.contract import (
@@ -44,7 +43,7 @@ from asyncflow.runtime.outlet import Outlet, end
 from asyncflow.runtime.primed import NOTHING, CountRecords, Head, PrimedStreams, content
 from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.refused import Refused, Tolerant
-from asyncflow.runtime.rejected import rejected_batch
+from asyncflow.runtime.rejected import Rejected, rejected_batch
 from asyncflow.runtime.silence import HeardStream, Silence
 from asyncflow.runtime.standing import SourceStanding
 
@@ -60,15 +59,6 @@ NO_SCHEMA = "no whole record to tell the schema from"
 CUT_BY_STOP = "cut short: stopped"
 """Why the last record of a stream was rejected that a stop ended."""
 EMPTY = Schema(())
-
-
-class Rejected(Struct, frozen=True):
-    """A record that is rejected, and how many of the rows that are handed on with it stand before it."""
-
-    record: bytes
-    reason: str
-    position: str
-    after_row: int
 
 
 class SourceStage:
@@ -328,15 +318,14 @@ class SourceStage:
 
     async def _read_objects(self, connector: ObjectSource) -> None:
         assert self.schema is not None
-        required = self.source.time
+        schema, required = self.schema.select(self.columns), self.source.time
         async with closing(connector.objects()) as taken:
             async for objects in taken:
                 await self._heard()
                 with self._silence.work():
-                    converted = connector.convert(objects, self.schema, required)
-                    rejects = _among_rows(converted.rejects, self.counts.rows)
-                    self.counts.rows += len(rejects)
-                    await self._take_batch(converted.batch, rejects)
+                    converted = connector.convert(objects, schema, required)
+                    self.counts.rows += len(converted.rejects)
+                    await self._take_batch(converted.batch, converted.rejects)
 
     async def _take_batch(self, batch: Batch, rejects: Sequence[Rejected] = ()) -> None:
         self.counts.rows += batch.num_rows
@@ -459,14 +448,4 @@ def _in_stream(
             reject.after_row if after_row is None else after_row,
         )
         for reject in rejects
-    ]
-
-
-def _among_rows(rejects: Sequence[tuple[str, str, str]], rows_before: int) -> list[Rejected]:
-    """Objects that did not fit, of those that came after so many rows; their position is ``row N``, from 1."""
-    return [
-        Rejected(
-            record.encode(), reason, position, int(position.rpartition(" ")[2]) - 1 - rows_before - number
-        )
-        for number, (record, reason, position) in enumerate(rejects)
     ]

@@ -8,9 +8,11 @@ event time fed (the epoch where there is none) until an ``advance`` moves it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -19,11 +21,12 @@ from asyncflow.errors import AsyncflowError, InternalError
 from asyncflow.model.batch import Batch
 from asyncflow.model.instants import parse_timestamp
 from asyncflow.model.schema import DataType, Field
+from asyncflow.model.values import instant
 from asyncflow.plan.tables import Advance, Component, Feed, Plan, Row, Sink, Source, Trial
 from asyncflow.runtime.clock import VirtualClock
 from asyncflow.runtime.expected import Table, differences
 from asyncflow.runtime.process import warnings
-from asyncflow.runtime.python_source import ObjectSource, read_timestamp
+from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.run import Run
 from asyncflow.runtime.wiring import open_source
 
@@ -84,9 +87,11 @@ def _start(plan: Plan, trial: Trial) -> int:
         if isinstance(step, Feed) and (time := sources[step.table].time) is not None:
             for row in step.rows:
                 try:
-                    return read_timestamp(_time_field(sources[step.table], time), row.get(time))
+                    ns = instant(row.get(time), _time_field(sources[step.table], time))
                 except ValueError:
                     continue
+                if ns is not None:
+                    return ns
     return 0
 
 
@@ -179,7 +184,16 @@ class FedSource(ObjectSource):
             if rows is None:
                 return
             if rows:
-                yield rows
+                yield [self._written(row) for row in rows]
+
+    def _written(self, row: Row) -> dict[str, Any]:
+        """A row whose times may be ISO text, whatever the unit of their columns."""
+        written = dict(row)
+        for field in self._source.schema or ():
+            if field.type is DataType.TIMESTAMP and isinstance(value := written.get(field.name), str):
+                with contextlib.suppress(ValueError):
+                    written[field.name] = np.datetime64(instant(value, field), "ns")
+        return written
 
 
 def _sample(source: Source, trial: Trial) -> dict[str, Any]:
