@@ -148,7 +148,7 @@ _CHAINS = ("and", "or", "concat")
 """Chains of these become one call with many arguments, so that a long one is not a deep one."""
 
 _WORDS = {
-    "SimilarTo": "SIMILAR TO", "RegexpLike": "~", "Pow": "^", "Select": "SELECT", "Subquery": "a subquery",
+    "SimilarTo": "SIMILAR TO", "RegexpLike": "~", "RegexpFullMatch": "~", "Pow": "^", "Select": "SELECT", "Subquery": "a subquery",
     "Window": "OVER", "Star": "*", "Placeholder": "a parameter", "Parameter": "a parameter", "Order": "ORDER BY",
     "Bracket": "x[...]", "Array": "a list", "Struct": "a struct", "Lambda": "a lambda", "JSONExtract": "->",
     "Exists": "EXISTS", "JSONExtractScalar": "->>", "AtTimeZone": "AT TIME ZONE", "Tuple": "a list", "ByteString": "E'...'",
@@ -157,6 +157,7 @@ _WORDS = {
 }  # fmt: skip
 _HINTS = {
     "Pow": "power(x, y)", "RegexpLike": "regexp_matches(x, '^(pattern)$')",
+    "RegexpFullMatch": "regexp_matches(x, '^(pattern)$')",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from asyncflow.runtime.compile import compile_expression
 VALUES = {"a": 7, "b": 3, "c": -5, "p": True, "q": False, "n": None, "s": "ab"}
 TYPES = {"a": DataType.INT64, "b": DataType.INT64, "c": DataType.INT64, "p": DataType.BOOL, "q": DataType.BOOL,
          "n": DataType.INT64, "s": DataType.STRING}  # fmt: skip
+VALUES["m"], TYPES["m"] = None, DataType.BOOL
 SCHEMA = Schema.of(TYPES.items())
 BATCH = Batch(SCHEMA, tuple(column_from_values(TYPES[name], [value]) for name, value in VALUES.items()), 1)
 
@@ -38,7 +39,7 @@ def oracle() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET error_on_division_by_zero = false")
     connection.execute(
-        "CREATE TABLE v AS SELECT 7::BIGINT a, 3::BIGINT b, -5::BIGINT c, true p, false q, NULL::BIGINT n, 'ab' s"
+        "CREATE TABLE v AS SELECT 7::BIGINT a, 3::BIGINT b, -5::BIGINT c, true p, false q, NULL::BIGINT n, 'ab' s, NULL::BOOLEAN m"
     )
     return connection
 
@@ -71,3 +72,37 @@ def test_random_arithmetic(oracle: duckdb.DuckDBPyConnection) -> None:
         if rng.random() < 0.5:
             parts += [rng.choice(["<", "=", "<>", ">="]), rng.choice(["a", "b", "1 + c", "a % b"])]
         agree(oracle, " ".join(parts))
+
+
+LINKS = ["AND", "OR", "=", "<>", "<", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM"]
+TESTS = [
+    "IS NULL",
+    "IS NOT NULL",
+    "IS TRUE",
+    "IS NOT FALSE",
+    "IN (p, q)",
+    "NOT IN (q)",
+    "BETWEEN q AND p",
+    "NOT BETWEEN m AND p",
+]
+
+
+def test_random_conditions(oracle: duckdb.DuckDBPyConnection) -> None:
+    rng = random.Random(12)
+    asked = 0
+    while asked < 300:
+        parts: list[str] = []
+        for place in range(rng.randint(2, 4)):
+            if place and rng.random() < 0.25:
+                parts.append(rng.choice(TESTS))
+                continue
+            parts += [rng.choice(LINKS)] if place else []
+            parts += ["NOT"] if rng.random() < 0.2 else []
+            parts.append(rng.choice("pqm"))
+        written = " ".join(parts)
+        try:
+            oracle.execute(f"SELECT {written} FROM v")
+        except duckdb.ParserException:  # chained comparisons
+            continue
+        asked += 1
+        agree(oracle, written)
