@@ -12,9 +12,9 @@
  *   log2(x): x = 2^e * m, 3/4 <= m < 3/2;  m c = 1 + z and (1 + z) d = 1 + w with short reciprocals c and d from tables, so that z and w
  *            are exact, |w| < 2^-14.9;  e - log2(c) - log2(d) + w * terms(w).  Beside 1 the first three are 0, and w alone keeps all its digits.
  *            ln(x) and log10(x) are log2(x) times a constant; pow(x, y) is 2^(y log2(x)).
- * Special values are C99's (annex F); every NaN given is the same one.
- *
- * Constant time but for special values: about 30 ns (exp, ln, log10) and 60 ns (pow) a value. */
+ * Both are done in brief first, with terms of 64 bits; where what that may be off reaches over a tie (about 1 value in 60), again with all
+ * 128 (the test of A. Ziv, "Fast evaluation of elementary mathematical functions with correctly rounded last bit", 1991).
+ * Special values are C99's (annex F); every NaN given is the same one. */
 #ifndef ASYNCFLOW_ELEMENTARY_H
 #define ASYNCFLOW_ELEMENTARY_H
 
@@ -24,6 +24,8 @@
 #include <string.h>
 
 #include "elementary_tables.h"
+
+#define AF_ELEMENTARY static inline __attribute__((always_inline))
 
 typedef unsigned __int128 af_wide;
 
@@ -94,8 +96,16 @@ static inline double af_rounded(af_real real, af_wide doubt) {
     return af_from_bits(sign | (small ? kept : kept + ((uint64_t)(real.exponent + 1022) << 52))); /* a carry moves into the exponent */
 }
 
-/* 2^t, t = the 192-bit number * 2^(scale - 190), or minus that; scale < 11. */
-static inline af_real af_exp2(af_wide high, uint64_t low, int scale, bool negative) {
+/* Whether the nearest double is the same all over real +- 2^error (of 2^-127). */
+static inline bool af_settled(af_real real, int error) {
+    if (real.exponent < -1022 || real.exponent > 1023) return false;
+    const int64_t from_tie = (int64_t)((uint64_t)(real.significand >> 11) - ((uint64_t)1 << 63)); /* in units of 2^11 */
+    const int64_t off = (int64_t)1 << (error - 11);
+    return from_tie > off || from_tie < -off;
+}
+
+/* 2^t, t = the 192-bit number * 2^(scale - 190), or minus that; scale < 11.  In brief it is off by less than 2^-59. */
+AF_ELEMENTARY af_real af_exp2(af_wide high, uint64_t low, int scale, bool negative, bool in_brief) {
     /* t to 12 bits and 128 bits of fraction: shifted right by 62 - scale of 192 */
     const int shift = 62 - scale;
     af_wide fraction = 0;
@@ -114,6 +124,15 @@ static inline af_real af_exp2(af_wide high, uint64_t low, int scale, bool negati
     const af_wide g = fraction & (((af_wide)1 << 116) - 1);
     const uint64_t g64 = (uint64_t)(g >> 64);
     uint64_t brief = af_exp2_terms[8][0];
+    if (in_brief) {
+        brief = af_exp2_terms[5][0];
+        for (int n = 4; n >= 0; n--) brief = af_exp2_terms[n][0] + af_high64(g64, brief);
+        uint64_t product = ((uint64_t)1 << 63) + (af_high64(g64, brief) >> 1);
+        product = af_high64(product, af_exp2_second[j][0]) << 1;
+        product = af_high64(product, af_exp2_first[i][0]) << 1;
+        const int zeros = (int)(~product >> 63); /* the last bit may be lost */
+        return (af_real){(af_wide)product << (64 + zeros), whole - zeros, false};
+    }
     for (int n = 7; n >= 5; n--) brief = af_exp2_terms[n][0] + af_high64(g64, brief);
     af_wide sum = (af_wide)brief << 64;
     for (int n = 4; n >= 0; n--) sum = af_wide_of(af_exp2_terms[n]) + af_high(g, sum);
@@ -129,8 +148,11 @@ static inline af_real af_normal(af_wide significand, int exponent, bool negative
     return (af_real){significand << zeros, exponent - zeros, negative};
 }
 
+/* What log2 in brief may be off by: 2^this (of 2^-127); less where the table gives most of it. */
+static inline int af_log2_error(af_real log) { return log.exponent < -14 ? 67 : 53 - log.exponent; }
+
 /* log2 of a finite number above 0. */
-static inline af_real af_log2(double size) {
+AF_ELEMENTARY af_real af_log2(double size, bool in_brief) {
     int e;
     uint64_t m = af_digits(size, &e) >> 11; /* in units of 2^-52 */
     if (m >= (uint64_t)3 << 51) {
@@ -142,35 +164,34 @@ static inline af_real af_log2(double size) {
     const af_wide near = (af_wide)m * first[0]; /* 1 + z in units of 2^-68 */
     const int64_t z = (int64_t)(near - ((af_wide)1 << 68));
     const uint64_t *second = af_log2_second[((z + ((int64_t)1 << 53)) >> 54) + 64];
-    const af_wide nearer = near * second[0], one = (af_wide)1 << 92; /* 1 + w in units of 2^-92 */
-    const bool below = nearer < one;
-    const af_wide w = below ? one - nearer : nearer - one;
+    const af_wide signed_w = near * second[0] - ((af_wide)1 << 92); /* in units of 2^-92 */
+    const bool below = (int64_t)(signed_w >> 64) < 0;
+    const af_wide minus = -(af_wide)below, w = (signed_w ^ minus) - minus; /* no branch: its sign is random */
 
     /* the sum of the three logarithms in units of 2^-180, 192 bits of two's complement */
     af_wide low = af_wide_of(first + 2) + af_wide_of(second + 2);
     uint64_t high = first[1] + second[1] + (low < af_wide_of(second + 2)) + ((uint64_t)(int64_t)e << 52);
 
     /* (1 - w/2 + w^2/3 - ...) log2(e), or with plus signs for w below 0 */
-    const af_wide fraction = w << 36, flip = below ? 0 : ~(af_wide)0;
+    const af_wide fraction = w << 36, flip = ~minus;
     const uint64_t fraction64 = (uint64_t)(fraction >> 64), flip64 = (uint64_t)flip;
-    uint64_t brief = af_log2_terms[9][0];
-    for (int n = 8; n >= 5; n--) brief = af_log2_terms[n][0] + ((af_high64(fraction64, brief) ^ flip64) - flip64);
+    uint64_t brief = af_log2_terms[in_brief ? 4 : 9][0];
+    for (int n = in_brief ? 3 : 8; n >= (in_brief ? 0 : 5); n--)
+        brief = af_log2_terms[n][0] + ((af_high64(fraction64, brief) ^ flip64) - flip64);
     af_wide sum = (af_wide)brief << 64;
-    for (int n = 4; n >= 0; n--) sum = af_wide_of(af_log2_terms[n]) + ((af_high(fraction, sum) ^ flip) - flip);
+    for (int n = in_brief ? -1 : 4; n >= 0; n--) sum = af_wide_of(af_log2_terms[n]) + ((af_high(fraction, sum) ^ flip) - flip);
     if (w == 0 && low == 0 && high == 0) return (af_real){0, 0, false};
     const int zeros = w ? af_zeros(w) : 0;
-    const af_wide part = af_high(w << zeros, sum); /* in units of 2^(-91 - zeros) */
+    const af_wide part = in_brief ? (af_wide)(uint64_t)((w << zeros) >> 64) * brief : af_high(w << zeros, sum); /* in units of 2^(-91 - zeros) */
     if (low == 0 && high == 0) return af_normal(part, 36 - zeros, below);
     if (w) {
         const int up = 89 - zeros; /* of 180: below 39 */
-        af_wide add_low = up >= 0 ? part << up : up > -128 ? part >> -up : 0;
-        uint64_t add_high = up > 0 ? (uint64_t)(part >> (128 - up)) : 0;
-        if (below) {
-            add_high = ~add_high + (add_low == 0);
-            add_low = -add_low;
-        }
+        const af_wide add_low = (up >= 0 ? part << up : up > -128 ? part >> -up : 0) ^ minus;
+        const uint64_t add_high = (up > 0 ? (uint64_t)(part >> (128 - up)) : 0) ^ (uint64_t)minus;
         low += add_low;
         high += add_high + (low < add_low);
+        low += below;
+        high += below && low == 0;
     }
     const bool negative = (int64_t)high < 0;
     if (negative) {
@@ -191,7 +212,10 @@ static inline double af_exp(double x) {
     int exponent;
     const uint64_t digits = af_digits(size, &exponent);
     const af_wide low = (af_wide)digits * af_log2_e[1] + af_high64(digits, af_log2_e[2]);
-    return af_rounded(af_exp2((af_wide)digits * af_log2_e[0] + (low >> 64), (uint64_t)low, exponent, x < 0.0), 0);
+    const af_wide high = (af_wide)digits * af_log2_e[0] + (low >> 64);
+    const af_real brief = af_exp2(high, (uint64_t)low, exponent, x < 0.0, true);
+    if (af_settled(brief, 68)) return af_rounded(brief, 0);
+    return af_rounded(af_exp2(high, (uint64_t)low, exponent, x < 0.0, false), 0);
 }
 
 /* What a logarithm is where log2 does not say: true, and the result. */
@@ -201,17 +225,42 @@ static inline bool af_no_log(double x, double *result) {
     return true;
 }
 
+AF_ELEMENTARY af_real af_times(af_real log, const uint64_t *factor, int exponent) {
+    return af_normal(af_high(log.significand, af_wide_of(factor)), log.exponent + exponent, log.negative);
+}
+
 static inline double af_log_times(double x, const uint64_t *factor, int exponent) {
     double special;
     if (af_no_log(x, &special)) return special;
-    const af_real log = af_log2(x);
+    const af_real log = af_log2(x, true), brief = af_times(log, factor, exponent);
     if (log.significand == 0) return 0.0;
-    return af_rounded(af_normal(af_high(log.significand, af_wide_of(factor)), log.exponent + exponent, log.negative), 0);
+    if (af_settled(brief, af_log2_error(log) + 1)) return af_rounded(brief, 0);
+    return af_rounded(af_times(af_log2(x, false), factor, exponent), 0);
 }
 
 static inline double af_log(double x) { return af_log_times(x, af_ln_2, 0); }
 
 static inline double af_log10(double x) { return af_log_times(x, af_log10_2, -1); }
+
+/* size^y with that sign bit; false where it cannot be told in brief. */
+AF_ELEMENTARY bool af_pow_of(double size, double y, uint64_t sign, bool in_brief, double *result) {
+    int exponent;
+    const uint64_t digits = af_digits(fabs(y), &exponent);
+    const af_real log = af_log2(size, in_brief);
+    const int scale = log.exponent + exponent;
+    const bool negative = log.negative != (y < 0.0);
+    if (scale > 10) {
+        *result = af_from_bits(sign | (negative ? 0 : 0x7ff0000000000000u));
+        return true;
+    }
+    if (in_brief && af_log2_error(log) + scale + 1 > 69) return false;
+    const af_wide low = (af_wide)(uint64_t)log.significand * digits, high = (log.significand >> 64) * digits + (low >> 64);
+    af_real power = af_exp2(high, (uint64_t)low, scale, negative, in_brief);
+    power.negative = sign != 0;
+    if (in_brief && !af_settled(power, 70)) return false;
+    *result = af_rounded(power, in_brief ? 0 : (af_wide)1 << AF_EXACT_ULPS);
+    return true;
+}
 
 static inline double af_pow(double x, double y) {
     if (y == 0.0 || x == 1.0) return 1.0;
@@ -229,16 +278,9 @@ static inline double af_pow(double x, double y) {
         return af_from_bits(sign | ((size > 1.0) == (y > 0.0) ? 0x7ff0000000000000u : 0));
     if (x < 0.0 && !whole) return af_nan();
     if (size == 1.0) return af_from_bits(sign | 0x3ff0000000000000u);
-    const af_real log = af_log2(size);
-    int exponent;
-    const uint64_t digits = af_digits(many, &exponent);
-    const int scale = log.exponent + exponent;
-    const bool negative = log.negative != (y < 0.0);
-    if (scale > 10) return af_from_bits(sign | (negative ? 0 : 0x7ff0000000000000u));
-    const af_wide low = (af_wide)(uint64_t)log.significand * digits, high = (log.significand >> 64) * digits + (low >> 64);
-    af_real result = af_exp2(high, (uint64_t)low, scale, negative);
-    result.negative = sign != 0;
-    return af_rounded(result, (af_wide)1 << AF_EXACT_ULPS);
+    double result;
+    if (!af_pow_of(size, y, sign, true, &result)) af_pow_of(size, y, sign, false, &result);
+    return result;
 }
 
 #endif
