@@ -32,8 +32,6 @@ def hide(variable: str, value: str) -> None:
 
     if len(value) < SHORTEST_HIDDEN:
         return
-    import json  # most runs have no variables
-
     for written in (
         value,
         json.dumps(value)[1:-1],
