@@ -1,7 +1,8 @@
 """Connector ``udp``: each datagram is a message; out, a batch is one datagram or several cut at line ends, or a reply to its sender.
 
 UDP promises nothing, and neither can we: what comes faster than it is taken waits in a queue of bounded size, then in the kernel, and
-what the kernel must drop it counts (``dropped``).  A reply leaves from the socket that its question came to.
+what the kernel must drop it counts: ``dropped`` in the ledger, and a warning.  A datagram is never cut: there is room for the largest.
+A reply leaves from the socket that its question came to.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -33,6 +35,8 @@ from asyncflow.model.resources import Resource
 
 MAX_DATAGRAM_BYTES = 65507
 KERNEL_BUFFER_BYTES = 8 << 20
+LOOK_SECONDS = 1.0
+"""How often a source asks whether the system has dropped something."""
 
 # Beside its bytes a queued datagram costs this much of the queue, so that empty ones cannot grow it without bound.
 _DATAGRAM_OVERHEAD_BYTES = 256
@@ -112,6 +116,8 @@ class UdpSource(MessageSource):
         self._scratch = bytearray(65536)
         self._watching = False
         self._dropped = 0
+        self._told_dropped = 0
+        self._looked = 0.0
         self._arrival = asyncio.Event()
         self._opening = asyncio.Lock()
         self._replying = (
@@ -125,6 +131,9 @@ class UdpSource(MessageSource):
     def dropped(self) -> int:
         """Datagrams the system received and threw away because we were not fast enough."""
         return self._dropped + sum(map(_drops, self._sockets))
+
+    def counted(self) -> Mapping[str, int]:
+        return {"dropped": self.dropped}
 
     async def started(self) -> tuple[str, ...]:
         """Listens, if it does not yet; the addresses, with the real port where 0 was asked for."""
@@ -150,6 +159,10 @@ class UdpSource(MessageSource):
             self._queue, self._queued_bytes = deque(), 0
             if self._sockets and not self._watching and not self._ended:
                 self._watch()
+            if time.monotonic() - self._looked >= LOOK_SECONDS:
+                self._looked = time.monotonic()
+                if not self._told_dropped:
+                    self._tell_dropped()
             if messages or self._ended:
                 return messages
 
@@ -160,6 +173,7 @@ class UdpSource(MessageSource):
     def release(self) -> None:
         self._holders -= 1
         if self._holders == 0:
+            self._tell_dropped()
             self._dropped = self.dropped
             for opened in self._sockets:
                 opened.close()
@@ -171,8 +185,11 @@ class UdpSource(MessageSource):
             await send_datagram(self._sockets[origin.socket_number], data, origin.address)
 
     async def stop(self) -> None:
-        """What the system still holds is received, as far as the queue has room."""
+        """What the system still holds is received: it came before."""
         if not self._ended:
+            self._queue_bytes += (
+                2 * KERNEL_BUFFER_BYTES
+            )  # more it does not hold; what comes now, without end perhaps, comes after
             for number in range(len(self._sockets)):
                 self._drain(number)
             self._end()
@@ -182,6 +199,17 @@ class UdpSource(MessageSource):
         if not self._closed:
             self._closed = True
             self.release()
+
+    def _tell_dropped(self) -> None:
+        """The first time at once, and the sum at the end."""
+        dropped = self.dropped
+        if dropped > self._told_dropped:
+            self._told_dropped = dropped
+            _log.warning(
+                "%s: %s datagrams so far were dropped by the system: they came faster than they were taken",
+                self._options.listen,
+                f"{dropped:,}",
+            )
 
     def _end(self) -> None:
         self._unwatch()
@@ -264,7 +292,7 @@ class UdpSink(SinkConnector):
 class UdpReplySink(SinkConnector):
     """Sends each batch to the sender of the message it came from (``origin``), through the socket of the source given to ``bind_reply``.
 
-    A reply that cannot be delivered is that sender's loss, not the flow's: it is counted in ``undelivered`` and logged."""
+    A reply that cannot be delivered is that sender's loss, not the flow's: it is counted (``undelivered``) and logged."""
 
     def __init__(self, options: SinkOptions) -> None:
         assert options.reply is not None
@@ -272,6 +300,9 @@ class UdpReplySink(SinkConnector):
         self.undelivered = 0
         self._source: UdpSource | None = None
         self._holds = False
+
+    def counted(self) -> Mapping[str, int]:
+        return {"undelivered": self.undelivered}
 
     def bind_reply(self, source: SourceConnector) -> None:
         """``source``: the running connector of the source that ``reply`` names; ConnectorError if it is not udp."""

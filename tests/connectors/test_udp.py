@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -168,6 +169,28 @@ def test_a_flow_that_is_busy_takes_no_more_than_the_queue_holds(run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("queue", ["64KiB", "8MiB"])
+def test_what_the_system_drops_is_in_the_ledger_and_what_it_holds_at_the_stop_is_read(
+    run, queue: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("asyncflow.connectors.udp.KERNEL_BUFFER_BYTES", 1 << 19)
+    sent = 20_000
+
+    async def main() -> None:
+        async with Running(kept(receiving(queue=queue))) as running:
+            with caller(await running.address()) as peer:
+                for _ in range(sent):  # without a turn of the loop
+                    peer.send(b"k,1")
+            counted = (await running.stop())["sources"]["rows"]
+            assert 0 < counted["dropped"] < sent
+            assert counted["rows"] + counted["dropped"] == sent
+            said = [record.getMessage() for record in caplog.records]
+            assert any(f"{counted['dropped']:,} datagrams so far were dropped" in line for line in said)
+
+    with caplog.at_level(logging.WARNING):
+        run(main())
+
+
 # -- replies -----------------------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +228,36 @@ def test_what_was_asked_before_the_stop_is_answered(run) -> None:
                 answers = [json.loads(await heard(peer))["total"] for _ in range(50)]
             assert answers == list(range(50))
             assert counted["sinks"]["answers"]["rows"] == 50
+
+    run(main())
+
+
+def test_several_sinks_answer_through_one_socket(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no room all of them wait, and none is forgotten when there is some."""
+    full = itertools.cycle([True, False])
+    real = socket.socket
+
+    class Tight(real):  # type: ignore[misc, valid-type]
+        def sendto(self, *arguments: Any) -> int:
+            if self.getsockname()[1] and next(full):
+                raise BlockingIOError
+            return super().sendto(*arguments)
+
+    async def main() -> None:
+        flow = answering()
+        flow = flow["rows"].to("udp", name="echo", reply="rows", format="json")
+        monkeypatch.setattr(socket, "socket", Tight)
+        async with Running(flow) as running:
+            address = await running.address()
+            monkeypatch.setattr(socket, "socket", real)
+            with caller(address) as peer:
+                for number in range(40):
+                    peer.send(b"a,%d" % number)
+                answers = [json.loads(await heard(peer)) for _ in range(80)]
+            counted = (await running.stop())["sinks"]
+            assert sorted(row["total"] for row in answers if "total" in row) == list(range(40))
+            assert sorted(row["qty"] for row in answers if "qty" in row) == list(range(40))
+            assert counted["echo"]["undelivered"] == counted["answers"]["undelivered"] == 0
 
     run(main())
 
