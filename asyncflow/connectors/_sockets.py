@@ -14,12 +14,11 @@ import os
 import random
 import socket
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from asyncflow.connectors._addresses import BACKLOG, Endpoint, format_host_port, tell_if_open
-from asyncflow.connectors._descriptors import DescriptorStream, DescriptorWriter
+from asyncflow.connectors._descriptors import DescriptorStream
 from asyncflow.connectors._peers import keep_alive
-from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector
+from asyncflow.connectors.contract import ByteSource, ByteStream
 from asyncflow.errors import ConnectorError, RetriableError
 
 FIRST_DELAY_SECONDS = 0.1
@@ -199,55 +198,6 @@ class ConnectSource(ByteSource):
             peer.close()
             return None
         return peer
-
-
-class ConnectSink(SinkConnector):
-    """Writes to the one it connects to.  With ``reconnect`` a batch that the system did not take whole is sent again, whole, to the next
-    connection; what it took and the peer never read is lost with the connection."""
-
-    def __init__(self, connecting: Connecting) -> None:
-        self._connecting = connecting
-        self._peer: socket.socket | None = None
-        self._writer: DescriptorWriter | None = None
-        self._closed = False
-
-    async def open(self) -> None:
-        self._peer = await self._connecting.connect()
-        self._writer = DescriptorWriter(self._peer.fileno(), self._peer.close)
-
-    async def write(self, data: Buffer, *, origin: Any = None) -> None:
-        while True:
-            assert self._writer is not None, "write before open"
-            try:
-                await self._writer.write(data)
-            except OSError as error:
-                self._writer.close()
-                if self._closed or not self._connecting.reconnect:
-                    raise self._gone(error) from error
-                _log.warning("%s", self._gone(error))
-                self._connecting.lost()
-                await self.open()
-            else:
-                self._connecting.alive()
-                return
-
-    async def aclose(self, *, failed: bool = False) -> None:
-        if self._closed or self._writer is None or self._peer is None:
-            self._closed = True
-            return
-        self._closed = True
-        code = 0
-        if self._peer.fileno() >= 0:
-            code = self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            say_goodbye(self._peer)
-        self._writer.close()
-        if code and not failed:
-            raise self._gone(OSError(code, os.strerror(code)))
-
-    def _gone(self, error: OSError) -> ConnectorError:
-        return ConnectorError(
-            f"{self._connecting.text}: the other side went away: {os.strerror(error.errno or 0).lower()}"
-        )
 
 
 def say_goodbye(peer: socket.socket) -> None:

@@ -120,6 +120,9 @@ class SinkConnector(ABC):
     held: Held | None = None
     """After ``open``: what the target holds already, where what is written is added to it; None where that is nothing, or of no concern."""
 
+    rows_in_hand: int = 0
+    """How many rows the next write holds, for those that count what became of them."""
+
     def counted(self) -> Mapping[str, int]:
         """What it counts of the outside, for the ledger."""
         return {}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asyncflow.connectors._addresses import TcpEndpoint, listening
+from asyncflow.connectors._connect_sink import ConnectSink
 from asyncflow.connectors._listen_sink import ListenSink
 from asyncflow.connectors._listen_source import ListenSource
 from asyncflow.connectors._socket_options import SocketSinkOptions, SocketSourceOptions
-from asyncflow.connectors._sockets import ConnectSink, ConnectSource
+from asyncflow.connectors._sockets import ConnectSource
 from asyncflow.model.resources import Resource
 
 

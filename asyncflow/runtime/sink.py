@@ -62,6 +62,7 @@ class SinkStage:
                     elif isinstance(message, Watermark) and self._unflushed:
                         await self.connector.flush()
                         self._unflushed = False
+            self.connector.rows_in_hand = 0
             if self._encoder is not None:
                 await self._put(self._encoder.finish(), None)
             await self.connector.flush()
@@ -82,6 +83,7 @@ class SinkStage:
         assert self._encoder is not None
         for part in iter_slices(batch, MAX_ENCODED_ROWS):
             data = self._offload.start(partial(self._encoder.encode, part), part.nbytes)
+            self.connector.rows_in_hand = part.num_rows
             await self._put(await data if isinstance(data, asyncio.Future) else data, part.origin)
             del data  # its memory can be used again
             self.counts.rows += part.num_rows

@@ -1,0 +1,264 @@
+"""Writing to the one we connect to, with ``reconnect`` to one connection after the other; and how much of it is known to have arrived.
+
+Before each write we look whether the other side has ended the connection, so that nothing is written to one that is over.  What the other
+side's system has not acknowledged when a connection breaks (``SIOCOUTQ``) is sent again, whole batches from their beginning, to the next
+connection: their first rows may come twice.  What it has acknowledged it may have thrown away unread, if it broke the connection off:
+nobody can know, so those rows are counted as ``lost``, which is the most that can be.  One that *ended* the connection had read all of it.
+At the end we wait for the last acknowledgement, as long as there is progress.
+
+A side that ends its half of the connection is taken to have left, although it might still read.  Of a unix socket only this is known: an
+end says that all was read, a reset that something was not; nothing is sent twice there.
+
+Invariant: ``_sent`` are the batches of this connection in order, with where each ends; those acknowledged have given their bytes back.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import errno
+import fcntl
+import logging
+import os
+import socket
+import termios
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from asyncflow.connectors._descriptors import DescriptorWriter
+from asyncflow.connectors._sockets import Connecting, say_goodbye
+from asyncflow.connectors.contract import Buffer, SinkConnector
+from asyncflow.errors import ConnectorError
+from asyncflow.model.durations import format_size
+
+UNREAD_BYTES = 16 << 20
+"""More than a system keeps for a reader that does not read."""
+CONFIRM_SECONDS = 5.0
+"""Without progress, the last acknowledgement is waited for so long."""
+
+_log = logging.getLogger("asyncflow.connectors")
+
+
+class _Batch:
+    """What one write was given: ``rows`` of it, and where it ends in the bytes of the last connection that took it whole (0: none did).
+    ``begun``: one has had some of it; ``data`` None: acknowledged."""
+
+    __slots__ = ("begun", "data", "end", "rows")
+
+    def __init__(self, data: Buffer | None, rows: int) -> None:
+        self.data = data
+        self.rows = rows
+        self.begun = False
+        self.end = 0
+
+
+class ConnectSink(SinkConnector):
+    """See the module."""
+
+    def __init__(self, connecting: Connecting) -> None:
+        self._connecting = connecting
+        self._peer: socket.socket | None = None
+        self._writer: DescriptorWriter | None = None
+        self._written_bytes = 0
+        self._unread_bytes = 0
+        self._sent: deque[_Batch] = deque()
+        self._again: deque[_Batch] = deque()
+        self._counts = {"connections": 0, "resent": 0, "lost": 0}
+        self._closed = False
+
+    def counted(self) -> Mapping[str, int]:
+        return self._counts
+
+    async def open(self) -> None:
+        self._peer = await self._connecting.connect()
+        self._writer = DescriptorWriter(self._peer.fileno(), self._peer.close)
+        self._counts["connections"] += 1
+        unix = self._peer.family == socket.AF_UNIX
+        self._unread_bytes = (
+            self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) if unix else UNREAD_BYTES
+        )
+        self._written_bytes = 0
+        self._sent.clear()
+
+    async def write(self, data: Buffer, *, origin: Any = None) -> None:
+        assert self._writer is not None, "write before open"
+        if not self._connecting.reconnect:
+            try:
+                await self._writer.write(data)
+            except OSError as error:
+                self._writer.close()
+                raise self._gone(error) from error
+            return
+        self._again.append(_Batch(bytes(data), self.rows_in_hand))
+        await self._send_all()
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._peer is None or self._writer is None:
+            return
+        try:
+            if not failed:
+                while not await self._confirmed():
+                    await self._send_all()
+        finally:
+            self._give_up(failed)
+            if self._peer.fileno() >= 0:
+                say_goodbye(self._peer)
+            self._writer.close()
+
+    # -- sending again -------------------------------------------------------------------------------------------------
+
+    async def _send_all(self) -> None:
+        """All batches that no connection has had, in order, to this connection or the next."""
+        assert self._writer is not None
+        while self._again:
+            if self._over():
+                await self.open()
+                continue
+            batch = self._again[0]
+            assert batch.data is not None
+            again, batch.begun = batch.begun, True
+            try:
+                await self._writer.write(batch.data)
+            except OSError as error:
+                self._broken(error)
+                continue
+            self._again.popleft()
+            if again:
+                self._counts["resent"] += batch.rows
+            self._written_bytes += len(batch.data)
+            batch.end = self._written_bytes
+            self._sent.append(batch)
+            self._acknowledge()
+            self._connecting.alive()
+
+    def _over(self) -> bool:
+        """The other side has ended the connection, or broken it off, and we have let it go.  What it says is dropped."""
+        assert self._peer is not None
+        if self._peer.fileno() < 0:
+            return True
+        try:
+            while said := self._peer.recv(1 << 16):
+                if len(said) < 1 << 16:
+                    return False
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            self._broken(error)
+        else:
+            self._broken(None)
+        return True
+
+    def _broken(self, error: OSError | None) -> None:
+        """Lets the connection go.  ``error`` None: the other side ended it."""
+        assert self._peer is not None
+        assert self._writer is not None
+        if self._peer.fileno() >= 0:
+            acknowledged = self._acknowledge()
+            unsure = [batch for batch in self._sent if batch.data is not None]
+            if self._peer.family == socket.AF_UNIX:  # what was not read went with the other side
+                unsure = []
+                acknowledged = self._written_bytes
+            if error is not None and self._broken_off(error):
+                unread = acknowledged - self._unread_bytes
+                self._counts["lost"] += sum(
+                    batch.rows for batch in self._sent if unread < batch.end <= acknowledged
+                )
+            self._again.extendleft(reversed(unsure))
+            self._sent.clear()
+            self._writer.close()
+        _log.warning("%s; connecting again", self._gone(error))
+        self._connecting.lost()
+
+    def _broken_off(self, error: OSError) -> bool:
+        """The other side may not have read all that its system took.  After an end in order the system says EPIPE and no more."""
+        assert self._peer is not None
+        code = error.errno
+        if code == errno.EPIPE:
+            code = self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return code not in (0, errno.EPIPE)
+
+    def _acknowledge(self) -> int:
+        """How many bytes of this connection are acknowledged; what need not be sent again is forgotten."""
+        assert self._peer is not None
+        acknowledged = self._written_bytes - _outstanding_bytes(self._peer)
+        for batch in reversed(self._sent):
+            if batch.data is None:
+                break
+            if batch.end <= acknowledged or self._peer.family == socket.AF_UNIX:
+                batch.data = None
+        while self._sent and self._sent[0].end <= acknowledged - self._unread_bytes:
+            self._sent.popleft()
+        return acknowledged
+
+    # -- the end -----------------------------------------------------------------------------------------------------------
+
+    async def _confirmed(self) -> bool:
+        """Waits until all is acknowledged.  False where something has to be sent again; ConnectorError where that is not asked for."""
+        assert self._peer is not None
+        assert self._writer is not None
+        if self._peer.fileno() < 0:
+            return not self._again
+        loop = asyncio.get_running_loop()
+        left = _outstanding_bytes(self._peer)
+        until, pause_seconds = loop.time() + CONFIRM_SECONDS, 0.0005
+        while True:
+            code = self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                error = OSError(code, os.strerror(code))
+                if not self._connecting.reconnect:
+                    self._writer.close()
+                    raise self._gone(error)
+                self._broken(error)
+                return not self._again
+            before, left = left, _outstanding_bytes(self._peer)
+            if left == 0 or self._peer.family == socket.AF_UNIX:
+                return True
+            if left < before:
+                until = loop.time() + CONFIRM_SECONDS
+            elif loop.time() > until:
+                return True
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, 0.05)
+
+    def _give_up(self, failed: bool) -> None:
+        """Counts what is not known to have arrived, and will not be sent again."""
+        assert self._peer is not None
+        if self._connecting.reconnect:
+            if self._peer.fileno() >= 0:
+                self._acknowledge()
+            self._counts["lost"] += sum(
+                batch.rows for batch in (*self._sent, *self._again) if batch.data is not None and batch.end
+            )
+        elif not failed and self._peer.fileno() >= 0 and (left := self._unacknowledged()):
+            _log.warning(
+                "%s: %s had not come to the other side when it was closed", self._connecting.text, left
+            )
+        if self._counts["lost"]:
+            _log.warning(
+                "%s: up to %s rows were lost with connections that broke",
+                self._connecting.text,
+                f"{self._counts['lost']:,}",
+            )
+
+    def _unacknowledged(self) -> str:
+        assert self._peer is not None
+        left = 0 if self._peer.family == socket.AF_UNIX else _outstanding_bytes(self._peer)
+        return format_size(left) if left else ""
+
+    def _gone(self, error: OSError | None) -> ConnectorError:
+        why = "end of the connection" if error is None else os.strerror(error.errno or 0).lower()
+        return ConnectorError(f"{self._connecting.text}: the other side went away: {why}")
+
+
+def _outstanding_bytes(peer: socket.socket) -> int:
+    """Bytes that the other side's system has not acknowledged (of a unix socket: an upper bound of what is not read)."""
+    outstanding = array.array("i", [0])
+    try:
+        fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, outstanding)
+    except OSError:
+        return 0
+    return outstanding[0]
