@@ -16,6 +16,7 @@ import asyncio
 import bz2
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable
 from typing import Protocol
@@ -104,6 +105,7 @@ class Archive:
         self._members_read = 0
         self._fault: ConnectorError | None = None
         self.position_bytes = 0
+        self._opened_bytes = os.fstat(file.fileno()).st_size
 
     def next_block(self) -> bytes:
         """The next bytes, about ``BLOCK_BYTES``; empty at the end.  ConnectorError after all that could still
@@ -157,6 +159,8 @@ class Archive:
     def _read(self) -> bool:
         self._input = self._file.read(INPUT_BYTES) or b""
         self.position_bytes += len(self._input)
+        if not self._input and os.fstat(self._file.fileno()).st_size < self._opened_bytes:
+            raise ConnectorError(f"{self._name}: became shorter while it was read")
         return bool(self._input)
 
 

@@ -27,6 +27,7 @@ from asyncflow.errors import ConnectorError
 
 T = TypeVar("T")
 
+MARK_BYTES = 64
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of what ``_compression`` expands."""
 
@@ -129,6 +130,7 @@ class SeenFile(Struct, frozen=True):
     path: str
     identity: tuple[int, int]
     size_bytes: int
+    changed_ns: int
 
 
 def look(patterns: str | Iterable[str]) -> list[SeenFile]:
@@ -146,12 +148,32 @@ def look(patterns: str | Iterable[str]) -> list[SeenFile]:
         if not stat.S_ISREG(status.st_mode):
             raise ConnectorError(f"{path}: only a regular file can be followed")
         identity = (status.st_dev, status.st_ino)
-        seen.setdefault(identity, SeenFile(path, identity, status.st_size))
+        seen.setdefault(identity, SeenFile(path, identity, status.st_size, status.st_mtime_ns))
     return list(seen.values())
 
 
+class Mark:
+    """The first bytes that were read of a file and the last: where they no longer stand there, the file was written anew."""
+
+    def __init__(self, start_bytes: int) -> None:
+        self._start_bytes = start_bytes
+        self._head = self._tail = b""
+
+    def add(self, read: memoryview) -> None:
+        if len(self._head) < MARK_BYTES:
+            self._head += bytes(read[: MARK_BYTES - len(self._head)])
+        self._tail = (self._tail + bytes(read[-MARK_BYTES:]))[-MARK_BYTES:]
+
+    def stands(self, fd: int, position: int) -> bool:
+        """``position``: how far the file was read."""
+        tail = os.pread(fd, len(self._tail), position - len(self._tail))
+        return tail == self._tail and os.pread(fd, len(self._head), self._start_bytes) == self._head
+
+
 class FileStream(ByteStream):
-    """A regular file from where ``file`` stands to its end, as it is (not decompressed)."""
+    """A regular file from where ``file`` stands to its end, as it is (not decompressed).  ConnectorError where it became shorter, or was
+    written anew, before all of it was read.
+    """
 
     def __init__(self, file: io.FileIO, name: str) -> None:
         self.name = name
@@ -159,6 +181,9 @@ class FileStream(ByteStream):
         self.position_bytes = 0
         self._file = file
         self._start_bytes = file.tell()
+        self._mark = Mark(self._start_bytes)
+        status = os.fstat(file.fileno())
+        self._opened_bytes, self._changed_ns = status.st_size, status.st_mtime_ns
         self._cache_first = bool(_NOWAIT)
         self._bytes_since_turn = 0
         self._reading: asyncio.Future[None] | None = None
@@ -166,6 +191,12 @@ class FileStream(ByteStream):
         self._stopped = False
 
     async def read_into(self, buffer: memoryview) -> int:
+        count = await self._read(buffer)
+        if not count and not (self._closed or self._stopped):
+            self._check_whole()
+        return count
+
+    async def _read(self, buffer: memoryview) -> int:
         if self._bytes_since_turn >= TURN_BYTES:
             self._bytes_since_turn = 0
             await asyncio.sleep(0)
@@ -178,7 +209,20 @@ class FileStream(ByteStream):
         else:
             self._bytes_since_turn += count
         self.position_bytes += count
+        self._mark.add(buffer[:count])
         return count
+
+    def _check_whole(self) -> None:
+        """At the end: the file is still what it was when it was opened, or has grown.  One of no size (``/proc``) says nothing."""
+        if self._opened_bytes == 0:
+            return
+        status, position = os.fstat(self._file.fileno()), self._start_bytes + self.position_bytes
+        if status.st_size < max(position, self._opened_bytes):
+            raise ConnectorError(
+                f"{self.name}: became shorter while it was read: {status.st_size} bytes of {max(position, self._opened_bytes)} are left"
+            )
+        if status.st_mtime_ns != self._changed_ns and not self._mark.stands(self._file.fileno(), position):
+            raise ConnectorError(f"{self.name}: was written anew while it was read")
 
     @cached_property
     def _by_thread(self) -> Any:
@@ -231,65 +275,6 @@ class FileStream(ByteStream):
                 self._file.close()
             self._reading = None
             finished.set_result(None)
-
-
-class FollowStream(FileStream):
-    """A file that grows: at its end the next read waits for more, looking every ``poll_seconds``.
-
-    It ends, as far as it was written, once ``leave`` was called; and with ``error`` when it was stopped, or
-    became shorter than what was read of it.  ``path``: where the file is now, also after a rename.
-    """
-
-    def __init__(self, file: io.FileIO, path: str, poll_seconds: float) -> None:
-        super().__init__(file, path)
-        self.path = path
-        self.missed = False
-        self._poll_seconds = poll_seconds
-        self._leaving = False
-        self._woken = asyncio.Event()
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        status = os.fstat(self._file.fileno())
-        return status.st_dev, status.st_ino
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    @property
-    def unlinked(self) -> bool:
-        """The file has no name any more."""
-        return os.fstat(self._file.fileno()).st_nlink == 0
-
-    async def read_into(self, buffer: memoryview) -> int:
-        while True:
-            last_look = self._leaving
-            count = await super().read_into(buffer)
-            if count or self._closed or self._stopped:
-                return count
-            if os.fstat(self._file.fileno()).st_size < self.position_bytes:
-                self.error = "truncated"
-                self._stopped = True
-            if last_look or self._stopped:
-                return 0
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._woken.wait()
-
-    def leave(self) -> None:
-        """Nobody writes to this file any more: the stream ends where the file ends."""
-        self._leaving = True
-        self._woken.set()
-
-    def finish(self) -> None:
-        super().finish()
-        self.error = "stopped"
-        self._woken.set()
-
-    async def aclose(self) -> None:
-        self._woken.set()
-        await super().aclose()
 
 
 class FileWriter:

@@ -10,7 +10,6 @@ whole new one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import os
 import stat
@@ -23,12 +22,9 @@ from asyncflow.connectors._descriptors import DescriptorStream
 from asyncflow.connectors._file_sink import FileSink
 from asyncflow.connectors._files import (
     FileStream,
-    FollowStream,
-    SeenFile,
     check_readable,
     expand,
     is_glob,
-    look,
     open_path,
     read_fault,
     suffix_of,
@@ -149,86 +145,6 @@ class FileSource(ByteSource):
             await self._stream.aclose()
 
 
-class FollowSource(ByteSource):
-    """Files as they grow, and those that come under the same names and globs, until stopped.
-
-    What stands in a file's place is read once the file is read to its end; so is a file again, from its start,
-    that became shorter (a copy of it that grew past what was read before anybody looked cannot be told).  A file
-    with no successor is left when it was deleted, or no glob finds it any more.
-    """
-
-    bounded = False
-    concurrent = True
-
-    def __init__(self, options: SourceOptions) -> None:
-        paths = [options.path] if isinstance(options.path, str) else options.path
-        self._patterns = paths
-        self._named = {path for path in map(os.path.expanduser, paths) if not is_glob(path)}
-        self._poll_seconds = parse_duration(options.poll) / 1e9
-        self._open: dict[tuple[int, int], FollowStream] = {}
-        self._earlier_bytes = 0
-        self._stopping = asyncio.Event()
-
-    @property
-    def position_bytes(self) -> int:  # type: ignore[override]
-        return self._earlier_bytes + sum(stream.position_bytes for stream in self._open.values())
-
-    async def streams(self) -> AsyncIterator[ByteStream]:
-        while not self._stopping.is_set():
-            seen = await asyncio.to_thread(look, self._patterns)
-            self._leave_gone(seen)
-            for file in seen:
-                if self._stopping.is_set():
-                    return
-                # Its predecessor is closed by the reader, when all of it was handed on: that keeps the order.
-                taken = file.identity in self._open or file.path in {s.path for s in self._open.values()}
-                if not taken and not suffix_of(file.path) and (stream := self._open_file(file)) is not None:
-                    yield stream
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._stopping.wait()
-
-    async def stop(self) -> None:
-        self._stopping.set()
-        for stream in self._open.values():
-            stream.finish()
-
-    async def aclose(self) -> None:
-        self._stopping.set()
-        for stream in self._open.values():
-            await stream.aclose()
-
-    def _open_file(self, file: SeenFile) -> FollowStream | None:
-        """None where the name stands for another file by now, or for none: the next look will tell."""
-        try:
-            opened = io.FileIO(file.path, "rb")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise read_fault(file.path, error) from error
-        stream = FollowStream(opened, file.path, self._poll_seconds)
-        if stream.identity != file.identity:
-            opened.close()
-            return None
-        self._open[file.identity] = stream
-        return stream
-
-    def _leave_gone(self, seen: list[SeenFile]) -> None:
-        """Has streams end whose file nobody writes to any more: by two looks, as a writer may be a little behind."""
-        paths = {file.identity: file.path for file in seen}
-        sizes = {file.path: file.size_bytes for file in seen}
-        for identity, stream in list(self._open.items()):
-            if stream.closed:
-                self._earlier_bytes += stream.position_bytes
-                del self._open[identity]
-            elif identity in paths:
-                stream.path, stream.missed = paths[identity], False
-            elif stream.unlinked or sizes.get(stream.path) or stream.path not in self._named:
-                if stream.missed:
-                    stream.leave()
-                stream.missed = True
-
-
 def _open_stream(path: str) -> FileStream | DescriptorStream | CompressedStream:
     suffix = suffix_of(path)
     if not suffix:
@@ -244,7 +160,12 @@ def _open_stream(path: str) -> FileStream | DescriptorStream | CompressedStream:
 
 
 def open_source(options: SourceOptions) -> SourceConnector:
-    return FollowSource(options) if options.follow else FileSource(options)
+    if not options.follow:
+        return FileSource(options)
+    from asyncflow.connectors._follow import FollowSource
+
+    paths = [options.path] if isinstance(options.path, str) else options.path
+    return FollowSource(paths, parse_duration(options.poll) / 1e9)
 
 
 def open_sink(options: SinkOptions) -> FileSink:

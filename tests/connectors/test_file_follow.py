@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import resource
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from conftest import open_descriptors
 from streams import eventually
 
 import asyncflow as af
-from asyncflow.connectors.file import FileSource, FollowSource, SourceOptions, open_source
+from asyncflow.connectors._follow import FollowSource
+from asyncflow.connectors.file import FileSource, SourceOptions, open_source
 from asyncflow.errors import ConnectorError
 from asyncflow.runtime.run import Run
 
@@ -160,10 +163,81 @@ def test_rotation_by_rename_and_create(follow, tmp_path):
             writer.write(b"4\n")
         append(path, b"5\n")
         await reader.sees(b"1\n2\n3\n4\n", b"5\n")
-        assert reader.ends == ["", None]
+        await eventually(lambda: reader.ends == ["", None])  # for a while somebody might still write to it
         assert reader.source.position_bytes == 10
 
     assert [name for name, _, _ in follow(str(path), scenario).streams] == ["a.log", "a.log"]
+
+
+@pytest.mark.parametrize("how", ["renamed", "deleted", "moved away"])
+def test_a_writer_that_is_late_after_the_rotation(follow, tmp_path, how):
+    """The file that took the place is read meanwhile."""
+    path = tmp_path / "a.log"
+    path.write_bytes(b"1\n")
+    (tmp_path / "old").mkdir()
+
+    async def scenario(reader):
+        await reader.sees(b"1\n")
+        with writer_of(path) as writer:
+            if how == "deleted":
+                path.unlink()
+            else:
+                path.rename(tmp_path / "old" / "a" if how == "moved away" else tmp_path / "a.log.1")
+            path.write_bytes(b"2\n")
+            await reader.sees(b"1\n", b"2\n")
+            writer.write(b"late\n")
+            await reader.sees(b"1\nlate\n", b"2\n")
+            append(path, b"3\n")
+            await reader.sees(b"1\nlate\n", b"2\n3\n")
+            assert reader.ends == [None, None]
+        await eventually(lambda: reader.ends == ["", None])
+
+    follow(str(path), scenario)
+
+
+@pytest.mark.parametrize("anew", [b"2,b\n", b"123456,x\n", b"x" * 5000 + b"\n", b"1,c\n1,a\n"])
+@pytest.mark.parametrize("there", [b"1,a\n", b"head,er\n" * 100 + b"1,a\n"])
+def test_a_file_that_is_written_anew_between_two_looks_is_read_anew(follow, tmp_path, there, anew):
+    """Of the same length, or longer: what was read of it is not there any more."""
+    path = tmp_path / "a.log"
+    path.write_bytes(there)
+    anew += b"y" * (len(there) - len(anew))
+
+    async def scenario(reader):
+        await reader.sees(there)
+        path.write_bytes(anew)
+        await reader.sees(there, anew)
+        append(path, b"3,c\n")
+        await reader.sees(there, anew + b"3,c\n")
+        assert reader.ends == ["truncated", None]
+
+    follow(str(path), scenario)
+
+
+def test_more_files_than_may_be_open_take_turns(follow, tmp_path, caplog):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for number in range(60):
+        (tmp_path / f"{number:02}.log").write_bytes(b"%d\n" % number)
+
+    async def scenario(reader):
+        await eventually(lambda: sorted(reader.data) == sorted(b"%d\n" % n for n in range(60)), seconds=20)
+        assert sum(".log" in each for each in open_descriptors()) <= 20
+        for number in (0, 59, 30):
+            append(tmp_path / f"{number:02}.log", b"more\n")
+        await eventually(lambda: sum(data.endswith(b"more\n") for data in reader.data) == 3, seconds=20)
+        (tmp_path / "07.log").write_bytes(b"8\n9\n")
+        await eventually(lambda: b"8\n9\n" in reader.data, seconds=20)
+        (tmp_path / "60.log").write_bytes(b"60\n")
+        await eventually(lambda: b"60\n" in reader.data, seconds=20)
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, limits[1]))
+    try:
+        read = follow(str(tmp_path / "*.log"), scenario)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(read.streams) == 62
+    [told] = [record.message for record in caplog.records if "take turns" in record.message]
+    assert told.startswith(f"{tmp_path}/*.log: more files to follow than may be open (")
 
 
 def test_many_rotations_lose_nothing_and_repeat_nothing(follow, tmp_path):

@@ -211,6 +211,91 @@ def test_stop_ends_after_what_was_read(run, tmp_path, suffix):
     assert run(scenario()) == [(str(tmp_path / f"a{suffix}"), "stopped")]
 
 
+@pytest.mark.parametrize(
+    ("after", "message"),
+    [
+        (b"", "became shorter while it was read: 0 bytes of"),
+        (ROWS[:7], "became shorter while it was read: 7 bytes of"),
+        (ROWS[:-1], "became shorter while it was read"),
+        (bytes(len(ROWS)), "was written anew while it was read"),
+        (b"x" + ROWS, "was written anew while it was read"),
+        (ROWS + b"more", ""),
+        (ROWS, ""),
+    ],
+)
+@pytest.mark.parametrize("read_bytes", [4, 100_000])
+def test_a_file_that_changes_while_it_is_read(run, tmp_path, after, message, read_bytes):
+    """Growth is no harm; what is gone, or was put in its place, is told."""
+    path = tmp_path / "a"
+    path.write_bytes(ROWS)
+    os.utime(path, ns=(0, 0))
+
+    async def scenario():
+        opened = source(str(path))
+        stream = await anext(opened.streams())
+        buffer = memoryview(bytearray(read_bytes))
+        data = bytes(buffer[: await stream.read_into(buffer)])
+        path.write_bytes(after)
+        try:
+            while count := await stream.read_into(buffer):
+                data += buffer[:count]
+        finally:
+            await opened.aclose()
+        return data
+
+    if message:
+        with pytest.raises(ConnectorError, match=f"a: {message}"):
+            run(scenario())
+    else:
+        assert run(scenario()) == after
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_to_its_end(run, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(ROWS)
+    (tmp_path / "new").write_bytes(b"x")
+
+    async def scenario():
+        opened = source(str(path))
+        stream = await anext(opened.streams())
+        buffer = memoryview(bytearray(100_000))
+        data = bytes(buffer[: await stream.read_into(buffer)])
+        os.replace(tmp_path / "new", path)
+        while count := await stream.read_into(buffer):
+            data += buffer[:count]
+        await opened.aclose()
+        return data
+
+    assert run(scenario()) == ROWS
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_an_archive_that_becomes_shorter_while_it_is_read(run, tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    member = COMPRESSORS[suffix](os.urandom(1 << 20))
+    path.write_bytes(member * 4)
+
+    async def scenario():
+        opened = source(str(path))
+        stream = await anext(opened.streams())
+        buffer = memoryview(bytearray(1000))
+        try:
+            await stream.read_into(buffer)
+            os.truncate(path, 2 * len(member))
+            while await stream.read_into(buffer):
+                pass
+        finally:
+            await opened.aclose()
+
+    with pytest.raises(ConnectorError, match=rf"a\{suffix}: (became shorter while|.*ends too early)"):
+        run(scenario())
+
+
+def test_files_of_the_system_that_have_no_size_are_read(run):
+    [(_, data)] = run(read_source(source("/proc/self/status")))
+    assert data.startswith(b"Name:")
+
+
 @pytest.mark.parametrize("suffix", ["", *COMPRESSORS])
 def test_cancelled_at_every_await(run, tmp_path, suffix):
     """Whatever await is cut, nothing stays open (the fixture looks) and a later read goes on where the last one ended."""
