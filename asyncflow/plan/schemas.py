@@ -26,6 +26,7 @@ from asyncflow.plan.tables import (
     Top,
     Window,
 )
+from asyncflow.plan.times import re_timed_columns, time_columns
 from asyncflow.plan.typing import check_expression
 from asyncflow.plan.windows import BOUNDED, Hopping, Tumbling
 
@@ -181,6 +182,7 @@ def passed_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str
     for sink in plan.sinks:
         need(sink.inputs, None)
     ordered, cyclic = graph.order(plan)
+    times = time_columns(plan, schemas)
     for stage in reversed((*ordered, *cyclic)):
         if stage.name not in readers:
             need((stage.name,), None)
@@ -192,6 +194,7 @@ def passed_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str
             case Derive(columns=columns):
                 used = {name for _, expression in columns for name in columns_of(expression)}
                 made = {name for name, _ in columns}
+                used |= re_timed_columns(stage, schemas.get(stage.name), times.get(stage.inputs[0], ()))
                 need(stage.inputs, None if everything is None else (everything - made) | used)
             case Window(by=by, aggregates=aggregates):
                 used = {name for _, expression in (*by, *aggregates) for name in columns_of(expression)}

@@ -57,7 +57,9 @@ class Filter(Struct, frozen=True):
 
 
 class Derive(Struct, frozen=True):
-    """Adds columns, or replaces those of the same name; each expression sees the input's columns only."""
+    """Adds columns, or replaces those of the same name; each expression sees the input's columns only.
+
+    One that replaces the time column re-times its rows (``plan.times``); a row whose new time is null is rejected."""
 
     name: str
     inputs: tuple[str, ...]
@@ -247,6 +249,7 @@ class Plan(Struct, frozen=True):
 
 SIDE_OUTPUTS: dict[type, tuple[str, ...]] = {
     Source: ("rejected", "future"),
+    Derive: ("rejected",),
     Window: ("late",),
     MapBatches: ("rejected",),
     Join: ("late",),

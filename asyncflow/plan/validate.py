@@ -40,6 +40,7 @@ from asyncflow.plan.tables import (
     Top,
     Window,
 )
+from asyncflow.plan.times import time_problems
 from asyncflow.plan.typed import as_condition
 from asyncflow.plan.typing import check_expression
 from asyncflow.plan.windows import (
@@ -77,6 +78,7 @@ def validate(
         problems += _union(f"sinks.{sink.name}.inputs", sink.inputs, schemas)
     if not plan.sources:
         problems.insert(0, Problem("sources", "there is no source", "add a table [sources.NAME] with a type"))
+    problems += time_problems(plan, schemas)
     problems += resource_problems(plan)
     problems += trials.problems_of(plan, schemas, incomplete)
     return list(dict.fromkeys(problems))

@@ -1,8 +1,9 @@
 """The user's own function in a flow: batch to batch (``.map``) or row to row (``.map_rows``), plain or async.
 
 What a function may give back: for ``.map`` a Batch or a dict of arrays (or None: no rows); for ``.map_rows`` a dict (or None: the row
-goes, and counts as ``filtered``).  Rows keep their event times: a row of ``map_rows`` its own; a result of ``map`` with as many rows as it
-was given row for row, one of another length the greatest event time of the batch it was made from (no row of it can be late).
+goes, and counts as ``filtered``).  The rows that it gives have the times that their time column says (``retiming``), which must be there
+where anything after goes by time.  Where it is not, or the table has none, rows keep their times row for row; a result of another length
+has the greatest time of the batch it was made from, and no row of it is late.
 
 A call that raises, takes longer than its timeout or gives back what is no row or table at all fails the run, or with ``on_error =
 "reject"`` its rows leave by ``NAME.rejected``.  Results are read by the rules of a source in Python (``objects``): a row of them whose
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from asyncflow.operators.contract import Output
 from asyncflow.plan.tables import MapBatches
 from asyncflow.runtime.blame import FROM_INSIDE, cancellations
 from asyncflow.runtime.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
+from asyncflow.runtime.retiming import Retiming, Times, refusals, unambiguous
 from asyncflow.runtime.stage import AsyncOperator
 from asyncflow.runtime.table_objects import holds_columns
 
@@ -56,11 +58,14 @@ class Call(Struct, eq=False):
 class MapOperator(AsyncOperator):
     """Calls the function; the schema of its results is as declared, or as the first result shows.
 
+    ``retiming``: where its input has time columns; ``by_time``: the times of its rows show somewhere.
     ``counts``: rows ``rejected``, and of ``map_rows`` those ``filtered``.
     """
 
-    def __init__(self, stage: MapBatches, _read: Schema) -> None:
+    def __init__(self, stage: MapBatches, retiming: Retiming | None, by_time: bool, _read: Schema) -> None:
         super().__init__()
+        self._retiming = retiming
+        self._by_time = by_time
         self._stage = stage
         self._schema = stage.schema
         from asyncflow.runtime.objects import Converter  # not loaded by runs without such a stage
@@ -87,7 +92,9 @@ class MapOperator(AsyncOperator):
         first = self._taken + 1
         self._taken += batch.num_rows
         if not self._stage.rows:
-            yield Call(batch, range(batch.num_rows), first, batch)
+            for part in unambiguous(batch) if self._retiming is not None else [range(batch.num_rows)]:
+                rows = batch if len(part) == batch.num_rows else batch.slice(part.start, part.stop)
+                yield Call(rows, range(len(part)), first + part.start, rows)
             return
         for position, row in enumerate(batch.to_pylist()):
             yield Call(batch, range(position, position + 1), first + position, row)
@@ -115,11 +122,10 @@ class MapOperator(AsyncOperator):
 
     def outputs(self, calls: Sequence[Call]) -> list[Output]:
         """What calls that are done come to, in this order.  Raises StageError for one that failed where that is not to be rejected."""
-        outputs = []
+        outputs: list[Output] = []
         for _, group in groupby(calls, key=lambda call: id(call.batch)):
             together = list(group)
-            rows = self._rows(together) if self._stage.rows else self._batches(together)
-            outputs += [Output(each) for each in rows]
+            outputs += self._rows(together) if self._stage.rows else self._batches(together)
             if failed := [call for call in together if call.error is not None or call.misfits]:
                 outputs.append(Output(self._rejected(failed), "rejected"))
         return outputs
@@ -166,17 +172,18 @@ class MapOperator(AsyncOperator):
 
     # -- results -------------------------------------------------------------------------------------------------------
 
-    def _batches(self, calls: Sequence[Call]) -> Iterator[Batch]:
+    def _batches(self, calls: Sequence[Call]) -> Iterator[Output]:
         for call in calls:
             if call.error is None and call.result is not None:
                 try:
-                    result = self._mapped(call)
+                    before, rows, times, place = self._mapped(call)
                 except Exception as error:
                     call.error = error
                 else:
-                    yield result
+                    yield from self._timed(before, rows, times, place)
 
-    def _mapped(self, call: Call) -> Batch:
+    def _mapped(self, call: Call) -> tuple[Batch, Batch, Times | None, Callable[[int], str]]:
+        """What rows were made from; the rows, which have their times already where none are given; the times; where each row stands."""
         batch, result = call.batch, call.result
         converted = self._converted([result])
         rows, kept = converted.batch, converted.kept
@@ -189,18 +196,49 @@ class MapOperator(AsyncOperator):
             )
             for misfit, place in zip(converted.rejects, converted.rejected, strict=True)
         )
+        before = batch.take(kept) if by_row and len(kept) < count else batch
+        times = None if self._retiming is None else self._retiming.times(rows)
         if isinstance(result, Batch) and result.time is not None:
-            return (
-                replace(result, schema=rows.schema, columns=rows.columns, num_rows=rows.num_rows)
-                if len(kept) == count
-                else _timed_as(result.take(kept), rows)
+            own = result if len(kept) == count else result.take(kept)
+            timed = _timed_as(own, rows)
+            if self._retiming is not None and times is None:
+                assert timed.time is not None
+                times = timed.time, None
+        elif times is None and self._retiming is not None and self._by_time:
+            name = self._retiming.columns[0].name
+            raise StageError(
+                f"the result has no time column {name!r}: rows keep their time by it, so the function has to return it"
             )
-        if by_row:
-            return _timed_as(batch if len(kept) == count else batch.take(kept), rows)
-        latest = np.full(rows.num_rows, batch.time.max() if batch.time is not None else 0, np.int64)
-        return replace(rows, time=latest, watermark_before=batch.watermark_before, origin=batch.origin)
+        elif by_row:
+            timed = _timed_as(before, rows)
+        else:
+            latest = np.full(rows.num_rows, batch.time.max() if batch.time is not None else 0, np.int64)
+            timed = replace(rows, time=latest, watermark_before=batch.watermark_before, origin=batch.origin)
+        return before, timed, times, lambda number: _place(call, int(kept[number]), count)
 
-    def _rows(self, calls: Sequence[Call]) -> Iterator[Batch]:
+    def _timed(
+        self, before: Batch, rows: Batch, times: Times | None, place: Callable[[int], str]
+    ) -> Iterator[Output]:
+        """The rows made from ``before`` with their times; those that cannot have one are rejected, by their place."""
+        if times is None or self._retiming is None:
+            yield Output(rows)
+            return
+        values, known = times
+        if reasons := self._retiming.refused(values, known):
+            gone, kept = np.array(list(reasons), np.intp), np.setdiff1d(np.arange(len(values)), list(reasons))
+            by_row = rows.num_rows == before.num_rows
+            told = refusals(rows.take(gone), reasons.values(), map(place, reasons))
+            here = before.take(gone if by_row else np.full(len(gone), before.num_rows - 1, np.intp))
+            self.counts["rejected"] += len(reasons)
+            yield Output(
+                replace(told, time=here.time, watermarks=here.watermarks, delay_ns=here.delay_ns), "rejected"
+            )
+            rows, values = rows.take(kept), values[kept]
+            before = before.take(kept) if by_row else before
+        for each in self._retiming.follow(before, rows, values, row_for_row=self._stage.rows):
+            yield Output(each)
+
+    def _rows(self, calls: Sequence[Call]) -> Iterator[Output]:
         kept = []
         for call in calls:
             if call.error is not None:
@@ -221,7 +259,12 @@ class MapOperator(AsyncOperator):
             call.misfits = ((replace(misfit, position=f"row {call.number}"), call.positions.start),)
         positions = np.array([call.positions.start for call in kept], np.intp)[converted.kept]
         if len(positions):
-            yield _timed_as(kept[0].batch.take(positions), converted.batch)
+            before, rows = kept[0].batch.take(positions), converted.batch
+            taken = [kept[place] for place in converted.kept.tolist()]
+            times = None if self._retiming is None else self._retiming.times(rows)
+            yield from self._timed(
+                before, _timed_as(before, rows), times, lambda number: f"row {taken[number].number}"
+            )
 
     def _converted(self, objects: Sequence[Any]) -> Converted:
         schema = self._schema

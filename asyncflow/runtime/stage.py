@@ -27,6 +27,7 @@ from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.memory import Account, Memory
 from asyncflow.runtime.outlet import Outlet, end
+from asyncflow.runtime.retiming import Retiming
 
 MAX_HELD_BYTES = 1 << 30
 """What may be held of an input that is ahead of another, where both hang on one table."""
@@ -124,7 +125,10 @@ class Stage:
 
     clock: Clock = WALL_CLOCK
     moved_ns: int | None = None
+    retiming: Retiming | None = None
+    """Where its operator gives rows new times: their watermark."""
     _account: Account | None = None
+    _idle = False
 
     def __init__(
         self,
@@ -161,6 +165,13 @@ class Stage:
 
     async def _advance(self, watermark: Watermark) -> None:
         """A watermark that says no more than that its input is quiet, or no longer, is no news to the operator."""
+        self._idle = watermark.idle
+        if self.retiming is not None and self.retiming.moved is not False:
+            self.retiming.settle()
+            await self._say_retimed()
+            for side in self.side.values():
+                await side.send(watermark)
+            return
         if watermark.time_ns > self.counts.watermark:
             self._rise(watermark.time_ns)
             if self.operator is not None:
@@ -208,8 +219,17 @@ class Stage:
             elif output.batch.num_rows:
                 self.counts.rows_out += output.batch.num_rows
                 await self.outlet.send(output.batch)
+        if self.retiming is not None and self.retiming.watermark > self.counts.watermark:
+            await self._say_retimed()
         if self._account is not None and self.operator is not None:
             self._account.resize(self.operator.state_bytes)
+
+    async def _say_retimed(self) -> None:
+        """The watermark of rows with new times, and whether the input is quiet."""
+        assert self.retiming is not None
+        if self.retiming.watermark > self.counts.watermark:
+            self._rise(self.retiming.watermark)
+        await self.outlet.send(Watermark(self.counts.watermark, self._idle))
 
     def _build(self, schema: Schema) -> None:
         self.operator = self._make(schema)

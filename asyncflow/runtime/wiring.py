@@ -12,11 +12,14 @@ from typing import Any, TypeAlias
 from asyncflow import connectors
 from asyncflow.connectors.contract import SinkConnector, SourceConnector
 from asyncflow.errors import PipelineError
+from asyncflow.model.batch import END_OF_TIME
 from asyncflow.model.messages import Message
 from asyncflow.model.schema import Schema
+from asyncflow.operators.contract import Operator
+from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.operators.merge import InStepMerge
-from asyncflow.plan import graph
+from asyncflow.plan import graph, times
 from asyncflow.plan.joins import unknown_side
 from asyncflow.plan.schemas import REJECTED, passed_columns, read_columns, table_schemas
 from asyncflow.plan.tables import (
@@ -54,6 +57,7 @@ from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.ports import Inputs, Tracker
 from asyncflow.runtime.python_source import BytesSource, ObjectSource
 from asyncflow.runtime.refresh import RefreshedStage
+from asyncflow.runtime.retiming import RetimedDerive, Retiming
 from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
@@ -72,6 +76,7 @@ ROWS_AHEAD = "rows of one input that wait for another"
 
 _KEPT: dict[type, tuple[str, ...]] = {
     Filter: ("filtered",),
+    Derive: ("rejected",),
     Window: ("aggregated", "late"),
     Dedup: ("duplicate",),
     Top: ("ranked", "late"),
@@ -137,6 +142,8 @@ class Wiring:
         self._read_bytes = read_bytes
         self._offload = Offload(1)
         self._of_sources: Flowing = {}
+        self._schemas: Flowing = {}
+        self._times: dict[str, times.TimeColumns] = {}
 
     async def build(self, offload: Offload) -> None:
         """Makes all parts; PipelineError where the plan does not fit what the head of the input shows."""
@@ -161,6 +168,7 @@ class Wiring:
         if problems:
             raise PipelineError(problems)
         schemas = table_schemas(plan, inferred)
+        self._schemas, self._times = schemas, times.time_columns(plan, schemas)
         columns, passed = read_columns(plan, schemas), passed_columns(plan, schemas)
         for stage in self.sources:
             stage.schema = schemas[stage.source.name]
@@ -183,6 +191,7 @@ class Wiring:
             graph.part(self.plan, table), Ledger(self.plan.name), self._clock, self._read_bytes, memory
         )
         again._offload, again._of_sources = self._offload, self._of_sources
+        again._schemas, again._times = self._schemas, self._times
         again._make_sources()
         known = {stage.source.name: stage for stage in self.sources}
         for stage in again.sources:
@@ -250,10 +259,31 @@ class Wiring:
 
     def _stage(self, table: PlanStage, read: Schema | None, flowing: Flowing) -> Stage:
         messages = self._messages(table, read, flowing)
+        retiming = self._retiming(table)
         if isinstance(table, MapBatches):
-            return _map_stage(table, messages, read)
-        make = partial(build_operator, table, by_rows=self._by_rows(table.inputs))
-        return Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
+            named = retiming is not None and retiming.columns != times.WINDOWS
+            by_time = named and times.goes_by_time(self.plan, table.name)
+            stage = _map_stage(table, messages, partial(MapOperator, table, retiming, by_time), read)
+        else:
+            make = partial(_operator, table, retiming, self._by_rows(table.inputs))
+            stage = Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
+        stage.retiming = retiming
+        return stage
+
+    def _retiming(self, table: PlanStage) -> Retiming | None:
+        """Where a stage gives its rows times of their own."""
+        read = {self._times.get(name, ()) for name in table.inputs}
+        columns = read.pop() if len(read) == 1 else ()
+        if not times.re_times(table, columns, self._schemas.get(table.name)):
+            return None
+        ahead_ns = max(source.max_future_ns for source in graph.sources_of(self.plan, table.name))
+        return Retiming(
+            columns,
+            times.delay_ns(self.plan, table.name),
+            lambda: min(self._clock.now_ns() + ahead_ns, END_OF_TIME),
+            ordered=getattr(table, "ordered", True) or getattr(table, "concurrency", 1) == 1,
+            moved=True if isinstance(table, Derive) else None,
+        )
 
     def _sequence(self, table: Sequence, read: Schema | None, flowing: Flowing) -> SequenceStage:
         past, live = (
@@ -343,7 +373,12 @@ class Wiring:
             return False
         stages = {stage.name: stage for stage in self.plan.stages}
         above = [stages[name] for read in inputs if (name := graph.owner(read)) in stages]
-        return all(isinstance(stage, Window | Sequence) or self._by_rows(stage.inputs) for stage in above)
+        return all(
+            isinstance(stage, Window | Sequence)
+            or (isinstance(stage, Derive) and self._retiming(stage) is not None)
+            or self._by_rows(stage.inputs)
+            for stage in above
+        )
 
     def _rising(self, read: str) -> bool:
         """The watermarks that this table's rows carry never fall, as they may where several inputs met.  Not known of all tables: it is
@@ -387,8 +422,20 @@ def _taken(name: str, read: Schema | None, flowing: Flowing) -> tuple[str, ...] 
     return None if read is None or schema is None or schema.names == read.names else read.names
 
 
-def _map_stage(table: MapBatches, messages: AsyncIterator[Message], read: Schema | None) -> Stage:
-    make = partial(MapOperator, table)
+def _operator(table: PlanStage, retiming: Retiming | None, by_rows: bool, read: Schema) -> Operator:
+    operator = build_operator(table, read, by_rows=by_rows)
+    if retiming is None:
+        return operator
+    assert isinstance(operator, DeriveOperator)
+    return RetimedDerive(operator, retiming)
+
+
+def _map_stage(
+    table: MapBatches,
+    messages: AsyncIterator[Message],
+    make: Callable[[Schema], MapOperator],
+    read: Schema | None,
+) -> Stage:
     kept = ("filtered", "rejected") if table.rows else None
     if table.concurrency > 1:
         return MapStage(table, messages, make, read, kept)
