@@ -16,7 +16,10 @@ from msgspec.structs import replace
 from asyncflow.doors.document import memory_bytes
 from asyncflow.doors.fluent import FlowBuilder, build_loaded, build_sequence, build_source, build_union
 from asyncflow.errors import PipelineError, Problem
-from asyncflow.model.batch import Batch
+from asyncflow.model.batch import Batch, concat_batches
+from asyncflow.model.columns import column_from_values
+from asyncflow.model.schema import Schema
+from asyncflow.plan.schemas import table_schemas
 from asyncflow.plan.tables import Plan
 from asyncflow.runtime import Ledger, Run, iterate
 from asyncflow.runtime.loop import run_in_loop
@@ -47,6 +50,16 @@ class Flow(FlowBuilder, frozen=True, eq=False):
         plan = self.checked(rows=True)
         table = self.head[0] if len(self.head) == 1 else plan.stages[-1].name
         return iterate(_bounded(plan, memory), workers=workers, table=table)
+
+    async def collect(self, *, workers: int = 1, memory: str | int | None = None) -> Batch:
+        """All rows as one batch, once the input has ended: ``(await flow.collect()).to_pylist()``."""
+        batches = [batch async for batch in self.batches(workers=workers, memory=memory)]
+        if batches:
+            return concat_batches(batches)
+        plan = self.checked(rows=True)
+        schema = table_schemas(plan)[self.head[0] if len(self.head) == 1 else plan.stages[-1].name]
+        columns = (column_from_values(field.type, []) for field in schema or ())
+        return Batch(schema or Schema(()), tuple(columns), 0)
 
     async def run(self, *, workers: int = 1, memory: str | int | None = None) -> Ledger:
         """Runs it into its sinks to the end of its input and gives the ledger; raises the first failure.

@@ -12,8 +12,9 @@ so a batch may be cut, filtered, joined with others and still say exactly which 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from msgspec import Struct
@@ -59,9 +60,16 @@ class Batch(Struct, frozen=True, eq=False):
             values = values.view("datetime64[ns]")
         return values if column.valid is None else np.ma.masked_array(values, mask=~column.valid)
 
-    def to_pylist(self) -> list[dict[str, Any]]:
-        """The rows as dicts; null is None, a timestamp is an int (ns since the epoch, UTC)."""
+    def to_pylist(self, *, times: Literal["ns", "datetime"] = "ns") -> list[dict[str, Any]]:
+        """The rows as dicts; null is None, a timestamp is an int (ns since the epoch, UTC), or with ``times="datetime"`` a datetime in UTC
+        (digits below the microsecond are cut off)."""
+        if times not in ("ns", "datetime"):
+            raise ValueError(f'times is "ns" or "datetime", not {times!r}')
         lists = [_column_list(column) for column in self.columns]
+        if times == "datetime":
+            for place, field in enumerate(self.schema):
+                if field.type is DataType.TIMESTAMP:
+                    lists[place] = [None if ns is None else _datetime(ns) for ns in lists[place]]
         names = self.schema.names
         if not lists:
             return [{} for _ in range(self.num_rows)]
@@ -184,6 +192,13 @@ def watermarks_of(time: Int64Array, watermark_before: int, delay_ns: int) -> Int
 
 
 _PANDAS_NULLABLE = {DataType.BOOL: "boolean", DataType.INT64: "Int64", DataType.FLOAT64: "Float64"}
+
+
+def _datetime(ns: int) -> dt.datetime:
+    return _EPOCH + dt.timedelta(microseconds=ns // 1000)
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def _column_list(column: Column) -> list[Any]:

@@ -82,15 +82,15 @@ class Group:
         self._ends |= error is not None
         await self._group.__aexit__(kind, error, traceback)
 
-    def create_task(self, coroutine: Coroutine[Any, Any, None], table: str = "") -> asyncio.Task[None]:
+    def create_task(self, coroutine: Coroutine[Any, Any, T], table: str = "") -> asyncio.Task[T]:
         """Starts a child.  ``table``: whose it is."""
         return self._group.create_task(
             self._watched(coroutine, table), name=f"asyncflow:{table}" if table else None
         )
 
-    async def _watched(self, coroutine: Coroutine[Any, Any, None], table: str) -> None:
+    async def _watched(self, coroutine: Coroutine[Any, Any, T], table: str) -> T:
         try:
-            await coroutine
+            return await coroutine
         except asyncio.CancelledError as error:
             if self._ends or cancellations(self._parent) > self._asked:
                 raise

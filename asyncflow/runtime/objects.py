@@ -278,14 +278,19 @@ def _path(columns: Columns, name: str, count: int) -> Values:
 # -- what a source gives, and its schema -----------------------------------------------------------------------------
 
 
-def taken_down(item: Any) -> Any:
-    """An object as it is now, whoever writes into it, or reads it up, later."""
+def taken_down(item: Any) -> tuple[Any, int]:
+    """An object as it is now, whoever writes into it, or reads it up, later; and the bytes of its arrays."""
+    if type(item) is dict and _UNCHANGING.issuperset(map(type, item.values())):
+        return item.copy(), 0
+    held = _held(item)
+    return held, _nbytes(held)
+
+
+def _held(item: Any) -> Any:
     if type(item) is dict:
-        if _UNCHANGING.issuperset(map(type, item.values())):
-            return item.copy()
-        return {key: taken_down(value) for key, value in item.items()}
+        return {key: _held(value) for key, value in item.items()}
     if type(item) is list:
-        return [taken_down(value) for value in item]
+        return [_held(value) for value in item]
     if isinstance(item, np.ndarray) or is_frame(item):
         return item.copy()
     if isinstance(item, bytearray):
@@ -293,6 +298,12 @@ def taken_down(item: Any) -> Any:
     if hasattr(item, "__arrow_c_stream__") and not isinstance(item, Batch) and not hasattr(item, "__array__"):
         return arrow_table(item)
     return item
+
+
+def _nbytes(item: Any) -> int:
+    if type(item) is dict:
+        return sum(map(_nbytes, item.values()))
+    return item.nbytes if isinstance(item, np.ndarray | Batch) else int(getattr(item, "nbytes", 0) or 0)
 
 
 def infer_schema(objects: Sequence[Any], *, texts_are_texts: bool = False) -> Schema | None:

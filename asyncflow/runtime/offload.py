@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeAlias, TypeVar
 
+from asyncflow.errors import StageError
 from asyncflow.formats.contract import Decoded, Decoder
+from asyncflow.runtime.blame import FROM_INSIDE, cancellations
 from asyncflow.runtime.blocks import Dropped, Records
 
 INLINE_BYTES = 1 << 17
@@ -61,6 +63,10 @@ async def decoded(
                     result = offload.start(partial(decoder.decode, item.data), len(item.data))
                 await queue.put((item, result))
                 del item, result
+        except asyncio.CancelledError as error:
+            if cancellations(asyncio.current_task()):
+                raise
+            await queue.put(StageError.of(error, doing=FROM_INSIDE))
         except Exception as error:
             await queue.put(error)
         else:

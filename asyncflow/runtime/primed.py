@@ -12,6 +12,7 @@ import numpy as np
 
 from asyncflow.connectors.contract import ByteSource, ByteStream
 from asyncflow.formats.contract import Block
+from asyncflow.runtime.blame import Group
 
 PAUSE_SECONDS = 0.3
 """A live input that pauses for so long after its first data record is judged by what it has sent."""
@@ -212,7 +213,7 @@ class PrimedStreams(AsyncIterator[ByteStream]):
                 heads.put_nowait(head)
             return head
 
-        async with asyncio.TaskGroup() as looks:
+        async with Group() as looks:
             while (stream := await self._come()) is not None:
                 self._kept.append(primed := PrimedStream(stream))
                 looking = looks.create_task(look_at(primed))

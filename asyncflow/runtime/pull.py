@@ -55,13 +55,11 @@ def read_before(iterable: Any) -> bool:
 
 
 class Pull:
-    """``iterable``: drawn once, from the first ``taken`` on.  ``take_down``: an item as it is now; ``size_of``: its bytes."""
+    """``iterable``: drawn once, from the first ``taken`` on.  ``take_down``: an item as it is now, and its bytes where those are many."""
 
-    def __init__(
-        self, iterable: Any, take_down: Callable[[Any], Any], size_of: Callable[[Any], int] | None = None
-    ) -> None:
+    def __init__(self, iterable: Any, take_down: Callable[[Any], tuple[Any, int]]) -> None:
         self._iterable = iterable
-        self._take_down, self._size_of = take_down, size_of
+        self._take_down = take_down
         self._items: list[Any] = []
         self._bytes = 0
         self._news, self._room = asyncio.Event(), asyncio.Event()
@@ -126,11 +124,11 @@ class Pull:
         try:
             while not self._ending:
                 try:
-                    item = self._take_down(await step())
+                    item, size_bytes = self._take_down(await step())
                 except StopAsyncIteration:
                     return
                 self._items.append(item)
-                self._bytes += 0 if self._size_of is None else self._size_of(item)
+                self._bytes += size_bytes
                 self._news.set()
                 step = iterator.__anext__
                 try:

@@ -29,7 +29,7 @@ class BytesSource(ByteSource, ByteStream):
     def __init__(self, iterable: Any) -> None:
         self.bounded = not hasattr(iterable, "__aiter__")
         self.error = ""
-        self._pull = Pull(iterable, _bytes, len)
+        self._pull = Pull(iterable, _bytes)
         self._rest: deque[memoryview] = deque()
 
     async def streams(self) -> AsyncIterator[ByteStream]:
@@ -56,12 +56,12 @@ class BytesSource(ByteSource, ByteStream):
         await self._pull.aclose()
 
 
-def _bytes(item: Any) -> bytes:
+def _bytes(item: Any) -> tuple[bytes, int]:
     if not isinstance(item, bytes | bytearray | memoryview):
         raise DataError(
             f"a source with a format gives bytes, not {type(item).__name__}: give bytes, or leave the format out"
         )
-    return bytes(item)
+    return bytes(item), len(item)
 
 
 class ObjectSource(SourceConnector):

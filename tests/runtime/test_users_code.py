@@ -153,10 +153,15 @@ async def test_an_aggregate_that_raises_anything_is_told(failure: type[BaseExcep
         await rows_of(windows)
 
 
-async def test_a_connector_of_the_users_own_that_is_cancelled_from_inside_is_told() -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("schema", [SCHEMA, None])
+async def test_a_connector_of_the_users_own_that_is_cancelled_from_inside_is_told(
+    workers: int, together: bool, schema: Any
+) -> None:
     class Lost(ByteSource, ByteStream):
         name = "lost"
-        concurrent = True
+        concurrent = together
 
         async def streams(self) -> AsyncIterator[ByteStream]:
             yield self
@@ -168,9 +173,10 @@ async def test_a_connector_of_the_users_own_that_is_cancelled_from_inside_is_tol
         async def aclose(self) -> None:
             pass
 
-    flow = af.source(Lost(), name="feed", format="json", schema=SCHEMA)
+    flow = af.source(Lost(), name="feed", format="json", schema=schema)
     with pytest.raises(StageError, match=r"^feed: cancelled from inside"):
-        await rows_of(flow)
+        async with asyncio.timeout(PATIENCE):
+            await flow.collect(workers=workers)
 
 
 # -- PEP 789: time-outs, scopes and groups around a yield -----------------------------------------------------------------
@@ -248,7 +254,7 @@ async def test_a_time_limit_of_the_caller_around_the_loop() -> None:
 
     before, got = others(), 0
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
+        async with asyncio.timeout(1):
             async for batch in af.source(source(), schema=SCHEMA):
                 got += batch.num_rows
     assert got == 1

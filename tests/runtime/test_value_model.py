@@ -565,6 +565,17 @@ def test_texts_that_a_function_gives_stay_texts() -> None:
     assert asyncio.run(read()) == [{"x": 1, "day": "2024-01-01"}]
 
 
+def test_all_rows_as_one_batch() -> None:
+    rows = [{"t": NOON_NS + 7, "x": 1}, {"t": None, "x": 2}]
+    schema = {"t": "timestamp", "x": "int64"}
+    batch = asyncio.run(af.source(rows, schema=schema).filter("x > 0").collect())
+    assert batch.to_pylist() == rows
+    assert batch.to_pylist(times="datetime")[0]["t"] == NOON.replace(tzinfo=UTC)
+    empty = asyncio.run(af.source(rows, schema=schema).filter("x > 2").collect())
+    assert (empty.num_rows, empty.schema.names) == (0, ("t", "x"))
+    assert asyncio.run(af.source([]).collect()).num_rows == 0
+
+
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
