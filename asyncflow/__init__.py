@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RetriableError,
         StageError,
         StoppedError,
+        TooLargeError,
     )
     from asyncflow.flow import Flow, load, run, sequence, source, union
     from asyncflow.model.aggregate import Aggregate
@@ -59,6 +60,7 @@ _HOMES = {
         "RetriableError",
         "StageError",
         "StoppedError",
+        "TooLargeError",
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -81,6 +83,7 @@ __all__ = [
     "Schema",
     "StageError",
     "StoppedError",
+    "TooLargeError",
     "aggregate",
     "all_rows",
     "count",

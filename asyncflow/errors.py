@@ -72,6 +72,10 @@ class ReaderGoneError(ConnectorError):
     """Whoever read our output went away (a closed pipe, as behind ``| head``): reason to stop quietly, not a failure."""
 
 
+class TooLargeError(AsyncflowError, OverflowError):
+    """More text than one batch can hold (2 GiB): shorter texts, or fewer rows at a time, do."""
+
+
 class OutOfMemoryError(AsyncflowError):
     """A run holds more than its bound (``memory``), or the system had no more to give.  Whose data it is says ``table``; ``used_bytes``:
     what was held there, or by the whole run where the system gave up."""

@@ -91,6 +91,7 @@ cdef extern from "csv.h" nogil:
         CSV_NO_MEMORY
 
     ctypedef struct csv_cutter:
+        uint64_t scanned
         bint skipping
 
     ctypedef struct csv_cut_result:
@@ -205,6 +206,8 @@ cdef class Plan:
         cdef uint64_t sample
         cdef uint32_t c
         cdef list arrays = []
+        if self.free is None:
+            raise ValueError("a plan that was made without __init__")
         if view.shape[0] >= 1 << 31:
             raise ValueError("a block must be smaller than 2 GiB")
         memset(&run, 0, sizeof(run))
@@ -321,6 +324,10 @@ cdef class Cutter:
         cdef const uint8_t[::1] view = data
         cdef csv_cut_result result
         cdef uint64_t length = view.shape[0]
+        if self.plan is None or self.plan.free is None:
+            raise ValueError("a cutter that was made without __init__")
+        if length < self.state.scanned and not self.state.skipping:
+            raise ValueError("less data than before: what was not resumed comes again")
         if length == 0:
             return 0, 0, 0, None
         if final and not self.state.skipping:

@@ -10,6 +10,10 @@ import os
 
 import numpy as np
 
+from asyncflow._kernels.guarded import guarded
+
+from asyncflow._kernels.views cimport check_ids, check_kept
+
 cdef extern from "dedup.h" nogil:
     ctypedef struct af_time:
         pass
@@ -28,7 +32,7 @@ cdef extern from "dedup.h" nogil:
 cdef uint64_t SEED = int.from_bytes(os.urandom(8), "little")
 
 
-cdef class DedupState:
+cdef class _DedupState:
     """The remembered times.  ``within_ns``: how far a row may be from one that went on and still be its duplicate.  After a MemoryError
     the state is of no further use."""
 
@@ -53,14 +57,11 @@ cdef class DedupState:
 
     def add(self, const int32_t[::1] groups, int group_count, const int64_t[::1] time, const int64_t[::1] watermarks, int64_t watermark_ns):
         """A bool for each row: whether it goes on.  See the twin."""
-        cdef Py_ssize_t rows = groups.shape[0], row
-        cdef bint outside = False
+        cdef Py_ssize_t rows = groups.shape[0]
         if time.shape[0] != rows or watermarks.shape[0] != rows:
             raise ValueError("the arrays differ in length")
-        for row in range(rows):
-            outside |= not 0 <= groups[row] < group_count
-        if outside:
-            raise IndexError(f"a group outside of 0..{group_count - 1}")
+        if rows:
+            check_ids(&groups[0], rows, group_count)
         fresh = np.empty(rows, np.bool_)
         cdef uint8_t[::1] out = fresh.view(np.uint8)
         cdef bint done = True
@@ -88,5 +89,10 @@ cdef class DedupState:
         """Renames groups: ``groups[i]`` becomes i.  Every group that remembers anything is among them (ascending)."""
         cdef const int32_t[::1] names = np.ascontiguousarray(groups, np.int32)
         cdef int64_t count = names.shape[0]
+        if count:
+            check_kept(&names[0], count, self.state.group_count)
         if not af_dedup_keep(&self.state, &names[0] if count else NULL, count):
             raise MemoryError
+
+
+DedupState = guarded(_DedupState, "DedupState")

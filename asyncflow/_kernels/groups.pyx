@@ -13,7 +13,11 @@ import os
 
 import numpy as np
 
+from asyncflow._kernels.guarded import guarded
+
 cimport numpy as cnp
+
+from asyncflow._kernels.views cimport check_ids, check_kept, check_views
 
 cnp.import_array()
 
@@ -111,6 +115,8 @@ cdef class _StringKeys:
         lengths = _array(lengths, cnp.NPY_INT32, count)
         if valid is not None:
             valid = _array(valid, cnp.NPY_BOOL, count)
+        if check_views(_ids(starts), _ids(lengths), count, cnp.PyArray_SIZE(data)):
+            starts = np.where(lengths, starts, np.int32(0))
         ids = cnp.PyArray_EMPTY(1, [count], cnp.NPY_INT32, 0)
         cdef af_string_rows rows = af_string_rows(
             _bytes(data), cnp.PyArray_SIZE(data), _ids(starts), _ids(lengths), _bytes(valid)
@@ -133,7 +139,7 @@ cdef class _StringKeys:
             self._order = order
         return self._order
 
-    cdef object column(self, ids):
+    cdef object column(self, ids, uint64_t max_bytes):
         cdef Py_ssize_t count = len(ids), i
         cdef const int32_t *wanted = _ids(ids)
         cdef uint64_t total = 0, length
@@ -148,8 +154,8 @@ cdef class _StringKeys:
             size[i] = <int32_t>length
             total += length
             nulls |= wanted[i] == self.table.null_id
-        if total > 0x7FFFFFFF:
-            raise OverflowError("the keys of one batch exceed 2 GiB")
+        if total > max_bytes:
+            raise OverflowError(f"the keys of {count} rows have {total} bytes, more than {max_bytes}")
         data = np.empty(total, np.uint8)
         cdef uint8_t *text = <uint8_t *>cnp.PyArray_DATA(data)
         with nogil:
@@ -295,12 +301,12 @@ cdef class _PairKeys:
         return self.assign(firsts.copy(), seconds)
 
 
-cdef class GroupTable:
+cdef class _GroupTable:
     """Key tuples and their ids.  ``kinds``: the type name of each key column; with none, every row is in group 0."""
 
     cdef list columns_, pairs
 
-    def __init__(self, kinds):
+    def __cinit__(self, kinds):
         self.columns_ = [_StringKeys() if kind == "string" else _FixedKeys(kind) for kind in kinds]
         self.pairs = [_PairKeys() for _ in self.columns_[1:]]
 
@@ -324,7 +330,7 @@ cdef class GroupTable:
         return total
 
     def assign(self, columns, Py_ssize_t num_rows):
-        """The group id (int32) of each row; new keys get the next ids."""
+        """The group id (int32) of each row; new keys get the next ids.  ValueError where a text lies outside of its bytes."""
         if len(columns) != len(self.columns_):
             raise ValueError(f"{len(columns)} key columns for a table of {len(self.columns_)}")
         if not self.columns_:
@@ -343,16 +349,17 @@ cdef class GroupTable:
             order = (<_PairKeys>self.pairs[j]).order(order, _order(self.columns_[j + 1]))
         return order
 
-    def columns(self, groups):
-        """The key columns of these groups."""
+    def columns(self, groups, uint64_t max_bytes=0x7FFFFFFF):
+        """The key columns of these groups; OverflowError where the texts of one would have more than ``max_bytes``."""
+        max_bytes = min(max_bytes, <uint64_t>0x7FFFFFFF)
         if not self.columns_:
             return []
         groups = _checked(groups, self.size)
         raw = []
         for j in range(len(self.pairs) - 1, -1, -1):
             groups, ids = (<_PairKeys>self.pairs[j]).parts(groups)
-            raw.append(_column(self.columns_[j + 1], ids))
-        raw.append(_column(self.columns_[0], groups))
+            raw.append(_column(self.columns_[j + 1], ids, max_bytes))
+        raw.append(_column(self.columns_[0], groups, max_bytes))
         raw.reverse()
         return raw
 
@@ -360,7 +367,8 @@ cdef class GroupTable:
         """Forgets all groups but these (ascending); ``groups[i]`` becomes i."""
         if not self.columns_:
             return
-        groups = _checked(groups, self.size)
+        groups = _array(groups, cnp.NPY_INT32, -1)
+        check_kept(_ids(groups), len(groups), self.size)
         for j in range(len(self.pairs) - 1, -1, -1):
             firsts, seconds = (<_PairKeys>self.pairs[j]).parts(groups)
             groups, firsts = np.unique(firsts, return_inverse=True)
@@ -370,11 +378,13 @@ cdef class GroupTable:
         _keep(self.columns_[0], groups)
 
 
+GroupTable = guarded(_GroupTable, "GroupTable")
+
+
 cdef object _checked(groups, int size):
     """Ids that are in the table, or IndexError."""
     groups = _array(groups, cnp.NPY_INT32, -1)
-    if len(groups) and not (0 <= groups.min() and groups.max() < size):
-        raise IndexError(f"a group outside of 0..{size - 1}")
+    check_ids(_ids(groups), len(groups), size)
     return groups
 
 
@@ -392,8 +402,8 @@ cdef object _order(keys):
     return (<_StringKeys>keys).order() if isinstance(keys, _StringKeys) else (<_FixedKeys>keys).order()
 
 
-cdef object _column(keys, ids):
-    return (<_StringKeys>keys).column(ids) if isinstance(keys, _StringKeys) else (<_FixedKeys>keys).column(ids)
+cdef object _column(keys, ids, uint64_t max_bytes):
+    return (<_StringKeys>keys).column(ids, max_bytes) if isinstance(keys, _StringKeys) else (<_FixedKeys>keys).column(ids)
 
 
 cdef int _keep(keys, ids) except -1:

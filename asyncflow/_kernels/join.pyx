@@ -6,9 +6,11 @@ is held; state is 40 bytes a row and 32 a key, and leaves as rows are due.
 
 import os
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint64_t
 
 import numpy as np
+
+from asyncflow._kernels.guarded import guarded
 
 cimport numpy as cnp
 
@@ -84,7 +86,7 @@ cdef object _empty(Py_ssize_t count):
     return cnp.PyArray_EMPTY(1, [count], cnp.NPY_INT64, 0)
 
 
-cdef class JoinState:
+cdef class _JoinState:
     """The rows of both sides.  See the twin."""
 
     cdef af_join join
@@ -95,6 +97,8 @@ cdef class JoinState:
             raise ValueError(f"no mode {mode!r}")
         if upper_ns is None and (mode != "backward" or kind in ("right", "full")):
             raise ValueError("this join needs an upper bound")
+        if lower_ns == INT64_MIN:
+            raise ValueError("a bound of a join is above -2**63")
         af_join_init(
             &self.join,
             MODES[mode],
@@ -198,6 +202,8 @@ cdef class JoinState:
                 raise ValueError("the arrays differ in length")
             if len(slots) and not (0 <= slots.min() and slots.max() < self.join.sides[port].slots.top):
                 raise IndexError("a slot that was not given out")
+            if (times[1:] < times[: len(times) - 1]).any():
+                raise ValueError("rows that are not in the order of their times")
             self._given.append((slots, times))
             self.join.sides[port].ready = af_ready(_int64(slots), _int64(times), len(slots), 0)
         self.join.clock = clock_ns
@@ -264,6 +270,9 @@ cdef class JoinState:
             raise MemoryError
 
 
+JoinState = guarded(_JoinState, "JoinState")
+
+
 def copy_texts(const uint8_t[::1] data, const int64_t[::1] starts, const int32_t[::1] lengths, rows):
     """The texts of these rows (None: all), one after another: their bytes, and where each starts (int64)."""
     cdef Py_ssize_t held = starts.shape[0], count = held if rows is None else len(rows), i
@@ -278,7 +287,7 @@ def copy_texts(const uint8_t[::1] data, const int64_t[::1] starts, const int32_t
     with nogil:
         for i in range(count):
             row = i if wanted == NULL else wanted[i]
-            if outside or not 0 <= row < held or starts[row] < 0 or lengths[row] < 0 or starts[row] + lengths[row] > data.shape[0]:
+            if outside or not 0 <= row < held or starts[row] < 0 or lengths[row] < 0 or starts[row] > data.shape[0] - lengths[row]:
                 outside = True
                 break
             place[i] = total

@@ -174,6 +174,8 @@ cdef class Decoder:
         cdef size_t size = bytes_.shape[0]
         cdef uint8_t *first = &bytes_[0] if size else NULL
         cdef bint done
+        if self._own_bytes is None:
+            raise ValueError("a decoder that was made without __init__")
         if size > 0x7FFFFFFF:
             raise ValueError("a block must be smaller than 2 GiB")
         job.plan = &self.plan

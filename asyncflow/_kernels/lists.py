@@ -16,6 +16,7 @@ RawColumn: TypeAlias = tuple[Any, ...]
 
 _KEYS = (b'"value":', b'"count":')
 _LINE_END = ord("\n")
+_MAX_BYTES = 2**31 - 1
 
 
 def json_lists(
@@ -29,6 +30,10 @@ def json_lists(
     value_cells = (kind, *values) if len(values) == 4 else (kind, values[0], None, None, values[1])
     cells = (value_cells, ("int64", counts, None, None, None))
     lines = np.frombuffer(bytes(json_rows(len(counts), cells, _KEYS, 0)), np.uint8)
+    if len(lines) + len(lengths) > _MAX_BYTES:  # an opening bracket for each list
+        raise OverflowError(
+            f"the lists of {len(lengths)} rows have {len(lines)} bytes as text, more than 2 GiB"
+        )
     is_end = lines == _LINE_END  # a line an item: those within texts are escaped
     bounds = np.concatenate([[0], np.flatnonzero(is_end) + 1])
     last = np.cumsum(lengths)

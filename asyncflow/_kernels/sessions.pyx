@@ -11,7 +11,11 @@ import os
 
 import numpy as np
 
+from asyncflow._kernels.guarded import guarded
+
 cimport numpy as cnp
+
+from asyncflow._kernels.views cimport check_ids, check_kept
 
 cnp.import_array()
 
@@ -104,7 +108,7 @@ cdef object _held(const int32_t *firsts, int64_t group_count):
     return np.flatnonzero(live).astype(np.int32)
 
 
-cdef class Sessions:
+cdef class _Sessions:
     """Open sessions of every group, ``gap_ns`` apart.  After an exception the state is of no further use."""
 
     cdef af_sessions state
@@ -123,6 +127,7 @@ cdef class Sessions:
         ``(rows, into, source)``: before row ``rows[i]`` the sessions ``into[i]`` and ``source[i]`` became one, in slot ``into[i]``."""
         cdef int64_t count = len(groups), known = group_count, before = watermark_before, delay = delay_ns, late_count = 0, i
         groups = _array(groups, cnp.NPY_INT32, count)
+        check_ids(_int32(groups), count, known)
         time = _array(time, cnp.NPY_INT64, count)
         slots, late = _empty(count, cnp.NPY_INT32), _empty(count, cnp.NPY_INT64)
         cdef const int32_t *ids = _int32(groups)
@@ -200,6 +205,7 @@ cdef class Sessions:
     def keep(self, groups):
         """Renames groups: ``groups[i]`` becomes i.  Every live group is among them (ascending)."""
         groups = _array(groups, cnp.NPY_INT32, -1)
+        check_kept(_int32(groups), len(groups), self.state.group_count)
         if not af_sessions_rename(&self.state, _int32(groups), len(groups)):
             raise MemoryError
 
@@ -211,7 +217,10 @@ cdef class Sessions:
         return kept[: self.state.slots.top].copy()
 
 
-cdef class CountWindows:
+Sessions = guarded(_Sessions, "Sessions", open_windows=0, next_end=None)
+
+
+cdef class _CountWindows:
     """Windows of ``size`` rows by group.  After an exception the state is of no further use."""
 
     cdef af_counts state
@@ -230,6 +239,7 @@ cdef class CountWindows:
         Their slots are given out again by the next call."""
         cdef int64_t count = len(groups), known = group_count
         groups = _array(groups, cnp.NPY_INT32, count)
+        check_ids(_int32(groups), count, known)
         slots = _empty(count, cnp.NPY_INT32)
         cdef const int32_t *ids = _int32(groups)
         cdef const int64_t *times = NULL
@@ -289,9 +299,13 @@ cdef class CountWindows:
     def keep(self, groups):
         """Renames groups: ``groups[i]`` becomes i.  Every live group is among them (ascending)."""
         groups = _array(groups, cnp.NPY_INT32, -1)
+        check_kept(_int32(groups), len(groups), self.state.group_count)
         af_counts_rename(&self.state, _int32(groups), len(groups))
 
     def keep_slots(self):
         """Renames slots, without those that are free or were given out as full: the old ones (ascending); the i-th becomes i."""
         kept = _empty(self.state.slots.top, cnp.NPY_INT32)
         return kept[: af_counts_compact(&self.state, _int32(kept))].copy()
+
+
+CountWindows = guarded(_CountWindows, "CountWindows", open_windows=0)

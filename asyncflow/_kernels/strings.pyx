@@ -17,6 +17,8 @@ from libc.string cimport memchr, memcmp
 
 import os
 
+from asyncflow._kernels.views cimport check_views
+
 cdef extern from "words.h" nogil:
     uint64_t af_keyed_text(uint64_t seed, const uint8_t *bytes, uint32_t length)
 
@@ -79,8 +81,8 @@ def equal(const uint8_t[::1] data_a, const int32_t[::1] starts_a, const int32_t[
     cdef const uint8_t *a = base_of(data_a)
     cdef const uint8_t *b = base_of(data_b)
     cdef int32_t length
-    check(n, lengths_a.shape[0], starts_a.shape[0])
-    check(n, lengths_b.shape[0], starts_b.shape[0])
+    check_either(n, data_a, starts_a, lengths_a)
+    check_either(n, data_b, starts_b, lengths_b)
     with nogil:
         for i in range(n):
             length = lengths_a[i * step_a]
@@ -96,8 +98,8 @@ def compare(const uint8_t[::1] data_a, const int32_t[::1] starts_a, const int32_
     cdef const uint8_t *b = base_of(data_b)
     cdef int32_t la, lb, least
     cdef int order
-    check(n, lengths_a.shape[0], starts_a.shape[0])
-    check(n, lengths_b.shape[0], starts_b.shape[0])
+    check_either(n, data_a, starts_a, lengths_a)
+    check_either(n, data_b, starts_b, lengths_b)
     with nogil:
         for i in range(n):
             la, lb = lengths_a[i * step_a], lengths_b[i * step_b]
@@ -120,7 +122,7 @@ def find(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] 
     cdef const uint8_t *last
     cdef Py_ssize_t size = len(text), length
     cdef bint found
-    check(n, lengths.shape[0], starts.shape[0])
+    check(n, data, starts, lengths)
     with nogil:
         for i in range(n):
             length = lengths[i]
@@ -150,7 +152,7 @@ def count_characters(const uint8_t[::1] data, const int32_t[::1] starts, const i
     cdef const uint8_t *base = base_of(data)
     cdef const uint8_t *row
     cdef int64_t count
-    check(n, lengths.shape[0], starts.shape[0])
+    check(n, data, starts, lengths)
     with nogil:
         for i in range(n):
             row = at(base, starts[i])
@@ -164,7 +166,7 @@ def hash64(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1
     """``out[i]`` = the hash of the text of row i (see the module)."""
     cdef Py_ssize_t n = out.shape[0], i
     cdef const uint8_t *base = base_of(data)
-    check(n, lengths.shape[0], starts.shape[0])
+    check(n, data, starts, lengths)
     with nogil:
         for i in range(n):
             out[i] = hash_text(at(base, starts[i]), lengths[i])
@@ -178,8 +180,9 @@ def distinct(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[:
     """
     cdef Py_ssize_t n = ids.shape[0]
     cdef int count
-    check(n, lengths.shape[0], starts.shape[0])
-    check(n, firsts.shape[0], firsts.shape[0])
+    check(n, data, starts, lengths)
+    if firsts.shape[0] < n:
+        raise ValueError("columns of different lengths")
     if n == 0:
         return 0
     with nogil:
@@ -246,8 +249,15 @@ cdef slot *rehashed(slot *table, uint64_t capacity) noexcept nogil:
     return larger
 
 
-cdef int check(Py_ssize_t rows, Py_ssize_t lengths, Py_ssize_t starts) except -1:
-    """Shapes that would read outside an array are refused."""
-    if starts != lengths or (lengths != rows and lengths != 1):
+cdef int check(Py_ssize_t rows, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths) except -1:
+    """A text for each row, inside of its bytes (one that is empty may stand anywhere); else ValueError."""
+    if starts.shape[0] != rows or lengths.shape[0] != rows:
         raise ValueError("columns of different lengths")
+    if rows:
+        check_views(&starts[0], &lengths[0], rows, data.shape[0])
     return 0
+
+
+cdef int check_either(Py_ssize_t rows, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths) except -1:
+    """The same, or one text for all rows."""
+    return check(1 if lengths.shape[0] == 1 else rows, data, starts, lengths)

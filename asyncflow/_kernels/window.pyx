@@ -15,10 +15,12 @@ import os
 import numpy as np
 
 from asyncflow._kernels.encode import json_rows
+from asyncflow._kernels.guarded import guarded
 from asyncflow._kernels.lists import json_lists
 
 cimport numpy as cnp
 
+from asyncflow._kernels.views cimport check_ids, check_kept, check_views
 from asyncflow._kernels.window_state cimport *
 
 cnp.import_array()
@@ -163,7 +165,7 @@ def marked(flags, Py_ssize_t count):
     return places[:number]
 
 
-cdef class WindowState:
+cdef class _WindowState:
     """Open windows and what they hold.  ``size_ns`` None: one window over everything that came since the last ``close`` at the end of
     time; no row is ever late for it, and its groups may be used as slots: read with ``peek``, folded together with ``merge``, emptied with
     ``clear``.  After an exception the state is of no further use."""
@@ -235,6 +237,7 @@ cdef class WindowState:
         memset(&rows, 0, sizeof(rows))
         groups = _array(groups, cnp.NPY_INT32, count)
         rows.groups = <const int32_t *>cnp.PyArray_DATA(groups)
+        check_ids(rows.groups, count, group_count)
         rows.count = count
         rows.group_count = group_count
         if time is not None:
@@ -283,11 +286,12 @@ cdef class WindowState:
         """Whether ``close`` has anything to give for this watermark."""
         return self.state.out.active or af_window_ready(&self.state, watermark_ns)
 
-    def close(self, watermark_ns, order, max_rows):
+    def close(self, watermark_ns, order, max_rows, max_bytes=MAX_BOUND):
         """The next rows, at most ``max_rows``, of windows that end at or before the watermark: ``(starts, ends, groups, results,
-        overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64."""
+        overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64.  There are no more
+        rows after one with which the results' texts come to ``max_bytes`` (a list: six times those of its texts, and 40 an item)."""
         order = _array(order, cnp.NPY_INT32, -1)
-        cdef int64_t group_count = len(order), watermark = watermark_ns, wanted = max_rows
+        cdef int64_t group_count = len(order), watermark = watermark_ns, wanted = max_rows, room = max_bytes
         cdef const int32_t *ordered = <const int32_t *>cnp.PyArray_DATA(order)
         cdef af_result *result = &self.result
         cdef bint done
@@ -295,8 +299,11 @@ cdef class WindowState:
             raise RuntimeError("a window given out while rows that were sent are not taken")
         if group_count < self.group_count:
             raise ValueError("an order of fewer groups than there are")
+        if wanted < 1:
+            raise ValueError("at least one row is given out")
+        check_ids(ordered, group_count, group_count)
         with nogil:
-            done = af_close_rows(&self.state, watermark, ordered, group_count, wanted, result)
+            done = af_close_rows(&self.state, watermark, ordered, group_count, wanted, room, result)
             if done and not self.state.out.active and self.state.windows_closed >= self.shrink_at:
                 self.shrink_at = self.state.windows_closed + AF_SHRINK_EVERY
                 af_state_shrink(&self.state)
@@ -325,17 +332,18 @@ cdef class WindowState:
             raise ValueError("a slot below 0")
         return array
 
-    def peek(self, slots):
-        """What these slots hold, in the order given: ``(results, overflows)``; nothing changes.  An empty slot holds no rows."""
+    def peek(self, slots, max_bytes=MAX_BOUND):
+        """What these slots hold, in the order given: ``(results, overflows)``; nothing changes.  An empty slot holds no rows.  Of the first
+        slots only, up to one with which the results' texts come to ``max_bytes``, as for ``close``."""
         slots = self._slots(slots, -1)
         if self.sending:
             raise RuntimeError("slots read while rows that were sent are not taken")
         cdef const int32_t *ids = <const int32_t *>cnp.PyArray_DATA(slots)
-        cdef int64_t count = len(slots)
+        cdef int64_t count = len(slots), room = max_bytes
         cdef bint done
         with nogil:
             af_result_clear(&self.result)
-            done = af_slots_append(&self.state, ids, count, &self.result)
+            done = af_slots_append(&self.state, ids, count, room, &self.result)
         if not done:
             raise MemoryError
         return self._columns(), self.result.overflows
@@ -433,6 +441,9 @@ cdef class WindowState:
 
     def live_groups(self, Py_ssize_t group_count):
         """The groups (ascending) that some open window holds."""
+        return self._live(group_count)
+
+    cdef object _live(self, Py_ssize_t group_count):
         live = np.zeros(group_count, np.uint8)
         cdef uint8_t *marks = <uint8_t *>cnp.PyArray_DATA(live)
         cdef size_t i
@@ -448,8 +459,12 @@ cdef class WindowState:
         if self.state.out.active:
             raise RuntimeError("groups renamed while a window is given out")
         cdef int64_t count = len(groups)
+        groups = _array(groups, cnp.NPY_INT32, -1)
+        check_kept(<const int32_t *>cnp.PyArray_DATA(groups), count, self.group_count)
         names = np.full(self.group_count, -1, np.int32)
         names[groups] = np.arange(count, dtype=np.int32)
+        if (names[self._live(self.group_count)] < 0).any():
+            raise IndexError("a group that an open window holds is not kept")
         cdef const int32_t *new = <const int32_t *>cnp.PyArray_DATA(names)
         cdef size_t i
         cdef bint done = True
@@ -466,6 +481,7 @@ cdef class WindowState:
         self.group_count = count
 
 
+WindowState = guarded(_WindowState, "WindowState", open_windows=0, next_end=None, held_rows=None)
 _NO_ROWS = np.empty(0, np.intp)
 
 
@@ -503,6 +519,10 @@ cdef int _point(af_column *column, int kind, raw, Py_ssize_t count, list kept) e
     if kind == AF_STRING:
         data, starts, lengths = _array(raw[0], cnp.NPY_UINT8, -1), _array(raw[1], cnp.NPY_INT32, count), None
         lengths = _array(raw[2], cnp.NPY_INT32, count)
+        if check_views(
+            <const int32_t *>cnp.PyArray_DATA(starts), <const int32_t *>cnp.PyArray_DATA(lengths), count, cnp.PyArray_SIZE(data)
+        ):
+            starts = np.where(lengths, starts, np.int32(0))
         kept += [data, starts, lengths]
         column.data = <const uint8_t *>cnp.PyArray_DATA(data)
         column.starts = <const int32_t *>cnp.PyArray_DATA(starts)

@@ -284,15 +284,17 @@ static af_pane *af_hopping_pane(af_state *state, af_wide window, bool *owned) {
 
 /* -- rows ----------------------------------------------------------------------------------------------------------- */
 
-/* Appends rows for these groups of the current window. */
-static bool af_write_rows(af_state *state, af_result *result, const int32_t *groups, int64_t count) {
+/* Appends rows for these groups of the current window, up to one with which the result comes to `max_bytes`; gives how many, -1: no
+ * memory. */
+static int64_t af_write_rows(af_state *state, af_result *result, const int32_t *groups, int64_t count, int64_t max_bytes) {
     const af_store *store = &state->store;
     const af_wide start = (af_wide)state->offset + state->out.window * (af_wide)state->every;
     const int64_t first = af_clamp(start), last = af_clamp(start + state->size);
-    if (!af_result_reserve(result, result->count + count)) return false;
-    for (int64_t begin = 0; begin < count; begin += AF_AHEAD) {
+    if (!af_result_reserve(result, result->count + count)) return -1;
+    for (int64_t begin = 0, size; begin < count; begin += size) {
         uint8_t *cells[AF_AHEAD];
-        int64_t size = count - begin < AF_AHEAD ? count - begin : AF_AHEAD, row = result->count;
+        size = count - begin < AF_AHEAD ? count - begin : AF_AHEAD;
+        const int64_t row = result->count;
         for (int64_t i = 0; i < size; i++) {
             uint32_t group = (uint32_t)groups[begin + i];
             cells[i] = state->out.pane->pages[group >> AF_PAGE_SHIFT] + (group % AF_PAGE_CELLS) * store->cell_bytes;
@@ -301,9 +303,11 @@ static bool af_write_rows(af_state *state, af_result *result, const int32_t *gro
             result->starts[row + i] = first;
             result->ends[row + i] = last;
         }
-        if (!af_write_cells(store, result, cells, size)) return false;
+        const int64_t written = af_write_within(store, result, cells, size, max_bytes);
+        if (written < 0) return -1;
+        if (written < size || af_result_texts(result) >= max_bytes) return begin + written;
     }
-    return true;
+    return count;
 }
 
 static int af_compare_ranked(const void *left, const void *right) {
@@ -340,7 +344,8 @@ static bool af_list_groups(af_state *state, af_result *result, const int32_t *or
     if (count * 16 >= group_count) {
         for (int64_t i = 0; i < group_count; i++) {
             uint32_t group = (uint32_t)order[i], page = group >> AF_PAGE_SHIFT;
-            if (page < pane->page_count && result->present[page] >> (group % AF_PAGE_CELLS) & 1) out->groups[out->count++] = order[i];
+            if (page < pane->page_count && result->present[page] >> (group % AF_PAGE_CELLS) & 1 && out->count < count)
+                out->groups[out->count++] = order[i];
         }
         return true;
     }
@@ -388,15 +393,17 @@ static void af_end_window(af_state *state) {
     }
 }
 
-/* Fills `result` with at most `max_rows` rows of windows that the watermark has closed; false: no memory. */
-static bool af_close_rows(af_state *state, int64_t watermark, const int32_t *order, int64_t group_count, int64_t max_rows, af_result *result) {
+/* Fills `result` with rows of windows that the watermark has closed: at most `max_rows`, and up to one with which their texts come to
+ * `max_bytes`; false: no memory. */
+static bool af_close_rows(af_state *state, int64_t watermark, const int32_t *order, int64_t group_count, int64_t max_rows, int64_t max_bytes,
+                          af_result *result) {
     af_window_out *out = &state->out;
     af_wide next;
     if (state->sized && watermark > state->advanced) state->advanced = watermark;
     const af_wide open = af_first_open(state, state->sized ? state->advanced : watermark, &next);
     bool ranked = false;
     af_result_clear(result);
-    while (result->count < max_rows) {
+    while (result->count < max_rows && (result->count == 0 || af_result_texts(result) < max_bytes)) {
         if (!out->active) {
             if (!af_next_window(state, &out->window) || out->window >= open) break;
             if (state->span == 1) { /* the pane is the window */
@@ -411,7 +418,8 @@ static bool af_close_rows(af_state *state, int64_t watermark, const int32_t *ord
         }
         int64_t count = out->count - out->position;
         if (count > max_rows - result->count) count = max_rows - result->count;
-        if (!af_write_rows(state, result, out->groups + out->position, count)) return false;
+        count = af_write_rows(state, result, out->groups + out->position, count, max_bytes);
+        if (count < 0) return false;
         out->position += count;
         if (out->position == out->count) af_end_window(state);
     }

@@ -244,6 +244,46 @@ static bool af_write_cells(const af_store *store, af_result *result, uint8_t *co
     return true;
 }
 
+/* Bytes of its texts; of lists, six times those of their texts (as JSON they may be escaped) and 40 an item. */
+AF_INLINE int64_t af_result_texts(const af_result *result) {
+    uint64_t total = 0;
+    for (int i = 0; i < result->output_count; i++) {
+        const af_output *output = &result->outputs[i];
+        total += output->result == AF_MOST_FREQUENT ? 6 * output->text_bytes + 40 * output->item_count : output->text_bytes;
+    }
+    return total > INT64_MAX ? INT64_MAX : (int64_t)total;
+}
+
+/* How many of these cells can be written until their texts come to `room` bytes; of a list that is known once it is written. */
+static int64_t af_cells_within(const af_store *store, const af_result *result, uint8_t *const *cells, int64_t size, int64_t room) {
+    bool texts = false;
+    for (int j = 0; j < result->output_count; j++) {
+        if (result->outputs[j].result == AF_MOST_FREQUENT) return 1;
+        texts |= result->outputs[j].kind == AF_STRING;
+    }
+    for (int64_t i = 0; texts && i < size; i++)
+        for (int j = 0; j < result->output_count; j++) {
+            const af_output *output = &result->outputs[j];
+            if (output->kind != AF_STRING) continue;
+            const af_op *op = &store->ops[output->op];
+            const int64_t *slot = af_i64(cells[i], op->offset);
+            if (slot[0] >= 0) room -= ((const af_text *)(intptr_t)slot[op->valued ? 2 : 1])->length;
+            if (room <= 0) return i + 1;
+        }
+    return size;
+}
+
+/* Appends the results of these cells up to one with which they come to `max_bytes`; gives how many, -1: no memory. */
+static int64_t af_write_within(const af_store *store, af_result *result, uint8_t *const *cells, int64_t size, int64_t max_bytes) {
+    int64_t done = 0;
+    while (done < size && (done == 0 || af_result_texts(result) < max_bytes)) {
+        const int64_t part = af_cells_within(store, result, cells + done, size - done, max_bytes - af_result_texts(result));
+        if (!af_write_cells(store, result, cells + done, part)) return -1;
+        done += part;
+    }
+    return done;
+}
+
 static void af_result_clear(af_result *result) {
     result->count = result->overflows = 0;
     for (int i = 0; i < result->output_count; i++) result->outputs[i].nulls = 0, result->outputs[i].text_bytes = result->outputs[i].item_count = 0;

@@ -16,18 +16,21 @@ AF_INLINE uint8_t *af_slot_cell(const af_state *state, uint32_t slot) {
     return pane->pages[slot >> AF_PAGE_SHIFT] + (size_t)(slot % AF_PAGE_CELLS) * state->store.cell_bytes;
 }
 
-/* Appends what these slots hold to `result` (an empty one: the results of no rows); false: no memory. */
-static bool af_slots_append(const af_state *state, const int32_t *slots, int64_t count, af_result *result) {
+/* Appends what these slots hold to `result` (an empty one: the results of no rows), up to one with which its texts come to `max_bytes`;
+ * false: no memory. */
+static bool af_slots_append(const af_state *state, const int32_t *slots, int64_t count, int64_t max_bytes, af_result *result) {
     if (!af_result_reserve(result, result->count + count)) return false;
-    for (int64_t begin = 0; begin < count; begin += AF_AHEAD) {
+    for (int64_t begin = 0, size; begin < count; begin += size) {
         uint8_t *cells[AF_AHEAD];
-        int64_t size = count - begin < AF_AHEAD ? count - begin : AF_AHEAD;
+        size = count - begin < AF_AHEAD ? count - begin : AF_AHEAD;
         for (int64_t i = 0; i < size; i++) {
             uint8_t *cell = af_slot_cell(state, (uint32_t)slots[begin + i]);
             cells[i] = cell != NULL ? cell : state->store.empty_page;
             __builtin_prefetch(cells[i]);
         }
-        if (!af_write_cells(&state->store, result, cells, size)) return false;
+        const int64_t written = af_write_within(&state->store, result, cells, size, max_bytes);
+        if (written < 0) return false;
+        if (written < size || af_result_texts(result) >= max_bytes) return true;
     }
     return true;
 }
@@ -37,7 +40,7 @@ static bool af_slots_append(const af_state *state, const int32_t *slots, int64_t
 static bool af_slots_send(const af_state *state, const int32_t *slots, int64_t count, const int64_t *windows, const int32_t *keys,
                           int64_t *revisions, uint8_t *changed, af_result *result) {
     const int64_t begin = result->count;
-    if (!af_slots_append(state, slots, count, result)) return false;
+    if (!af_slots_append(state, slots, count, INT64_MAX, result)) return false;
     for (int64_t i = 0; i < count; i++) {
         const int32_t slot = slots[i];
         result->starts[begin + i] = windows[slot];

@@ -87,7 +87,7 @@ cdef extern from "window_state.h" nogil:
     void af_result_drop(af_result *)
     bint af_add_merging(
         af_state *, af_rows *, const int64_t *at, const int32_t *into, const int32_t *source, int64_t merges)
-    bint af_slots_append(const af_state *, const int32_t *slots, int64_t count, af_result *)
+    bint af_slots_append(const af_state *, const int32_t *slots, int64_t count, int64_t max_bytes, af_result *)
     bint af_slots_send(
         const af_state *, const int32_t *slots, int64_t count, const int64_t *windows, const int32_t *keys, int64_t *revisions,
         uint8_t *changed, af_result *)
@@ -99,6 +99,6 @@ cdef extern from "window_state.h" nogil:
     bint af_next_end(const af_state *, int64_t *end)
     int64_t af_held_rows(const af_state *)
     bint af_close_rows(
-        af_state *, int64_t watermark, const int32_t *order, int64_t group_count, int64_t max_rows, af_result *)
+        af_state *, int64_t watermark, const int32_t *order, int64_t group_count, int64_t max_rows, int64_t max_bytes, af_result *)
     void af_mark_live(const af_state *, const af_pane *, uint8_t *live, int64_t group_count)
     bint af_pane_rename(af_store *, af_pane *, const int32_t *names, int64_t groups)

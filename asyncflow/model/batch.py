@@ -121,6 +121,25 @@ class Batch(Struct, frozen=True, eq=False):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
+    def check(self) -> None:
+        """ValueError where it is not what a batch has to be: for batches that others have made."""
+        if len(self.columns) != len(self.schema):
+            raise ValueError(f"a batch of {len(self.columns)} columns with a schema of {len(self.schema)}")
+        for field, column in zip(self.schema, self.columns, strict=True):
+            if not isinstance(column, StringColumn if field.type is DataType.STRING else FixedColumn):
+                raise ValueError(f"column {field.name!r} of {field.type.value}: {type(column).__name__}")  # noqa: TRY004
+            try:
+                column.check(field.type)
+            except ValueError as error:
+                raise ValueError(f"column {field.name!r}: {error}") from None
+            _check_array(f"column {field.name!r}", column.valid, np.dtype(np.bool_), self.num_rows)
+            if len(column) != self.num_rows:
+                raise ValueError(
+                    f"column {field.name!r} has {len(column)} rows in a batch of {self.num_rows}"
+                )
+        _check_array("time", self.time, np.dtype(np.int64), self.num_rows)
+        _check_array("watermarks", self.watermarks, np.dtype(np.int64), self.num_rows)
+
     # -- for operators -----------------------------------------------------------------------------------------------
 
     @property
@@ -174,6 +193,15 @@ class Batch(Struct, frozen=True, eq=False):
             time=None if self.time is None else self.time[start:stop],
             watermarks=None if self.time is None else self.row_watermarks()[start:stop],
         )
+
+
+def _check_array(what: str, array: object, dtype: np.dtype[Any], count: int) -> None:
+    if array is None:
+        return
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (count,):
+        raise ValueError(f"{what}: an array of {count} {dtype} is wanted")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{what}: its array is not contiguous")
 
 
 def watermarks_of(time: Int64Array, watermark_before: int, delay_ns: int) -> Int64Array:
@@ -235,4 +263,22 @@ def iter_slices(batch: Batch, max_rows: int) -> Iterator[Batch]:
         yield batch.slice(start, min(start + max_rows, batch.num_rows))
 
 
-__all__ = ["END_OF_TIME", "NO_TIME", "Batch", "FixedColumn", "concat_batches", "iter_slices"]
+def iter_pieces(batch: Batch, max_rows: int, max_bytes: int) -> Iterator[Batch]:
+    """The batch in pieces of at most ``max_rows`` rows and ``max_bytes``, but at least one row; a text counts for each row it is in."""
+    if batch.nbytes <= max_bytes:
+        yield from iter_slices(batch, max_rows)
+        return
+    sizes = np.full(batch.num_rows, 16, np.int64)
+    for column in batch.columns:
+        sizes += column.lengths if isinstance(column, StringColumn) else column.values.itemsize
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < batch.num_rows:
+        room = max_bytes + (int(ends[start - 1]) if start else 0)
+        stop = max(int(np.searchsorted(ends, room, "right")), start + 1)
+        stop = min(stop, start + max_rows)
+        yield batch.slice(start, stop)
+        start = stop
+
+
+__all__ = ["END_OF_TIME", "NO_TIME", "Batch", "FixedColumn", "concat_batches", "iter_pieces", "iter_slices"]

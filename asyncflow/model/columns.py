@@ -18,6 +18,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from asyncflow.errors import TooLargeError
+from asyncflow.model.durations import format_size
 from asyncflow.model.schema import DataType
 
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -25,6 +27,28 @@ Int64Array: TypeAlias = NDArray[np.int64]
 Int32Array: TypeAlias = NDArray[np.int32]
 ByteArray: TypeAlias = NDArray[np.uint8]
 IndexArray: TypeAlias = NDArray[np.intp]
+
+
+MAX_TEXT_BYTES = 2**31 - 1
+"""Of the texts of one column: starts are int32."""
+
+
+def check_text_bytes(total: int) -> None:
+    """TooLargeError where a column cannot hold texts of so many bytes."""
+    if total > MAX_TEXT_BYTES:
+        raise TooLargeError(
+            f"the texts of one batch come to {format_size(total)}, more than the 2GiB that a column holds: it takes shorter texts, "
+            "or fewer rows at a time"
+        )
+
+
+def text_starts(lengths: NDArray[Any]) -> Int32Array:
+    """Where texts of these lengths start that stand one after another; TooLargeError where they are too long together.  The one place
+    where lengths of texts are summed."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    check_text_bytes(int(ends[-1]) if len(ends) else 0)
+    starts: Int32Array = (ends - lengths).astype(np.int32)
+    return starts
 
 
 class FixedColumn(Struct, frozen=True, eq=False):
@@ -39,6 +63,14 @@ class FixedColumn(Struct, frozen=True, eq=False):
     @property
     def nbytes(self) -> int:
         return int(self.values.nbytes)
+
+    def check(self, type_: DataType) -> None:
+        """ValueError where it is no column of that type."""
+        values = self.values
+        if not isinstance(values, np.ndarray) or values.dtype != type_.dtype or values.ndim != 1:
+            raise ValueError(f"the values of a column of {type_.value} are a flat array of {type_.dtype}")
+        if not values.flags.c_contiguous:
+            raise ValueError("the values of a column are contiguous")
 
     def take(self, rows: IndexArray) -> FixedColumn:
         return FixedColumn(self.values[rows], None if self.valid is None else self.valid[rows])
@@ -60,18 +92,23 @@ class StringColumn(Struct, frozen=True, eq=False):
 
     @property
     def nbytes(self) -> int:
-        return int(np.add.reduce(self.lengths.view(np.uint32), dtype=np.uint32)) + 8 * len(self.starts)
+        lengths, count = self.lengths, len(self.starts)
+        # Three times faster in 32 bits, where that holds the sum.
+        narrow = count and int(lengths.max()) * count < 1 << 32
+        total = (
+            np.add.reduce(lengths.view(np.uint32), dtype=np.uint32) if narrow else lengths.sum(dtype=np.int64)
+        )
+        return int(total) + 8 * count
 
     @classmethod
     def from_values(cls, values: Iterable[str | bytes | None]) -> StringColumn:
         """Builds a column from Python values; None is null."""
         encoded = [value.encode() if isinstance(value, str) else value for value in values]
-        lengths = np.fromiter((len(v) if v is not None else 0 for v in encoded), np.int32, len(encoded))
-        starts = np.zeros(len(encoded), np.int32)
-        np.cumsum(lengths[:-1], out=starts[1:])
+        lengths = np.fromiter((len(v) if v is not None else 0 for v in encoded), np.int64, len(encoded))
+        starts = text_starts(lengths)
         data = np.frombuffer(b"".join(v for v in encoded if v is not None), np.uint8)
         valid = np.fromiter((v is not None for v in encoded), np.bool_, len(encoded))
-        return cls(data, starts, lengths, None if valid.all() else valid)
+        return cls(data, starts, lengths.astype(np.int32), None if valid.all() else valid)
 
     def take(self, rows: IndexArray) -> StringColumn:
         valid = None if self.valid is None else self.valid[rows]
@@ -83,13 +120,23 @@ class StringColumn(Struct, frozen=True, eq=False):
 
     def compact(self) -> StringColumn:
         """The same texts on bytes of their own: what is kept must not hold on to the blocks that rows were read into."""
-        lengths = self.lengths.astype(np.int64)
-        starts = np.cumsum(lengths) - lengths
-        total = int(lengths.sum())
-        if total > np.iinfo(np.int32).max:
-            raise OverflowError("text of one batch exceeds 2 GiB")
-        places = np.arange(total) + np.repeat(self.starts - starts, lengths)
-        return StringColumn(self.data[places], starts.astype(np.int32), self.lengths, self.valid)
+        starts = text_starts(self.lengths)
+        total = int(starts[-1]) + int(self.lengths[-1]) if len(starts) else 0
+        places = np.arange(total) + np.repeat(self.starts.astype(np.int64) - starts, self.lengths)
+        return StringColumn(self.data[places], starts, self.lengths, self.valid)
+
+    def check(self, type_: DataType) -> None:
+        """ValueError where it is no column of that type: arrays of other types or lengths, or a text that lies outside of ``data``."""
+        if type_ is not DataType.STRING:
+            raise ValueError(f"texts in a column of {type_.value}")
+        wanted = ((self.data, np.uint8), (self.starts, np.int32), (self.lengths, np.int32))
+        if any(not isinstance(array, np.ndarray) or array.dtype != dtype for array, dtype in wanted):
+            raise ValueError("the arrays of a string column are uint8 (data) and int32 (starts, lengths)")
+        if any(array.ndim != 1 for array, _ in wanted) or len(self.lengths) != len(self.starts):
+            raise ValueError("the arrays of a string column are flat, starts and lengths as long")
+        ends = self.starts.astype(np.int64) + self.lengths
+        if (self.lengths < 0).any() or ((self.starts < 0) | (ends > len(self.data)))[self.lengths > 0].any():
+            raise ValueError("a text lies outside of the bytes of its column")
 
     def to_bytes_list(self) -> list[bytes | None]:
         raw = self.data.tobytes()
@@ -122,8 +169,7 @@ def concat_columns(columns: Sequence[Column]) -> Column:
         starts = np.concatenate([c.starts for c in strings])
     else:
         bases = np.cumsum([0, *(len(c.data) for c in strings[:-1])])
-        if int(bases[-1]) + len(strings[-1].data) > np.iinfo(np.int32).max:
-            raise OverflowError("text of one batch exceeds 2 GiB")
+        check_text_bytes(int(bases[-1]) + len(strings[-1].data))
         data = np.concatenate([c.data for c in strings])
         starts = np.concatenate([c.starts + np.int32(b) for c, b in zip(strings, bases, strict=True)])
     return StringColumn(data, starts, np.concatenate([c.lengths for c in strings]), valid)

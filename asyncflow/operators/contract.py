@@ -1,7 +1,8 @@
 """What every operator is: a synchronous core, batches in, batches out.  No asyncio, no plan, no clock.
 
 An operator owns its state and nobody else touches it.  The runtime calls ``process`` for each batch in order, ``advance``
-when the stage's watermark has risen, and ``finish`` once at the end of input; each gives back what is to go on, in order.
+when the stage's watermark has risen, and ``finish`` once at the end of input; each gives back what is to go on, in order.  What comes back
+is taken whole before the next call: it may be made as it is taken, so that a great result is never held whole.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ class Operator(ABC):
         self.counts: dict[str, int] = {}
 
     @abstractmethod
-    def process(self, batch: Batch) -> list[Output]:
+    def process(self, batch: Batch) -> Iterable[Output]:
         """Takes one batch; its rows' own watermarks travel with it."""
 
-    def advance(self, watermark_ns: int) -> list[Output]:
+    def advance(self, watermark_ns: int) -> Iterable[Output]:
         """The stage's watermark is now ``watermark_ns`` (it never falls)."""
         return []
 
-    def finish(self) -> list[Output]:
+    def finish(self) -> Iterable[Output]:
         """End of input: gives up whatever is still held."""
         return []
 

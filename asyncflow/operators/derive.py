@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.pieces import in_halves
 
 
 class DeriveOperator(Operator):
@@ -24,7 +25,15 @@ class DeriveOperator(Operator):
         self._evaluate = evaluate
         self.counts = {} if losses is None else losses
 
-    def process(self, batch: Batch) -> list[Output]:
+    def process(self, batch: Batch) -> Iterable[Output]:
         if not batch.num_rows:
             return []
-        return [Output(batch.with_columns(self.output, self._evaluate(batch)))]
+        counts = self.counts.copy()
+        try:
+            return [Output(batch.with_columns(self.output, self._evaluate(batch)))]
+        except OverflowError:  # texts beyond what a column holds
+            if batch.num_rows == 1:
+                raise
+        self.counts.clear()
+        self.counts.update(counts)
+        return in_halves(self.process, batch)

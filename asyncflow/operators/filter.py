@@ -5,7 +5,7 @@ The rows that stay keep the watermark before each of them, so taking rows out ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import BoolArray
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.pieces import in_halves
 
 
 class FilterOperator(Operator):
@@ -30,8 +31,16 @@ class FilterOperator(Operator):
         self.counts = {} if losses is None else losses
         self.counts["filtered"] = 0
 
-    def process(self, batch: Batch) -> list[Output]:
-        keep = self._predicate(batch)
+    def process(self, batch: Batch) -> Iterable[Output]:
+        counts = self.counts.copy()
+        try:
+            keep = self._predicate(batch)
+        except OverflowError:  # texts beyond what a column holds
+            if batch.num_rows == 1:
+                raise
+            self.counts.clear()
+            self.counts.update(counts)
+            return in_halves(self.process, batch)
         kept = int(np.count_nonzero(keep))
         self.counts["filtered"] += batch.num_rows - kept
         if kept == batch.num_rows:

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from asyncflow._kernels import kernel
 from asyncflow.errors import StageError
 from asyncflow.model.aggregate import ROWS_AT_ONCE, declared, qualified
-from asyncflow.model.batch import NO_TIME, watermarks_of
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, watermarks_of
 from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Array, column_from_values
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.lattice import WindowLattice
 from asyncflow.operators.python_values import array_of, checked_value
-from asyncflow.operators.raw import raw_column
+from asyncflow.operators.raw import raw_column, rows_of_raw
 
 Span: TypeAlias = tuple[int, int]
 Raw: TypeAlias = tuple[Any, ...]
@@ -96,8 +96,8 @@ class PythonWindowState:
         self._advanced = max(self._advanced, watermark_ns)
         return bool(self._state.ready(watermark_ns))
 
-    def close(self, watermark_ns: int, order: Int32Array, max_rows: int) -> Any:
-        closed = self._state.close(watermark_ns, order, max_rows)
+    def close(self, watermark_ns: int, order: Int32Array, max_rows: int, max_bytes: int = END_OF_TIME) -> Any:
+        closed = self._state.close(watermark_ns, order, max_rows, max_bytes)
         if closed is None:
             for hosted in self._hosted:
                 hosted.drop(self._window)
@@ -131,8 +131,9 @@ class PythonWindowState:
 
     # -- slots -------------------------------------------------------------------------------------------------------
 
-    def peek(self, slots: Int32Array) -> tuple[list[Raw], int]:
-        results, overflows = self._state.peek(slots)
+    def peek(self, slots: Int32Array, max_bytes: int = END_OF_TIME) -> tuple[list[Raw], int]:
+        results, overflows = self._state.peek(slots, max_bytes)
+        slots = slots[: rows_of_raw(results[0])] if results else slots
         values = [hosted.window(0, slots.tolist()) for hosted in self._hosted]
         return self._joined(results, values), overflows
 

@@ -14,6 +14,11 @@ def raw_column(column: Column) -> tuple[Any, ...]:
     return column.values, column.valid
 
 
+def rows_of_raw(raw: tuple[Any, ...]) -> int:
+    """How many rows it has."""
+    return len(raw[1] if len(raw) == 4 else raw[0])
+
+
 def column_of_raw(raw: tuple[Any, ...]) -> Column:
     """The column that a kernel gave."""
     return StringColumn(*raw) if len(raw) == 4 else FixedColumn(*raw)

@@ -22,9 +22,10 @@ from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Arr
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.python_aggregates import window_state
-from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.window import FEW_GROUPS, MAX_OUTPUT_ROWS, Prepared
+from asyncflow.operators.raw import column_of_raw, raw_column, rows_of_raw
+from asyncflow.operators.window import FEW_GROUPS, Prepared
 
 
 class _SlotWindow(Operator):
@@ -106,23 +107,29 @@ class _SlotWindow(Operator):
         valid: BoolArray | None = None,
     ) -> Iterator[Output]:
         """The rows of windows that are over, in batches; their slots are empty then.  ``valid``: where bounds have values."""
-        for begin in range(0, len(slots), MAX_OUTPUT_ROWS):
-            part = slice(begin, begin + MAX_OUTPUT_ROWS)
-            results, overflows = self._state.peek(slots[part])
+        begin = 0
+        while begin < len(slots):
+            some = slots[begin : begin + MAX_OUTPUT_ROWS]
+            results, overflows = self._state.peek(some, MAX_OUTPUT_BYTES)
             self.counts["overflow"] += overflows
-            bounds = (
-                FixedColumn(each[part], None if valid is None else valid[part]) for each in (starts, ends)
-            )
-            columns = (column_of_raw(raw) for raw in (*self._groups.columns(groups[part]), *results))
-            yield Output(
-                Batch(
-                    self.output,
-                    (*bounds, *columns),
-                    len(slots[part]),
-                    None if time is None else time[part],
-                    None if watermarks is None else watermarks[part],
+            count = rows_of_raw(results[0]) if results else len(some)
+            values = [column_of_raw(raw) for raw in results]
+            for within, keys in key_pieces(self._groups, groups[begin : begin + count]):
+                part = slice(begin + within.start, begin + within.stop)
+                bounds = (
+                    FixedColumn(each[part], None if valid is None else valid[part]) for each in (starts, ends)
                 )
-            )
+                results_part = (column.slice(within.start, within.stop) for column in values)
+                yield Output(
+                    Batch(
+                        self.output,
+                        (*bounds, *keys, *results_part),
+                        len(slots[part]),
+                        None if time is None else time[part],
+                        None if watermarks is None else watermarks[part],
+                    )
+                )
+            begin += count
         self._state.clear(slots)
 
     def _forget(self) -> None:
@@ -169,18 +176,16 @@ class SessionOperator(_SlotWindow):
         self.counts["late"] += len(late)
         return [Output(batch.take(late), "late")]
 
-    def advance(self, watermark_ns: int) -> list[Output]:
+    def advance(self, watermark_ns: int) -> Iterator[Output]:
         slots, groups, starts, ends = self._windows.close(watermark_ns)
-        outputs = []
         if len(slots):
             order = self._order(groups, starts, ends)
             slots, groups, starts, ends = slots[order], groups[order], starts[order], ends[order]
-            outputs = list(self._rows(slots, groups, starts, ends, ends - 1))
+            yield from self._rows(slots, groups, starts, ends, ends - 1)
             self._count_windows()
         self._forget()
-        return outputs
 
-    def finish(self) -> list[Output]:
+    def finish(self) -> Iterator[Output]:
         return self.advance(END_OF_TIME)
 
     @property

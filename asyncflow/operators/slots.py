@@ -13,6 +13,7 @@ import numpy as np
 
 from asyncflow._kernels import kernel
 from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
+from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, key_columns
 from asyncflow.operators.raw import column_of_raw
 
 FEW_SLOTS = 1 << 15
@@ -229,7 +230,7 @@ class SlotTable:
     def key_columns(self, ids: Int32Array) -> list[Column]:
         """The keys of these ids.  Where they are many, their texts are not copied: all rows view those of the whole table."""
         if 4 * len(ids) < self.keys.size:
-            return [column_of_raw(raw) for raw in self.keys.columns(ids)]
+            return key_columns(self.keys, ids, MAX_OUTPUT_BYTES)
         if not self._texts or len(self._texts[0]) != self.keys.size:
             every = np.arange(self.keys.size, dtype=np.int32)
             self._texts = [column_of_raw(raw) for raw in self.keys.columns(every)]

@@ -10,7 +10,7 @@ results do not depend on where batches are cut; what is held is bounded by the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,12 @@ from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.python_aggregates import window_state
 from asyncflow.operators.raw import column_of_raw, raw_column
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
 
-MAX_OUTPUT_ROWS = 1 << 15
 FEW_GROUPS = 1 << 16
 """Up to this many, groups that no open window holds are not looked for."""
 
@@ -120,17 +120,16 @@ class WindowOperator(Operator):
         self._count_windows()
         return outputs
 
-    def advance(self, watermark_ns: int) -> list[Output]:
-        if not self._sized:
-            return []
-        outputs = [Output(rows) for rows in self._close(watermark_ns)]
-        self._count_windows()
-        return outputs
+    def advance(self, watermark_ns: int) -> Iterable[Output]:
+        return self._given_up(watermark_ns) if self._sized else ()
 
-    def finish(self) -> list[Output]:
-        outputs = [Output(rows) for rows in self._close(END_OF_TIME)]
+    def finish(self) -> Iterable[Output]:
+        return self._given_up(END_OF_TIME)
+
+    def _given_up(self, watermark_ns: int) -> Iterator[Output]:
+        for rows in self._close(watermark_ns):
+            yield Output(rows)
         self._count_windows()
-        return outputs
 
     @property
     def state_bytes(self) -> int:
@@ -162,11 +161,15 @@ class WindowOperator(Operator):
         """All rows of the windows that end by the watermark, in batches."""
         if self._state.ready(watermark_ns):
             order = self._groups.order()
-            while (closed := self._state.close(watermark_ns, order, MAX_OUTPUT_ROWS)) is not None:
+            while (
+                closed := self._state.close(watermark_ns, order, MAX_OUTPUT_ROWS, MAX_OUTPUT_BYTES)
+            ) is not None:
                 starts, ends, groups, results, overflows = closed
                 self.counts["overflow"] += overflows
-                columns = [column_of_raw(raw) for raw in (*self._groups.columns(groups), *results)]
-                yield self._batch(starts, ends, columns, origin)
+                values = [column_of_raw(raw) for raw in results]
+                for part, keys in key_pieces(self._groups, groups):
+                    columns = [*keys, *(column.slice(part.start, part.stop) for column in values)]
+                    yield self._batch(starts[part], ends[part], columns, origin)
         if self._groups.size > self._collect_above:
             self._forget_groups()
 

@@ -6,6 +6,7 @@ become columns and masks to prepare (equal ones once), and what stands around it
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -177,13 +178,13 @@ class ProjectedWindow(Operator):
         self.output = Schema((*fields[: self._first], *computed, *fields[self._last :]))
         self.counts = window.counts
 
-    def process(self, batch: Batch) -> list[Output]:
+    def process(self, batch: Batch) -> Iterator[Output]:
         return self._project(self._window.process(batch))
 
-    def advance(self, watermark_ns: int) -> list[Output]:
+    def advance(self, watermark_ns: int) -> Iterator[Output]:
         return self._project(self._window.advance(watermark_ns))
 
-    def finish(self) -> list[Output]:
+    def finish(self) -> Iterator[Output]:
         return self._project(self._window.finish())
 
     @property
@@ -210,8 +211,8 @@ class ProjectedWindow(Operator):
     def open_keys(self) -> int:
         return self._window.open_keys
 
-    def _project(self, outputs: list[Output]) -> list[Output]:
-        return [output if output.kind else Output(self._rows(output.batch)) for output in outputs]
+    def _project(self, outputs: Iterable[Output]) -> Iterator[Output]:
+        return (output if output.kind else Output(self._rows(output.batch)) for output in outputs)
 
     def _rows(self, batch: Batch) -> Batch:
         frame = Frame(batch, self.counts)

@@ -35,6 +35,8 @@ class Account:
         self.used_bytes = 0
         self.detail: Callable[[], str] | None = None
         """More about what is held, for a message: ``1,000 keys``."""
+        self.measure: Callable[[], int] | None = None
+        """What is held at this moment, where ``resize`` says it from time to time only."""
         self._memory = memory
 
     def reserve(self, count_bytes: int) -> None:
@@ -42,22 +44,23 @@ class Account:
         memory = self._memory
         if not self.flows and memory.held_bytes + count_bytes > memory.bound_bytes:
             raise memory.exceeded(self, self.used_bytes + count_bytes)
-        self._add(count_bytes)
+        self.add(count_bytes)
 
     def release(self, count_bytes: int) -> None:
         """Holds so many bytes fewer."""
-        self._add(-count_bytes)
+        self.add(-count_bytes)
 
     def resize(self, size_bytes: int) -> None:
         """Holds so many bytes now, as measured after the fact; OutOfMemoryError where that exceeds the bound."""
         grown = size_bytes - self.used_bytes
         if grown:
-            self._add(grown)
+            self.add(grown)
             memory = self._memory
             if grown > 0 and not self.flows and memory.held_bytes > memory.bound_bytes:
                 raise memory.exceeded(self, size_bytes)
 
-    def _add(self, count_bytes: int) -> None:
+    def add(self, count_bytes: int) -> None:
+        """As ``reserve``, whatever the bound."""
         self.used_bytes += count_bytes
         self._memory.used_bytes += count_bytes
         if not self.flows:
@@ -115,6 +118,9 @@ class Memory:
     def ran_out(self, table: str, error: MemoryError) -> OutOfMemoryError:
         """The system had no more to give while ``table`` was at work."""
         cause = str(error)
+        for account in self._accounts:
+            if account.measure is not None:
+                account.add(account.measure() - account.used_bytes)
         held = self._others(None)
         return OutOfMemoryError(
             f"memory ran out{f': {cause}' if cause else ''}; the run held {format_size(self.used_bytes)}{held}: {_ADVICE}",

@@ -97,6 +97,7 @@ class Converter:
     def _take_table(self, item: Any, schema: Schema, required: str | None) -> None:
         try:
             if isinstance(item, Batch):
+                item.check()
                 columns: Columns = {}
                 values: list[Column | Values] = [_of_batch(item, field) for field in schema]
                 count = item.num_rows

@@ -9,7 +9,7 @@ from functools import partial
 from asyncflow import formats
 from asyncflow.connectors.contract import SinkConnector
 from asyncflow.formats.contract import Encoder
-from asyncflow.model.batch import Batch, iter_slices
+from asyncflow.model.batch import Batch, iter_pieces
 from asyncflow.model.messages import Message, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Sink
@@ -18,7 +18,8 @@ from asyncflow.runtime.ledger import SinkCounts
 from asyncflow.runtime.offload import Offload
 
 MAX_ENCODED_ROWS = 1 << 16
-"""Rows encoded in one go: bounds the memory of a large result, not its meaning."""
+MAX_ENCODED_BYTES = 1 << 26
+"""What is encoded in one go: bounds the memory of a large result, not its meaning."""
 
 
 class SinkStage:
@@ -81,7 +82,7 @@ class SinkStage:
             self._encoder = self._make_encoder(batch.schema)
             await self._continue()
         assert self._encoder is not None
-        for part in iter_slices(batch, MAX_ENCODED_ROWS):
+        for part in iter_pieces(batch, MAX_ENCODED_ROWS, MAX_ENCODED_BYTES):
             data = self._offload.start(partial(self._encoder.encode, part), part.nbytes)
             self.connector.rows_in_hand = part.num_rows
             await self._put(await data if isinstance(data, asyncio.Future) else data, part.origin)

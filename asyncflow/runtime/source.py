@@ -328,6 +328,8 @@ class SourceStage:
                     await self._take_batch(converted.batch, converted.rejects)
 
     async def _take_batch(self, batch: Batch, rejects: Sequence[Rejected] = ()) -> None:
+        if type(self.connector).__module__.partition(".")[0] != "asyncflow":
+            batch.check()
         self.counts.rows += batch.num_rows
         self.counts.bytes += batch.nbytes
         wanted = batch.schema.select(self.columns)

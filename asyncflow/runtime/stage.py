@@ -9,11 +9,12 @@ watermark among those that count (``lowest``).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from asyncflow.errors import AsyncflowError, StageError, described
+from asyncflow.errors import AsyncflowError, StageError, TooLargeError, described
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.durations import format_size
 from asyncflow.model.messages import End, Message, Watermark
@@ -119,6 +120,24 @@ def keys_told(operator: object) -> str:
     return "" if open_keys is None else f"{open_keys:,} keys"
 
 
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """What an operator's work raises is told with the stage's name, and as whose fault it is."""
+    try:
+        yield
+    except AsyncflowError as error:
+        error.table = error.table or name
+        raise
+    except MemoryError:  # nobody's fault: told where the run is known
+        raise
+    except OverflowError as error:  # a kernel's texts that no column holds
+        raise TooLargeError(
+            f"{error}: it takes shorter texts, or fewer rows at a time", table=name
+        ) from error
+    except Exception as error:
+        raise StageError(described(error), table=name) from error
+
+
 class Stage:
     """One stage of a run.  ``make``: builds its operator for the schema of its input, called once: at once where the schema is known,
     else when the first batch shows it.  ``clock``: tells when the watermark moved, ``moved_ns``."""
@@ -196,24 +215,23 @@ class Stage:
         """What it holds counts for the run."""
         self._account = memory.account(self.name, "state")
         self._account.detail = lambda: keys_told(self.operator)
+        self._account.measure = lambda: 0 if self.operator is None else self.operator.state_bytes
 
-    async def _guarded(self, operator: Operator, batch: Batch) -> list[Output]:
+    async def _guarded(self, operator: Operator, batch: Batch) -> Iterable[Output]:
         """The operator's work; what the user's own code raises is told with the stage's name."""
-        try:
+        with told(self.name):
             if isinstance(operator, AsyncOperator):
                 return await operator.process_async(batch)
             return operator.process(batch)
-        except AsyncflowError as error:
-            error.table = error.table or self.name
-            raise
-        except MemoryError:  # nobody's fault: told where the run is known
-            raise
-        except Exception as error:
-            raise StageError(described(error), table=self.name) from error
+
+    def _made(self, outputs: Iterable[Output]) -> Iterator[Output]:
+        """The same, where they are made as they are taken."""
+        with told(self.name):
+            yield from outputs
 
     async def _hand_on(self, outputs: Iterable[Output]) -> None:
         """Sends them on as they are made; what is still held then counts for the run."""
-        for output in outputs:
+        for output in outputs if isinstance(outputs, list) else self._made(outputs):
             if output.kind:
                 await self.side[output.kind].send(output.batch)
             elif output.batch.num_rows:

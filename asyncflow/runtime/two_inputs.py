@@ -116,6 +116,7 @@ class TwoInputStage:
         """What it holds counts for the run."""
         self._account = memory.account(self.name, "rows that wait for a match")
         self._account.detail = lambda: keys_told(self.operator)
+        self._account.measure = lambda: self.operator.state_bytes
 
     @property
     def reached_ns(self) -> int:

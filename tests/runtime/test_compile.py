@@ -241,7 +241,7 @@ def window(shape: WindowShape, by: dict[str, str], aggregates: dict[str, str]) -
 
 def run(stage: Window, *batches: Batch) -> tuple[list[dict[str, Any]], Any]:
     operator = build_operator(stage, SCHEMA)
-    outputs = [output for batch in batches for output in operator.process(batch)] + operator.finish()
+    outputs = [output for batch in batches for output in operator.process(batch)] + [*operator.finish()]
     for output in outputs:
         if not output.kind:
             assert output.batch.schema == operator.output  # type: ignore[attr-defined]

@@ -42,6 +42,8 @@ def column_of(kind: str, values: Sequence[Any]) -> RawColumn:
     if kind == "string":
         texts = [b"" if value is None else value for value in values]
         lengths = np.array([len(text) for text in texts], np.int32)
+        if int(lengths.sum(dtype=np.int64)) > 2**31 - 1:
+            raise OverflowError("the texts of one batch exceed 2 GiB")
         starts = np.zeros(len(texts), np.int32)
         np.cumsum(lengths[:-1], out=starts[1:])
         return np.frombuffer(b"".join(texts), np.uint8), starts, lengths, mask
@@ -102,14 +104,20 @@ class GroupTable:
             self._order = np.array([self._ids[key] for key in keys], np.int32)
         return self._order
 
-    def columns(self, groups: Int32Array) -> list[RawColumn]:
-        """The key columns of these groups."""
+    def columns(self, groups: Int32Array, max_bytes: int = 2**31 - 1) -> list[RawColumn]:
+        """The key columns of these groups; OverflowError where the texts of one would have more than ``max_bytes``."""
         keys = list(self._ids)
         rows = [keys[group] for group in groups.tolist()]
-        return [
+        columns = [
             column_of(kind, [math.nan if kind == "float64" and row[j] == _NAN else row[j] for row in rows])
             for j, kind in enumerate(self._kinds)
         ]
+        for kind, column in zip(self._kinds, columns, strict=True):
+            if kind == "string" and len(column[0]) > max_bytes:
+                raise OverflowError(
+                    f"the keys of {len(rows)} rows have {len(column[0])} bytes, more than {max_bytes}"
+                )
+        return columns
 
     def keep(self, groups: Int32Array) -> None:
         """Forgets all groups but these (ascending); ``groups[i]`` becomes i."""

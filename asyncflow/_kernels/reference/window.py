@@ -160,9 +160,12 @@ class WindowState:
         self._advanced = max(self._advanced, watermark_ns)
         return self._first_open(self._advanced)
 
-    def close(self, watermark_ns: int, order: NDArray[np.int32], max_rows: int) -> Closed | None:
+    def close(
+        self, watermark_ns: int, order: NDArray[np.int32], max_rows: int, max_bytes: int = END_OF_TIME
+    ) -> Closed | None:
         """The next rows, at most ``max_rows``, of windows that end at or before the watermark: ``(starts, ends, groups, results,
-        overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64."""
+        overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64.  There are no more
+        rows after one with which the results' texts come to ``max_bytes`` (a list: six times those of its texts, and 40 an item)."""
         if self._sent is not None:
             raise RuntimeError("a window given out while rows that were sent are not taken")
         while len(self._pending) < max_rows and self.ready(watermark_ns):
@@ -179,7 +182,8 @@ class WindowState:
             }
         if not self._pending:
             return None
-        rows, self._pending = self._pending[:max_rows], self._pending[max_rows:]
+        most = min(max_rows, self._within([cell for _, _, cell in self._pending[:max_rows]], max_bytes))
+        rows, self._pending = self._pending[:most], self._pending[most:]
         starts = [self._offset + window * self._every for window, _, _ in rows]
         results, overflows = self._results([cell for _, _, cell in rows])
         return (
@@ -189,6 +193,18 @@ class WindowState:
             results,
             overflows,
         )
+
+    def _within(self, cells: Sequence[Cell], max_bytes: int) -> int:
+        """How many of these there are up to one with which their texts come to so many bytes."""
+        total = 0
+        for count, cell in enumerate(cells, 1):
+            for (function, _, types, *_), part in zip(self._aggregates, cell.parts, strict=True):
+                lists = function == "approx_top_k"
+                if lists or result_kind(function, types) == "string":
+                    total += _text_bytes(part.result(), lists=lists)
+            if total >= max_bytes:
+                return count
+        return len(cells)
 
     def _results(self, cells: Sequence[Cell]) -> tuple[list[RawColumn], int]:
         values, overflows = self._values(cells)
@@ -243,11 +259,13 @@ class WindowState:
 
     # -- slots -------------------------------------------------------------------------------------------------------
 
-    def peek(self, slots: NDArray[np.int32]) -> tuple[list[RawColumn], int]:
-        """What these slots hold, in the order given: ``(results, overflows)``; nothing changes.  An empty slot holds no rows."""
+    def peek(self, slots: NDArray[np.int32], max_bytes: int = END_OF_TIME) -> tuple[list[RawColumn], int]:
+        """What these slots hold, in the order given: ``(results, overflows)``; nothing changes.  An empty slot holds no rows.  Of the first
+        slots only, up to one with which the results' texts come to ``max_bytes``, as for ``close``."""
         if self._sent is not None:
             raise RuntimeError("slots read while rows that were sent are not taken")
-        return self._results(self._cells(slots))
+        cells = self._cells(slots)
+        return self._results(cells[: self._within(cells, max_bytes)])
 
     def _cells(self, slots: NDArray[np.int32]) -> list[Cell]:
         held = self._panes.get(0, {})
@@ -370,6 +388,14 @@ def _copy(cell: Cell) -> Cell:
         twin.__dict__.update({name: copy(value) for name, value in part.__dict__.items()})
         copied.parts.append(twin)
     return copied
+
+
+def _text_bytes(result: Any, *, lists: bool) -> int:
+    if result is None:
+        return 0
+    if not lists:
+        return len(result)
+    return sum(40 + (6 * len(value) if isinstance(value, bytes) else 0) for value, _ in result)
 
 
 def _clamp(time: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, StringColumn
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, StringColumn, check_text_bytes
 
 Count: TypeAlias = Callable[[str, BoolArray], None]
 """Notes rows whose value was lost, by the name of the reason: ``count("overflow", lost)``."""
@@ -112,7 +112,6 @@ def _one_buffer(columns: Sequence[StringColumn]) -> tuple[NDArray[np.uint8], lis
             bases[id(column.data)] = size
             buffers.append(column.data)
             size += len(column.data)
-    if size > np.iinfo(np.int32).max:
-        raise OverflowError("text of one batch exceeds 2 GiB")
+    check_text_bytes(size)
     data = buffers[0] if len(buffers) == 1 else np.concatenate(buffers)
     return data, [column.starts + np.int32(bases[id(column.data)]) for column in columns]

@@ -6,7 +6,7 @@ texts of a batch and the result is viewed from every row.  Positions and lengths
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -14,7 +14,14 @@ import numpy as np
 
 from asyncflow._kernels import kernel
 from asyncflow.model import patterns
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, IndexArray, StringColumn
+from asyncflow.model.columns import (
+    BoolArray,
+    Column,
+    FixedColumn,
+    IndexArray,
+    StringColumn,
+    check_text_bytes,
+)
 from asyncflow.model.schema import DataType
 from asyncflow.operators.functions import comparing
 from asyncflow.operators.functions.arrays import fixed, rows_of, valid_of
@@ -56,18 +63,27 @@ def mapped(function: Callable[..., Any], type_: DataType, *columns: Column) -> C
             return _nulls(type_, len(first))
         texts, ids = distinct(first)
         constants = [_python_values(column)[0] for column in columns[1:]]
-        results = column_of([function(text, *constants) for text in texts_of(texts)], type_)
+        results = column_of(_results(function, ((text, *constants) for text in texts_of(texts))), type_)
         return _with_valid(results.take(ids), first.valid)
     rows = rows_of(*columns)
     lists: list[Any] = [_python_values(column) for column in columns]
     varying = [values if len(values) == rows else repeat(values[0], rows) for values in lists]
-    known: dict[tuple[Any, ...], Any] = {}
-    values = []
-    for arguments in zip(*varying, strict=True):
-        if arguments not in known:
-            known[arguments] = function(*arguments)
-        values.append(known[arguments])
-    return _with_valid(column_of(values, type_), valid)
+    known: dict[tuple[Any, ...], int] = {}
+    numbers = [known.setdefault(arguments, len(known)) for arguments in zip(*varying, strict=True)]
+    column = column_of(_results(function, known), type_)
+    return _with_valid(column if len(known) == rows else column.take(np.array(numbers, np.intp)), valid)
+
+
+def _results(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """What the function gives for each of these; TooLargeError as soon as its texts are more than a column holds."""
+    results, total = [], 0
+    for arguments in calls:
+        result = function(*arguments)
+        results.append(result)
+        if isinstance(result, str):
+            total += len(result)
+            check_text_bytes(total)
+    return results
 
 
 def _nulls(type_: DataType, rows: int) -> Column:

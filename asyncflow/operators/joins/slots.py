@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncflow._kernels import kernel
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, StringColumn
+from asyncflow.model.columns import (
+    BoolArray,
+    Column,
+    FixedColumn,
+    Int64Array,
+    StringColumn,
+    check_text_bytes,
+)
 from asyncflow.operators.joins.rows import packed
 
 FEW_BYTES = 1 << 16
@@ -103,8 +110,7 @@ class _StringSlots:
 
     def take(self, slots: Int64Array) -> StringColumn:
         data, starts = kernel("join").copy_texts(self._data, self._starts, self._lengths, slots)
-        if len(data) > np.iinfo(np.int32).max:
-            raise OverflowError("text of one batch exceeds 2 GiB")
+        check_text_bytes(len(data))
         return StringColumn(data, starts.astype(np.int32), self._lengths[slots], self._valid.take(slots))
 
     def free(self, slots: Int64Array) -> None:

@@ -1,0 +1,43 @@
+/* Checks at a kernel's face, a pass each without branches: texts that lie inside their bytes, ids that are below a bound. */
+#ifndef ASYNCFLOW_VIEWS_H
+#define ASYNCFLOW_VIEWS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { AF_VIEWS_INSIDE, AF_VIEWS_EMPTY_OUTSIDE, AF_VIEWS_OUTSIDE };
+
+/* Where text i is data[starts[i] .. starts[i] + lengths[i]) and `size` the bytes of the data: whether all lie inside, all but some that are
+ * empty, or not. */
+static int af_views(const int32_t *starts, const int32_t *lengths, int64_t count, int64_t size) {
+    const uint32_t end = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
+    uint32_t outside = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t start = (uint32_t)starts[i], length = (uint32_t)lengths[i];
+        outside |= (start | length) >> 31 | (uint32_t)(start + length > end);
+    }
+    if (!outside) return AF_VIEWS_INSIDE;
+    for (int64_t i = 0; i < count; i++)
+        if (lengths[i] < 0 || (lengths[i] > 0 && (starts[i] < 0 || (int64_t)starts[i] + lengths[i] > size))) return AF_VIEWS_OUTSIDE;
+    return AF_VIEWS_EMPTY_OUTSIDE;
+}
+
+/* All of 0 .. bound - 1. */
+static bool af_ids_below(const int32_t *ids, int64_t count, int64_t bound) {
+    const uint32_t end = bound > INT32_MAX ? (uint32_t)INT32_MAX + 1 : bound < 0 ? 0 : (uint32_t)bound;
+    uint32_t outside = 0;
+    for (int64_t i = 0; i < count; i++) outside |= (uint32_t)((uint32_t)ids[i] >= end);
+    return !outside;
+}
+
+/* All of 0 .. bound - 1, each greater than the one before. */
+static bool af_ids_rise(const int32_t *ids, int64_t count, int64_t bound) {
+    int64_t last = -1;
+    for (int64_t i = 0; i < count; i++) {
+        if (ids[i] <= last) return false;
+        last = ids[i];
+    }
+    return last < bound;
+}
+
+#endif

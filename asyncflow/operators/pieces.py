@@ -1,0 +1,63 @@
+"""Result rows in batches that are bounded in bytes as well as in rows.
+
+A batch's texts lie in one array below 2 GiB, and a result that is handed on whole has to be held whole: rows with long keys or texts come
+in pieces of about ``MAX_OUTPUT_BYTES``, however few rows that are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import MAX_TEXT_BYTES, Column, Int32Array
+from asyncflow.operators.contract import Output
+from asyncflow.operators.raw import column_of_raw
+
+MAX_OUTPUT_ROWS = 1 << 15
+MAX_OUTPUT_BYTES = 1 << 26
+"""What the texts of a batch of results come to, about; one row may have more."""
+
+
+class KeyTable(Protocol):
+    """The ``groups`` kernel, as far as it is used here."""
+
+    def columns(self, groups: Int32Array, max_bytes: int = ...) -> Sequence[tuple[Any, ...]]: ...
+
+
+def key_columns(keys: KeyTable, groups: Int32Array, max_bytes: int) -> list[Column]:
+    """The key columns of these groups; a text that many of them have is copied once where all copies would come to more than
+    ``max_bytes``.  OverflowError where they still do."""
+    try:
+        return [column_of_raw(each) for each in keys.columns(groups, max_bytes)]
+    except OverflowError:
+        named, places = np.unique(groups, return_inverse=True)
+        if len(named) == len(groups):
+            raise
+    return [column_of_raw(each).take(places) for each in keys.columns(named.astype(np.int32), max_bytes)]
+
+
+def key_pieces(keys: KeyTable, groups: Int32Array) -> Iterator[tuple[slice, list[Column]]]:
+    """The key columns of these groups, in pieces: which of the groups, and their columns."""
+    pending = [slice(0, len(groups))] if len(groups) else []
+    while pending:
+        part = pending.pop()
+        count = part.stop - part.start
+        try:
+            columns = key_columns(keys, groups[part], MAX_OUTPUT_BYTES if count > 1 else MAX_TEXT_BYTES)
+        except OverflowError:
+            if count == 1:
+                raise
+            middle = part.start + count // 2
+            pending += [slice(middle, part.stop), slice(part.start, middle)]
+        else:
+            yield part, columns
+
+
+def in_halves(process: Callable[[Batch], Iterable[Output]], batch: Batch) -> Iterator[Output]:
+    """What ``process`` makes of the first rows of a batch, then of the others."""
+    middle = batch.num_rows // 2
+    for start, stop in ((0, middle), (middle, batch.num_rows)):
+        yield from process(batch.slice(start, stop))
