@@ -360,7 +360,7 @@ def test_a_window_for_each_message() -> None:
 
     assert message(("b", 1), ("a", 2), ("b", 3)) == [{"key": "a", "s": 2}, {"key": "b", "s": 4}]
     assert message(("b", None)) == [{"key": "b", "s": None}]
-    assert window.finish() == []
+    assert [*window.finish()] == []
 
 
 async def test_a_class_may_keep_its_arrays_and_write_to_them() -> None:
