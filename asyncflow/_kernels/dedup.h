@@ -25,9 +25,10 @@ typedef struct {
 } af_dedup;
 
 #define AF_TREES af_dedup
+#define AF_KEY_TYPE int64_t
 #define AF_KEY(trees, at) ((trees)->times[at].time)
-#define AF_LEFT(trees, at) ((trees)->times[at].left)
-#define AF_RIGHT(trees, at) ((trees)->times[at].right)
+#define AF_LEFT_OF(trees, at) ((trees)->times[at].left)
+#define AF_RIGHT_OF(trees, at) ((trees)->times[at].right)
 #define AF_JOINED(trees, at) ((void)0)
 #include "tree.h"
 

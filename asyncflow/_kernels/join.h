@@ -1,7 +1,7 @@
 /* Joins by event time: the rows of two inputs that wait for each other, and the sweep that lets them meet.
  *
  * What is kept.  A row is a slot of its side (40 bytes): its time, the watermark before it, the number of its arrival, its key, and its
- * neighbours in the chain of its key, which is in the order of (time, arrival).  A row that the clock has passed is in its chain until it is
+ * neighbours in the chain of its key, which is in the order of (time, arrival) (join_chains.h).  A row that the clock has passed is in its chain until it is
  * due: its time and `reach`, and the watermark before it, lie behind the clock.  Rows mostly come to be due in the order in which they come,
  * so they are in a list; one that came out of order is in a heap beside it.
  *
@@ -27,69 +27,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu.h"
-#include "join_numbers.h"
+#include "join_chains.h"
 
-enum { AF_LEFT, AF_RIGHT };
 enum { AF_AHEAD = 12 }; /* how many rows ahead memory is asked for */
 enum { AF_FEW_MET = 16 }; /* pairs of a moment that are sorted in place */
-
-typedef enum { AF_INTERVAL, AF_BACKWARD, AF_FORWARD, AF_NEAREST } af_join_mode;
-
-typedef struct {
-    int64_t time, seen;
-    uint64_t arrival : 63, matched : 1;
-    int32_t key; /* AF_NONE: null; AF_FREE: nobody's slot */
-    int32_t next, prev, due;
-} af_join_row;
-
-typedef struct {
-    int64_t time;
-    int32_t slot;
-} af_due_row;
-
-typedef struct {
-    int64_t release, time, left_arrival, right_arrival;
-    int32_t left, right;
-} af_met;
-
-typedef struct {
-    const int64_t *slots, *times; /* whose moments the clock has passed, by (moment, arrival); of as-of joins by time */
-    int64_t count, at;
-} af_ready;
-
-typedef struct {
-    af_join_row *rows;
-    int64_t row_capacity;
-    af_slots slots;
-    int64_t arrived, live, matched, unmatched;
-    int64_t reach;           /* how long after its time a row is due; -1: never */
-    int32_t due_first, due_last; /* in order of time */
-    af_due_row *heap;        /* out of order */
-    int64_t heap_count, heap_capacity;
-    int32_t *gone; /* left since the last `recycle` */
-    int64_t gone_count, gone_capacity;
-    af_ready ready;
-    bool alone; /* rows without a partner are given out */
-} af_join_side;
-
-typedef struct {
-    af_join_mode mode;
-    int64_t lower, upper; /* of an interval */
-    int64_t tolerance;    /* -1: none */
-    int64_t wait;         /* how long after its time a left row searches */
-    bool pairs, firsts;
-    af_join_side sides[2];
-    af_join_key *keys;
-    int64_t key_count, key_capacity;
-    af_numbers numbers; /* of an interval join that names its keys itself */
-    int32_t *noted; /* keys to be looked through */
-    int64_t noted_count, noted_capacity;
-    af_met *met;
-    int64_t met_count, met_capacity, group; /* the first of the moment */
-    bool unordered;
-    int64_t clock;
-} af_join;
 
 static const int64_t AF_FIRST_TIME = INT64_MIN + 1, AF_LAST_TIME = INT64_MAX - 1;
 
@@ -130,6 +71,8 @@ static void af_join_free(af_join *join) {
         free(side->slots.free_slots);
         free(side->heap);
         free(side->gone);
+        free(side->links);
+        free(side->roots);
     }
     free(join->keys);
     free(join->numbers.buckets);
@@ -144,6 +87,7 @@ static uint64_t af_join_bytes(const af_join *join) {
     for (int port = 0; port < 2; port++) {
         const af_join_side *side = &join->sides[port];
         total += (uint64_t)side->live * sizeof(af_join_row) + (uint64_t)side->heap_count * sizeof(af_due_row);
+        if (side->root_count) total += (uint64_t)side->slots.top * sizeof(af_links) + (uint64_t)side->root_count * sizeof(int32_t);
     }
     return total;
 }
@@ -183,33 +127,6 @@ static bool af_join_hold_numbers(af_join *join, int port, const int64_t *numbers
         if (!af_join_hold(join, port, names, times + begin, seen + begin, block, slots + begin)) return false;
     }
     return true;
-}
-
-/* --- chains */
-
-static void af_chain_insert(af_join *join, int port, int32_t slot) {
-    af_join_row *rows = join->sides[port].rows, *row = &rows[slot];
-    af_chain *chain = &join->keys[row->key].chains[port];
-    int32_t before = chain->tail;
-    while (AF_UNLIKELY(before != AF_NONE && rows[before].time > row->time)) before = rows[before].prev;
-    const int32_t after = before == AF_NONE ? chain->head : rows[before].next;
-    row->prev = before;
-    row->next = after;
-    if (before == AF_NONE) chain->head = slot;
-    else rows[before].next = slot;
-    if (after == AF_NONE) chain->tail = slot;
-    else rows[after].prev = slot;
-}
-
-static void af_chain_remove(af_join *join, int port, int32_t slot) {
-    af_join_row *rows = join->sides[port].rows, *row = &rows[slot];
-    af_join_key *key = &join->keys[row->key];
-    af_chain *chain = &key->chains[port];
-    if (row->prev == AF_NONE) chain->head = row->next;
-    else rows[row->prev].next = row->next;
-    if (row->next == AF_NONE) chain->tail = row->prev;
-    else rows[row->next].prev = row->prev;
-    if (join->mode == AF_NEAREST && port == AF_RIGHT && key->mark == slot) key->mark = row->prev;
 }
 
 /* The row leaves the state; its slot is given out again after the next `recycle`. */
@@ -349,18 +266,18 @@ static int32_t af_nearest(af_join *join, const af_join_row *left, int64_t releas
     const int64_t low = join->tolerance < 0 ? INT64_MIN : af_shifted(time, -join->tolerance), high = af_shifted(time, join->tolerance);
     int32_t back = AF_NONE, ahead = AF_NONE;
     if (join->mode == AF_BACKWARD) {
-        back = chain->tail;
-        while (back != AF_NONE && rows[back].time > time) back = rows[back].prev;
+        back = af_chain_back(join, AF_RIGHT, left->key, chain->tail, time, release);
     } else if (join->mode == AF_FORWARD) {
-        ahead = chain->head;
-        while (ahead != AF_NONE && rows[ahead].time < time) ahead = rows[ahead].next;
+        ahead = af_chain_ahead(join, AF_RIGHT, left->key, chain->head, time, release);
     } else {
-        ahead = key->mark == AF_NONE ? chain->head : rows[key->mark].next;
-        for (; ahead != AF_NONE && rows[ahead].time <= time; ahead = rows[ahead].next) key->mark = ahead;
-        back = key->mark;
+        const int64_t past = time < INT64_MAX ? time + 1 : time;
+        if (af_chain_root(&join->sides[AF_RIGHT], left->key) < 0) { /* a tree needs no mark */
+            ahead = key->mark == AF_NONE ? chain->head : rows[key->mark].next;
+            for (; ahead != AF_NONE && rows[ahead].time <= time; ahead = rows[ahead].next) key->mark = ahead;
+        }
+        ahead = af_chain_ahead(join, AF_RIGHT, left->key, ahead, past, release);
+        back = af_chain_back(join, AF_RIGHT, left->key, key->mark, time, release);
     }
-    while (back != AF_NONE && rows[back].seen > release) back = rows[back].prev;
-    while (ahead != AF_NONE && rows[ahead].seen > release) ahead = rows[ahead].next;
     if (back != AF_NONE && rows[back].time < low) back = AF_NONE;
     if (ahead != AF_NONE && rows[ahead].time > high) ahead = AF_NONE;
     if (back == AF_NONE || ahead == AF_NONE) return back == AF_NONE ? ahead : back;
@@ -393,7 +310,7 @@ static bool af_enter(af_join *join, int port, int32_t slot) {
     af_join_side *side = &join->sides[port];
     const af_join_row *row = &side->rows[slot];
     if (row->key == AF_NONE) return side->reach < 0 ? af_leave(side, slot) : af_due_add(side, slot);
-    af_chain_insert(join, port, slot);
+    if (!af_chain_insert(join, port, slot)) return false;
     if (side->reach >= 0) return af_due_add(side, slot);
     if (row->seen <= row->time) return af_drive_out(join, slot);
     if (join->keys[row->key].mark != AF_NONE) return true;
@@ -405,13 +322,11 @@ static bool af_enter(af_join *join, int port, int32_t slot) {
 
 /* What stands before a row that every left row to come may see leaves. */
 static bool af_look_through(af_join *join) {
-    const af_join_row *rows = join->sides[AF_RIGHT].rows;
     int64_t kept = 0;
     for (int64_t i = 0; i < join->noted_count; i++) {
         af_join_key *key = &join->keys[join->noted[i]];
         const af_chain *chain = &key->chains[AF_RIGHT];
-        int32_t at = chain->tail;
-        while (at != AF_NONE && rows[at].seen > join->clock) at = rows[at].prev;
+        const int32_t at = af_chain_back(join, AF_RIGHT, join->noted[i], chain->tail, INT64_MAX, join->clock);
         if (at != AF_NONE && !af_drive_out(join, at)) return false;
         if (chain->head != chain->tail) join->noted[kept++] = join->noted[i];
         else key->mark = AF_NONE;
@@ -576,8 +491,10 @@ static bool af_join_compact(af_join *join, int port, int64_t *kept) {
         if (join->mode == AF_NEAREST && port == AF_RIGHT) af_rename(&join->keys[i].mark, names);
     }
     free(names);
+    af_forget_trees(side);
     side->slots.top = count;
     side->slots.free_count = 0;
+    af_trim(&side->links, &side->link_capacity, 0, sizeof *side->links);
     af_trim(&side->rows, &side->row_capacity, count, sizeof *side->rows);
     af_trim(&side->slots.free_slots, &side->slots.free_capacity, 0, sizeof *side->slots.free_slots);
     af_trim(&side->heap, &side->heap_capacity, side->heap_count, sizeof *side->heap);
@@ -615,8 +532,10 @@ static bool af_join_keep_keys(af_join *join, const int32_t *kept, int64_t count)
         names[kept[i]] = (int32_t)i;
         join->keys[i] = join->keys[kept[i]];
     }
-    for (int port = 0; port < 2; port++)
+    for (int port = 0; port < 2; port++) {
+        af_forget_trees(&join->sides[port]);
         for (int64_t slot = 0; slot < join->sides[port].slots.top; slot++) af_rename(&join->sides[port].rows[slot].key, names);
+    }
     int64_t noted = 0;
     for (int64_t i = 0; i < join->noted_count; i++)
         if (names[join->noted[i]] != AF_NONE) join->noted[noted++] = names[join->noted[i]];

@@ -40,6 +40,7 @@ cdef extern from "join.h" nogil:
         af_slots slots
         int64_t live, matched, unmatched, reach
         int32_t *gone
+        uint64_t seed
         int64_t gone_count
         af_ready ready
     ctypedef struct af_join:
@@ -110,6 +111,7 @@ cdef class _JoinState:
             kind == "semi",
         )
         self.join.numbers.seeds[0], self.join.numbers.seeds[1] = SEEDS
+        self.join.sides[0].seed = self.join.sides[1].seed = SEEDS[0]
 
     def __dealloc__(self):
         af_join_free(&self.join)

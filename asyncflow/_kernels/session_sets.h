@@ -93,9 +93,10 @@ AF_INLINE void af_session_joined(af_sessions *state, int32_t at) {
 }
 
 #define AF_TREES af_sessions
+#define AF_KEY_TYPE int64_t
 #define AF_KEY(trees, at) ((trees)->sessions[at].last)
-#define AF_LEFT(trees, at) ((trees)->sessions[at].links[0])
-#define AF_RIGHT(trees, at) ((trees)->sessions[at].links[1])
+#define AF_LEFT_OF(trees, at) ((trees)->sessions[at].links[0])
+#define AF_RIGHT_OF(trees, at) ((trees)->sessions[at].links[1])
 #define AF_JOINED(trees, at) af_session_joined(trees, at)
 #include "tree.h"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from asyncflow._kernels import dedup, sessions, window
+from asyncflow._kernels import dedup, join, sessions, window
 from asyncflow._kernels.reference import dedup as plain_dedup
 from asyncflow._kernels.reference import sessions as plain_sessions
 
@@ -52,6 +52,31 @@ def into_windows(times: np.ndarray, marks: np.ndarray | None) -> int:
     return found
 
 
+def into_interval_join(times: np.ndarray, marks: np.ndarray | None) -> int:
+    """Left rows that come late, in this order, and wait for right ones of a time long after."""
+    count, last = len(times), np.full(len(times), 2 * STEP * len(times))
+    state = join.JoinState("interval", "inner", 10**12, 10**12 + 1)
+    slots = state.hold(0, np.zeros(count, np.int32), 1, times, last)
+    nothing = np.empty(0, np.int64)
+    state.begin(int(last[0]) + 1, (slots, last), (nothing, nothing))
+    assert len(state.sweep(10 * count)[0]) == 0
+    state.begin(END, (nothing, nothing), (nothing, nothing))
+    state.sweep(10 * count)
+    return len(state.recycle(0))
+
+
+def into_as_of_join(times: np.ndarray, marks: np.ndarray | None) -> int:
+    """Left rows that look back over right ones which came after a watermark that is far ahead."""
+    count, order = len(times), np.argsort(times)
+    state = join.JoinState("backward", "inner", 0, 10**12)
+    keys, none = np.zeros(count, np.int32), np.full(count, NO_TIME)
+    right = state.hold(1, keys, 1, times, np.full(count, 2 * STEP * count))
+    left = state.hold(0, keys, 1, times, none)
+    state.begin(END, (left[order], times[order]), (right[order], times[order]))
+    assert len(state.sweep(10 * count)[0]) == 0
+    return len(state.recycle(0))
+
+
 def seconds(do: Callable[[], int], wanted: int) -> float:
     """The least CPU time of three tries."""
     tries = []
@@ -64,7 +89,9 @@ def seconds(do: Callable[[], int], wanted: int) -> float:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("several_sources", [False, True], ids=["one", "several"])
-@pytest.mark.parametrize("take", [into_sessions, into_dedup, into_windows])
+@pytest.mark.parametrize(
+    "take", [into_sessions, into_dedup, into_windows, into_interval_join, into_as_of_join]
+)
 def test_the_time_of_a_row_hardly_grows(take, order: str, several_sources: bool) -> None:
     """``several``: watermarks before rows fall, too, all of them before every row."""
     taken = []

@@ -94,9 +94,33 @@ def int64(values):
 @given(st.integers(0, 2**32), st.sampled_from(MODES), st.sampled_from(KINDS), st.booleans())
 @settings(max_examples=600, deadline=None)
 def test_twin_law(seed, mode, kind, numbered):
+    rng = random.Random(seed)
+    spread, counts, steps = rng.choice([0, 4, 12]), [0, 1, 4, 9], [0, 3, 10, 40]
+    agree(rng, mode, kind, numbered, [-1, 0, 0, 1, *range(KEYS)], spread, counts, steps)
+
+
+LONG_MODES = [
+    ("interval", -400, -390),
+    ("interval", -3, 3),
+    ("interval", 390, 400),
+    ("backward", 0, 400),
+    ("backward", 0, None),
+    ("forward", 0, 400),
+    ("nearest", 0, 400),
+]
+
+
+@given(st.integers(0, 2**32), st.sampled_from(LONG_MODES), st.sampled_from(KINDS), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_twin_law_of_many_rows_of_a_key(seed, mode, kind, numbered):
+    """Rows in random order, so many wait that places among them are no longer looked for one by one."""
+    rng = random.Random(seed)
+    agree(rng, mode, kind, numbered, [0, 0, 0, 1], rng.choice([30, 200]), [0, 30, 90], [0, 50, 300])
+
+
+def agree(rng, mode, kind, numbered, keys_of, spread, counts, steps):
     if mode[2] is None and kind in ("right", "full"):
         return
-    rng = random.Random(seed)
     numbered = numbered and mode[0] == "interval"
     states = [
         Driven(module.JoinState(mode[0], kind, *mode[1:]), numbered, mode[0] == "interval")
@@ -104,13 +128,13 @@ def test_twin_law(seed, mode, kind, numbered):
     ]
     assert states[0].state.wait == states[1].state.wait
     assert states[0].state.reach == states[1].state.reach
-    delay, spread = rng.choice([0, 3, 20]), rng.choice([0, 4, 12])
+    delay = rng.choice([0, 3, 20])
     newest, clock = [NO_TIME, NO_TIME], NO_TIME
     middle = 0
     for _ in range(rng.randint(1, 8)):
         for port in (0, 1):
             rows = []
-            for _ in range(rng.choice([0, 1, 4, 9])):
+            for _ in range(rng.choice(counts)):
                 time = middle + rng.randint(-spread, spread) + rng.randint(0, 6)
                 seen = max(newest[port] - delay, NO_TIME) if newest[port] > NO_TIME else NO_TIME
                 newest[port] = max(newest[port], time)
@@ -118,12 +142,12 @@ def test_twin_law(seed, mode, kind, numbered):
                 if mode[0] == "interval":
                     reach += mode[2] - mode[1]  # late rows as well
                 if reach is None or seen <= twin.shifted(time, reach):
-                    rows.append((rng.choice([-1, 0, 0, 1, rng.randrange(KEYS)]), time, max(seen, clock)))
+                    rows.append((rng.choice(keys_of), time, max(seen, clock)))
             keys = np.array([key for key, _, _ in rows], np.int32)
             times, seen = int64(time for _, time, _ in rows), int64(mark for _, _, mark in rows)
             for driven in states:
                 driven.hold(port, keys, times, seen)
-        middle += rng.choice([0, 3, 10, 40])
+        middle += rng.choice(steps)
         if min(newest) > NO_TIME:
             clock = max(clock, min(newest) - delay)
         limit = rng.choice([1, 3, 1000])
