@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.runtime import Run
-from asyncflow.runtime.verify import MANNERS, Manner
+from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.verify import MANNERS, Manner, verify
 
 PIPELINE = """
 [sources.hits]
@@ -106,3 +109,52 @@ def test_input_that_cannot_be_read_twice(
 def test_a_manner_in_words() -> None:
     assert str(Manner(1, None)) == "1 worker, reads as they come"
     assert str(Manner(7, 4099)) == "7 workers, reads of at most 4,099 bytes"
+    assert (
+        str(Manner(1, 9, one_by_one=True))
+        == "1 worker, the first records one by one, then reads of at most 9 bytes"
+    )
+    assert str(Manner(1, None, plain=True)) == "1 worker, reads as they come, the plainest instructions"
+
+
+async def test_records_come_one_by_one(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in a batch of its own, as long as there is patience for it."""
+    sizes: list[int] = []
+    taken = SourceStage._take
+
+    async def watched(stage: SourceStage, schema: object, result: object, *rest: object) -> None:
+        sizes.append(result.num_rows)  # type: ignore[attr-defined]
+        await taken(stage, schema, result, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SourceStage, "_take", watched)
+    async for _ in verify(af.load(pipeline).plan, [Manner(1, None, one_by_one=True)]):
+        pass
+    assert set(sizes[:500]) == {1}
+    assert sum(sizes) == 5000
+    assert max(sizes) > 1000
+
+
+async def test_rows_of_a_connector_come_one_by_one_too() -> None:
+    text = '[sources.g]\ntype = "generate"\nrows = 100\nstart = "2024-01-01T00:00:00Z"\n[sinks.o]\ntype = "null"\n'
+    run = [
+        each async for each in verify(af.load(text).plan, [Manner(1, None), Manner(1, None, one_by_one=True)])
+    ]
+    assert run[1].differing == ()
+
+
+async def test_a_run_elsewhere_has_the_plainest_instructions(
+    pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments: list[dict[str, str]] = []
+    start = asyncio.create_subprocess_exec
+
+    async def watched(*arguments: str, env: dict[str, str], **options: int) -> asyncio.subprocess.Process:
+        environments.append(env)
+        return await start(*arguments, env=env, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", watched)
+    plan = af.load(pipeline).plan
+    (here, there) = [each async for each in verify(plan, [Manner(1, None), Manner(1, None, plain=True)])]
+    assert there.differing == () and there.sinks == here.sinks
+    (environment,) = environments
+    assert environment["ASYNCFLOW_CPU"] == "portable"
+    assert "NPY_DISABLE_CPU_FEATURES" in environment

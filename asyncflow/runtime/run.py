@@ -25,7 +25,7 @@ from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.memory import Memory
 from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.sink import SinkStage
-from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.source import Reads, SourceStage
 from asyncflow.runtime.stopping import not_delivered, opened, run_to_end
 from asyncflow.runtime.wiring import CHANNEL_BYTES, Wiring, open_source
 
@@ -33,8 +33,8 @@ from asyncflow.runtime.wiring import CHANNEL_BYTES, Wiring, open_source
 class Run:
     """One run of ``plan``.  Used once.
 
-    ``workers``: threads that work, the loop's own among them.  ``clock``: the wall clock unless given.  ``read_bytes``: how much one
-    read of a byte stream may give at most.  ``memory``: what bounds it; left out: what the plan says, or nothing.
+    ``workers``: threads that work, the loop's own among them.  ``clock``: the wall clock unless given.  ``reads``: how sources are
+    read.  ``memory``: what bounds it; left out: what the plan says, or nothing.
     ``fails_without_rows``: it is an error that all records were rejected.
 
     ``stop`` asks for an orderly end, which is StoppedError where bounded input was not read to its end; cancelling ``execute`` ends at
@@ -47,7 +47,7 @@ class Run:
         *,
         workers: int = 1,
         clock: Clock | None = None,
-        read_bytes: int | None = None,
+        reads: Reads | None = None,
         memory: Memory | None = None,
         fails_without_rows: bool = False,
     ) -> None:
@@ -62,7 +62,12 @@ class Run:
         """It came to its end, though that may be too early."""
         self._fails_without_rows = fails_without_rows
         self.wiring = Wiring(
-            self.plan, self.ledger, self.clock, read_bytes, self.memory, lambda: self._why_not_whole() is None
+            self.plan,
+            self.ledger,
+            self.clock,
+            reads or Reads(),
+            self.memory,
+            lambda: self._why_not_whole() is None,
         )
         self._sources, self._stages, self._sinks = (
             self.wiring.sources,

@@ -93,14 +93,14 @@ class Silence:
 
 
 class HeardStream(ByteStream):
-    """The same stream; ``heard`` is awaited whenever bytes have come.  ``most_bytes``: of one read, where that is to be less than asked;
-    ``in_flight``: that of the source's streams, where there are several at a time."""
+    """The same stream; ``heard`` is awaited whenever bytes have come.  ``most_bytes``: says how many one read may give, None: as
+    many as asked; ``in_flight``: that of the source's streams, where there are several at a time."""
 
     def __init__(
         self,
         stream: ByteStream,
         heard: Callable[[], Awaitable[None]],
-        most_bytes: int | None = None,
+        most_bytes: Callable[[], int | None] = lambda: None,
         in_flight: InFlight | None = None,
     ) -> None:
         self.name = stream.name
@@ -123,7 +123,7 @@ class HeardStream(ByteStream):
     async def read_into(self, buffer: memoryview) -> int:
         if self._in_flight is not None:
             await self._in_flight.room()
-        count = await self._stream.read_into(buffer[: self._most_bytes])
+        count = await self._stream.read_into(buffer[: self._most_bytes()])
         if count:
             await self._heard()
         return count

@@ -8,10 +8,11 @@ a listening socket) interleave by whole blocks and every reader sees them in the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from asyncflow import formats
 from asyncflow.connectors.contract import (
@@ -56,9 +57,19 @@ QUIET_AFTER_NS = 1_000_000_000
 KEPT_REASONS = 5
 """How many rejected records a run keeps to show at its end."""
 NO_SCHEMA = "no whole record to tell the schema from"
+SINGLES = 1 << 14
+"""How many bytes, rows or objects of a source come one by one where that is asked for: all of an input would take too long."""
 CUT_BY_STOP = "cut short: stopped"
 """Why the last record of a stream was rejected that a stop ended."""
 EMPTY = Schema(())
+
+
+class Reads(Struct, frozen=True):
+    """How a source is read, for those who want to see that it makes no difference: ``most_bytes`` by one read of a stream (None: what
+    is there); ``one_by_one``: at first byte by byte, so record by record, or row by row."""
+
+    most_bytes: int | None = None
+    one_by_one: bool = False
 
 
 class SourceStage:
@@ -70,7 +81,7 @@ class SourceStage:
         connector: SourceConnector,
         clock: Clock,
         offload: Offload,
-        read_bytes: int | None = None,
+        reads: Reads | None = None,
         memory: Memory | None = None,
     ) -> None:
         self.source = source
@@ -88,7 +99,8 @@ class SourceStage:
         self.format = source.format
         self._offload = offload
         self._clock = clock
-        self._read_bytes = read_bytes
+        self._reads = reads or Reads()
+        self._singles = SINGLES if self._reads.one_by_one else 0
         self._time = EventTime(source, clock, self.counts)
         # By arrival time the clock moves the watermark: such a source never holds it back.
         self._silence = Silence(None if source.time is None else source.idle_timeout_ns, clock)
@@ -205,7 +217,8 @@ class SourceStage:
                     async for batch in batches:
                         await self._heard()
                         with self._silence.work():
-                            await self._take_batch(batch)
+                            for part in self._cut(batch):
+                                await self._take_batch(part)
             elif isinstance(connector, ObjectSource):
                 await self._read_objects(connector)
             else:
@@ -227,6 +240,19 @@ class SourceStage:
         async with self._order:
             await self._say(self._time.raise_to(time_ns), idle=self._idle)
 
+    def _most_bytes(self) -> int | None:
+        if self._singles > 0:
+            self._singles -= 1
+            return 1
+        return self._reads.most_bytes
+
+    def _cut(self, batch: Batch) -> Iterator[Batch]:
+        singles = min(self._singles, batch.num_rows)
+        self._singles -= singles
+        yield from (batch.slice(row, row + 1) for row in range(singles))
+        if singles < batch.num_rows:
+            yield batch.slice(singles, batch.num_rows) if singles else batch
+
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
     async def _read_streams(self, connector: ByteSource) -> None:
@@ -245,7 +271,7 @@ class SourceStage:
         # Without a schema all is blank, but for a stream that was broken off within its first record.
         decoder = self._decoder() if self.schema is not None else Refused(NO_SCHEMA)
         in_flight = self._in_flight
-        heard = HeardStream(stream, self._heard, self._read_bytes, in_flight)
+        heard = HeardStream(stream, self._heard, self._most_bytes, in_flight)
         read = blocks(heard, decoder, self.pool)
         try:
             async with (

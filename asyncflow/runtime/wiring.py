@@ -60,7 +60,7 @@ from asyncflow.runtime.refresh import RefreshedStage
 from asyncflow.runtime.retiming import RetimedDerive, Retiming
 from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
 from asyncflow.runtime.sink import SinkStage
-from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.source import Reads, SourceStage
 from asyncflow.runtime.stage import Stage, in_order, in_step, in_turn
 from asyncflow.runtime.standstill import Standstill
 from asyncflow.runtime.stopping import Handed, waits_for_peers
@@ -121,7 +121,7 @@ class Wiring:
         plan: Plan,
         ledger: Ledger,
         clock: Clock,
-        read_bytes: int | None,
+        reads: Reads,
         memory: Memory,
         whole: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -139,7 +139,7 @@ class Wiring:
         self.head_of = ""
         self._whole = whole
         self._clock = clock
-        self._read_bytes = read_bytes
+        self._how = reads
         self._offload = Offload(1)
         self._of_sources: Flowing = {}
         self._schemas: Flowing = {}
@@ -187,9 +187,7 @@ class Wiring:
     def part(self, table: str) -> Wiring:
         """What ``table`` comes from, and itself, made once more to be read from its start; it reads the same columns, of the same types."""
         memory = Memory(self.memory.limit_bytes)  # the table it becomes counts for the whole run
-        again = Wiring(
-            graph.part(self.plan, table), Ledger(self.plan.name), self._clock, self._read_bytes, memory
-        )
+        again = Wiring(graph.part(self.plan, table), Ledger(self.plan.name), self._clock, self._how, memory)
         again._offload, again._of_sources = self._offload, self._of_sources
         again._schemas, again._times = self._schemas, self._times
         again._make_sources()
@@ -215,7 +213,7 @@ class Wiring:
     def _make_sources(self) -> None:
         for source in self.plan.sources:
             stage = SourceStage(
-                source, open_source(source), self._clock, self._offload, self._read_bytes, self.memory
+                source, open_source(source), self._clock, self._offload, self._how, self.memory
             )
             self.sources.append(stage)
             self.ledger.sources[source.name] = stage.counts

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import asyncflow.runtime.offload
-from asyncflow.testing import chunks
+from asyncflow.testing import chunks, one_by_one
 
 Table = list[tuple[int, str, float | None, int | None]]
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,6 +21,7 @@ def test_csv_cut_anywhere(stage: str, table: Table, seed: int, at_most: int) -> 
     data = csv_bytes(table, "\r\n" if seed % 2 else "\n")
     whole = outcome(pipeline(stage), [data])
     assert outcome(pipeline(stage), chunks(data, seed, at_most)) == whole
+    assert outcome(pipeline(stage), one_by_one(data)) == whole
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -29,7 +30,9 @@ def test_csv_cut_anywhere(stage: str, table: Table, seed: int, at_most: int) -> 
 def test_json_cut_anywhere(stage: str, table: Table, seed: int, order: list[int]) -> None:
     data = json_bytes(table, order)
     text = pipeline(stage, source_format="json", sink_format="csv")
-    assert outcome(text, chunks(data, seed)) == outcome(text, [data])
+    whole = outcome(text, [data])
+    assert outcome(text, chunks(data, seed)) == whole
+    assert outcome(text, one_by_one(data)) == whole
 
 
 @few
@@ -39,7 +42,9 @@ def test_garbage_among_the_rows(table: Table, junk: list[bytes], seed: int) -> N
     for number, piece in enumerate(junk):
         lines.insert(1 + (seed + number * 7) % len(lines), piece + b"\n")
     data = b"".join(lines)
-    assert outcome(pipeline("tumbling"), chunks(data, seed)) == outcome(pipeline("tumbling"), [data])
+    whole = outcome(pipeline("tumbling"), [data])
+    assert outcome(pipeline("tumbling"), chunks(data, seed)) == whole
+    assert outcome(pipeline("tumbling"), one_by_one(data)) == whole
 
 
 @pytest.mark.parametrize("workers", [2, 7])

@@ -16,7 +16,7 @@ import asyncflow as af
 from asyncflow.errors import PipelineError, StageError
 from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run
-from asyncflow.testing import ListSink, chunks
+from asyncflow.testing import ListSink, chunks, one_by_one
 
 few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SECOND = 10**9
@@ -135,6 +135,7 @@ def test_cut_anywhere_and_live_or_not(
     whole = outcome(text, {name: [each] for name, each in data.items()})
     cut = {name: chunks(each, seed, 30) for name, each in data.items()}
     assert outcome(text, cut) == whole
+    assert outcome(text, {name: one_by_one(each) for name, each in data.items()}) == whole
     quiet = {"orders": live(cut["orders"], waits), "payments": live(cut["payments"], waits[::-1])}
     assert outcome(text, quiet)[0] == whole[0]
     sinks, ledger = whole

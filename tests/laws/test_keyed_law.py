@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import asyncflow as af
 from asyncflow.runtime import Run
-from asyncflow.testing import chunks
+from asyncflow.testing import chunks, one_by_one
 
 Row = tuple[int, str, float | None, int | None]
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -88,6 +88,7 @@ def test_cut_anywhere(kind: str, table: list[Row], seed: int, at_most: int) -> N
     data = csv_bytes(table)
     whole = outcome(pipeline(kind), [data])
     assert outcome(pipeline(kind), chunks(data, seed, at_most)) == whole
+    assert outcome(pipeline(kind), one_by_one(data)) == whole
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("asyncflow.operators.dedup.FEW_KEYS", 1)
         patch.setattr("asyncflow.operators.top.FEW_ROWS", 1)

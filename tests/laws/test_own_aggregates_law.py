@@ -30,7 +30,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Window
 from asyncflow.runtime import Run
 from asyncflow.runtime.compile_window import build_window
-from asyncflow.testing import chunks
+from asyncflow.testing import chunks, one_by_one
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -173,6 +173,7 @@ def test_chunks_and_workers_change_nothing(
         patch.setattr(asyncflow.operators.python_aggregates, "ROWS_AT_ONCE", at_once)
         whole = outcome(text, [data])
         assert outcome(text, chunks(data, seed, at_most)) == whole
+        assert outcome(text, one_by_one(data)) == whole
         patch.setattr(asyncflow.runtime.offload, "INLINE_BYTES", 1)
         assert outcome(text, chunks(data, seed, at_most), workers=1 + seed % 3) == whole
 

@@ -15,7 +15,7 @@ from flows import csv_bytes, outcome, pipeline
 import asyncflow as af
 import asyncflow.runtime.offload
 from asyncflow.runtime import Run
-from asyncflow.testing import chunks
+from asyncflow.testing import chunks, one_by_one
 
 Table = list[tuple[int, str, float | None, int | None]]
 
@@ -42,6 +42,7 @@ def test_chunks_and_workers_change_nothing(seed: int) -> None:
     assert stage["late"] > 0 and stage["late_partly"] > 0
     assert outcome(text, chunks(data, seed, 3000)) == whole
     assert outcome(text, chunks(data, seed, 200)) == whole
+    assert outcome(text, one_by_one(data)) == whole
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncflow.runtime.offload, "INLINE_BYTES", 1)
         assert outcome(text, chunks(data, seed, 5000), workers=2) == whole

@@ -19,7 +19,7 @@ import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run
-from asyncflow.testing import ListSink, chunks
+from asyncflow.testing import ListSink, chunks, one_by_one
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -122,6 +122,7 @@ def test_it_is_its_twin_however_it_is_cut(unique: bool, past: list[Row], live: l
     assert counts["rows_in"] == counts["rows_out"] + counts["duplicate"] + counts["late"]
     assert (counts["duplicate"], counts["late"]) == (len(expected["duplicate"]), len(expected["late"]))
     again = outcome(text, history=chunks(history, seed), live=chunks(rest, seed + 1))
+    assert outcome(text, history=one_by_one(history), live=one_by_one(rest)) == again
     assert again == (sinks, ledger)
 
 
