@@ -72,7 +72,10 @@ class SourceTable(msgspec.Struct, kw_only=True, frozen=True):
     ] = "0s"
     max_future: Annotated[
         Duration,
-        Meta(description="Rows whose time is further than this beyond the wall clock go to NAME.future."),
+        Meta(
+            description="Rows whose time is further than this beyond the wall clock go to NAME.future. "
+            "Nearer ones move the watermark no further than the clock where the source has had more than one peer."
+        ),
     ] = "1d"
     on_error: Annotated[
         Literal["reject", "fail"],
@@ -106,7 +109,7 @@ class FilterTable(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class DeriveTable(msgspec.Struct, kw_only=True, frozen=True):
-    """Adds columns, or replaces those of the same name."""
+    """Adds columns, or replaces those of the same name; to replace the time column gives rows another time (null: NAME.rejected)."""
 
     type: Literal["derive"]
     inputs: Inputs | None = None
