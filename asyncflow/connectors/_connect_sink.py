@@ -9,7 +9,8 @@ At the end we wait for the last acknowledgement, as long as there is progress.
 A side that ends its half of the connection is taken to have left, although it might still read.  Of a unix socket only this is known: an
 end says that all was read, a reset that something was not; nothing is sent twice there.
 
-Invariant: ``_sent`` are the batches of this connection in order, with where each ends; those acknowledged have given their bytes back.
+Invariant: ``_sent`` are the batches of this connection that are not acknowledged, in order, with where each ends; ``_marks`` say how many
+rows those before them had, in steps of ``MARK_BYTES`` or a batch.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from asyncflow.model.durations import format_size
 
 UNREAD_BYTES = 16 << 20
 """More than a system keeps for a reader that does not read."""
+MARK_BYTES = 1 << 16
 CONFIRM_SECONDS = 5.0
 """Without progress, the last acknowledgement is waited for so long."""
 
@@ -42,11 +44,11 @@ _log = logging.getLogger("asyncflow.connectors")
 
 class _Batch:
     """What one write was given: ``rows`` of it, and where it ends in the bytes of the last connection that took it whole (0: none did).
-    ``begun``: one has had some of it; ``data`` None: acknowledged."""
+    ``begun``: one has had some of it."""
 
     __slots__ = ("begun", "data", "end", "rows")
 
-    def __init__(self, data: Buffer | None, rows: int) -> None:
+    def __init__(self, data: bytes, rows: int) -> None:
         self.data = data
         self.rows = rows
         self.begun = False
@@ -64,6 +66,7 @@ class ConnectSink(SinkConnector):
         self._unread_bytes = 0
         self._sent: deque[_Batch] = deque()
         self._again: deque[_Batch] = deque()
+        self._marks: deque[tuple[int, int, int]] = deque()  # where it begins and ends, and its rows
         self._counts = {"connections": 0, "resent": 0, "lost": 0}
         self._closed = False
 
@@ -80,6 +83,7 @@ class ConnectSink(SinkConnector):
         )
         self._written_bytes = 0
         self._sent.clear()
+        self._marks.clear()
 
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
         assert self._writer is not None, "write before open"
@@ -119,7 +123,6 @@ class ConnectSink(SinkConnector):
                 await self.open()
                 continue
             batch = self._again[0]
-            assert batch.data is not None
             again, batch.begun = batch.begun, True
             try:
                 await self._writer.write(batch.data)
@@ -157,17 +160,10 @@ class ConnectSink(SinkConnector):
         assert self._peer is not None
         assert self._writer is not None
         if self._peer.fileno() >= 0:
-            acknowledged = self._acknowledge()
-            unsure = [batch for batch in self._sent if batch.data is not None]
-            if self._peer.family == socket.AF_UNIX:  # what was not read went with the other side
-                unsure = []
-                acknowledged = self._written_bytes
+            self._acknowledge()
             if error is not None and self._broken_off(error):
-                unread = acknowledged - self._unread_bytes
-                self._counts["lost"] += sum(
-                    batch.rows for batch in self._sent if unread < batch.end <= acknowledged
-                )
-            self._again.extendleft(reversed(unsure))
+                self._counts["lost"] += sum(rows for _, _, rows in self._marks)
+            self._again.extendleft(reversed(self._sent))
             self._sent.clear()
             self._writer.close()
         _log.warning("%s; connecting again", self._gone(error))
@@ -181,18 +177,21 @@ class ConnectSink(SinkConnector):
             code = self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return code not in (0, errno.EPIPE)
 
-    def _acknowledge(self) -> int:
-        """How many bytes of this connection are acknowledged; what need not be sent again is forgotten."""
+    def _acknowledge(self) -> None:
+        """What is acknowledged need not be sent again; of it, what is surely read need not be known any more."""
         assert self._peer is not None
-        acknowledged = self._written_bytes - _outstanding_bytes(self._peer)
-        for batch in reversed(self._sent):
-            if batch.data is None:
-                break
-            if batch.end <= acknowledged or self._peer.family == socket.AF_UNIX:
-                batch.data = None
-        while self._sent and self._sent[0].end <= acknowledged - self._unread_bytes:
-            self._sent.popleft()
-        return acknowledged
+        acknowledged = self._written_bytes
+        if self._peer.family != socket.AF_UNIX:  # nothing that is there is ever sent again
+            acknowledged -= _outstanding_bytes(self._peer)
+        while self._sent and self._sent[0].end <= acknowledged:
+            batch = self._sent.popleft()
+            begin, rows = batch.end - len(batch.data), batch.rows
+            if self._marks and batch.end - self._marks[-1][0] <= MARK_BYTES:
+                begin, _, before = self._marks.pop()
+                rows += before
+            self._marks.append((begin, batch.end, rows))
+        while self._marks and self._marks[0][1] <= acknowledged - self._unread_bytes:
+            self._marks.popleft()
 
     # -- the end -----------------------------------------------------------------------------------------------------------
 
@@ -230,9 +229,7 @@ class ConnectSink(SinkConnector):
         if self._connecting.reconnect:
             if self._peer.fileno() >= 0:
                 self._acknowledge()
-            self._counts["lost"] += sum(
-                batch.rows for batch in (*self._sent, *self._again) if batch.data is not None and batch.end
-            )
+            self._counts["lost"] += sum(batch.rows for batch in (*self._sent, *self._again) if batch.end)
         elif not failed and self._peer.fileno() >= 0 and (left := self._unacknowledged()):
             _log.warning(
                 "%s: %s had not come to the other side when it was closed", self._connecting.text, left
