@@ -50,8 +50,7 @@ class PrimedStream(ByteStream):
         self._stream = stream
         self._head = bytearray()
         self._ended = False
-        self._space = bytearray(1 << 16)
-        self._reading: asyncio.Task[int] | None = None
+        self._reading: asyncio.Task[bytes] | None = None
 
     @property
     def error(self) -> str:  # type: ignore[override]
@@ -74,7 +73,7 @@ class PrimedStream(ByteStream):
         records = 0
         while not self._ended and len(self._head) < (enough_bytes if records else most_bytes):
             if self._reading is None:
-                self._reading = asyncio.ensure_future(self._stream.read_into(memoryview(self._space)))
+                self._reading = asyncio.create_task(self._read())
             done, _ = await asyncio.wait((self._reading,), timeout=PAUSE_SECONDS if records else None)
             if not done:
                 break
@@ -92,10 +91,15 @@ class PrimedStream(ByteStream):
         return np.frombuffer(data, np.uint8), whole
 
     def ready(self) -> bool:
-        return bool(self._head) or self._reading is not None or self._ended or self._stream.ready()
+        if self._head or self._ended:
+            return True
+        return self._stream.ready() if self._reading is None else self._reading.done()
 
     async def wait(self, held_bytes: int = 0, offset: int = 0) -> None:
-        await self._stream.wait(held_bytes, offset)
+        if self._reading is None:
+            await self._stream.wait(held_bytes, offset)
+        else:  # which waits already, and says that it holds the head
+            await asyncio.wait((self._reading,))
 
     async def read_into(self, buffer: memoryview) -> int:
         if not self._head and self._reading is not None:
@@ -114,12 +118,18 @@ class PrimedStream(ByteStream):
             self._reading = None
         await self._stream.aclose()
 
+    async def _read(self) -> bytes:
+        if not self._stream.ready():
+            await self._stream.wait(len(self._head))
+        space = bytearray(1 << 16)
+        return bytes(space[: await self._stream.read_into(memoryview(space))])
+
     async def _take(self) -> None:
         assert self._reading is not None
-        count = await asyncio.shield(self._reading)
+        data = await asyncio.shield(self._reading)
         self._reading = None
-        self._head += self._space[:count]
-        self._ended = count == 0
+        self._head += data
+        self._ended = not data
         if self._ended:
             await (
                 self._stream.aclose()

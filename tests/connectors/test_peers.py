@@ -180,6 +180,31 @@ def test_unfinished_records_of_all_peers_have_one_bound(run, kind: str, tmp_path
     run(main())
 
 
+def test_the_bound_holds_while_the_columns_are_still_to_be_told(run, kind: str, tmp_path: Path) -> None:
+    """Nobody has sent a whole record yet."""
+
+    async def main() -> None:
+        flow = af.source(
+            kind, name="rows", listen=local(kind, tmp_path), format="json", max_peer_bytes="210kB"
+        ).to("null", name="out", format="json")
+        async with Running(flow) as running:
+            address = await running.address()
+            large = [await dialled(address) for _ in range(10)]
+            for peer in large:
+                await send(peer, b'{"text":"' + b"x" * 50_000)
+            await running.until(lambda: running.source()["peers_cut_memory"] == 6)
+            with await dialled(address) as speaks:
+                await send(speaks, b'{"text":"a"}\n')
+                await running.until(lambda: running.records())
+            for peer in large:
+                peer.close()
+            counted = (await running.stop())["sources"]["rows"]
+            assert running.records() == [{"text": "a"}]
+            assert (counted["rows_out"], counted["peers_cut_memory"]) == (1, 6)
+
+    run(main())
+
+
 def test_one_record_alone_may_be_larger_than_the_bound_over_all(run, kind: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with Running(reading(kind, tmp_path, max_peer_bytes="1kB")) as running:
