@@ -83,8 +83,9 @@ def _bounded(plan: Plan, memory: str | int | None) -> Plan:
 def source(connector: object, /, *, name: str | None = None, **options: Any) -> Flow:
     """A flow of one source.
 
-    ``connector``: the name of one (``af.source("file", path="a.csv", time="ts")``), or an (async) iterable of dicts, of dicts of numpy
-    arrays, of batches, or with ``format`` of bytes.  ``options``: as in ``[sources.NAME]`` of a pipeline file.
+    ``connector``: the name of one (``af.source("file", path="a.csv", time="ts")``), or an (async) iterable of dicts, of tables
+    (batches, dicts of arrays, pandas, Polars, Arrow), or with ``format`` of bytes; or one table.
+    ``options``: as in ``[sources.NAME]`` of a pipeline file.
     """
     return cast(Flow, build_source(Flow, connector, name=name, **options))
 

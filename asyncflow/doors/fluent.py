@@ -153,7 +153,8 @@ class FlowBuilder(Struct, frozen=True, eq=False):
 
         ``concurrency``: up to so many calls of an async function are under way at once; ``ordered`` False: batches may then overtake one
         another, but never a watermark.  ``timeout``: of one call, as ``"200ms"``.  ``on_error``: ``"fail"`` stops the run with StageError;
-        with ``"reject"`` the rows of a call that failed go to ``NAME.rejected``, with its error as reason.
+        with ``"reject"`` the rows of a call that failed go to ``NAME.rejected``, with its error as reason.  There go also, in either case,
+        rows of a result whose values do not fit its columns.
         """
         calls = self._calls(concurrency, ordered, timeout, on_error)
         return self._map(function, _schema(schema), False, calls)

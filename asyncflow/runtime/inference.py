@@ -96,7 +96,9 @@ async def _shown(connector: ObjectSource) -> Schema | None:
         if count > MOST_OBJECTS:
             break
     if count:
-        raise DataError(f"none of its first {count} objects shows columns: say schema=...")
+        raise DataError(
+            f"none of its first {count} objects shows columns (a {type(objects[0]).__name__} came first)"
+        )
     return None
 
 

@@ -32,7 +32,7 @@ from asyncflow.runtime.blame import FROM_INSIDE, cancellations
 from asyncflow.runtime.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
 from asyncflow.runtime.retiming import Retiming, Times, refusals, unambiguous
 from asyncflow.runtime.stage import AsyncOperator
-from asyncflow.runtime.table_objects import holds_columns
+from asyncflow.runtime.table_objects import MisshapenError, NoRecordError, is_row
 
 if TYPE_CHECKING:
     from asyncflow.runtime.objects import Converted
@@ -185,7 +185,10 @@ class MapOperator(AsyncOperator):
     def _mapped(self, call: Call) -> tuple[Batch, Batch, Times | None, Callable[[int], str]]:
         """What rows were made from; the rows, which have their times already where none are given; the times; where each row stands."""
         batch, result = call.batch, call.result
-        converted = self._converted([result])
+        try:
+            converted = self._converted([result])
+        except (NoRecordError, MisshapenError) as error:
+            raise StageError(f"the function of map gives a batch, a table or None: {error}") from error
         rows, kept = converted.batch, converted.kept
         count = rows.num_rows + len(converted.rejects)
         by_row = count == batch.num_rows
@@ -245,7 +248,7 @@ class MapOperator(AsyncOperator):
                 continue
             if call.result is None:
                 self.counts["filtered"] += 1
-            elif isinstance(call.result, Mapping) and not holds_columns(call.result):
+            elif is_row(call.result):
                 kept.append(call)
             else:
                 call.error = TypeError(

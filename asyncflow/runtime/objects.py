@@ -8,11 +8,9 @@ holds no rows at all is one rejected row.  Nothing here ends the run.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -26,19 +24,20 @@ from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.model.values import MisfitError, fitted, json_default, json_text, token
 from asyncflow.runtime.rejected import KEPT_CHARACTERS, Rejected
 from asyncflow.runtime.table_objects import (
+    UNCHANGING,
     Columns,
     MisshapenError,
+    NoRecordError,
     Values,
     arrow_table,
     columns_of,
-    holds_columns,
     is_frame,
+    is_row,
     key_text,
 )
 
 INFERRED_ROWS = 1000
 MAX_DEPTH = 1000
-_UNCHANGING = frozenset({int, float, str, bool, NoneType, bytes, dt.datetime, dt.date, Decimal})
 
 
 class Converted(Struct, frozen=True, eq=False):
@@ -74,7 +73,7 @@ class Converter:
         self._good, self._parts, self._rejects = 0, [], []
         rows: list[Mapping[Any, Any]] = []
         for item in objects:
-            if _is_row(item):
+            if is_row(item):
                 rows.append(item)
                 continue
             self._take_rows(rows, schema, required)
@@ -170,19 +169,6 @@ class Converter:
 def _batch(schema: Schema, values: Sequence[Sequence[Any]], count: int) -> Batch:
     columns = (column_from_values(field.type, each) for field, each in zip(schema, values, strict=True))
     return Batch(schema, tuple(columns), count)
-
-
-def _is_row(item: Any) -> bool:
-    if type(item) is dict and _UNCHANGING.issuperset(map(type, item.values())):
-        return True
-    try:
-        return isinstance(item, Mapping) and not holds_columns(item)
-    except Exception:  # told with the row
-        return True
-
-
-class NoRecordError(TypeError):
-    """An object that is neither a row nor a table."""
 
 
 def _columns(item: Any) -> Columns:
@@ -281,7 +267,7 @@ def _path(columns: Columns, name: str, count: int) -> Values:
 
 def taken_down(item: Any) -> tuple[Any, int]:
     """An object as it is now, whoever writes into it, or reads it up, later; and the bytes of its arrays."""
-    if type(item) is dict and _UNCHANGING.issuperset(map(type, item.values())):
+    if type(item) is dict and UNCHANGING.issuperset(map(type, item.values())):
         return item.copy(), 0
     held = _held(item)
     return held, _nbytes(held)
@@ -319,7 +305,7 @@ def infer_schema(objects: Sequence[Any], *, texts_are_texts: bool = False) -> Sc
             return (
                 Schema.of((field.name, field.type) for field in item.schema) if not rows else _of_rows(rows)
             )
-        if _is_row(item):
+        if is_row(item):
             rows.append(item)
             continue
         try:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from asyncflow.connectors.contract import ByteSource, ByteStream, SourceConnector
 from asyncflow.errors import DataError
-from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Schema
 from asyncflow.runtime.pull import Pull
-from asyncflow.runtime.table_objects import is_arrow, is_frame
+from asyncflow.runtime.table_objects import is_table
 
 if TYPE_CHECKING:
     from asyncflow.runtime.objects import Converted
@@ -68,7 +67,7 @@ class ObjectSource(SourceConnector):
     """An (async) iterable of dicts (rows) and tables, or one table."""
 
     def __init__(self, iterable: Any) -> None:
-        if isinstance(iterable, Batch) or is_frame(iterable) or is_arrow(iterable):
+        if is_table(iterable):
             iterable = (iterable,)
         from asyncflow.runtime.objects import (  # not loaded by runs without such a source
             Converter,

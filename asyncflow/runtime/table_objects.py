@@ -7,8 +7,10 @@ object does not bring: pandas is known by its loaded module, all others by Arrow
 from __future__ import annotations
 
 import array
+import datetime as dt
 import sys
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,8 +23,16 @@ Values: TypeAlias = "NDArray[Any] | list[Any]"
 Columns: TypeAlias = dict[str, Values]
 
 
+UNCHANGING = frozenset({int, float, str, bool, NoneType, bytes, dt.datetime, dt.date})
+"""Types whose values are no arrays, and never change."""
+
+
 class MisshapenError(ValueError):
     """A table whose columns do not make rows."""
+
+
+class NoRecordError(TypeError):
+    """An object that is neither a row nor a table."""
 
 
 def columns_of(item: Any) -> Columns | None:
@@ -60,6 +70,16 @@ def key_text(key: Any) -> str | None:
 def holds_columns(item: Mapping[Any, Any]) -> bool:
     """Some of its values are arrays: it is a table, not a row."""
     return any(map(is_column, item.values()))
+
+
+def is_row(item: Any) -> bool:
+    """A dict of values, one row."""
+    if type(item) is dict and UNCHANGING.issuperset(map(type, item.values())):
+        return True
+    try:
+        return isinstance(item, Mapping) and not holds_columns(item)
+    except Exception:  # an object that cannot even be asked: told with the row
+        return True
 
 
 def is_column(value: Any) -> bool:
@@ -130,6 +150,12 @@ def _is_pandas(value: Any, kind: str) -> bool:
 def is_frame(value: Any) -> bool:
     """A pandas DataFrame."""
     return _is_pandas(value, "DataFrame")
+
+
+def is_table(value: Any) -> bool:
+    """One table by itself, which is no iterable of rows."""
+    structured = isinstance(value, np.ndarray) and value.dtype.names is not None
+    return structured or isinstance(value, Batch) or is_frame(value) or is_arrow(value)
 
 
 def pandas_column(series: Any) -> Values:

@@ -517,6 +517,26 @@ def test_an_object_that_holds_no_rows_is_one_rejected_row(item: Any, reason: str
     assert (counts["rows"], counts["rejected"], counts["rows_out"]) == (3, 1, 2)
 
 
+class NoArray:
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("not today")
+
+
+def test_results_that_hold_no_rows_are_told_and_values_that_are_none_are_rejected() -> None:
+    async def mapped(kind: str, result: Any) -> Any:
+        flow = af.source([{"n": 1}], schema={"n": "int64"})
+        return (await getattr(flow, kind)(lambda _: result, schema=XY).collect()).to_pylist()
+
+    for result in (5, [{"x": 1}], {"x": np.array([1, 2]), "y": np.array(["a"])}, NoArray()):
+        with pytest.raises(af.StageError, match="the function of map gives a batch, a table or None: "):
+            asyncio.run(mapped("map", result))
+    for result in (5, [{"x": 1}], {"x": np.array([1, 2])}):
+        with pytest.raises(af.StageError, match="the function of map_rows gives a dict or None, not"):
+            asyncio.run(mapped("map_rows", result))
+    assert asyncio.run(mapped("map_rows", {"x": NoArray()})) == []
+    assert asyncio.run(mapped("map", pd.DataFrame(TWO))) == TWO
+
+
 def test_columns_of_a_batch_that_have_another_type_are_converted() -> None:
     [batch] = batches_of([{"x": "7", "y": "a"}, {"x": "no", "y": "b"}], {"x": "string", "y": "string"})
     assert given_rows([batch], XY) == (
@@ -552,7 +572,9 @@ def test_a_strange_first_object_decides_nothing() -> None:
 
 
 def test_objects_of_which_none_shows_a_column_are_told() -> None:
-    with pytest.raises(af.DataError, match="none of its first 2 objects shows columns"):
+    with pytest.raises(
+        af.DataError, match=r"none of its first 2 objects shows columns \(a NoneType came first\)"
+    ):
         given_rows([None, 5])
 
 
