@@ -93,3 +93,38 @@ class Running:
     async def end(self) -> dict[str, Any]:
         await asyncio.wait_for(self._reader, 10)
         return (await self.task).to_dict()
+
+
+Given = tuple[list[dict[str, Any]], list[tuple[Any, Any]]]
+
+
+async def read_given(source: Any, schema: Any, options: dict[str, Any]) -> Given:
+    flow = af.source(source, schema=schema, **options)
+    rows = [row async for batch in flow for row in batch.to_pylist()]
+    if hasattr(source, "__anext__"):
+        return rows, []
+    rejected = [
+        (row["record"], row["reason"]) async for b in flow["source_1.rejected"] for row in b.to_pylist()
+    ]
+    return rows, rejected
+
+
+def given_rows(source: Any, schema: Any = None, **options: Any) -> Given:
+    """The rows that come of a source, and what it rejects."""
+    return asyncio.run(read_given(source, schema, options))
+
+
+def batches_of(objects: list[dict[str, Any]], schema: dict[str, str]) -> list[af.Batch]:
+    async def read() -> list[af.Batch]:
+        return [batch async for batch in af.source(objects, schema=schema)]
+
+    return asyncio.run(read())
+
+
+REJECTED = "rejected"
+
+
+def outcome(given: Given) -> Any:
+    rows, rejected = given
+    assert len(rows) + len(rejected) == 1
+    return rows[0]["x"] if rows else REJECTED
