@@ -8,6 +8,7 @@ twice, 141 the reader of stdout went away.  Everything heavy is imported by the 
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import signal
@@ -32,6 +33,7 @@ from asyncflow.cli.options import (
 )
 from asyncflow.cli.why import why
 from asyncflow.printable import hidden, printable, printable_lines, tell, write_error
+from asyncflow.standard_streams import keep_numbers
 
 if TYPE_CHECKING:
     from asyncflow.model.schema import Schema
@@ -39,12 +41,14 @@ if TYPE_CHECKING:
 
 COMPLETE = "_ASYNCFLOW_COMPLETE"
 """Set by a shell that asks for completions: ``bash_source`` prints the script for bash; also ``zsh_source``, ``fish_source``."""
+_UNWRITABLE = (errno.EBADF, errno.ENOSPC, errno.EFBIG, errno.EIO)
 DEMO_SECONDS = 4.0
 """How long ``demo`` runs where nobody watches it on a terminal."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """The console script; ends the process with the code."""
+    keep_numbers()
     gc.disable()  # what is imported stays; the engine turns it on again, over what comes after
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here is linear algebra: no threads for it
     if hasattr(signal, "SIGUSR1"):
@@ -128,6 +132,9 @@ def _told(error: Exception, verbose: bool) -> int:
         return USAGE
     if isinstance(error, AsyncflowError):
         tell_error(str(error))
+        return FAILED
+    if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITABLE:
+        tell_error(f"standard output cannot be written: {os.strerror(error.errno).lower()}")
         return FAILED
     text = str(error)
     tell_error(f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -25,6 +25,7 @@ from asyncflow.connectors._paths import descriptor_of
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import ConnectorError, ReaderGoneError
 from asyncflow.model.held import HEAD_BYTES, Held
+from asyncflow.standard_streams import is_closed
 
 if TYPE_CHECKING:
     from asyncflow.connectors._compression import Compressor
@@ -157,6 +158,8 @@ class FileSink(SinkConnector):
 
     async def _open_target(self) -> FileWriter | DescriptorWriter:
         if self._descriptor is not None:
+            if is_closed(self._descriptor):
+                raise OSError(errno.EBADF, "closed")
             self._turn = turn_at(self._descriptor)
             return _open_descriptor(self._descriptor)
         try:

@@ -22,8 +22,10 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from asyncflow.connectors._descriptors import TURN_BYTES, DescriptorStream
+from asyncflow.connectors._paths import descriptor_of
 from asyncflow.connectors.contract import Buffer, ByteStream
 from asyncflow.errors import ConnectorError
+from asyncflow.standard_streams import is_closed
 
 T = TypeVar("T")
 
@@ -307,6 +309,8 @@ def open_path(path: str) -> FileStream | DescriptorStream:
     """Opens what ``path`` names: a regular file, or a pipe or device, which is read as it comes.
     ConnectorError says what is wrong.
     """
+    if (descriptor := descriptor_of(path)) is not None and is_closed(descriptor):
+        raise ConnectorError(f"{path}: is closed")
     try:
         kind = os.stat(path).st_mode
         if stat.S_ISREG(kind) or stat.S_ISDIR(kind):

@@ -18,6 +18,7 @@ from asyncflow.connectors._paths import descriptor_taken
 from asyncflow.connectors.contract import ByteSource, ByteStream
 from asyncflow.errors import ConnectorError
 from asyncflow.model.resources import Resource
+from asyncflow.standard_streams import is_closed
 
 STDIN = 0
 
@@ -53,6 +54,8 @@ class StdinSource(ByteSource):
     async def streams(self) -> AsyncIterator[ByteStream]:
         if self._finished:
             return
+        if is_closed(STDIN):
+            raise ConnectorError("stdin cannot be read: it is closed")
         try:
             kind = os.fstat(STDIN)
             if stat.S_ISREG(kind.st_mode):

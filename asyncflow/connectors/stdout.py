@@ -25,6 +25,7 @@ from asyncflow.connectors._paths import descriptor_taken
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import ConnectorError, ReaderGoneError
 from asyncflow.model.resources import Resource
+from asyncflow.standard_streams import is_closed
 
 STDOUT = 1
 _READER_GONE = (errno.EPIPE, errno.ECONNRESET)
@@ -49,6 +50,8 @@ class StdoutSink(SinkConnector):
         return 0 if self._writer is None else self._writer.taken_bytes
 
     async def open(self) -> None:
+        if is_closed(STDOUT):
+            raise ConnectorError("stdout cannot be written: it is closed")
         try:
             self._turn = turn_at(STDOUT)
             if is_pollable(STDOUT):

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from asyncflow.standard_streams import keep_numbers
+
 T = TypeVar("T")
 
 
 def run_in_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs the coroutine that ``main`` gives in a new loop, uvloop's where that is installed; no policy is set."""
+    keep_numbers()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main())
 
