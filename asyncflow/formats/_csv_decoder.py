@@ -38,11 +38,12 @@ class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ","
     )
     header: Annotated[
-        bool,
+        bool | None,
         msgspec.Meta(
             description="the first record names the columns, in any order; without it the schema is in file order"
+            " (left out: true, but false for datagrams, each of which would have its own)"
         ),
-    ] = True
+    ] = None
     quote: Annotated[
         str,
         msgspec.Meta(
@@ -53,6 +54,15 @@ class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         check_dialect(self.delimiter, self.quote, self.null)
+
+    @property
+    def has_header(self) -> bool:
+        return self.header is not False
+
+
+def for_messages(options: DecoderOptions) -> DecoderOptions:
+    """The options for messages: each has a header only where that is said."""
+    return msgspec.structs.replace(options, header=bool(options.header))
 
 
 class CsvDecoder(Decoder):
@@ -68,6 +78,7 @@ class CsvDecoder(Decoder):
 
     def _use(self, names: tuple[str, ...]) -> None:
         """Fields have these names, in this order."""
+        self._names = names
         position = {name: field for field, name in enumerate(names)}
         wanted = [(position[f.name], f.type_text, f.name in self._request.required) for f in self.output]
         self._fields = len(names)
@@ -79,7 +90,7 @@ class CsvDecoder(Decoder):
             return None
         data = head.tobytes()
         start = skip_byte_order_mark(data, final)
-        if start is None or not self._options.header:
+        if start is None or not self._options.has_header:
             return start
         header = read_record(data, start, self._options, final)
         # Also where all of a long header came at once: what is refused must not hang on how the bytes were cut.
@@ -93,7 +104,8 @@ class CsvDecoder(Decoder):
         for name in self._request.schema.names:
             if names.count(name) != 1:
                 raise DataError(_header_problem(name, names))
-        self._use(names)
+        if names != self._names:
+            self._use(names)
         return end
 
     def _may_end_header(self, head: Block) -> bool:
@@ -101,7 +113,7 @@ class CsvDecoder(Decoder):
         long one whose line ends are all within quotes is read again at twice the length, so all the readings together are linear.
         """
         seen, self._seen_bytes = self._seen_bytes, len(head)
-        if not self._options.header or len(head) > self._request.max_record_bytes:
+        if not self._options.has_header or len(head) > self._request.max_record_bytes:
             return True
         return len(head) >= self._read_again_bytes and bool((head[seen:] == ord("\n")).any())
 
@@ -238,7 +250,7 @@ def first_records(options: DecoderOptions, head: Block, final: bool) -> dict[str
     if start is None or first is None:
         return None
     names, end = first
-    if options.header:
+    if options.has_header:
         start = end
         for name in names:
             if names.count(name) > 1:

@@ -3,7 +3,8 @@
 A format is one file in this folder.  It may define ``DecoderOptions`` and ``EncoderOptions`` (frozen msgspec structs, as in
 ``connectors.contract``), ``decoder(options, request) -> Decoder``, ``infer(options, head, final) -> Schema`` and
 ``encoder(options, schema) -> Encoder``.  Where ``infer`` learns from the data, ``count_records(options, head, final) -> int`` says how many
-whole data records stand in the head: as long as there is none, more is waited for.
+whole data records stand in the head: as long as there is none, more is waited for.  ``for_messages(options) -> options``: where messages
+are read otherwise than streams.
 
 The journey of a byte: a reader fills a buffer and asks ``cut`` where whole records end; what is left over is put in front of the
 next bytes.  Blocks of whole records go to ``decode``, on any thread and in any order; results are put back in order.
@@ -85,7 +86,7 @@ class Decoder(ABC):
     def prepare(self, head: Block, final: bool) -> int | None:
         """Looks at the first bytes of the stream (a CSV header) before anything is cut; returns how many to skip, or None to be called
         again with more.  Raises DataError when the stream cannot be read at all (a column that the schema names is not in the header).
-        A file with no bytes at all is fine and has no rows."""
+        A file with no bytes at all is fine and has no rows.  A message is a stream of its own."""
         return 0
 
     @abstractmethod

@@ -6,12 +6,26 @@ out columns come in schema order.
 
 from __future__ import annotations
 
-from asyncflow.formats._csv_decoder import CsvDecoder, DecoderOptions, first_records, infer_schema
+from asyncflow.formats._csv_decoder import (
+    CsvDecoder,
+    DecoderOptions,
+    first_records,
+    for_messages,
+    infer_schema,
+)
 from asyncflow.formats._csv_encoder import EncoderOptions, encoder
 from asyncflow.formats.contract import Block, DecodeRequest
 from asyncflow.model.schema import Schema
 
-__all__ = ["DecoderOptions", "EncoderOptions", "count_records", "decoder", "encoder", "infer"]
+__all__ = [
+    "DecoderOptions",
+    "EncoderOptions",
+    "count_records",
+    "decoder",
+    "encoder",
+    "for_messages",
+    "infer",
+]
 
 
 def decoder(options: DecoderOptions, request: DecodeRequest) -> CsvDecoder:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from asyncflow import connectors, formats
+from asyncflow import connectors
 from asyncflow.connectors.contract import BatchSource, MessageSource
 from asyncflow.errors import AsyncflowError, DataError
 from asyncflow.formats.contract import Block
@@ -17,7 +17,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Component
 from asyncflow.runtime.primed import content
 from asyncflow.runtime.python_source import ObjectSource
-from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.source import SourceStage, decoding
 
 HEAD_BYTES = 1 << 16
 ENOUGH = 1000
@@ -60,7 +60,7 @@ async def _find(stage: SourceStage) -> None:
     if stage.format is None:
         stage.format = Component(guess_format(head.data))
     if stage.schema is None:
-        module, options = _decoding(stage.format)
+        module, options = _decoding(stage.format, stage)
         inferred = module.infer(options, head.data, head.whole)
         if not isinstance(inferred, Schema):
             raise DataError("no schema can be told from this input: write one")
@@ -71,7 +71,7 @@ def _count_records(stage: SourceStage, concurrent: bool, head: Block, whole: boo
     """The data records in the head of a stream.  None where one of several peers speaks something else: it decides nothing."""
     if concurrent and _ANOTHER_PROTOCOL.match(head[:4096].tobytes()):
         return 0
-    module, options = _decoding(stage.format or Component(guess_format(head)))
+    module, options = _decoding(stage.format or Component(guess_format(head)), stage)
     try:
         count = module.count_records(options, head, whole) if hasattr(module, "count_records") else ENOUGH
     except DataError:
@@ -79,9 +79,8 @@ def _count_records(stage: SourceStage, concurrent: bool, head: Block, whole: boo
     return int(count) if stage.schema is None else ENOUGH
 
 
-def _decoding(format_: Component) -> tuple[ModuleType, Any]:
-    module = formats.find_decoder(format_.type)
-    return module, format_.options if format_.options is not None else module.DecoderOptions()
+def _decoding(format_: Component, stage: SourceStage) -> tuple[ModuleType, Any]:
+    return decoding(format_, messages=isinstance(stage.connector, MessageSource))
 
 
 async def _shown(connector: ObjectSource) -> Schema | None:

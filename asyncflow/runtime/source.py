@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,9 @@ from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.columns import Int64Array
 from asyncflow.model.messages import Watermark
 from asyncflow.model.schema import Schema
-from asyncflow.plan.tables import Source
+from asyncflow.plan.tables import Component, Source
 from asyncflow.runtime.blame import Group
-from asyncflow.runtime.blocks import Dropped, blocks
+from asyncflow.runtime.blocks import NEWLINE, RECORD_KEPT_BYTES, Dropped, blocks
 from asyncflow.runtime.buffers import BlockPool
 from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.closing import closing
@@ -70,6 +71,13 @@ class Reads(Struct, frozen=True):
 
     most_bytes: int | None = None
     one_by_one: bool = False
+
+
+def decoding(format_: Component, *, messages: bool) -> tuple[ModuleType, Any]:
+    """The module of a format and its options, as they are for streams or for ``messages``."""
+    module = formats.find_decoder(format_.type)
+    options = format_.options if format_.options is not None else module.DecoderOptions()
+    return module, module.for_messages(options) if messages and hasattr(module, "for_messages") else options
 
 
 class SourceStage:
@@ -300,8 +308,7 @@ class SourceStage:
     def _decoder(self) -> Decoder:
         assert self.format is not None
         assert self.schema is not None
-        module = formats.find_decoder(self.format.type)
-        options = self.format.options if self.format.options is not None else module.DecoderOptions()
+        module, options = decoding(self.format, messages=isinstance(self.connector, MessageSource))
         source = self.source
         required = () if source.time is None else (source.time,)
         request = DecodeRequest(
@@ -330,6 +337,15 @@ class SourceStage:
         name = str(message.origin)
         self.counts.bytes += len(rest)
         line, offset = 1, 0
+        if len(rest):
+            try:
+                offset = decoder.prepare(rest, True) or 0
+            except DataError as error:
+                head = rest[:RECORD_KEPT_BYTES].tobytes()
+                await self._drop(Cut(0, 0, (Reject(0, 0, 0, error.message, head),)), name, line, 0)
+                return
+            line += int(np.count_nonzero(rest[:offset] == NEWLINE))
+            rest = rest[offset:]
         while len(rest):
             cut = decoder.cut(rest, True)
             if cut.end:

@@ -101,6 +101,54 @@ def test_a_record_that_cannot_be_read_is_one_rejection_and_its_message_goes_on(r
     run(main())
 
 
+@pytest.mark.parametrize("schema", [SCHEMA, None])
+def test_each_datagram_has_a_header_of_its_own_where_that_is_said(run, schema: dict[str, str] | None) -> None:
+    async def main() -> None:
+        flow = kept(receiving(format={"type": "csv", "header": True}, schema=schema))
+        async with Running(flow) as running:
+            with caller(await running.address()) as peer:
+                peer.send(b"qty,key\n1,a\n2,b")
+                await running.taken(2)
+                peer.send(b"\xef\xbb\xbfkey,other,qty\nc,x,3\n")
+                peer.send(b"kay,qty\nd,4\ne,5\n")
+                peer.send(b"key,qty\nf,six\ng,7\n")
+                await running.taken(6)
+            await running.stop()
+            rows = sorted((row["key"], row["qty"]) for row in running.records())
+            assert rows == [("a", 1), ("b", 2), ("c", 3), ("g", 7)]
+            found = [
+                (row["reason"], row["position"].partition(" ")[0].rpartition(":")[2])
+                for row in running.records("rejected")
+            ]
+            assert found == [
+                ("the header has no column 'key' (nearest: 'kay')" if schema else found[0][0], "1"),
+                ("qty: not an int64: 'six'", "2"),
+            ]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("schema", "names"), [(SCHEMA, ["key", "qty"]), (None, ["c0", "c1"])])
+def test_datagrams_have_no_header_where_none_is_spoken_of(
+    run, schema: dict[str, str] | None, names: list[str]
+) -> None:
+    async def main() -> None:
+        flow = kept(receiving(format="csv", schema=schema))
+        async with Running(flow) as running:
+            with caller(await running.address()) as peer:
+                peer.send(b"a,1\nb,2\n")
+                peer.send(b"c,3")
+                await running.taken(3)
+            await running.stop()
+            assert [[row[name] for name in names] for row in running.records()] == [
+                ["a", 1],
+                ["b", 2],
+                ["c", 3],
+            ]
+
+    run(main())
+
+
 def test_the_largest_datagram_arrives_whole(run) -> None:
     async def main() -> None:
         async with Running(kept(receiving())) as running:
