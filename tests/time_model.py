@@ -11,7 +11,7 @@ source says how far it is, falls silent, or ends.  The rules, in the order in wh
 5. A window that it has reached comes out, once, by end, start and key (null last), with what it holds.
 
 Other shapes are other functions from a time to windows (``Hopping``); what merges windows, or sends them again, overrides ``put`` and
-``close``.
+``close``.  An interval join keeps rows instead (``JoinModel``).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class TimeModel:
         assert not source.ended
         source.silent = moment.kind == "silent"
         if moment.kind == "row":
-            self.put(moment.row, max(source.watermark, self.watermark))
+            self.put(moment.row, max(source.watermark, self.watermark), moment.source)
             source.watermark = max(source.watermark, moment.row.time - source.delay)
         elif moment.kind == "watermark":
             source.watermark = max(source.watermark, moment.time)
@@ -119,7 +119,7 @@ class TimeModel:
         counting = [source.watermark for source in open_ if not source.silent]
         return min(counting) if counting else max(source.watermark for source in open_)
 
-    def put(self, row: Row, known: int) -> None:
+    def put(self, row: Row, known: int, _source: int) -> None:
         """Takes a row up into its windows, or finds it late; ``known``: the watermark that it is judged by."""
         windows = self.shape.of(row.time)
         in_time = [window for window in windows if window[1] > known]
@@ -140,6 +140,49 @@ class TimeModel:
             groups = self.open.pop(window)
             for key in sorted(groups, key=lambda key: (key is None, key or "")):
                 self.results.append(result(window, key, groups[key]))
+
+
+@dataclass
+class JoinModel(TimeModel):
+    """A full interval join of two sources: right time - left time lies in ``[lower, upper]``.
+
+    A row expires at its time plus the bound that holds it.  A pair counts unless what was known before one row is beyond the other's
+    expiry.  A row without a partner comes alone, unless it is late: no partner could have counted.
+    """
+
+    lower: int = 0
+    upper: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.sides: tuple[list[tuple[Row, int]], list[tuple[Row, int]]] = ([], [])
+
+    def put(self, row: Row, known: int, source: int) -> None:
+        self.sides[source].append((row, known))
+
+    def close(self, watermark: int) -> None:
+        """Rows wait for the end: what they come to does not depend on when it is looked at."""
+
+    def joined(self) -> tuple[list[tuple[int | None, int | None]], list[int]]:
+        """What comes out, as places of rows on either side, in its order, and the late left rows."""
+        left, right = self.sides
+        holds = max(self.upper, 0), max(-self.lower, 0)
+        found: list[tuple[tuple[int, float, float], int | None, int | None]] = []
+        for i, (one, known) in enumerate(left):
+            for j, (other, seen) in enumerate(right):
+                near = self.lower <= other.time - one.time <= self.upper
+                counts = known <= other.time + holds[1] and seen <= one.time + holds[0]
+                if near and counts and one.key == other.key is not None:
+                    found.append(((max(one.time, other.time, known, seen), i, j), i, j))
+        matched = {i for _, i, _ in found}, {j for _, _, j in found}
+        late = [i for i, (row, known) in enumerate(left) if known > row.time + self.upper + holds[1]]
+        for i, (row, known) in enumerate(left):
+            if i not in matched[0] and i not in late:
+                found.append(((max(row.time + holds[0], known), i, float("inf")), i, None))
+        for j, (row, known) in enumerate(right):
+            if j not in matched[1] and known <= row.time - self.lower + holds[0]:
+                found.append(((max(row.time + holds[1], known), float("inf"), j), None, j))
+        return [(i, j) for _, i, j in sorted(found, key=lambda each: each[0])], late
 
 
 def result(window: Window, key: str | None, rows: Sequence[Row]) -> Result:
@@ -173,6 +216,13 @@ class Schedule:
         for moment in self.moments:
             model.happens(moment)
         return model
+
+
+def two_sides(seed: int) -> Schedule:
+    """A random schedule of two sources."""
+    chance = random.Random(seed)
+    delays = chance.choice((0, 0, 1, 4, 9)), chance.choice((0, 0, 1, 4, 9))
+    return Schedule(Hopping(1, 1), delays, tuple(_moments(chance, 2, True, True, 20)))
 
 
 def schedule(seed: int, *, silence: bool = True, said: bool = True, most: int = 25) -> Schedule:
