@@ -56,6 +56,7 @@ from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.ports import Inputs, Tracker
 from asyncflow.runtime.python_source import BytesSource, ObjectSource
+from asyncflow.runtime.reading_order import ReadingOrder
 from asyncflow.runtime.refresh import RefreshedStage
 from asyncflow.runtime.retiming import RetimedDerive, Retiming
 from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
@@ -140,6 +141,7 @@ class Wiring:
         self._whole = whole
         self._clock = clock
         self._how = reads
+        self._order = ReadingOrder(plan, self.sources, lambda table: self._retiming(table) is not None)
         self._offload = Offload(1)
         self._of_sources: Flowing = {}
         self._schemas: Flowing = {}
@@ -263,7 +265,7 @@ class Wiring:
             by_time = named and times.goes_by_time(self.plan, table.name)
             stage = _map_stage(table, messages, partial(MapOperator, table, retiming, by_time), read)
         else:
-            make = partial(_operator, table, retiming, self._by_rows(table.inputs))
+            make = partial(_operator, table, retiming, self._order.by_rows(table.inputs))
             stage = Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
         stage.retiming = retiming
         return stage
@@ -305,7 +307,7 @@ class Wiring:
         if table.is_lookup:
             account = self.memory.account(table.name, ROWS_AHEAD)
             read = two_inputs.right_first(table.max_state_bytes, table.inputs, account)
-        elif self._in_step(table.inputs):
+        elif self._order.in_step(table.inputs):
             read = two_inputs.in_step
         operator = build_join(table, left, right)
         if table.refresh_ns is not None and isinstance(operator, LookupJoin):
@@ -337,14 +339,14 @@ class Wiring:
         """Wires a table to what it reads; ``read``: the columns that it takes."""
         inputs = table.inputs
         channel = self._channel(table.name, inputs, [_taken(name, read, flowing) for name in inputs])
-        if len(inputs) > 1 and self._in_step(inputs):
+        if len(inputs) > 1 and self._order.in_step(inputs):
             delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))
-            rising = {number for number, read in enumerate(inputs) if self._rising(read)}
+            rising = {number for number, read in enumerate(inputs) if self._order.rising(read)}
             merge = InStepMerge(len(inputs), delay_ns, rising)
             self._reads(table, channel, merge, in_step=True)
             return in_step(channel, merge, inputs, self.memory.account(table.name, ROWS_AHEAD))
         lowest = LowestWatermark(len(inputs))
-        turns = len(inputs) > 1 and self._bounded(inputs)
+        turns = len(inputs) > 1 and self._order.bounded(inputs)
         self._reads(table, channel, lowest, in_step=turns)
         return in_turn(channel, lowest, inputs) if turns else in_order(channel, lowest)
 
@@ -364,44 +366,6 @@ class Wiring:
         self.standstill.add(channel, [graph.owner(read) for read in inputs])
         self.ledger.wire(name, inputs)
         return channel
-
-    def _by_rows(self, inputs: tuple[str, ...]) -> bool:
-        """The watermarks that rows of these inputs carry are those of the table that reads them."""
-        if len(inputs) > 1 and not self._in_step(inputs):
-            return False
-        stages = {stage.name: stage for stage in self.plan.stages}
-        above = [stages[name] for read in inputs if (name := graph.owner(read)) in stages]
-        return all(
-            isinstance(stage, Window | Sequence)
-            or (isinstance(stage, Derive) and self._retiming(stage) is not None)
-            or self._by_rows(stage.inputs)
-            for stage in above
-        )
-
-    def _rising(self, read: str) -> bool:
-        """The watermarks that this table's rows carry never fall, as they may where several inputs met.  Not known of all tables: it is
-        asked for those that say no watermark beside, the side outputs."""
-        stage = next((stage for stage in self.plan.stages if stage.name == graph.owner(read)), None)
-        if stage is None:
-            return True
-        passed_on = isinstance(stage, Filter | Derive | Dedup) or read.endswith(".late")
-        alone = len(stage.inputs) == 1 or isinstance(stage, Join)
-        return passed_on and alone and self._rising(stage.inputs[0])
-
-    def _in_step(self, inputs: tuple[str, ...]) -> bool:
-        """All inputs end by themselves, and the times of their rows tell one order: they are in the data, or those at which the rows of one
-        source arrived."""
-        if not self._bounded(inputs):
-            return False
-        read = [source for source in self.plan.sources if source.name in self._sources_of(inputs)]
-        return all(source.time is not None for source in read) or len(read) == 1
-
-    def _bounded(self, inputs: tuple[str, ...]) -> bool:
-        names = self._sources_of(inputs)
-        return all(stage.connector.bounded for stage in self.sources if stage.source.name in names)
-
-    def _sources_of(self, inputs: tuple[str, ...]) -> set[str]:
-        return {source.name for read in inputs for source in graph.sources_of(self.plan, read)}
 
 
 def union_schema(inputs: tuple[str, ...], flowing: Flowing) -> Schema | None:
