@@ -95,6 +95,8 @@ def _accumulators(aggregates):
             at = place(AF_SKETCH, function, first, mask, **given, sketch=AF_SKETCH_QUANTILE)
             results.append((AF_ABOUT_QUANTILE, at, AF_FLOAT64, constants[0]))
         elif function == "approx_top_k":
+            if not 1 <= constants[0] <= 1000:
+                raise ValueError("approx_top_k gives 1 .. 1000 values")
             counters = max(10 * constants[0], 100)
             at = place(AF_SKETCH, function, counters, first, mask, **given, sketch=AF_SKETCH_TOP, counters=counters)
             results.append((AF_MOST_FREQUENT, at, kinds[0], constants[0]))

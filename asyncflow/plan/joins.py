@@ -11,7 +11,7 @@ from asyncflow.plan import graph
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Join, Plan, Sequence
 from asyncflow.plan.typed import to_one_type
-from asyncflow.plan.windows import Hopping, Tumbling
+from asyncflow.plan.windows import Hopping, Tumbling, too_many
 
 KINDS = ("inner", "left", "right", "full", "semi", "anti")
 DIRECTIONS = ("backward", "forward", "nearest")
@@ -115,6 +115,8 @@ def _modes(stage: Join, path: str) -> Iterable[Problem]:
             if size <= 0 or every <= 0:
                 key = "hopping" if size <= 0 else "every"
                 yield Problem(f"{path}.window.{key}", "it must be longer than 0s")
+            elif told := too_many(size, every):
+                yield Problem(f"{path}.window.every", *told)
             elif every > size:
                 yield Problem(
                     f"{path}.window.every",

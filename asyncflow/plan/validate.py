@@ -54,6 +54,7 @@ from asyncflow.plan.windows import (
     TimeWindow,
     Tumbling,
     WindowShape,
+    too_many,
 )
 
 
@@ -335,6 +336,8 @@ def _shape(shape: WindowShape, path: str) -> Iterable[Problem]:
                 yield Problem(f"{path}.window.hopping", "a window must be longer than 0s")
             if every <= 0:
                 yield Problem(f"{path}.window.every", "it must be longer than 0s")
+            elif told := too_many(size, every):
+                yield Problem(f"{path}.window.every", *told)
             elif every > size > 0:
                 yield Problem(
                     f"{path}.window.every",
@@ -351,6 +354,8 @@ def _shape(shape: WindowShape, path: str) -> Iterable[Problem]:
                 yield Problem(f"{path}.window.cumulate", "a window must be longer than 0s")
             if every <= 0:
                 yield Problem(f"{path}.window.every", "it must be longer than 0s")
+            elif told := too_many(size, every):
+                yield Problem(f"{path}.window.every", *told)
             elif size > 0 and size % every:
                 yield Problem(
                     f"{path}.window.every",

@@ -6,6 +6,11 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from asyncflow.model.durations import format_duration
+
+MOST_WINDOWS = 100_000
+"""That one row may be in."""
+
 
 class Tumbling(Struct, frozen=True):
     size_ns: int
@@ -54,3 +59,14 @@ TimeWindow: TypeAlias = Tumbling | Hopping | Cumulate
 
 BOUNDED = (Tumbling, Hopping, Cumulate, Session, Count)
 """Shapes whose rows have bounds columns."""
+
+
+def too_many(size_ns: int, every_ns: int) -> tuple[str, str] | None:
+    """What is wrong with windows of this size that start (or end) so often, and what to do; None where a row is in few enough."""
+    if every_ns <= 0 or size_ns <= MOST_WINDOWS * every_ns:
+        return None
+    windows = f"{size_ns // every_ns:,} windows, one every {format_duration(every_ns)}"
+    return (
+        f"a row would be in {windows}: more than {MOST_WINDOWS:,}",
+        "write a longer every, or a shorter window",
+    )

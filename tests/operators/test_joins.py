@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from asyncflow.errors import StageError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches
-from asyncflow.model.columns import column_from_values
+from asyncflow.model.columns import FixedColumn, column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output, TwoInputOperator
 from asyncflow.operators.joins import results, slots, swept, timed, window
@@ -239,6 +239,8 @@ def test_it_is_the_twin_for_any_interleaving(
         if small:
             patch.setattr(results, "MAX_PAIRS", 3)
             patch.setattr(results, "MAX_OUTPUT_ROWS", 2)
+            patch.setattr(window, "MAX_PAIRS", 2)
+            patch.setattr(window, "MAX_ENTRIES", 5)
             patch.setattr(timed, "FEW_KEYS", 1)
             patch.setattr(swept, "FEW_SLOTS", 1)
             patch.setattr(slots, "FEW_BYTES", 1)
@@ -461,3 +463,22 @@ def test_many_small_batches_that_wait_are_few_parts(mode: dict[str, Any]) -> Non
     list(operator.process(1, batch_of(RIGHT, ["a"], [300])))
     found = [row["ts"] for port in (0, 1) for out in operator.finish(port) for row in out.batch.to_pylist()]
     assert len(found) == sum(-3 <= time - 300 <= (2 if "within_ns" in mode else 3) for time in times)
+
+
+@pytest.mark.parametrize("kind", ["inner", "left", "full", "semi"])
+def test_pairs_of_one_window_come_in_pieces_and_only_as_they_are_taken(kind: str) -> None:
+    count = 2000
+    stage = Join("j", ("l", "r"), (("k", "k"),), kind, window=Tumbling(10))
+    operator = build_join(stage, LEFT, RIGHT)
+    keys, times = column_from_values(DataType.STRING, ["hot"] * count), np.ones(count, np.int64)
+    for port, schema in enumerate((LEFT, RIGHT)):
+        columns = (keys, FixedColumn(times), FixedColumn(np.arange(count)))
+        list(operator.process(port, Batch(schema, columns, count, times)))
+    list(operator.finish(0))
+    outputs = iter(operator.finish(1))
+    first = next(outputs).batch
+    assert first.num_rows <= 1 << 15
+    assert operator.state_bytes >= count * 2 * 16  # what waits is held until its last pair has come
+    rows = first.num_rows + sum(output.batch.num_rows for output in outputs)
+    assert rows == (count if kind == "semi" else count * count)
+    assert operator.waiting_rows == (0, 0)

@@ -8,9 +8,20 @@ from msgspec.structs import replace
 from asyncflow.connectors.stdin import SourceOptions
 from asyncflow.doors.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan.tables import Component, Derive, Filter, Plan, Sink, Source, Stage, Window
+from asyncflow.plan.tables import (
+    Component,
+    Derive,
+    Filter,
+    Join,
+    Plan,
+    Sink,
+    Source,
+    Stage,
+    Top,
+    Window,
+)
 from asyncflow.plan.validate import validate
-from asyncflow.plan.windows import Hopping, Tumbling
+from asyncflow.plan.windows import Cumulate, Hopping, Tumbling
 
 COLUMNS = Schema.of([("ts", DataType.TIMESTAMP), ("key", DataType.STRING), ("x", DataType.INT64)])
 A = Source("a", Component("stdin"), Component("csv"), COLUMNS, "ts")
@@ -50,6 +61,18 @@ def test_a_good_plan_has_no_problems() -> None:
         ),
         ((KEEP, replace(COUNT, shape=Hopping(60, 0))), "stages.count.window.every", "longer than 0s"),
         ((KEEP, replace(COUNT, shape=Hopping(-60, 1))), "stages.count.window.hopping", "longer than 0s"),
+        (
+            (KEEP, replace(COUNT, shape=Hopping(100_001, 1))),
+            "stages.count.window.every",
+            "100,001 windows, one every 1ns",
+        ),
+        ((KEEP, replace(COUNT, shape=Cumulate(10**9, 1))), "stages.count.window.every", "more than 100,000"),
+        ((Top("t", ("a",), 1, (), (), Hopping(10**9, 1)),), "stages.t.window.every", "more than 100,000"),
+        (
+            (Join("j", ("a", "b"), (("key", "key"),), window=Hopping(10**9, 1)),),
+            "stages.j.window.every",
+            "more than 100,000",
+        ),
         ((KEEP, replace(COUNT, by=(), aggregates=())), "stages.count.aggregates", "nothing to compute"),
         ((KEEP, replace(COUNT, by=COUNT.by * 2)), "stages.count.by.key", "taken"),
         ((replace(KEEP, where=parse_expression("sum(x) > 1")),), "stages.keep.where", ""),

@@ -76,7 +76,7 @@ def right_alone(rows: Rows, places: IndexArray, release: Int64Array) -> Piece:
 
 
 def batches(shape: Shape, pieces: Sequence[Piece], hold_ns: int) -> Iterator[Batch]:
-    """The pieces' rows ordered by (release, left arrival, right arrival), in batches.
+    """The pieces' rows ordered by (release, left arrival, right arrival), in batches; each piece is in that order.
 
     ``hold_ns``: how long before its release the time of a row may lie; the watermark before a row is its release less that.
     """
@@ -100,6 +100,16 @@ def batches(shape: Shape, pieces: Sequence[Piece], hold_ns: int) -> Iterator[Bat
         absent = np.full(count, END_OF_TIME, np.int64)
         firsts.append(absent if left is None else left.arrivals[piece.left_rows])
         seconds.append(absent if right is None else right.arrivals[piece.right_rows])
+    if len(pieces) == 1:
+        alone = Batch(
+            shape.schema,
+            parts[0],
+            len(pieces[0].release),
+            times[0],
+            watermarks=shifted(pieces[0].release, -hold_ns),
+        )
+        yield from iter_slices(alone, MAX_OUTPUT_ROWS)
+        return
     release = np.concatenate([piece.release for piece in pieces])
     order = np.lexsort((np.concatenate(seconds), np.concatenate(firsts), release))
     release = release[order]
@@ -126,23 +136,3 @@ def expanded(first: Int64Array, count: Int64Array) -> tuple[IndexArray, IndexArr
     owner = np.repeat(np.arange(len(first)), count)
     before = np.cumsum(count) - count
     return owner, np.arange(len(owner)) - (before - first)[owner]
-
-
-def portions(moments: Int64Array, weights: Int64Array) -> Iterator[int]:
-    """Where to cut ``moments`` (ascending) so that each portion weighs about ``MAX_PAIRS`` and none cuts through an instant:
-    the first moment of each portion but the first."""
-    if len(moments) == 0:
-        return
-    total = np.cumsum(weights + 1)
-    start = 0
-    while True:
-        base = int(total[start - 1]) if start else 0
-        stop = max(int(np.searchsorted(total, base + MAX_PAIRS, "right")), start + 1)
-        if stop >= len(moments):
-            return
-        # To the beginning of the instant that is cut through, or where that is where we stand, to its end.
-        begin = int(np.searchsorted(moments, moments[stop], "left"))
-        start = begin if begin > start else int(np.searchsorted(moments, moments[stop], "right"))
-        if start >= len(moments):
-            return
-        yield int(moments[start])

@@ -3,6 +3,9 @@
 Everything of a window is released at its end; a pair that several hopping windows share comes once for each, and a row without a partner
 once for each window where it has none.  Rows wait as they came until the last of their windows has closed.
 
+Pairs are made a portion at a time, also those of one window and of one row, as they are taken: what is held does not grow with how many
+there are.  A portion is a run of left rows in the order of the results, so portions need no order among them.
+
 Late rows.  A row counts in a window unless its own input's watermark, before it, had reached the window's end: the rule of the interval
 join, for here all rows of a window expire with it.  So a pair depends on the rows of each input and their order alone.  (Flink's window
 join goes by the lower watermark of both inputs at the moment at which a row comes, so there it hangs on how these interleave.)
@@ -22,7 +25,6 @@ from asyncflow.operators.joins.results import (
     expanded,
     left_alone,
     mark,
-    portions,
     right_alone,
 )
 from asyncflow.operators.joins.rows import Rows, before, concat_rows
@@ -31,6 +33,10 @@ from asyncflow.operators.lattice import WindowLattice
 
 FEW_BYTES = 1 << 20
 """Parts smaller than this become one with the part before them, so that there are few."""
+MAX_PAIRS = 1 << 18
+"""How many pairs are worked on at once."""
+MAX_ENTRIES = 1 << 20
+"""How many (row, window) pairs are worked on at once, but for one window that holds more rows."""
 
 
 class WindowJoin(TimedJoin):
@@ -41,6 +47,7 @@ class WindowJoin(TimedJoin):
         self._lattice = WindowLattice(size_ns, every_ns, offset_ns)
         self._closed = self._ended(NO_TIME)
         self._sides = (_Waiting(), _Waiting())
+        self._leaving_bytes = 0
 
     def hold(
         self,
@@ -54,7 +61,7 @@ class WindowJoin(TimedJoin):
 
     @property
     def held_bytes(self) -> int:
-        return sum(rows.nbytes for side in self._sides for rows in side.parts)
+        return self._leaving_bytes + sum(rows.nbytes for side in self._sides for rows in side.parts)
 
     @property
     def waiting_rows(self) -> tuple[int, int]:
@@ -86,9 +93,14 @@ class WindowJoin(TimedJoin):
         self._closed = stop
         end = END_OF_TIME if clock == END_OF_TIME else self._lattice.end(stop)
         rows = [side.take_before(end) for side in self._sides]
-        places = [_InWindows(self, side, start, stop) for side in rows]
-        for pieces in self._joined(places[LEFT], places[RIGHT]):
-            yield from batches(self.spec.shape, pieces, self.hold_ns)
+        self._leaving_bytes = sum(taken.nbytes for taken in rows if taken is not None)
+        begin = start
+        for upto in self._cuts([taken for taken in rows if taken is not None], start, stop):
+            places = [_InWindows(self, side, begin, upto) for side in rows]
+            for pieces in self._joined(places[LEFT], places[RIGHT]):
+                yield from batches(self.spec.shape, pieces, self.hold_ns)
+            begin = upto
+        self._leaving_bytes = 0
         for name, side, taken in zip(("left", "right"), self._sides, rows, strict=True):
             if taken is not None:
                 over = self._lattice.of(taken.times)[1] <= stop
@@ -109,46 +121,96 @@ class WindowJoin(TimedJoin):
 
     def windows_of(self, rows: Rows, start: int, stop: int) -> tuple[IndexArray, Int64Array]:
         """The windows after ``start`` up to ``stop`` that rows lie in and came in time for, as (row, number of the window)."""
-        first, last = self._lattice.of(rows.times)
-        first = np.maximum(np.maximum(first, self._lattice.ended(rows.seen) + 1), start + 1)
+        first, last = self._in_time(rows)
+        first = np.maximum(first, start + 1)
         return expanded(first, np.maximum(np.minimum(last, stop) - first + 1, 0))
+
+    def _in_time(self, rows: Rows) -> tuple[Int64Array, Int64Array]:
+        """The first and the last window that each row came in time for."""
+        first, last = self._lattice.of(rows.times)
+        return np.maximum(first, self._lattice.ended(rows.seen) + 1), last
+
+    def _cuts(self, sides: Sequence[Rows], start: int, stop: int) -> Iterator[int]:
+        """Up to which windows to go at a time from ``start`` to ``stop``, so that about ``MAX_ENTRIES`` are worked on at once."""
+        if self._lattice.most * sum(map(len, sides)) > MAX_ENTRIES:
+            spans = [self._in_time(rows) for rows in sides]
+            first, last = (np.concatenate(each) for each in zip(*spans, strict=True))
+
+            def entries(upto: int) -> int:
+                return int(np.maximum(np.minimum(last, upto) - np.maximum(first, start + 1) + 1, 0).sum())
+
+            while entries(stop) > MAX_ENTRIES:
+                low = max(start + 1, int(first[last > start].min()))
+                high = stop
+                while high - low > 1:
+                    middle = (low + high) // 2
+                    low, high = (middle, high) if entries(middle) <= MAX_ENTRIES else (low, middle)
+                if low >= stop:
+                    break
+                yield low
+                start = low
+        yield stop
 
     def _joined(self, left: _InWindows, right: _InWindows) -> Iterator[list[Piece]]:
         low, count = left.find(right)
-        cuts = [*portions(left.windows, count), END_OF_TIME]
-        begin = begin_right = 0
         met = np.zeros(len(right.places), np.bool_)
-        for cut in cuts:
-            end, end_right = (
-                int(np.searchsorted(side.windows, np.int64(cut), "left"))
-                if cut < END_OF_TIME
-                else len(side.windows)
-                for side in (left, right)
-            )
-            part = slice(begin, end)
-            owner, found = expanded(low[part], count[part])
-            owner += begin
-            found = right.in_order[found]
-            met[found] = True
-            pieces = []
-            if left.rows is not None and right.rows is not None and len(owner):
+        begin_right = 0
+        for part in _portions(count):
+            pieces: list[Piece] = []
+            for owner, found in _pairs(low, count, part):
+                if pieces:  # more of one row's pairs
+                    yield pieces
+                    pieces = []
+                found = right.in_order[found]
+                met[found] = True
+                assert left.rows is not None and right.rows is not None
                 release = self._release(left.windows[owner])
                 pair = Piece(left.rows, left.places[owner], right.rows, right.places[found], release)
                 mark(pair)
                 pieces = [pair] if self.spec.pairs else []
             if left.rows is not None and not (self.spec.pairs and not self.spec.left_alone):
                 wanted = count[part] > 0 if self.spec.kind == "semi" else count[part] == 0
-                chosen = np.flatnonzero(wanted) + begin
+                chosen = np.flatnonzero(wanted) + part.start
                 pieces.append(left_alone(left.rows, left.places[chosen], self._release(left.windows[chosen])))
             if right.rows is not None and self.spec.right_alone:
+                # Those of a window come behind all of its left rows.
+                end_right = len(right.windows)
+                if part.stop < len(left.windows):
+                    end_right = int(np.searchsorted(right.windows, left.windows[part.stop], "left"))
                 chosen = np.flatnonzero(~met[begin_right:end_right]) + begin_right
                 release = self._release(right.windows[chosen])
                 pieces.append(right_alone(right.rows, right.places[chosen], release))
+                begin_right = end_right
             yield pieces
-            begin, begin_right = end, end_right
 
     def _release(self, windows: Int64Array) -> Int64Array:
         return self._lattice.bounds(windows)[1] - 1
+
+
+def _portions(count: Int64Array) -> Iterator[slice]:
+    """Runs of left rows with about ``MAX_PAIRS`` pairs, or one row that has more."""
+    total = np.cumsum(count + 1)
+    start = 0
+    while True:
+        base = int(total[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(total, base + MAX_PAIRS, "right")), start + 1)
+        yield slice(start, min(stop, len(count)))
+        start = stop
+        if start >= len(count):
+            return
+
+
+def _pairs(low: Int64Array, count: Int64Array, part: slice) -> Iterator[tuple[IndexArray, IndexArray]]:
+    """The pairs of these left rows: the row, and the place of its partner; those of one row a portion at a time."""
+    if part.stop - part.start == 1:
+        place, first, pairs = part.start, int(low[part.start]), int(count[part.start])
+        for start in range(first, first + pairs, MAX_PAIRS):
+            found = np.arange(start, min(start + MAX_PAIRS, first + pairs))
+            yield np.full(len(found), place), found
+        return
+    owner, found = expanded(low[part], count[part])
+    if len(owner):
+        yield owner + part.start, found
 
 
 class _Waiting:

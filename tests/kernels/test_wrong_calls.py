@@ -1,0 +1,221 @@
+"""Wrong calls of the kernels' faces are refused, or do no harm: nothing is read or written outside of an array (the sanitizers look)."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asyncflow._kernels import MODE, kernel
+
+pytestmark = pytest.mark.skipif(
+    MODE == "reference", reason="the twins are Python: they cannot read elsewhere"
+)
+
+NO_TIME, END = -(2**63), 2**63 - 1
+NOTHING = np.empty(0, np.int64)
+
+
+def bytes_of(text: bytes) -> Any:
+    return np.frombuffer(text, np.uint8)
+
+
+def ints(*values: int) -> Any:
+    return np.array(values, np.int32)
+
+
+def longs(*values: int) -> Any:
+    return np.array(values, np.int64)
+
+
+ABC = bytes_of(b"abc"), ints(0), ints(3)
+"""One text; many rows are asked for."""
+
+
+def window(size: int | None = 1000, aggregate: tuple[Any, ...] = ("count", (), (), None)) -> Any:
+    return kernel("window").WindowState(size, 1000, 0, [aggregate])
+
+
+def add(state: Any, groups: Any, count: int, inputs: Any = ()) -> Any:
+    state.add(groups, count, np.zeros(len(groups), np.int64), None, NO_TIME, 0, inputs, [])
+    return state
+
+
+def first_text(start: int, length: int) -> Any:
+    state = window(aggregate=("first", (0,), ("string",), None))
+    return add(state, ints(0), 1, [(np.zeros(4, np.uint8), ints(start), ints(length), None)])
+
+
+def texts_of_keys(start: int, length: int, valid: Any = None) -> Any:
+    table = kernel("groups").GroupTable(["string"])
+    return table.assign([(np.zeros(400, np.uint8), ints(start), ints(length), valid)], 1)
+
+
+def held(count: int) -> tuple[Any, Any]:
+    """A join that holds so many rows of one side, and their slots."""
+    state = kernel("join").JoinState("interval", "inner", -10, 10)
+    return state, state.hold(0, np.zeros(count, np.int32), 1, np.arange(count), np.full(count, NO_TIME + 1))
+
+
+def close_with(order: Any) -> Any:
+    state = add(window(), ints(0), len(order))
+    return state.close(5000, order, 10)
+
+
+def cut_less() -> Any:
+    csv = kernel("csv")
+    plan = csv.Plan(
+        delimiter=44, quote=34, null_text=b"", max_record_bytes=1 << 20, fields=2, columns=[(0, "int64", False)],
+        rejects_kept=9,
+    )  # fmt: skip
+    cutter = csv.Cutter(plan)
+    cutter.cut(bytes_of(b"1,2" * 1000), False)
+    return cutter.cut(bytes_of(b"1,2"), False)
+
+
+def sessions() -> Any:
+    state = kernel("sessions").Sessions(10)
+    state.assign(ints(0), 1, longs(0), None, NO_TIME, 0)
+    return state
+
+
+def counts() -> Any:
+    state = kernel("sessions").CountWindows(10)
+    state.assign(ints(0), 1, None)
+    return state
+
+
+def dedup() -> Any:
+    state = kernel("dedup").DedupState(10)
+    state.add(ints(0), 1, longs(0), longs(0), 0)
+    return state
+
+
+REFUSED: dict[str, Callable[[], Any]] = {
+    "find, one text for many rows": lambda: kernel("strings").find(*ABC, b"b", 2, np.empty(100_000, bool)),
+    "hash64, one text for many rows": lambda: kernel("strings").hash64(*ABC, np.empty(100_000, np.uint64)),
+    "count_characters, one text for many rows": lambda: kernel("strings").count_characters(
+        *ABC, np.empty(100_000, np.int64)
+    ),
+    "distinct, one text for many rows": lambda: kernel("strings").distinct(
+        *ABC, np.empty(100_000, np.int32), np.empty(100_000, np.int32)
+    ),
+    "distinct, no room for the first rows": lambda: kernel("strings").distinct(
+        *ABC, np.empty(1, np.int32), np.empty(0, np.int32)
+    ),
+    "equal, a start beyond the bytes": lambda: kernel("strings").equal(
+        np.zeros(4, np.uint8), ints(1 << 30), ints(8), np.zeros(9, np.uint8), ints(0), ints(8), np.empty(1, bool)
+    ),
+    "compare, a length below 0": lambda: kernel("strings").compare(
+        np.zeros(4, np.uint8), ints(0), ints(-1), np.zeros(9, np.uint8), ints(0), ints(8), np.empty(1, np.int8)
+    ),
+    "find, a length without bytes": lambda: kernel("strings").find(
+        np.empty(0, np.uint8), ints(0, 0), ints(3, 3), b"b", 0, np.empty(2, bool)
+    ),
+    "add, a group beyond the count": lambda: add(window(), ints(1 << 20), 1),
+    "add, a group below 0": lambda: add(window(), ints(-1), 1),
+    "close, an order with an id that is none": lambda: close_with(
+        np.where(np.arange(2560) == 5, 1 << 30, np.arange(2560)).astype(np.int32)
+    ),
+    "close, no rows wanted": lambda: add(window(), ints(0), 1).close(5000, ints(0), 0),
+    "keep, a live group left out": lambda: add(window(), ints(0, 1), 2).keep(ints(0)),
+    "keep, a group twice": lambda: add(window(), ints(0, 1), 2).keep(ints(0, 0, 1)),
+    "keep, more groups than there are": lambda: add(window(), ints(0), 1).keep(np.arange(9, dtype=np.int32)),
+    "first(text), a start beyond the bytes": lambda: first_text(1 << 28, 8),
+    "first(text), a length below 0": lambda: first_text(0, -8),
+    "a slot below 0": lambda: add(window(None), ints(0), 1).peek(ints(-1)),
+    "sessions, a group beyond the count": lambda: sessions().assign(ints(1 << 20), 1, longs(0), None, NO_TIME, 0),
+    "sessions, a group below 0": lambda: sessions().assign(ints(-5), 1, longs(0), None, NO_TIME, 0),
+    "sessions.keep, more groups than there are": lambda: sessions().keep(np.arange(100_000, dtype=np.int32)),
+    "count windows, a group below 0": lambda: counts().assign(ints(-5), 1, None),
+    "count windows.keep, more groups than there are": lambda: counts().keep(np.arange(100_000, dtype=np.int32)),
+    "keys, a start beyond the bytes": lambda: texts_of_keys(1 << 28, 8),
+    "keys, a length below 0": lambda: texts_of_keys(0, -8),
+    "keys.keep, a group twice": lambda: kernel("groups").GroupTable(["int64"]).keep(ints(0, 0)),
+    "a cutter given less than before": cut_less,
+    "a csv plan made without its settings": lambda: (
+        kernel("csv").Plan.__new__(kernel("csv").Plan).decode(np.zeros(4, np.uint8))
+    ),
+    "a cutter made without its plan": lambda: (
+        kernel("csv").Cutter.__new__(kernel("csv").Cutter).cut(np.zeros(4, np.uint8), False)
+    ),
+    "a json decoder made without its settings": lambda: (
+        kernel("json").Decoder.__new__(kernel("json").Decoder).decode(bytes_of(b'{"a":1}').copy())
+    ),
+    "a group table made without its kinds": lambda: (
+        kernel("groups").GroupTable.__new__(kernel("groups").GroupTable).assign([], 3)
+    ),
+    "copy_texts, a start near the last integer": lambda: kernel("join").copy_texts(
+        np.zeros(4, np.uint8), longs(END - 1), ints(4), None
+    ),
+    "begin, times in no order": lambda: held(3)[0].begin(100, (held(3)[1], longs(9, 1, 5)), (NOTHING, NOTHING)),
+    "begin, a slot that was not given out": lambda: held(3)[0].begin(100, (longs(7), longs(1)), (NOTHING, NOTHING)),
+    "a join without a lower bound": lambda: kernel("join").JoinState("interval", "inner", NO_TIME, 10),
+    "a string outside of its bytes": lambda: kernel("encode").csv_rows(
+        1, [("string", np.zeros(4, np.uint8), ints(2), ints(9), None)], b",", b'"', b"", 0
+    ),
+    "dedup, a group below 0": lambda: dedup().add(ints(-1), 1, longs(0), longs(0), 0),
+    "dedup.keep, a group three times": lambda: dedup().keep(ints(0, 0, 0)),
+    "split_lines, no room": lambda: kernel("lines").split_lines(
+        bytes_of(b"a\nb\nc"), 10, np.empty(1, np.int32), np.empty(1, np.int32), np.empty(1, np.uint8)
+    ),
+    "approx_top_k of very many": lambda: window(aggregate=("approx_top_k", (0,), ("int64",), None, 400_000_000)),
+    "approx_top_k of none": lambda: window(aggregate=("approx_top_k", (0,), ("int64",), None, 0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused(what: str) -> None:
+    with pytest.raises((ValueError, IndexError, TypeError)):
+        REFUSED[what]()
+
+
+def test_where_an_empty_text_stands_does_not_matter() -> None:
+    for start in (-1, -(1 << 30), 1 << 30):
+        assert texts_of_keys(start, 0).tolist() == [0]
+        assert texts_of_keys(start, 0, np.array([False])).tolist() == [0]
+        columns = first_text(start, 0).close(5000, ints(0), 10)[3]
+        assert columns[0][2].tolist() == [0]
+        found = np.empty(1, bool)
+        kernel("strings").find(np.zeros(4, np.uint8), ints(start), ints(0), b"a", 2, found)
+        assert not found[0]
+
+
+def test_a_slot_given_twice_does_no_harm() -> None:
+    state, _ = held(3)
+    state.begin(100, (longs(0, 0, 1), longs(1, 1, 2)), (NOTHING, NOTHING))
+    try:
+        while state.sweep(10)[-1]:
+            pass
+    except (ValueError, IndexError):
+        pass
+
+
+def test_two_threads_at_once_are_refused_or_take_turns() -> None:
+    table = kernel("groups").GroupTable(["int64", "int64"])
+    failures: list[BaseException] = []
+
+    def use(seed: int) -> None:
+        draw = np.random.default_rng(seed)
+        for _ in range(30):
+            column = (draw.integers(0, 1 << 40, 20_000), None)
+            try:
+                table.assign([column, column], 20_000)
+            except RuntimeError:
+                continue
+            except BaseException as error:
+                failures.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=use, args=(seed,)) for seed in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(interval)
+    assert not failures and len(table.order()) == table.size
