@@ -132,3 +132,14 @@ def test_a_run_whose_records_were_all_rejected_has_failed(tmp_path: Path, data: 
     assert ("error: every record was rejected" in done.stderr) == bool(code)
     assert ("n: not an int64: 'x'" in done.stderr) == ("x" in data)
     assert ((tmp_path / "out").read_text() == "old\n") == bool(code)
+
+
+def test_a_run_that_is_to_read_rejected_records_has_not_failed(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("n\nx\ny\n")
+    (tmp_path / "p.toml").write_text(
+        '[sources.s]\ntype = "file"\npath = "in.csv"\nformat = "csv"\nschema = { n = "int64" }\n'
+        '[sinks.bad]\ntype = "stdout"\nformat = "json"\ninputs = ["s.rejected"]\n'
+    )
+    done = subprocess.run([*RUN, "p.toml"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert [json.loads(line)["record"] for line in done.stdout.splitlines()] == ["x", "y"]

@@ -163,6 +163,8 @@ class Run:
                 return StoppedError("stopped before the end of its input", table=stage.source.name)
         counts = self.ledger.sources.values()
         rejected = sum(each.rejected for each in counts)
+        if not any(stage.outlet.used for stage in self._sources):
+            return None  # nobody wants others: what is rejected is what is read
         if self._fails_without_rows and rejected and rejected == sum(each.rows for each in counts):
             return DataError("every record was rejected")
         return None
