@@ -1,0 +1,222 @@
+"""One kernel's work while allocations fail: ``python failing_allocations.py SHIM WORK MOST SEED``, with the shim preloaded.
+
+The work is done once to count its allocations, then again and again with the n-th failing, alone or with all after it (of all n, or
+``MOST`` of them): each time it ends as before or with MemoryError, and what it leaves behind can be asked, used and freed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from asyncflow._kernels import kernel
+
+NO_TIME, END = -(2**63), 2**63 - 1
+ROWS, GROUPS = 400, 60
+draw = np.random.default_rng(5)
+KEYS = draw.integers(0, GROUPS, ROWS).astype(np.int32)
+TIMES = np.sort(draw.integers(0, 6000, ROWS))
+TIMES[::17] -= 900
+INTS, FLOATS = draw.integers(-(10**12), 10**12, ROWS), draw.normal(size=ROWS)
+TEXTS = [bytes(draw.integers(97, 122, int(length)).astype(np.uint8)) for length in draw.integers(0, 90, ROWS)]
+LENGTHS = np.array([len(text) for text in TEXTS], np.int32)
+TEXT = (
+    np.frombuffer(b"".join(TEXTS), np.uint8),
+    (np.cumsum(LENGTHS) - LENGTHS).astype(np.int32),
+    LENGTHS,
+    None,
+)
+AGGREGATES = [
+    ("count", (), (), None), ("sum", (0,), ("int64",), None), ("stddev", (1,), ("float64",), None),
+    ("first", (2,), ("string",), None), ("arg_max", (2, 1), ("string", "float64"), None),
+    ("count_distinct", (2,), ("string",), None), ("approx_count_distinct", (2,), ("string",), None),
+    ("quantile", (1,), ("float64",), None, 0.5), ("approx_top_k", (2,), ("string",), None, 2),
+]  # fmt: skip
+ORDER = np.arange(GROUPS, dtype=np.int32)
+made: list[Any] = []
+"""The objects of the work that is being done."""
+
+
+def _part(start: int, stop: int) -> list[Any]:
+    text = (TEXT[0], TEXT[1][start:stop], TEXT[2][start:stop], None)
+    return [(INTS[start:stop], None), (FLOATS[start:stop], None), text]
+
+
+def window(size: int | None, every: int) -> None:
+    state = kernel("window").WindowState(size, every, 0, AGGREGATES)
+    made.append(state)
+    for start in range(0, ROWS, 100):
+        rows = slice(start, start + 100)
+        state.add(KEYS[rows], GROUPS, TIMES[rows], None, NO_TIME, 300, _part(start, start + 100), [])
+        while size and state.close(int(TIMES[start]) - 300, ORDER, 17, 500) is not None:
+            pass
+    if size is None:
+        state.merge(np.array([1, 2], np.int32), np.array([3, 4], np.int32))
+        state.peek(ORDER)
+        state.keep(ORDER)
+    while state.close(END, ORDER, 17) is not None:
+        pass
+
+
+def sessions() -> None:
+    state = kernel("sessions").Sessions(40)
+    made.append(state)
+    for start in range(0, ROWS, 100):
+        state.assign(KEYS[start : start + 100], GROUPS, TIMES[start : start + 100], None, NO_TIME, 300)
+        state.close(int(TIMES[start]) - 300)
+    state.keep(ORDER)
+    state.keep_slots()
+    state.close(END)
+
+
+def counts() -> None:
+    state = kernel("sessions").CountWindows(4)
+    made.append(state)
+    state.assign(KEYS, GROUPS, TIMES)
+    state.keep(ORDER)
+    state.keep_slots()
+    state.rest()
+
+
+def groups() -> None:
+    table = kernel("groups").GroupTable(["string", "int64", "float64"])
+    made.append(table)
+    for start in range(0, ROWS, 200):
+        text, (ints, floats) = _part(start, start + 200)[2], _part(start, start + 200)[:2]
+        ids = table.assign([text, ints, floats], 200)
+        table.order()
+        table.columns(ids)
+    table.keep(np.arange(0, table.size, 2, dtype=np.int32))
+    table.order()
+
+
+def join(mode: str, *, numbers: bool = False) -> None:
+    state = kernel("join").JoinState(mode, "left", -50, 50)
+    made.append(state)
+    times, seen = np.sort(TIMES), np.full(ROWS, NO_TIME + 1)
+    ready = []
+    for port in (0, 1):
+        keyed = (INTS % 50, None) if numbers else (KEYS, GROUPS)
+        slots = (state.hold_numbers if numbers else state.hold)(port, *keyed, times, seen)
+        ready.append((slots, times))
+    state.begin(END - 1, *ready)
+    while state.sweep(100)[-1]:
+        state.recycle(0)
+        state.recycle(1)
+
+
+def dedup() -> None:
+    state = kernel("dedup").DedupState(50)
+    made.append(state)
+    state.add(KEYS, GROUPS, TIMES, np.full(ROWS, NO_TIME), NO_TIME)
+    state.live_groups(3000)
+    state.keep(ORDER)
+
+
+def csv() -> None:
+    csv = kernel("csv")
+    rows = b"".join(b'%d,"%s",1.5\n' % (number, text) for number, text in enumerate(TEXTS))
+    columns = [(0, "int64", False), (1, "string", False), (2, "float64", False)]
+    plan = csv.Plan(
+        delimiter=44,
+        quote=34,
+        null_text=b"",
+        max_record_bytes=3000,
+        fields=3,
+        columns=columns,
+        rejects_kept=9,
+    )
+    plan.decode(np.frombuffer(rows + b"1,2\n" * 50, np.uint8).copy())
+
+
+def json() -> None:
+    rows = b"".join(b'{"a":%d,"b":"%s\\n","c":{"d":1.5}}\n' % (n, text) for n, text in enumerate(TEXTS))
+    decoder = kernel("json").Decoder(["a", "b", "c.d"], ["int64", "string", "float64"], [False] * 3, 3000)
+    decoder.decode(np.frombuffer(rows + b"nope\n" * 50, np.uint8).copy())
+
+
+def texts() -> None:
+    ids, firsts = np.empty(ROWS, np.int32), np.empty(ROWS, np.int32)
+    kernel("strings").distinct(*TEXT[:3], ids, firsts)
+    kernel("encode").json_rows(ROWS, [("string", *TEXT[:3], None)], [b'"a":'], 0)
+
+
+WORK: dict[str, Callable[[], None]] = {
+    "tumbling": lambda: window(500, 500),
+    "hopping": lambda: window(500, 130),
+    "slots": lambda: window(None, 1),
+    "sessions": sessions,
+    "counts": counts,
+    "groups": groups,
+    "interval": lambda: join("interval"),
+    "numbers": lambda: join("interval", numbers=True),
+    "nearest": lambda: join("nearest"),
+    "dedup": dedup,
+    "csv": csv,
+    "json": json,
+    "texts": texts,
+}
+ASKED = (
+    "nbytes",
+    "open_windows",
+    "windows_closed",
+    "next_end",
+    "held_rows",
+    "slot_count",
+    "size",
+    "rows",
+    "keys",
+)
+
+
+def look(each: Any) -> None:
+    """Asks what was left behind, and uses it once more."""
+    for name in ASKED:
+        getattr(each, name, None)
+    for call in (
+        lambda: each.close(END),
+        lambda: each.close(END, ORDER, 9),
+        lambda: each.order(),
+        lambda: each.keep(ORDER),
+    ):
+        with contextlib.suppress(
+            AttributeError, IndexError, MemoryError, RuntimeError, TypeError, ValueError
+        ):
+            call()
+
+
+def main() -> None:
+    shim = ctypes.CDLL(sys.argv[1])
+    work, most, chance = WORK[sys.argv[2]], int(sys.argv[3]), random.Random(int(sys.argv[4]))
+    work()
+    shim.arm(ctypes.c_long(1 << 40), 0)
+    work()
+    total = int(shim.counted())
+    shim.arm(ctypes.c_long(0), 0)
+    made.clear()
+    numbers = list(range(1, total + 1))
+    failed = 0
+    for number in numbers if most >= total else sorted(chance.sample(numbers, most)):
+        for more in (0, 1):
+            print(number, more, flush=True)  # the last line says where it ended
+            shim.arm(ctypes.c_long(number), more)
+            try:
+                work()
+            except MemoryError:
+                failed += 1
+            finally:
+                shim.arm(ctypes.c_long(0), 0)
+            for each in made:
+                look(each)
+            made.clear()
+    print("done", total, failed)
+
+
+if __name__ == "__main__":
+    main()
