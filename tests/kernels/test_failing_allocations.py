@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from failing_allocations import WORK
 
 from asyncflow._kernels import MODE, kernel
-from failing_allocations import WORK
 
 HERE = Path(__file__).resolve().parent
 LONG = os.environ.get("CI_LONG", "") not in ("", "0")
