@@ -14,6 +14,8 @@ import sys
 
 SHORTEST_HIDDEN = 4
 """Characters: a shorter value is no secret, and hiding it would make other text unreadable."""
+NO_SECRETS = ("true", "false", "null", "none")
+"""Words of every message."""
 SHORTEST_ANYWHERE = 8
 """Characters: a shorter value is hidden only where it is a word of its own."""
 SHORTEST_START = 6
@@ -30,7 +32,7 @@ def hide(variable: str, value: str) -> None:
     """From now on ``value``, which came from the environment variable, is shown as ``${variable}`` in this process."""
     import json  # not for every command
 
-    if len(value) < SHORTEST_HIDDEN:
+    if len(value) < SHORTEST_HIDDEN or value.lower() in NO_SECRETS:
         return
     for written in (
         value,

@@ -154,6 +154,8 @@ def test_problems_of_a_pipeline_do_not_show_it(where: str, monkeypatch: pytest.M
 def test_short_values_are_hidden_as_words_only() -> None:
     hide("N", "1")
     hide("PORT", "9000")
+    hide("FOLLOW", "true")
+    assert hidden("true") == "true"
     assert hidden("1 row, port 9000, 190001 rows") == "1 row, port ${PORT}, 190001 rows"
 
 
