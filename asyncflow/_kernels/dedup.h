@@ -214,7 +214,8 @@ static bool af_dedup_keep(af_dedup *state, const int32_t *groups, int64_t count)
         if (owned < -1) {
             af_tree_list(state, -2 - owned, times, &used);
         } else {
-            for (int32_t at = owned; at >= 0; at = state->times[at].right, used++) times[used] = (af_time){state->times[at].time, -1, (int32_t)used + 1};
+            for (int32_t at = owned; at >= 0; at = state->times[at].right, used++)
+                times[used] = (af_time){state->times[at].time, -1, (int32_t)used + 1};
         }
         if (used > first) times[used - 1].right = -1;
         state->owned[i] = used > first ? (int32_t)first : -1;

@@ -1,22 +1,22 @@
 /* Joins by event time: the rows of two inputs that wait for each other, and the sweep that lets them meet.
  *
  * What is kept.  A row is a slot of its side (40 bytes): its time, the watermark before it, the number of its arrival, its key, and its
- * neighbours in the chain of its key, which is in the order of (time, arrival) (join_chains.h).  A row that the clock has passed is in its chain until it is
- * due: its time and `reach`, and the watermark before it, lie behind the clock.  Rows mostly come to be due in the order in which they come,
- * so they are in a list; one that came out of order is in a heap beside it.
+ * neighbours in the chain of its key, which is in the order of (time, arrival) (join_chains.h).  A row that the clock has passed is in its
+ * chain until it is due: its time and `reach`, and the watermark before it, lie behind the clock.  Rows mostly come to be due in the order
+ * in which they come, so they are in a list; one that came out of order is in a heap beside it.
  *
  * The sweep goes through time from the last clock to this one.  At each moment come first the right rows whose moment it is, then the left
- * ones, then what is due.  The moment of a row is its time, in an interval join the watermark before it where that is later; as of, the left
- * rows wait.  A row that comes searches the chain of its key on the other side, and is found by those that come later; so a pair is found
- * once, at the later of its moments.  As everything older has left, the search begins at the head of a chain and ends behind the last row it
- * meets: its cost is that of the pairs found.  As of looking back begins at the tail; the nearest to either side of a mark that moves on
- * with the left rows of the key.
+ * ones, then what is due.  The moment of a row is its time, in an interval join the watermark before it where that is later; as of, the
+ * left rows wait.  A row that comes searches the chain of its key on the other side, and is found by those that come later; so a pair is
+ * found once, at the later of its moments.  As everything older has left, the search begins at the head of a chain and ends behind the last
+ * row it meets: its cost is that of the pairs found.  As of looking back begins at the tail; the nearest to either side of a mark that
+ * moves on with the left rows of the key.
  *
  * A pair of an interval join counts unless the watermark before one row lies beyond the other row's time and reach.  As of, a right row is
  * found where the watermark before it does not lie beyond the moment.
  *
- * Without a reach (as of, looking back for ever) the last row of a key drives the others out; late rows, which not every left row may
- * see, are looked through at the end of a sweep.
+ * Without a reach (as of, looking back for ever) the last row of a key drives the others out; late rows, which not every left row may see,
+ * are looked through at the end of a sweep.
  *
  * Pairs and rows without a partner are given out by moment, and of one moment by arrival, left before right, none after all. */
 #ifndef ASYNCFLOW_JOIN_H

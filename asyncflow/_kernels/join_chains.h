@@ -100,7 +100,9 @@ AF_INLINE void af_links_joined(af_join_side *side, int32_t at) {
 
 enum { AF_CHAIN_STEPS = 24 };
 
-AF_INLINE int32_t af_chain_root(const af_join_side *side, int32_t key) { return AF_LIKELY(key >= side->root_count) ? AF_NONE : side->roots[key]; }
+AF_INLINE int32_t af_chain_root(const af_join_side *side, int32_t key) {
+    return AF_LIKELY(key >= side->root_count) ? AF_NONE : side->roots[key];
+}
 
 /* All chains of the side are without trees. */
 AF_INLINE void af_forget_trees(af_join_side *side) { side->root_count = 0; }

@@ -4,12 +4,13 @@
  * 24 steps makes the group's sessions a tree (tree.h), in the order of their last rows, until the last of them is gone: O(log n) for each
  * session that is found, in whatever order rows come.
  *
- * No two sessions of a group have the same last row, and no growing session leaves the order: what a row would carry it past is either closed for
- * the row, and then so is the session itself, or reached, and then the two are merged.
+ * No two sessions of a group have the same last row, and no growing session leaves the order: what a row would carry it past is either
+ * closed for the row, and then so is the session itself, or reached, and then the two are merged.
  *
  * While the watermarks of rows never fall, open sessions of a group are more than a gap apart, so a list's search ends at the first that
  * ends before the row.  Rows of several sources may bring lower watermarks, for which sessions are open that were closed for others: such
- * sessions may lie within each other.  From then on the whole of a list is searched; a tree also goes by the earliest first row below each node. */
+ * sessions may lie within each other.  From then on the whole of a list is searched; a tree also goes by the earliest first row below each
+ * node. */
 #ifndef ASYNCFLOW_SESSION_SETS_H
 #define ASYNCFLOW_SESSION_SETS_H
 
@@ -105,13 +106,15 @@ static bool af_sessions_room(af_sessions *state, int64_t count) {
     const int64_t before = state->session_capacity;
     int64_t room = before;
     if (!af_grow(&state->sessions, &state->session_capacity, count, sizeof *state->sessions)) return false;
-    return state->leasts == NULL || state->session_capacity == before || af_resize(&state->leasts, &room, state->session_capacity, sizeof *state->leasts);
+    if (state->leasts == NULL || state->session_capacity == before) return true;
+    return af_resize(&state->leasts, &room, state->session_capacity, sizeof *state->leasts);
 }
 
 static void af_sessions_trim(af_sessions *state, int64_t count) {
     int64_t room = state->session_capacity;
     af_trim(&state->sessions, &state->session_capacity, count, sizeof *state->sessions);
-    if (state->leasts != NULL && room != state->session_capacity) af_resize(&state->leasts, &room, state->session_capacity, sizeof *state->leasts);
+    if (state->leasts != NULL && room != state->session_capacity)
+        af_resize(&state->leasts, &room, state->session_capacity, sizeof *state->leasts);
 }
 
 AF_INLINE bool af_in_tree(int32_t owned) { return owned < -1; }

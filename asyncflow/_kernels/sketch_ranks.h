@@ -1,22 +1,22 @@
 /* Quantiles by rank: the values themselves up to 4,096, then a sketch whose quantiles are within 1 % of the rank asked for.
  *
- * The sketch is a tower of levels (Manku, Rajagopalan, Lindsay, "Approximate medians and other quantiles in one pass and with limited memory",
- * SIGMOD 1998; as compactors: Karnin, Lang, Liberty, "Optimal quantile approximation in streams", FOCS 2016).  A value of level h stands for
- * 2^h values.  Level 0 takes the values as they come; full, it is put in order and halved: every second value goes to level 1, the others
- * are gone.  A higher level is kept in order and halved when it comes to 1,024 values.  Which of each two goes on is fixed: by the bits of a
- * hash of how often the level was halved before, and after each first choice the other one.
+ * The sketch is a tower of levels (Manku, Rajagopalan, Lindsay, "Approximate medians and other quantiles in one pass and with limited
+ * memory", SIGMOD 1998; as compactors: Karnin, Lang, Liberty, "Optimal quantile approximation in streams", FOCS 2016).  A value of level h
+ * stands for 2^h values.  Level 0 takes the values as they come; full, it is put in order and halved: every second value goes to level 1,
+ * the others are gone.  A higher level is kept in order and halved when it comes to 1,024 values.  Which of each two goes on is fixed: by
+ * the bits of a hash of how often the level was halved before, and after each first choice the other one.
  *
- * Error.  Halving a level moves the rank of any value by 0 or by 2^h one way, the next halving by 0 or 2^h the other way.  So of n values in
- * one sketch a rank is off by at most n / 2048 for each level above the third and n / 1024 for those below: 1 % holds for 10^8 values
+ * Error.  Halving a level moves the rank of any value by 0 or by 2^h one way, the next halving by 0 or 2^h the other way.  So of n values
+ * in one sketch a rank is off by at most n / 2048 for each level above the third and n / 1024 for those below: 1 % holds for 10^8 values
  * whatever their order.  Where sketches are merged the halvings of each may err the same way, twice that: 1 % holds for 10^6 values of any
  * tree of merges.  Those are bounds against chosen data; on data in random order errors cancel, and 0.1 % is the most that was seen.
  *
- * What is kept depends on the order of values (nothing of bounded size could give ranks and not), and on nothing else: levels are sets,
- * and a merge puts levels together whole before it halves them, so left and right may change places.  Reading changes nothing but the order
- * in which level 0 lies.
+ * What is kept depends on the order of values (nothing of bounded size could give ranks and not), and on nothing else: levels are sets, and
+ * a merge puts levels together whole before it halves them, so left and right may change places.  Reading changes nothing but the order in
+ * which level 0 lies.
  *
- * Words, which sort like the values; 8 bytes each, 56 for the rest, room for 8 values at first; past 4,096 values 32 KiB and 8 KiB at most for each
- * time that the number doubles.  Cost: a store a value, 10 to 20 ns for putting it in order. */
+ * Words, which sort like the values; 8 bytes each, 56 for the rest, room for 8 values at first; past 4,096 values 32 KiB and 8 KiB at most
+ * for each time that the number doubles.  Cost: a store a value, 10 to 20 ns for putting it in order. */
 #ifndef ASYNCFLOW_SKETCH_RANKS_H
 #define ASYNCFLOW_SKETCH_RANKS_H
 

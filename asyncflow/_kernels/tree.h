@@ -1,12 +1,12 @@
 /* Ordered sets of nodes in an array: search, put in, take out and cut in O(log n) steps, in whatever order the nodes come.
  *
  * Treaps (Seidel, Aragon, "Randomized search trees", Algorithmica 1996): in the order of keys from left to right, in the order of
- * priorities from the root down.  A node's priority is a hash of its place in the array under a secret seed, so nothing is stored for it and
- * nobody can choose rows that make a tree deep; a node that moves to another place is put in anew.  A tree is its root, -1: empty.
+ * priorities from the root down.  A node's priority is a hash of its place in the array under a secret seed, so nothing is stored for it
+ * and nobody can choose rows that make a tree deep; a node that moves to another place is put in anew.  A tree is its root, -1: empty.
  *
- * Whoever includes this defines before: AF_TREES, a struct with the nodes and a uint64_t seed; of a pointer to it, AF_KEY(trees, at), of type
- * AF_KEY_TYPE, that orders; AF_LEFT_OF(trees, at) and AF_RIGHT_OF(trees, at), int32 links; AF_JOINED(trees, at), to work out what a node knows of all those
- * below it after they changed. */
+ * Whoever includes this defines before: AF_TREES, a struct with the nodes and a uint64_t seed; of a pointer to it, AF_KEY(trees, at), of
+ * type AF_KEY_TYPE, that orders; AF_LEFT_OF(trees, at) and AF_RIGHT_OF(trees, at), int32 links; AF_JOINED(trees, at), to work out what a
+ * node knows of all those below it after they changed. */
 #ifndef ASYNCFLOW_TREE_H
 #define ASYNCFLOW_TREE_H
 

@@ -15,8 +15,8 @@ merges as there are spans over it (none for tumbling windows).
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn, TypeAlias
 
@@ -210,6 +210,10 @@ class _Cell:
         self.waiting: list[NDArray[Any]] = []
         self.count = 0
 
+    @property
+    def nbytes(self) -> int:
+        return CELL_BYTES + sum(column.nbytes for column in self.waiting)
+
     def wait(self, columns: Sequence[NDArray[Any]]) -> None:
         """Puts rows, fewer than make it full, behind those that wait."""
         upto = self.count + len(columns[0])
@@ -232,7 +236,9 @@ class PythonAggregate:
         assert spec.python is not None
         self._spec, self._class = spec, spec.python
         self._nulls = declared(spec.python).nulls
-        self._spans: dict[Span, dict[int, _Cell]] = defaultdict(dict)
+        self._spans: dict[Span, dict[int, _Cell]] = {}
+        self._order: list[Span] = []  # the spans, ascending
+        self.nbytes = 0
 
     # -- rows in -----------------------------------------------------------------------------------------------------
 
@@ -287,29 +293,36 @@ class PythonAggregate:
         cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(groups)]
         for begin, stop in pairwise(cuts):
             span = ONE if lows is None or highs is None else (int(lows[begin]), int(highs[begin]))
-            cells, group = self._spans[span], int(groups[begin])
+            cells, group = self._cells(span), int(groups[begin])
             cell = cells.get(group)
             if cell is None:
                 cell = cells[group] = _Cell()
+                self.nbytes += cell.nbytes
             while cell.count + stop - begin >= ROWS_AT_ONCE:
                 cut = begin + ROWS_AT_ONCE - cell.count
                 self._fill(cell, [column[begin:cut] for column in columns])
                 begin = cut
             if begin < stop:
-                cell.wait([column[begin:stop] for column in columns])
+                self._wait(cell, [column[begin:stop] for column in columns])
 
     def _fill(self, cell: _Cell, columns: Sequence[NDArray[Any]]) -> None:
         """Gives the object the rows that wait and these, which make it full."""
         if not cell.count:
             self._update(cell, columns)
         else:
-            cell.wait(columns)
+            self._wait(cell, columns)
             self._settle(cell)
+
+    def _wait(self, cell: _Cell, columns: Sequence[NDArray[Any]]) -> None:
+        before = cell.nbytes
+        cell.wait(columns)
+        self.nbytes += cell.nbytes - before
 
     def _settle(self, cell: _Cell) -> Any:
         """The cell's object, given all of its rows."""
         if cell.count:
             columns = [column[: cell.count] for column in cell.waiting]
+            self.nbytes -= cell.nbytes - CELL_BYTES
             cell.waiting, cell.count = [], 0
             self._update(cell, columns)
         return cell.state
@@ -318,7 +331,7 @@ class PythonAggregate:
 
     def window(self, number: int, groups: Sequence[int]) -> list[Any]:
         """The results of these groups in a window; of one without rows, an empty object's."""
-        spans = [self._spans[span] for span in sorted(self._spans) if span[0] <= number <= span[1]]
+        spans = [self._spans[span] for span in self._begun(number) if number <= span[1]]
         results = []
         for group in groups:
             parts = [self._settle(cells[group]) for cells in spans if group in cells]
@@ -334,30 +347,48 @@ class PythonAggregate:
 
     def drop(self, number: int | None) -> None:
         """Forgets what counts in no window after this one."""
-        for span in [span for span in self._spans if number is not None and span[1] <= number]:
-            del self._spans[span]
+        if number is None:
+            return
+        begun = self._begun(number)
+        kept = [span for span in begun if span[1] > number]
+        for span in begun:
+            if span[1] <= number:
+                self._lose(self._spans.pop(span).values())
+        if len(kept) < len(begun):
+            self._order[: len(begun)] = kept
+
+    def _begun(self, number: int) -> list[Span]:
+        """The spans that begin at this window or before."""
+        return self._order[: bisect_left(self._order, (number + 1,))]
+
+    def _cells(self, span: Span) -> dict[int, _Cell]:
+        cells = self._spans.get(span)
+        if cells is None:
+            cells = self._spans[span] = {}
+            insort(self._order, span)
+        return cells
 
     def merge(self, into: int, source: int) -> None:
-        cells = self._spans[ONE]
+        cells = self._cells(ONE)
         if into == source or (gone := cells.pop(source, None)) is None:
             return
         cell = cells.setdefault(into, gone)
         if cell is not gone:
             self._merge(self._settle(cell), self._settle(gone))
+            self._lose([gone])
 
     def clear(self, slots: Sequence[int]) -> None:
-        cells = self._spans[ONE]
-        for slot in slots:
-            cells.pop(slot, None)
+        cells = self._cells(ONE)
+        self._lose([cells.pop(slot) for slot in slots if slot in cells])
 
     def rename(self, names: Mapping[int, int]) -> None:
         for span, cells in self._spans.items():
+            self._lose(cell for group, cell in cells.items() if group not in names)
             self._spans[span] = {names[group]: cell for group, cell in cells.items() if group in names}
 
-    @property
-    def nbytes(self) -> int:
-        cells = [cell for each in self._spans.values() for cell in each.values()]
-        return CELL_BYTES * len(cells) + sum(column.nbytes for cell in cells for column in cell.waiting)
+    def _lose(self, cells: Iterable[_Cell]) -> None:
+        """These are held no longer."""
+        self.nbytes -= sum(cell.nbytes for cell in cells)
 
     # -- the user's class --------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import sys
+import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -275,3 +276,23 @@ def test_a_watermark_that_no_row_brought(window: str) -> None:
     rows = [row for output in found if not output.kind for row in output.batch.to_pylist()]
     assert operator.counts["late"] + operator.counts["late_partly"] > 0
     assert rows and [row["o"] for row in rows] == [row["e"] for row in rows]
+
+
+@pytest.mark.parametrize("falling", [False, True], ids=["rising", "falling"])
+def test_the_time_of_a_window_does_not_grow_with_the_open_ones(falling: bool) -> None:
+    """Four times the windows, all open until the end of the input, take about four times as long."""
+
+    def seconds(count: int) -> float:
+        async def all_rows() -> AsyncIterator[dict[str, Any]]:
+            numbers = np.arange(count)[:: -1 if falling else 1]
+            yield {"ts": numbers * 1000, "qty": np.ones(count, np.int64)}
+
+        schema = {"ts": "timestamp[ms]", "qty": "int64"}
+        source = af.source(all_rows(), schema=schema, time="ts", watermark_delay="30d")
+        begin = time.process_time()
+        found = asyncio.run(rows_of(source.window(af.hopping("2s", "1s"), s=af.aggregate(Sum, "qty"))))
+        assert len(found) == count + 1
+        return time.process_time() - begin
+
+    few_windows = min(seconds(1500) for _ in range(2))
+    assert seconds(6000) < 10 * few_windows
