@@ -15,20 +15,17 @@ rows those before them had, in steps of ``MARK_BYTES`` or a batch.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import socket
-import termios
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from asyncflow.connectors._descriptors import DescriptorWriter
-from asyncflow.connectors._sockets import Connecting, say_goodbye
+from asyncflow.connectors._sockets import Connecting, outstanding_bytes, say_goodbye
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import ConnectorError
 from asyncflow.model.durations import format_size
@@ -182,7 +179,7 @@ class ConnectSink(SinkConnector):
         assert self._peer is not None
         acknowledged = self._written_bytes
         if self._peer.family != socket.AF_UNIX:  # nothing that is there is ever sent again
-            acknowledged -= _outstanding_bytes(self._peer)
+            acknowledged -= outstanding_bytes(self._peer)
         while self._sent and self._sent[0].end <= acknowledged:
             batch = self._sent.popleft()
             begin, rows = batch.end - len(batch.data), batch.rows
@@ -202,7 +199,7 @@ class ConnectSink(SinkConnector):
         if self._peer.fileno() < 0:
             return not self._again
         loop = asyncio.get_running_loop()
-        left = _outstanding_bytes(self._peer)
+        left = outstanding_bytes(self._peer)
         until, pause_seconds = loop.time() + CONFIRM_SECONDS, 0.0005
         while True:
             code = self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -213,7 +210,7 @@ class ConnectSink(SinkConnector):
                     raise self._gone(error)
                 self._broken(error)
                 return not self._again
-            before, left = left, _outstanding_bytes(self._peer)
+            before, left = left, outstanding_bytes(self._peer)
             if left == 0 or self._peer.family == socket.AF_UNIX:
                 return True
             if left < before:
@@ -243,19 +240,9 @@ class ConnectSink(SinkConnector):
 
     def _unacknowledged(self) -> str:
         assert self._peer is not None
-        left = 0 if self._peer.family == socket.AF_UNIX else _outstanding_bytes(self._peer)
+        left = 0 if self._peer.family == socket.AF_UNIX else outstanding_bytes(self._peer)
         return format_size(left) if left else ""
 
     def _gone(self, error: OSError | None) -> ConnectorError:
         why = "end of the connection" if error is None else os.strerror(error.errno or 0).lower()
         return ConnectorError(f"{self._connecting.text}: the other side went away: {why}")
-
-
-def _outstanding_bytes(peer: socket.socket) -> int:
-    """Bytes that the other side's system has not acknowledged (of a unix socket: an upper bound of what is not read)."""
-    outstanding = array.array("i", [0])
-    try:
-        fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, outstanding)
-    except OSError:
-        return 0
-    return outstanding[0]

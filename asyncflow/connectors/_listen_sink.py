@@ -9,6 +9,9 @@ A batch is written once one peer has taken it whole; those that lag behind take 
 Rows wait while nobody is there, and so does a batch whose takers left before any of them had it whole.  A peer that ends its side of the
 connection has left, whether or not anything is being sent: its descriptor goes back at once.  What peers send is dropped.
 
+What a peer's system had not acknowledged when the peer left, or was cut off, it has not read: rows of batches that nobody else took are
+counted as ``lost``.  What it had acknowledged and not read nobody can know.
+
 Invariant: a batch's ``pending`` is the number of queues that it stands in; what is kept are the taken ones that still pend.
 """
 
@@ -20,13 +23,13 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from asyncflow.connectors._addresses import Endpoint
 from asyncflow.connectors._descriptors import TURN_BYTES
 from asyncflow.connectors._peers import Limits, PeerCounts, Sweep
-from asyncflow.connectors._sockets import Listener, say_goodbye
+from asyncflow.connectors._sockets import Listener, outstanding_bytes, say_goodbye
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import ConnectorError
 from asyncflow.model.durations import format_duration
@@ -34,16 +37,26 @@ from asyncflow.model.durations import format_duration
 PACE_BYTES = 1 << 14
 """Taking less than this, and not all there is, is next to nothing."""
 
+LOOK_AT_LEAST = 16
+"""So many batches are sent before we look which of them are acknowledged."""
+
 _log = logging.getLogger("asyncflow.connectors")
 
 
+NOTHING = memoryview(b"")
+
+
 class _Batch:
-    """What one ``write`` was given.  ``pending``: peers that have yet to take it; ``taken``: one has it whole."""
+    """What one ``write`` was given.  ``pending``: peers that have yet to take it; ``taken``: one has it whole; ``takers``: how many have,
+    but those that are known not to have read it; ``kept``: for those that lag behind, since its writer went on."""
 
-    __slots__ = ("data", "pending", "taken")
+    __slots__ = ("data", "kept", "pending", "rows", "taken", "takers")
 
-    def __init__(self, data: Buffer) -> None:
+    def __init__(self, data: Buffer, rows: int) -> None:
         self.data = memoryview(data).cast("B")
+        self.rows = rows
+        self.kept = False
+        self.takers = 0
         self.pending = 0
         self.taken = False
 
@@ -60,6 +73,11 @@ class _Peer:
         self._sink = sink
         self._socket = peer
         self._offset = 0
+        self._sent_bytes = 0
+        self._sent: deque[tuple[int, _Batch]] = (
+            deque()
+        )  # where each ends, of those that may not be acknowledged
+        self._look_at = LOOK_AT_LEAST
         self._since_moved_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(peer.fileno(), self._listen)
@@ -73,6 +91,11 @@ class _Peer:
         if len(self.queue) == 1:
             self.moved = self._loop.time()
             self._write()
+
+    def unread(self) -> Iterator[_Batch]:
+        """The batches that it took, of which something is known not to have been read."""
+        acknowledged = self._sent_bytes - outstanding_bytes(self._socket)
+        return (batch for end, batch in self._sent if end > acknowledged)
 
     def close(self) -> None:
         self._loop.remove_reader(self._socket.fileno())
@@ -105,12 +128,14 @@ class _Peer:
                 return
             turn_bytes -= count
             self._offset += count
+            self._sent_bytes += count
             self.backlog_bytes -= count
             self._sink.taken_bytes += count
             self._since_moved_bytes += count
             if self._offset == len(batch.data):
                 self.queue.popleft()
                 self._offset = 0
+                self._remember(batch)
                 self._sink.took(batch)
             if self._since_moved_bytes >= PACE_BYTES or not self.queue:
                 self._since_moved_bytes, self.moved = 0, self._loop.time()
@@ -122,6 +147,14 @@ class _Peer:
                 self._loop.add_writer(self._socket.fileno(), self._write)
             else:
                 self._loop.remove_writer(self._socket.fileno())
+
+    def _remember(self, batch: _Batch) -> None:
+        self._sent.append((self._sent_bytes, batch))
+        if len(self._sent) >= self._look_at:
+            acknowledged = self._sent_bytes - outstanding_bytes(self._socket)
+            while self._sent and self._sent[0][0] <= acknowledged:
+                self._sent.popleft()
+            self._look_at = 2 * len(self._sent) + LOOK_AT_LEAST
 
 
 class ListenSink(SinkConnector):
@@ -138,6 +171,7 @@ class ListenSink(SinkConnector):
         self._news = asyncio.Event()
         self._current: _Batch | None = None
         self._kept_bytes = 0
+        self._lost_rows = 0
         self._turn_bytes = 0
         self._sweep = Sweep(limits.sweep_seconds, self._look)
         self._closed = False
@@ -147,7 +181,7 @@ class ListenSink(SinkConnector):
         return self._listener.addresses
 
     def counted(self) -> Mapping[str, int]:
-        return self._counts.counts
+        return {**self._counts.counts, "lost": self._lost_rows}
 
     async def open(self) -> None:
         await self._listener.open()
@@ -157,7 +191,7 @@ class ListenSink(SinkConnector):
         if self._turn_bytes >= TURN_BYTES:  # nobody made us wait: the others have a turn
             self._turn_bytes = 0
             await asyncio.sleep(0)
-        self._current = batch = _Batch(data)
+        self._current = batch = _Batch(data, self.rows_in_hand)
         try:
             self._offer(batch)
             await self._until(lambda: batch.taken)
@@ -165,6 +199,10 @@ class ListenSink(SinkConnector):
             self._current = None
             if batch.pending:
                 batch.data = memoryview(bytes(batch.data))  # the caller's may be used again
+                batch.kept = True
+                self._kept_bytes += len(batch.data)
+            else:
+                batch.data = NOTHING
         await self._until(lambda: self._kept_bytes <= self._limits.max_bytes, holding_up=True)
 
     async def aclose(self, *, failed: bool = False) -> None:
@@ -189,18 +227,16 @@ class ListenSink(SinkConnector):
 
     def took(self, batch: _Batch) -> None:
         """One peer has it whole."""
-        batch.pending -= 1
-        if not batch.taken:
-            batch.taken = True
-            self._kept_bytes += len(batch.data) if batch.pending else 0
-        elif not batch.pending:
-            self._kept_bytes -= len(batch.data)
+        batch.takers += 1
+        batch.taken = True
+        self._done(batch)
         self._news.set()
 
     def left(self, opened: socket.socket, why: str) -> None:
         """It is gone."""
         if (peer := self._peers.get(opened)) is not None:
             _log.debug("%s: %s went away: %s", self._text, peer.name, why)
+            self._lose(peer)
             self._forget(opened)
 
     # -- within ------------------------------------------------------------------------------------------------------------
@@ -252,16 +288,32 @@ class ListenSink(SinkConnector):
 
     def _cut_off(self, opened: socket.socket, why: str) -> None:
         self._counts.cut_off("slow", self._peers[opened].name, why)
+        self._lose(self._peers[opened])
         if opened.family != socket.AF_UNIX:  # a reset, so that it does not take this for the end of the rows
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._forget(opened)
 
+    def _lose(self, peer: _Peer) -> None:
+        """It has not read what its system had not acknowledged, nor will it."""
+        for batch in peer.unread():
+            batch.takers -= 1
+            if not batch.takers and not batch.pending:
+                self._lost_rows += batch.rows
+
+    def _done(self, batch: _Batch) -> None:
+        """One peer fewer has yet to take it."""
+        batch.pending -= 1
+        if batch.kept and not batch.pending:
+            batch.kept = False
+            self._kept_bytes -= len(batch.data)
+            batch.data = NOTHING
+
     def _forget(self, opened: socket.socket) -> None:
         peer = self._peers.pop(opened)
         for batch in peer.queue:
-            batch.pending -= 1
-            if batch.taken and not batch.pending:
-                self._kept_bytes -= len(batch.data)
+            self._done(batch)
+            if batch.taken and not batch.pending and not batch.takers:
+                self._lost_rows += batch.rows
         if self._closed:
             say_goodbye(opened)
         peer.close()

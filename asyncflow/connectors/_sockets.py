@@ -6,13 +6,16 @@ reaches the other side.  A peer that resets ends its own stream (its ``error`` s
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import random
 import socket
+import termios
 from collections.abc import AsyncIterator, Callable
 
 from asyncflow.connectors._addresses import BACKLOG, Endpoint, format_host_port, tell_if_open
@@ -198,6 +201,16 @@ class ConnectSource(ByteSource):
             peer.close()
             return None
         return peer
+
+
+def outstanding_bytes(peer: socket.socket) -> int:
+    """Bytes that the other side's system has not acknowledged (of a unix socket: an upper bound of what is not read)."""
+    outstanding = array.array("i", [0])
+    try:
+        fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, outstanding)
+    except OSError:
+        return 0
+    return outstanding[0]
 
 
 def say_goodbye(peer: socket.socket) -> None:

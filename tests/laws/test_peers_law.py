@@ -276,6 +276,7 @@ async def test_readers_that_stall_reset_and_half_close_hold_nobody_up(
             results = await asyncio.gather(*readers, return_exceptions=True)
     assert counted["rows"] == sent
     assert counted["peers_cut_slow"] >= hows.count("stuck")
+    assert run._sinks[0].connector._kept_bytes == 0  # type: ignore[attr-defined]
     for how, data in zip(hows, results, strict=True):
         if how == "well":
             assert [json.loads(line)["n"] for line in data.splitlines()] == list(range(sent))
