@@ -3,7 +3,8 @@
 It is live (progress reads it while the run goes on) and it must add up: ``Ledger.check`` holds the rules at the end of a run, and a run
 that breaks one fails with :class:`~asyncflow.errors.InternalError`.  The rules:
 
-- source: ``rows = rejected + future + rows_out``; filter: ``rows_in = filtered + rows_out``; window: ``rows_in = aggregated + late``;
+- source: ``rows = rejected + future + rows_out``; filter: ``rows_in = filtered + rows_out``; derive: ``rows_in = rejected + rows_out``;
+  window: ``rows_in = aggregated + late``;
   dedup: ``rows_in = duplicate + rows_out``; top: ``rows_in = ranked + late``; sequence: ``rows_in = duplicate + late + rows_out``;
   join: ``rows_in`` = rows of both sides ``matched``, ``unmatched`` and ``late``;
 - a table's ``rows_in`` is the sum of what the tables and side outputs that it reads gave out.
