@@ -113,6 +113,16 @@ def test_any_batches_give_the_same(function: str, after: str, rows: Rows, cut: i
     assert pieces == whole
 
 
+@pytest.mark.parametrize(
+    ("function", "rows"), [("moves some", [(33, 1), (26, 0)]), ("repeats", [(8, 0), (0, 2)])]
+)
+def test_as_many_rows_with_known_times_may_be_moved_or_repeated(function: str, rows: Rows) -> None:
+    """The other columns tell which."""
+    then, sides = AFTER["windows"]
+    whole, pieces = (found(then(source(rows, cut).map(FUNCTIONS[function])), *sides) for cut in (2, 1))
+    assert pieces == whole
+
+
 @few
 @given(rows=rows_of, cut=st.integers(1, 9))
 def test_leaving_rows_out_is_a_filter(rows: Rows, cut: int) -> None:

@@ -57,7 +57,8 @@ async def test_a_quiet_input_does_not_hold_the_join_up() -> None:
             (1, End()),
         ]
     )
-    assert [len(each) if isinstance(each, Batch) else each for each in said] == [1, Watermark(30), 1]
+    # A row alone may be let out as much as both bounds after its time, where it was late.
+    assert [len(each) if isinstance(each, Batch) else each for each in said] == [1, Watermark(20), 1]
     first, last = (each.to_pylist() for each in said if isinstance(each, Batch))
     assert (first, last) == ([{"k": 1}], [{"k": 2}])
     assert stage.counts.ways["late_right"] == 1
@@ -76,8 +77,8 @@ async def test_that_both_are_quiet_is_passed_on() -> None:
         ],
         "inner",
     )
-    assert said[0] == Watermark(50, idle=True)
-    assert said[1] == Watermark(60)
+    assert said[0] == Watermark(40, idle=True)  # a pair with a late row may have a time so much before
+    assert said[1] == Watermark(50)
 
 
 async def test_in_step_reads_the_one_that_is_behind_and_right_first_the_right_one() -> None:
