@@ -102,7 +102,7 @@ AF_INLINE void af_session_joined(af_sessions *state, int32_t at) {
 #include "tree.h"
 
 /* Room for so many sessions. */
-static bool af_sessions_room(af_sessions *state, int64_t count) {
+AF_INLINE bool af_sessions_room(af_sessions *state, int64_t count) {
     const int64_t before = state->session_capacity;
     int64_t room = before;
     if (!af_grow(&state->sessions, &state->session_capacity, count, sizeof *state->sessions)) return false;
@@ -122,7 +122,7 @@ AF_INLINE bool af_in_tree(int32_t owned) { return owned < -1; }
 AF_INLINE int32_t af_root_of(int32_t owned) { return -2 - owned; }
 
 /* Puts a session among those of its group: into the tree, or into the list before `later` (-1: as the latest). */
-static void af_session_link(af_sessions *state, int32_t slot, int32_t later) {
+AF_INLINE void af_session_link(af_sessions *state, int32_t slot, int32_t later) {
     af_session *sessions = state->sessions, *session = &sessions[slot];
     int32_t *owned = &state->owned[session->group];
     if (AF_UNLIKELY(af_in_tree(*owned))) {
@@ -139,7 +139,7 @@ static void af_session_link(af_sessions *state, int32_t slot, int32_t later) {
         *owned = slot;
 }
 
-static void af_session_unlink(af_sessions *state, int32_t slot) {
+AF_INLINE void af_session_unlink(af_sessions *state, int32_t slot) {
     af_session *sessions = state->sessions, *session = &sessions[slot];
     int32_t *owned = &state->owned[session->group];
     if (AF_UNLIKELY(af_in_tree(*owned))) {
@@ -156,7 +156,7 @@ static void af_session_unlink(af_sessions *state, int32_t slot) {
 }
 
 /* Gives a session other first and last rows; `merged`: it reaches over others, which are gone. */
-static void af_session_widen(af_sessions *state, int32_t slot, int64_t first, int64_t last, bool merged) {
+AF_INLINE void af_session_widen(af_sessions *state, int32_t slot, int64_t first, int64_t last, bool merged) {
     af_session *session = &state->sessions[slot];
     const bool moves = AF_UNLIKELY(af_in_tree(state->owned[session->group])) && (merged || first != session->first);
     if (moves) af_session_unlink(state, slot);
@@ -204,7 +204,7 @@ static bool af_tree_reach(af_sessions *state, int32_t at, int64_t time, int64_t 
 }
 
 /* The same for a group.  `later`: the one that a new session at this time comes before in a list. */
-static bool af_sessions_reach(af_sessions *state, int32_t group, int64_t time, int64_t mark, int32_t *later) {
+AF_INLINE bool af_sessions_reach(af_sessions *state, int32_t group, int64_t time, int64_t mark, int32_t *later) {
     enum { LIST_STEPS = 24 };
     int steps = 0;
     state->reached_count = 0;

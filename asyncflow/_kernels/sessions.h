@@ -103,7 +103,7 @@ static bool af_sessions_reserve(af_sessions *state, int64_t groups) {
 }
 
 /* Puts a row into its session: the slot, 0 where it is late, -1: no memory. */
-static int32_t af_session_row(af_sessions *state, int64_t row, int32_t group, int64_t time, int64_t mark) {
+AF_NOINLINE int32_t af_session_row(af_sessions *state, int64_t row, int32_t group, int64_t time, int64_t mark) {
     int32_t later = -1;
     if (!af_sessions_reach(state, group, time, mark, &later)) return -1;
     const int64_t count = state->reached_count;

@@ -9,9 +9,9 @@
  * Error.  Halving a level moves the rank of any value by 0 or by 2^h one way, the next halving by 0 or 2^h the other way.  So of n values
  * in one sketch a rank is off by at most n / 2048 for each level above the third and n / 1024 for those below: 1 % holds for 10^8 values
  * whatever their order.  Where sketches are merged the halvings of each may err the same way, twice that: 1 % holds for 10^6 values of any
- * tree of merges.  Those are bounds against chosen data; on data in random order errors cancel, and 0.1 % is the most that was seen.
+ * tree of merges.  Those are bounds against chosen data; otherwise errors cancel, and 0.2 % is the most that was seen.
  *
- * What is kept depends on the order of values (nothing of bounded size could give ranks and not), and on nothing else: levels are sets, and
+ * What is kept depends on the order of values, and on nothing else: levels are sets, and
  * a merge puts levels together whole before it halves them, so left and right may change places.  Reading changes nothing but the order in
  * which level 0 lies.
  *
