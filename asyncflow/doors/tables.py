@@ -74,7 +74,7 @@ class SourceTable(msgspec.Struct, kw_only=True, frozen=True):
         Duration,
         Meta(
             description="Rows whose time is further than this beyond the wall clock go to NAME.future. "
-            "Nearer ones move the watermark no further than the clock where the source has had more than one peer."
+            "Of several peers, nearer ones move the watermark beyond the clock only as far as all of them have come."
         ),
     ] = "1d"
     on_error: Annotated[

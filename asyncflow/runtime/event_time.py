@@ -4,8 +4,9 @@ The watermark of a source is the greatest event time seen so far minus its delay
 of the rows and their order alone, never of where the input was cut.
 
 Several peers of one source (clients of a listening socket, senders of datagrams) move one watermark, so a peer whose clock is wrong could
-make the rows of all others late.  From the second peer on, rows that are ahead of the wall clock move the watermark to the wall clock
-and no further.
+make the rows of all others late.  From the second peer on, rows that are ahead of the wall clock move the watermark beyond the wall
+clock only as far as every peer of the last minute has come (``PeerTimes``): where all of them are ahead, as in a wrong time zone, windows
+still close.
 
 Without a time column rows have the time at which they were taken, each later than the one before it: such times, too, tell the order of
 rows.  A rejected record has no time of its own: it gets that to which its source had come before it, or the epoch where there was none.
@@ -26,6 +27,11 @@ from asyncflow.plan.tables import Source
 from asyncflow.runtime.clock import ArrivalClock, Clock
 from asyncflow.runtime.ledger import SourceCounts
 
+RECENT_NS = 60_000_000_000
+"""A peer that has been silent for longer is not waited for."""
+PEERS_KEPT = 1024
+"""How many peers are told apart; beyond, the one that has been silent longest is forgotten."""
+
 
 class Timed(Struct, frozen=True, eq=False):
     """``rows`` go on; ``future`` (or None) go to the side output.  ``marks``: the watermark before each rejected record among them."""
@@ -33,6 +39,30 @@ class Timed(Struct, frozen=True, eq=False):
     rows: Batch
     future: Batch | None
     marks: Int64Array
+
+
+class PeerTimes:
+    """How far each peer of a source has come in event time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._several = False
+        self._heard: dict[
+            str, tuple[int, int]
+        ] = {}  # the greatest time and when something came last, the longest silent first
+
+    def limit(self, peer: str, latest_ns: int, now_ns: int) -> int | None:
+        """How far rows of ``peer`` up to the time ``latest_ns`` may move the watermark; None: as far as their own times."""
+        elapsed = self._clock.elapsed_ns()
+        known, _ = self._heard.pop(peer, (NO_TIME, 0))
+        self._heard[peer] = (max(known, latest_ns), elapsed)
+        if len(self._heard) > PEERS_KEPT:
+            del self._heard[next(iter(self._heard))]
+        self._several = self._several or len(self._heard) > 1
+        if not self._several or latest_ns <= now_ns:
+            return None
+        recent = [reached for reached, heard in self._heard.values() if elapsed - heard <= RECENT_NS]
+        return max(now_ns, min(recent)) if len(recent) > 1 else now_ns
 
 
 class EventTime:
@@ -45,8 +75,7 @@ class EventTime:
         self._clock = clock
         self._arrival = ArrivalClock(clock)
         self._counts = counts
-        self._peer: str | None = None
-        self._several_peers = False
+        self._peers = PeerTimes(clock)
         self._arrived = NO_TIME
         self.watermark = NO_TIME
 
@@ -93,8 +122,10 @@ class EventTime:
                 return Timed(batch, future, np.full(len(after), self.watermark, np.int64))
             assert batch.time is not None
             latest = int(batch.time.max())
-        if self._time_column is not None and self._one_of_several(peer) and latest > now:
-            batch, latest = self._not_ahead(batch, now), now
+        if self._time_column is not None and peer is not None:
+            reach = self._peers.limit(peer, latest, now)
+            if reach is not None and latest > reach:
+                batch, latest = self._not_ahead(batch, reach), reach
         self._count(batch, latest)
         marks = np.append(batch.row_watermarks(), self.watermark)[after] if len(after) else after
         return Timed(batch, future, marks)
@@ -115,16 +146,10 @@ class EventTime:
         self._counts.watermark = self.watermark
         return self.watermark
 
-    def _one_of_several(self, peer: str | None) -> bool:
-        if peer is not None and not self._several_peers:
-            self._several_peers = self._peer not in (None, peer)
-            self._peer = peer
-        return self._several_peers
-
-    def _not_ahead(self, batch: Batch, now_ns: int) -> Batch:
-        """The rows with watermarks as if none of them were ahead of the clock."""
+    def _not_ahead(self, batch: Batch, reach_ns: int) -> Batch:
+        """The rows with watermarks as if none of them were later than ``reach_ns``."""
         assert batch.time is not None
-        marks = watermarks_of(np.minimum(batch.time, now_ns), self.watermark, self._delay_ns)
+        marks = watermarks_of(np.minimum(batch.time, reach_ns), self.watermark, self._delay_ns)
         return replace(batch, watermarks=marks)
 
     def _without(self, batch: Batch, rows: IndexArray) -> Batch:

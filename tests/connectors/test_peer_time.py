@@ -70,6 +70,29 @@ def test_one_that_is_hours_ahead_harms_nobody(run, tmp_path: Path, kind: str, st
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_where_all_are_ahead_windows_close(run, tmp_path: Path, kind: str) -> None:
+    """Clocks in a wrong time zone: the one that is least far ahead says how far the source has come."""
+
+    async def play() -> None:
+        async with Running(counted(kind, tmp_path)) as running:
+            address = await running.address()
+            here, there = await peer(kind, address), await peer(kind, address)
+            for number, (socket_, who, ahead) in enumerate(
+                [(here, "here", 7000), (there, "there", 7100), (here, "here", 7300), (there, "there", 7210)]
+            ):
+                await send(socket_, row(who, ahead))
+                await running.taken(number + 1)
+            await running.until(lambda: len(running.records()) == 2)
+            assert [each["who"] for each in running.records()] == ["here", "there"]
+            here.close()
+            there.close()
+            ledger = await running.stop()
+            assert ledger["stages"]["w"]["late"] == 0
+
+    run(play())
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_one_alone_goes_by_its_own_time(run, tmp_path: Path, kind: str) -> None:
     """What comes by a socket is late where it would be in a file, also where the time is ahead of the clock."""
 
