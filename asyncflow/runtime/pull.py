@@ -20,7 +20,8 @@ from asyncflow.errors import AsyncflowError, PipelineError, StageError
 from asyncflow.runtime.blame import FROM_INSIDE
 
 MAX_ITEMS = 4096
-MAX_BYTES = 4 << 20
+MAX_BYTES = 256 << 10
+"""Of items that are arrays or tables: more of them at once would be one batch, and all that its rows need is held at once."""
 ASKED_AGAIN_SECONDS = 1.0
 """An iterable that goes on though it was cancelled is asked again after so long."""
 

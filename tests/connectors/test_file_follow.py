@@ -221,7 +221,7 @@ def test_more_files_than_may_be_open_take_turns(follow, tmp_path, caplog):
 
     async def scenario(reader):
         await eventually(lambda: sorted(reader.data) == sorted(b"%d\n" % n for n in range(60)), seconds=20)
-        assert sum(".log" in each for each in open_descriptors()) <= 20
+        assert sum(".log" in each for each in open_descriptors()) <= 24  # of 40; while turns change some more
         for number in (0, 59, 30):
             append(tmp_path / f"{number:02}.log", b"more\n")
         await eventually(lambda: sum(data.endswith(b"more\n") for data in reader.data) == 3, seconds=20)
