@@ -8,7 +8,9 @@ table's readers would wait for ever.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Coroutine, Iterable
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -88,11 +90,17 @@ class Group:
             self._watched(coroutine, table), name=f"asyncflow:{table}" if table else None
         )
 
+    @property
+    def ends(self) -> bool:
+        """A child has failed, or the group was asked to end."""
+        return self._ends or cancellations(self._parent) > self._asked
+
     async def _watched(self, coroutine: Coroutine[Any, Any, T], table: str) -> T:
+        _GROUP.set(self)
         try:
             return await coroutine
         except asyncio.CancelledError as error:
-            if self._ends or cancellations(self._parent) > self._asked:
+            if self.ends:
                 raise
             self._ends = True
             failure = StageError.of(error, doing=FROM_INSIDE)
@@ -101,6 +109,27 @@ class Group:
         except BaseException:
             self._ends = True
             raise
+
+
+_GROUP: ContextVar[Group | None] = ContextVar("asyncflow_group", default=None)
+"""The group that the running task is a child of."""
+
+
+def asked_to_end(task: asyncio.Task[Any] | None, before: int) -> bool:
+    """Whether the task was asked to end since it had ``before`` cancellations.
+
+    A TaskGroup in the user's code cancels the task that it runs in once a child of its own has failed, and before Python 3.13 it may
+    leave that cancellation behind, though it has taken it up: while the run goes on it is taken back here.  Not one that is still to come
+    (``_must_cancel``): the code has cancelled the task itself.
+    """
+    if task is None or task.cancelling() <= before:
+        return False
+    group = _GROUP.get()
+    if sys.version_info >= (3, 13) or group is None or group.ends or getattr(task, "_must_cancel", False):
+        return True
+    while task.cancelling() > before:
+        task.uncancel()
+    return False
 
 
 FROM_INSIDE = "cancelled from inside, by none but its own code: "

@@ -14,8 +14,16 @@ T = TypeVar("T")
 def run_in_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs the coroutine that ``main`` gives in a new loop, uvloop's where that is installed; no policy is set."""
     keep_numbers()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    try:
         return runner.run(main())
+    finally:
+        try:
+            runner.close()
+        except RuntimeError as error:
+            # Where memory has run out there is none for the thread that would wait for the others: what the run came to stands.
+            if "new thread" not in str(error):
+                raise
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

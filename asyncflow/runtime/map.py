@@ -28,7 +28,7 @@ from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Output
 from asyncflow.plan.tables import MapBatches
-from asyncflow.runtime.blame import FROM_INSIDE, cancellations
+from asyncflow.runtime.blame import FROM_INSIDE, asked_to_end, cancellations
 from asyncflow.runtime.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
 from asyncflow.runtime.retiming import Retiming, Times, refusals, unambiguous
 from asyncflow.runtime.stage import AsyncOperator
@@ -116,7 +116,7 @@ class MapOperator(AsyncOperator):
             call.error = StageError.of(error, doing=FROM_INSIDE)
         except BaseException as error:
             call.error = error
-        if cancellations(task) > asked:  # also where the function has kept it to itself
+        if asked_to_end(task, asked):  # also where the function has kept it to itself
             raise asyncio.CancelledError
         call.done = True
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -15,9 +16,10 @@ from msgspec.structs import replace
 
 import asyncflow as af
 from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector
-from asyncflow.errors import ConnectorError, PipelineError, StageError
+from asyncflow.errors import ConnectorError, OutOfMemoryError, PipelineError, StageError
 from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run
+from asyncflow.runtime.loop import run_in_loop
 from asyncflow.testing import ListSink
 
 SCHEMA = {"ts": "timestamp[s]", "i": "int64"}
@@ -103,6 +105,42 @@ async def test_a_function_that_is_cancelled_from_inside_is_told(
     mapped = (flow.map_rows if by_rows else flow.map)(function, schema=SCHEMA, concurrency=concurrency)
     with pytest.raises(StageError, match=r"^mine: cancelled from inside"):
         await rows_of(mapped.named("mine").window("all", n="count(*)"))
+
+
+async def child_that_fails() -> None:
+    raise ValueError("a child's")
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("by_rows", [False, True])
+async def test_what_a_group_of_tasks_in_a_function_comes_to_is_the_functions(
+    concurrency: int, by_rows: bool
+) -> None:
+    """A group cancels the task that it runs in when a child fails: that is no cancellation of the run's."""
+
+    async def fails(given: Any) -> Any:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child_that_fails())
+        return given
+
+    async def mends(given: Any) -> Any:
+        try:
+            return await fails(given)
+        except* ValueError:
+            pass
+        return given
+
+    flow = af.source([row(n) for n in range(9)], schema=SCHEMA, time="ts")
+    use, how = (
+        (flow.map_rows if by_rows else flow.map),
+        {"schema": {"ts": "timestamp", "i": "int64"}, "concurrency": concurrency},
+    )
+    assert await rows_of(use(mends, **how).window("all", n="count(*)")) == [{"n": 9}]
+    with pytest.raises(StageError, match=r"^mine: ExceptionGroup") as told:
+        await rows_of(use(fails, **how).named("mine"))
+    assert isinstance(told.value.__cause__, ExceptionGroup)
+    refused = use(fails, **how, on_error="reject").named("mine")
+    assert len(await rows_of(refused["mine.rejected"])) == 9
 
 
 async def test_where_failures_are_rejected_so_is_a_cancelled_call() -> None:
@@ -545,6 +583,19 @@ async def test_run_in_a_loop_says_what_to_write() -> None:
         af.run(flow)
     with pytest.raises(TypeError, match=r"asyncflow\.run\(flow\)"):
         af.run(flow.run())  # type: ignore[arg-type]
+
+
+def test_what_failed_is_told_though_no_thread_can_start_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        await asyncio.to_thread(int)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        raise OutOfMemoryError("all is taken", table="t")
+
+    with pytest.raises(OutOfMemoryError, match="all is taken"):
+        run_in_loop(main)
 
 
 @pytest.mark.parametrize("plain", [True, False])
