@@ -5,7 +5,8 @@ reads the value's JSON text, as :mod:`json` writes it.  So ``"7.5"`` is a number
 wanted, and what does not fit is told by row, in the words of the JSON decoder.  Values that JSON has no words for are read as:
 
 - bytes: text in UTF-8; ``Decimal`` and other rationals, numpy's numbers of any width: numbers; an ``Enum``: its value;
-- ``datetime`` (without a zone: UTC), ``date``, ``datetime64``: instants, and text as the JSON sink writes it where text is wanted;
+- ``datetime`` (without a zone: UTC), ``date``, ``datetime64``: instants, and text as the JSON sink writes it where text is wanted (of
+  a date, ``datetime64[D]`` among them, the date alone);
 - an int in a column ``timestamp`` without a unit: ns since the epoch, as ``Batch.to_pylist`` gives them;
 - ``NaT``, ``pandas.NA``, a masked value: null, as None is.
 
@@ -132,6 +133,8 @@ def _whole(values: NDArray[Any], field: Field) -> _Read | None:
     """Floats that are integers.  None where some are not, or are so large that their text says which integer is meant."""
     if field.type is DataType.TIMESTAMP and field.unit in ("", "s"):
         return None
+    if values.dtype.itemsize < 4:  # no float16 is as large as what it is compared with
+        values = values.astype(np.float32)
     with np.errstate(invalid="ignore"):
         if not ((np.abs(values) < _EXACT) & (np.trunc(values) == values)).all():
             return None
@@ -318,7 +321,10 @@ def json_default(value: Any) -> Any:
         return bytes(value).decode()
     if isinstance(value, dt.datetime | np.datetime64):
         ns = _ns(value)
-        return None if ns is None else iso_text(ns)
+        if ns is None:
+            return None
+        days = isinstance(value, np.datetime64) and np.datetime_data(value.dtype)[0] == "D"
+        return str(value) if days else iso_text(ns)
     if isinstance(value, dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, np.ndarray):
@@ -328,11 +334,13 @@ def json_default(value: Any) -> Any:
     return _number(value)
 
 
-def _number(value: Any) -> int | float | bool:
-    """Python's number for another's; TypeError where it would be another number."""
+def _number(value: Any) -> int | float | bool | None:
+    """Python's number for another's, None for none; TypeError where it would be another number."""
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, np.timedelta64):  # numpy takes it for an integer
+        if np.isnat(value):
+            return None
         raise TypeError("a duration")
     if isinstance(value, np.integer):
         return int(value)
@@ -378,7 +386,7 @@ def _ns(value: dt.datetime | np.datetime64) -> int | None:
             return None
         read = _instants(np.array([value]), Field("", DataType.TIMESTAMP))
         if read is None or read[1] is not None:
-            raise MisfitError(str(value))
+            raise MisfitError(safe_repr(value))
         return int(read[0][0])
     try:
         if value != value:  # pandas.NaT

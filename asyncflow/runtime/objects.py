@@ -34,6 +34,8 @@ from asyncflow.runtime.table_objects import (
     is_frame,
     is_row,
     key_text,
+    members_of,
+    rows_of,
 )
 
 INFERRED_ROWS = 1000
@@ -102,7 +104,7 @@ class Converter:
                 count = item.num_rows
             else:
                 columns = _columns(item)
-                count = len(next(iter(columns.values()))) if columns else 0
+                count = len(next(iter(columns.values()))) if columns else rows_of(item)
                 values = [_path(columns, name, count) for name in schema.names]
         except AsyncflowError:
             raise
@@ -230,6 +232,7 @@ def _members(row: Mapping[Any, Any], wanted: frozenset[str]) -> dict[str, Any]:
             if nested:
                 for gone in [each for each in found if each.startswith(path + ".")]:
                     del found[gone]
+                value = members_of(value)
                 if isinstance(value, Mapping) and any(each.startswith(path + ".") for each in wanted):
                     walk(value, path + ".", depth + 1)
             if path in wanted:

@@ -50,9 +50,30 @@ def columns_of(item: Any) -> Columns | None:
             if (text := key_text(name)) is not None
         }
     if is_arrow(item):
-        table = arrow_table(item)
+        try:
+            table = arrow_table(item)
+        except MissingExtraError:
+            raise
+        except Exception:  # a type that pyarrow does not know
+            if not _is_of(item, "polars", "DataFrame"):
+                raise
+            return {series.name: _polars_column(series) for series in item}
         return dict(zip(table.column_names, map(arrow_column, table.columns), strict=True))
     return None
+
+
+def rows_of(item: Any) -> int:
+    """How many rows a table has of which no column can be read."""
+    if isinstance(item, Mapping):
+        return 0
+    return int(item.num_rows) if hasattr(item, "num_rows") else len(item) if hasattr(item, "__len__") else 0
+
+
+def members_of(value: Any) -> Any:
+    """A record of a structured array as a dict of its fields; any other value as it is."""
+    if isinstance(value, np.void) and value.dtype.names is not None:
+        return {name: value[name] for name in value.dtype.names}
+    return value
 
 
 def key_text(key: Any) -> str | None:
@@ -86,7 +107,7 @@ def is_column(value: Any) -> bool:
     """An array of one dimension or more, or what stands for one."""
     if isinstance(value, np.ndarray):
         return value.ndim > 0
-    if isinstance(value, array.array):
+    if isinstance(value, array.array) or _is_of(value, "polars", "Series"):
         return True
     if not hasattr(type(value), "__array__") and not is_arrow(value):
         return False
@@ -120,6 +141,8 @@ def column_of(value: Any) -> Values:
         return value
     if _is_pandas(value, "Series"):
         return pandas_column(value)
+    if _is_of(value, "polars", "Series"):
+        return _polars_column(value)
     if is_arrow(value):
         import pyarrow as pa
 
@@ -142,9 +165,13 @@ def _of_structured(item: NDArray[Any] | np.void) -> Columns | None:
 # -- pandas ----------------------------------------------------------------------------------------------------------
 
 
+def _is_of(value: Any, library: str, kind: str) -> bool:
+    """It is of this kind of a library's objects; a library that is not loaded has made none."""
+    return (module := sys.modules.get(library)) is not None and isinstance(value, getattr(module, kind, ()))
+
+
 def _is_pandas(value: Any, kind: str) -> bool:
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(value, getattr(pandas, kind, ()))
+    return _is_of(value, "pandas", kind)
 
 
 def is_frame(value: Any) -> bool:
@@ -202,14 +229,29 @@ def arrow_table(item: Any) -> Any:
     return item if isinstance(item, pa.Table) else pa.table(item)
 
 
+def _polars_column(series: Any) -> Values:
+    """A Series of Polars; of a type that pyarrow does not know, its objects."""
+    import pyarrow as pa
+
+    try:
+        return arrow_column(pa.chunked_array(series))
+    except Exception:
+        objects: list[Any] = series.to_list()
+        return objects
+
+
 def arrow_column(column: Any) -> Values:
     """A pyarrow ChunkedArray."""
     import pyarrow as pa
 
     kind = column.type
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind) and (
+        pa.types.is_primitive(kind.value_type) or pa.types.is_boolean(kind.value_type)
+    ):
         column = column.cast(kind.value_type)
         kind = column.type
+    if pa.types.is_date64(kind):
+        column = column.cast(pa.date32())
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_duration(kind):
         instants: NDArray[Any] = column.to_numpy()
         return instants

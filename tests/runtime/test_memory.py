@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import pytest
 
 import asyncflow as af
 from asyncflow.doors.toml import load
+from asyncflow.errors import OutOfMemoryError
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.loop import run_in_loop
 from asyncflow.runtime.memory import Memory, _cgroup_limit
 
 MIB = 1 << 20
@@ -203,3 +206,16 @@ def test_a_process_under_a_limit_ends_in_order_and_names_the_knob(tmp_path: Path
     )
     assert done.returncode == 1, done.stderr
     assert done.stderr.startswith("error: counts: ") and "keys" in done.stderr and "memory" in done.stderr
+
+
+def test_what_failed_is_told_though_no_thread_can_start_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        await asyncio.to_thread(int)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        raise OutOfMemoryError("all is taken", table="t")
+
+    with pytest.raises(OutOfMemoryError, match="all is taken"):
+        run_in_loop(main)

@@ -55,6 +55,7 @@ def structured() -> Any:
         (pd.DataFrame([[1, 5, "a"]], columns=["x", "x", "y"]), [{"x": 5, "y": "a"}]),
         (pd.DataFrame({"x": [], "y": []}), []),
         (pa.table([[1], [2], ["a"]], names=["x", "x", "y"]), [{"x": 2, "y": "a"}]),
+        (pd.DataFrame({("x", "z"): [1]}), [{"x": None, "y": None}]),
         (pa.Table.from_pylist(TWO), TWO),
         (pa.RecordBatch.from_pylist(TWO), TWO),
         (pa.RecordBatchReader.from_batches(pa.Table.from_pylist(TWO).schema, pa.Table.from_pylist(TWO).to_batches()), TWO),
@@ -67,6 +68,34 @@ def test_tables(item: Any, wanted: list[Any]) -> None:
         return [row async for b in af.source([item], schema=XY) for row in b.to_pylist()]
 
     assert asyncio.run(read()) == wanted
+
+
+def test_types_of_polars_that_arrow_has_otherwise_or_not_at_all() -> None:
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame(
+        {
+            "i": [2**100, 7, None],
+            "c": ["a", None, "b"],
+            "e": ["b", "a", None],
+            "d": [dt.date(2024, 2, 29)] * 3,
+        },
+        {"i": pl.Int128, "c": pl.Categorical, "e": pl.Enum(["a", "b"]), "d": pl.Date},
+    )
+    schema = {"i": "int64", "c": "string", "e": "string", "d": "string"}
+    wanted = [("7", None, "a"), (None, "b", None)]
+    for given in (frame, {name: frame[name] for name in frame.columns}):
+        rows, rejected = given_rows([given], schema)
+        assert rows == [
+            {"i": None if i is None else int(i), "c": c, "e": e, "d": "2024-02-29"} for i, c, e in wanted
+        ]
+        assert [reason for _, reason in rejected] == [f"i: not an int64: {2**100}"]
+
+
+def test_records_in_a_column_are_read_by_their_fields() -> None:
+    async def read() -> list[Any]:
+        return (await af.source([{"a": structured()}]).collect()).to_pylist()
+
+    assert asyncio.run(read()) == [{"a.x": 1, "a.y": "a"}, {"a.x": 2, "a.y": "b"}]
 
 
 class Broken(collections.UserDict[str, Any]):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -16,10 +15,9 @@ from msgspec.structs import replace
 
 import asyncflow as af
 from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector
-from asyncflow.errors import ConnectorError, OutOfMemoryError, PipelineError, StageError
+from asyncflow.errors import ConnectorError, PipelineError, StageError
 from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run
-from asyncflow.runtime.loop import run_in_loop
 from asyncflow.testing import ListSink
 
 SCHEMA = {"ts": "timestamp[s]", "i": "int64"}
@@ -583,19 +581,6 @@ async def test_run_in_a_loop_says_what_to_write() -> None:
         af.run(flow)
     with pytest.raises(TypeError, match=r"asyncflow\.run\(flow\)"):
         af.run(flow.run())  # type: ignore[arg-type]
-
-
-def test_what_failed_is_told_though_no_thread_can_start_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    async def main() -> None:
-        await asyncio.to_thread(int)
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-        raise OutOfMemoryError("all is taken", table="t")
-
-    with pytest.raises(OutOfMemoryError, match="all is taken"):
-        run_in_loop(main)
 
 
 @pytest.mark.parametrize("plain", [True, False])
