@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 
 SHORTEST_HIDDEN = 4
 """Characters: a shorter value is no secret, and hiding it would make other text unreadable."""
@@ -21,27 +23,78 @@ SHORTEST_ANYWHERE = 8
 SHORTEST_START = 6
 """Characters: the start of a value is hidden from this length on where the text was cut (``...``)."""
 
+MOST_FOLDERS = 8
+"""So many folders of a path are hidden, from the last one up."""
+
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_LITERAL = re.compile("'((?:[^']|'')+)'")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d.")
 _from_environment: dict[str, str] = {}
+"""What is not shown, and what is shown in its place."""
 
 
 def hide(variable: str, value: str) -> None:
     """From now on ``value``, which came from the environment variable, is shown as ``${variable}`` in this process."""
     import json  # not for every command
 
-    if len(value) < SHORTEST_HIDDEN or value.lower() in NO_SECRETS:
-        return
-    for written in (
-        value,
-        json.dumps(value)[1:-1],
-        json.dumps(value, ensure_ascii=False)[1:-1],
-        repr(value)[1:-1],
-    ):
-        _from_environment[written] = variable
-        _from_environment[written.replace("'", "''")] = variable
+    for form, shown in _forms(value, f"${{{variable}}}"):
+        if len(form) < SHORTEST_HIDDEN or form.lower() in NO_SECRETS:
+            continue
+        for written in (
+            form,
+            json.dumps(form)[1:-1],
+            json.dumps(form, ensure_ascii=False)[1:-1],
+            repr(form)[1:-1],
+        ):
+            for quoted in (written, written.replace("'", "''")):
+                if form == value or quoted not in _from_environment:
+                    _from_environment[quoted] = shown
+
+
+def _forms(value: str, name: str) -> Iterator[tuple[str, str]]:
+    """What the value may be turned into before it is told, each with what is shown for it.
+
+    Besides itself: the literals of an expression; a path with its slashes in order, and its folders; a number and an instant as
+    explained plans write them.
+    """
+    yield value, name
+    for literal in _LITERAL.findall(value):
+        yield literal.replace("''", "'"), name
+    if "/" in value:
+        path, up = re.sub("/+", "/", value), name
+        yield path, name
+        for end in [match.start() for match in re.finditer("/", path)][: -MOST_FOLDERS - 1 : -1]:
+            up = f"{up}/.."
+            if end >= SHORTEST_ANYWHERE:
+                yield path[:end], up
+    if value[:1] in "+-.0123456789":
+        yield from ((form, name) for form in _numbers(value))
+
+
+def _numbers(value: str) -> Iterator[str]:
+    for number in (int, float):
+        with suppress(ValueError):
+            yield str(number(value)).lstrip("-")
+    if _DATE.match(value):
+        from datetime import UTC, datetime
+
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            return
+        instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+        yield from (instant.strftime(f"%Y-%m-%d{between}%H:%M:%S") for between in " T")
+
+
+def hidden_name(name: str) -> str:
+    """The name of something that does not exist: hidden where it is a word of a value from the environment, too."""
+    for value, shown in _from_environment.items():
+        if name in value and re.search(rf"\b{re.escape(name)}\b", value):
+            return shown
+    return name
 
 
 def hidden(text: str) -> str:
@@ -49,7 +102,7 @@ def hidden(text: str) -> str:
     if not _from_environment:
         return text
     for value in sorted(_from_environment, key=len, reverse=True):
-        name = f"${{{_from_environment[value]}}}"
+        name = _from_environment[value]
         if len(value) >= SHORTEST_ANYWHERE:
             text = text.replace(value, name)
         elif value in text:

@@ -126,6 +126,20 @@ def test_stats_that_cannot_be_written(
     assert warning.startswith("warning: --stats") and error.startswith("error: hits: ")
 
 
+def test_stats_do_not_wait_for_a_reader(
+    pipeline: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    assert run_command(["run", str(pipeline), "--stats", str(pipe)]) == 0
+    assert capfd.readouterr().err == f"warning: --stats {pipe}: cannot be written: nobody reads the pipe\n"
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert run_command(["run", str(pipeline), "--stats", str(pipe)]) == 0
+        assert json.loads(os.read(reader, 65536))["name"] == "hits"
+    finally:
+        os.close(reader)
+
+
 def test_what_left_by_a_side_output_that_nobody_reads_is_told(
     pipeline: Path, hits: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ import asyncflow as af
 from asyncflow import printable
 from asyncflow.cli import run_command
 from asyncflow.errors import PipelineError
-from asyncflow.printable import hidden, hide, printable_lines
+from asyncflow.printable import hidden, hidden_name, hide, printable_lines
 from asyncflow.printable import printable as one_line
 
 SECRET = "S3CR3T-'canary'\"ä"
@@ -149,6 +149,50 @@ def test_problems_of_a_pipeline_do_not_show_it(where: str, monkeypatch: pytest.M
     with pytest.raises(PipelineError) as raised:
         af.load(text)
     assert "S3CR3T" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "told", "shown"),
+    [
+        ("db://me:S3CR3T@host:1/x", "no folder db:/me:S3CR3T@host:1", "no folder ${V}/.."),
+        ("S3CR3T-folder/in.csv", "no folder /a/S3CR3T-folder here", "no folder /a/${V}/.. here"),
+        ("/data//S3CR3T/", "at /data/S3CR3T/", "at ${V}"),
+        ("k='S3CR3T' or v>1", "k = 'S3CR3T' OR v > 1", "k = '${V}' OR v > 1"),
+        ("007654321", "v = 7654321", "v = ${V}"),
+        ("7654321e-1", "v < 765432.1", "v < ${V}"),
+        ("-7654321.50", "v < -7654321.5", "v < -${V}"),
+        ("2024-07-19T13:22:33+02:00", "ts > TIMESTAMP '2024-07-19 11:22:33'", "ts > TIMESTAMP '${V}'"),
+        ("2024-07-19T11:22:33.5Z", "at 2024-07-19T11:22:33.5Z", "at ${V}"),
+        ("/a/b", "tables a and b, folder /a", "tables a and b, folder /a"),
+    ],
+)
+def test_what_a_value_was_turned_into_is_hidden_too(value: str, told: str, shown: str) -> None:
+    hide("V", value)
+    assert hidden(told) == shown
+
+
+@pytest.mark.parametrize("where", ["k = ${TOKEN}", "${TOKEN}(k) = 'a'", "lower(${TOKEN}) > 1"])
+def test_a_name_that_does_not_exist_is_hidden_where_the_environment_gave_it(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "S3CR3T-canary")
+    with pytest.raises(PipelineError) as raised:
+        af.load(PIPELINE.replace("k = '${WORD}' AND v > ${NUMBER}", where))
+    assert not any(word in str(raised.value) for word in ("S3CR3T", "s3cr3t", "canary"))
+    hide("FILE", "/data/sales.csv")
+    assert hidden_name("sales") == "${FILE}" and hidden_name("sale") == "sale"
+
+
+def test_names_of_tests_are_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOKEN", SECRET)
+    monkeypatch.setenv("WORD", "S3CR3T-word")
+    monkeypatch.setenv("NUMBER", "987654321")
+    path = tmp_path / "p.toml"
+    path.write_text(PIPELINE + '[[tests]]\nname = "of ${WORD}"\nfeed = []\nexpect = []\n')
+    run_command(["test", str(path)])
+    assert "S3CR3T" not in "".join(capfd.readouterr())
 
 
 def test_short_values_are_hidden_as_words_only() -> None:

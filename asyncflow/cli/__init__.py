@@ -213,7 +213,7 @@ def test(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     plan = load(Path(file), overrides=overrides)
     outcomes = run_in_loop(lambda: run_trials(plan))
     for outcome in outcomes:
-        click.echo(printable(f"{'FAIL' if outcome.failure else 'ok':<4}  {outcome.name}"))
+        click.echo(printable(hidden(f"{'FAIL' if outcome.failure else 'ok':<4}  {outcome.name}")))
         for line in outcome.failure:
             click.echo(printable(hidden(f"      {line}")))
     failed = sum(bool(outcome.failure) for outcome in outcomes)

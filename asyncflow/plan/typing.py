@@ -50,6 +50,7 @@ from asyncflow.plan.typed import (
     to_one_type,
     word_of,
 )
+from asyncflow.printable import hidden_name
 
 BOOL, INT64, FLOAT64 = DataType.BOOL, DataType.INT64, DataType.FLOAT64
 STRING, TIMESTAMP = DataType.STRING, DataType.TIMESTAMP
@@ -165,7 +166,7 @@ class _Typing:
 
     def column(self, name: str) -> Found | None:
         if self.schema is not None and name not in self.schema:
-            self.problem(f"there is no column {name!r}", nearest(name, self.schema.names))
+            self.problem(f"there is no column {hidden_name(name)!r}", nearest(name, self.schema.names))
             return None
         if not self.columns_stand:
             self.problem(
@@ -189,7 +190,9 @@ class _Typing:
         parts = [self.visit(arg) for arg in node.args]
         self.columns_stand = columns_stand
         if function is None:
-            self.problem(f"there is no function {name!r}", nearest(name, (*SCALARS, *aggregate_names())))
+            self.problem(
+                f"there is no function {hidden_name(name)!r}", nearest(name, (*SCALARS, *aggregate_names()))
+            )
             return None
         found = [part for part in parts if part is not None]
         if len(found) < len(parts):

@@ -57,6 +57,9 @@ from asyncflow.plan.windows import (
     too_many,
 )
 
+MOST_RECORD_BYTES = 1 << 30
+"""A record is one piece for the kernels, which count its bytes in 32 bits."""
+
 
 def validate(
     plan: Plan, inferred: Mapping[str, Schema] | None = None, *, incomplete: Collection[str] = ()
@@ -176,8 +179,8 @@ def _source(source: Source, schema: Schema | None) -> Iterable[Problem]:
         yield Problem(f"{path}.max_future", "it cannot be negative")
     if source.idle_timeout_ns is not None and source.idle_timeout_ns <= 0:
         yield Problem(f"{path}.idle_timeout", "it must be longer than 0s")
-    if source.max_record_bytes < 1:
-        yield Problem(f"{path}.max_record_bytes", "it must be at least 1 byte")
+    if not 1 <= source.max_record_bytes < MOST_RECORD_BYTES:
+        yield Problem(f"{path}.max_record_bytes", "it must be at least 1 byte and below 1GiB")
     if source.time is None and source.watermark_delay_ns:
         yield Problem(
             f"{path}.watermark_delay", "there is no time column to delay", 'name one: time = "COLUMN"'

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -65,7 +66,7 @@ def run_plan(
     ``stop_after_seconds``: as if the first signal came then.  ``file``: the pipeline file, as ``asyncflow why`` looks it up.
     """
     if stats not in (None, "-"):
-        _check_stats(plan, stats)
+        _check_stats(plan, stats, file)
     shown = progress == "on" or (progress == "auto" and not quiet and _free_terminal(plan))
 
     gc.freeze()
@@ -92,10 +93,13 @@ def run_plan(
     return 0
 
 
-def _check_stats(plan: Plan, path: str) -> None:
-    """PipelineError where the ledger would be written over what the plan reads or writes."""
+def _check_stats(plan: Plan, path: str, file: str | None) -> None:
+    """PipelineError where the ledger would be written over what the plan reads or writes, or over its own file."""
     tables: list[Source | Sink] = [*plan.sources, *plan.sinks]
+    itself = file_taken(file, "", written=False) if file else ()
     for own in file_taken(path, "", written=True):
+        if any(own.clashes(other) for other in itself):
+            raise PipelineError([Problem("--stats", f"{path} is the pipeline file")])
         for table in tables:
             for other in filter(own.clashes, resources_of(table)):
                 room = "source" if isinstance(table, Source) else "sink"
@@ -269,9 +273,19 @@ def _write_stats(ledger: Ledger, target: str) -> None:
         write_error(text)
         return
     try:
-        Path(target).write_text(text)
+        with open(target, "w", opener=_without_waiting) as out:
+            out.write(text)
     except (OSError, ValueError) as error:
-        tell(f"warning: --stats {target}: cannot be written: {getattr(error, 'strerror', None) or error}")
+        unread = getattr(error, "errno", 0) == errno.ENXIO and Path(target).is_fifo()
+        reason = "nobody reads the pipe" if unread else getattr(error, "strerror", None) or error
+        tell(f"warning: --stats {target}: cannot be written: {reason}")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A descriptor.  A pipe that nobody reads is ENXIO, not a wait without end; once it is open, writing waits as usual."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def warnings(run: Run) -> Iterator[str]:

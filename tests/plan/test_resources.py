@@ -229,3 +229,11 @@ def test_set_and_stats_are_told_too() -> None:
         [*run, "run", "p.toml", "--stats", "./a"], stderr=subprocess.PIPE, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (2, "error: --stats: ./a is written by the sink 'one' already\n")
+
+
+def test_stats_do_not_go_over_the_pipeline_file() -> None:
+    Path("p.toml").write_text(text := source("s", read('"in.csv"')) + sink("one", file("a")))
+    run = [sys.executable, "-m", "asyncflow", "run", "p.toml", "--stats", "./p.toml"]
+    done = subprocess.run(run, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (2, "error: --stats: ./p.toml is the pipeline file\n")
+    assert Path("p.toml").read_text() == text and not Path("a").exists()
