@@ -18,11 +18,14 @@ from typing import TypeAlias
 import numpy as np
 from msgspec.structs import replace
 
+from asyncflow._kernels import kernel
 from asyncflow.errors import safe_repr
 from asyncflow.model.batch import NO_TIME, Batch
-from asyncflow.model.columns import BoolArray, FixedColumn, Int64Array
+from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Array, Int64Array
+from asyncflow.model.schema import DataType
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.derive import DeriveOperator
+from asyncflow.operators.raw import raw_column
 from asyncflow.plan.times import TIMES, TimeColumns
 from asyncflow.runtime.rejected import KEPT_CHARACTERS, rejected_batch
 
@@ -100,10 +103,7 @@ class Retiming:
         same = times == before.time if count == before.num_rows else np.zeros(1, np.bool_)
         kept = count if same.all() else int(np.argmin(same))
         if kept < count and not (row_for_row or self._same_rows(before, rows)):
-            order = np.argsort(before.time, kind="stable")
-            place = np.minimum(np.searchsorted(before.time[order], times), len(order) - 1)
-            if (before.time[order[place]] == times).all():
-                kept, marks = count, marks[order[place]]
+            kept, marks = self._made_from(before, rows, times, marks)
         if kept:
             self.moved = False
             part = rows if kept == count else rows.slice(0, kept)
@@ -118,10 +118,45 @@ class Retiming:
         """As many rows, which have in all columns but those of time what the rows before had: they stand for these, row for row."""
         if rows.num_rows != before.num_rows:
             return False
+        return bool(np.array_equal(*_alike(before, rows, self._shared(before, rows))))
+
+    def _shared(self, before: Batch, rows: Batch) -> list[str]:
         times = {column.name for column in self.columns}
-        shared = [name for name in rows.schema.names if name in before.schema and name not in times]
-        lists = ((each.select(shared)).to_pylist() for each in (before, rows))
-        return all(repr(one) == repr(other) for one, other in zip(*lists, strict=True))
+        return [
+            field.name
+            for field in rows.schema
+            if field.name not in times
+            and field.name in before.schema
+            and before.schema[field.name].type is field.type
+        ]
+
+    def _made_from(
+        self, before: Batch, rows: Batch, times: Int64Array, marks: Int64Array
+    ) -> tuple[int, Int64Array]:
+        """How many rows, from the first on, were repeated or left in, and the watermarks before the rows they stand for; behind them that
+        before the row that was given another time.
+
+        A row stands for one of its time, of several for the one that also has its other columns; of such as are alike, each for as many
+        as the next.  Where it has the other columns of a row, but the time of none of these, it was given its time.
+        """
+        assert before.time is not None
+        count, shared = len(times), self._shared(before, rows)
+        order = np.argsort(before.time, kind="stable")
+        in_order = before.time[order]
+        first = np.minimum(np.searchsorted(in_order, times), len(order) - 1)
+        known = in_order[first] == times
+        same = _places(*_alike(before, rows, shared, times))
+        place = np.where(same < 0, order[first], same)
+        there, here = _alike(before, rows, shared)
+        other = same < 0  # these are no rows from before
+        if known.all():
+            other &= (_places(there, here) >= 0) if shared else False
+            if not other.any():
+                return count, marks[place]
+        kept = int(np.argmax(other))
+        least = int(place[kept - 1]) if kept else 0
+        place[kept] = least + max(0, int(np.argmax(there[least:] == here[kept])))
+        return kept, marks[place]
 
     def settle(self) -> None:
         """All rows before a watermark of the input have been handed on."""
@@ -136,6 +171,38 @@ class Retiming:
             timed = replace(rows, time=times, watermarks=np.full(rows.num_rows, self.watermark))
             self._ahead = max(self._ahead, reached)
         return replace(timed, delay_ns=self._delay_ns, origin=before.origin)
+
+
+def _alike(
+    before: Batch, rows: Batch, names: list[str], times: Int64Array | None = None
+) -> tuple[Int32Array, Int32Array]:
+    """A number for each row, the same for rows that are alike in these columns, and where ``times`` of ``rows`` are given in time."""
+    kinds = [rows.schema[name].type.value for name in names]
+    sides = [[raw_column(batch.column(name)) for name in names] for batch in (before, rows)]
+    if times is not None:
+        kinds.append(DataType.INT64.value)
+        sides[0].append((before.time, None))
+        sides[1].append((np.ascontiguousarray(times), None))
+    if not kinds:
+        return np.zeros(before.num_rows, np.int32), np.zeros(rows.num_rows, np.int32)
+    table = kernel("groups").GroupTable(kinds)
+    there, here = (
+        table.assign(columns, batch.num_rows) for columns, batch in zip(sides, (before, rows), strict=True)
+    )
+    return there, here
+
+
+def _places(there: Int32Array, here: Int32Array) -> IndexArray:
+    """For each number here its place there, -1 for none; numbers that are there several times are shared out in order."""
+    size = int(max(there.max(), here.max())) + 1
+    have, want = np.bincount(there, minlength=size), np.bincount(here, minlength=size)
+    order, wanting = np.argsort(there, kind="stable"), np.argsort(here, kind="stable")
+    nth = np.empty(len(here), np.intp)
+    nth[wanting] = np.arange(len(here)) - np.repeat(np.cumsum(want) - want, want)
+    of_each = np.maximum(want[here] // np.maximum(have[here], 1), 1)
+    nth = np.minimum(nth // of_each, np.maximum(have[here] - 1, 0))
+    found = order[np.minimum((np.cumsum(have) - have)[here] + nth, len(there) - 1)]
+    return np.where(have[here] > 0, found, -1)
 
 
 def unambiguous(batch: Batch) -> Iterator[range]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flows_runtime import SECOND, Running, Tap, collect
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import asyncflow as af
@@ -40,7 +40,8 @@ class Batches:
 def source(rows: Rows, cut: int, name: str = "s", **options: Any) -> af.Flow:
     """The rows in batches of ``cut``."""
 
-    return af.source(Batches(rows, cut), name=name, schema=SCHEMA, time="ts", watermark_delay="3s", **options)
+    options = {"watermark_delay": "3s"} | options
+    return af.source(Batches(rows, cut), name=name, schema=SCHEMA, time="ts", **options)
 
 
 def found(flow: af.Flow, *tables: str) -> list[str]:
@@ -69,6 +70,10 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "the batch itself": lambda batch: batch,
     "repeats": lambda batch: columns(
         np.repeat(batch["ts"], batch["v"] % 3), np.repeat(batch["v"], batch["v"] % 3)
+    ),
+    "repeats, moves some": lambda batch: columns(
+        np.repeat(batch["ts"] - (batch["v"] // 7 * 5).astype("timedelta64[s]"), batch["v"] % 3),
+        np.repeat(batch["v"], batch["v"] % 3),
     ),
     "drops": lambda batch: columns(batch["ts"][batch["v"] > 4], batch["v"][batch["v"] > 4]),
     "moves": shifted,
@@ -123,14 +128,18 @@ def test_as_many_rows_with_known_times_may_be_moved_or_repeated(function: str, r
     assert pieces == whole
 
 
+@pytest.mark.parametrize("after", ["windows", "sessions"])
+@pytest.mark.parametrize("delay", ["0s", "3s"])
 @few
 @given(rows=rows_of, cut=st.integers(1, 9))
-def test_leaving_rows_out_is_a_filter(rows: Rows, cut: int) -> None:
+@example([(0, 6), (2, 1), (2, 6)], 3)
+def test_leaving_rows_out_is_a_filter(after: str, delay: str, rows: Rows, cut: int) -> None:
     """The same late rows, too: those that are left out have moved the watermark."""
-    then, sides = AFTER["windows"]
-    filtered = found(then(source(rows, cut).filter("v > 4")), *sides)
-    assert found(then(source(rows, cut).map(FUNCTIONS["drops"])), *sides) == filtered
-    by_row = source(rows, cut).map_rows(
+    then, sides = AFTER[after]
+    made = source(rows, cut, watermark_delay=delay)
+    filtered = found(then(made.filter("v > 4")), *sides)
+    assert found(then(made.map(FUNCTIONS["drops"])), *sides) == filtered
+    by_row = made.map_rows(
         lambda row: row if row["v"] > 4 else None, schema={"ts": "timestamp", "v": "int64"}
     )
     assert found(then(by_row), *sides) == filtered
