@@ -26,9 +26,7 @@ SHORTEST_START = 6
 MOST_FOLDERS = 8
 """So many folders of a path are hidden, from the last one up."""
 
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
+_UNSAFE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LITERAL = re.compile("'((?:[^']|'')+)'")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d.")
@@ -120,7 +118,7 @@ def _start_hidden(text: str, value: str, name: str) -> str:
 
 def printable(text: str) -> str:
     """One line: control characters, changes of direction and halves of surrogate pairs as ``\\n``, ``\\x1b``, ``\\u202e``."""
-    return _UNSAFE.sub(_escaped, text)
+    return text if text.isprintable() else re.sub(_UNSAFE, _escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:

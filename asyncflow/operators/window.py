@@ -121,7 +121,8 @@ class WindowOperator(Operator):
         return outputs
 
     def advance(self, watermark_ns: int) -> Iterable[Output]:
-        return self._given_up(watermark_ns) if self._sized else ()
+        due = self._sized and (self._state.ready(watermark_ns) or self._groups.size > self._collect_above)
+        return self._given_up(watermark_ns) if due else ()
 
     def finish(self) -> Iterable[Output]:
         return self._given_up(END_OF_TIME)

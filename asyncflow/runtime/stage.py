@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from typing import NoReturn
 
 from msgspec.structs import replace
 
@@ -120,22 +120,16 @@ def keys_told(operator: object) -> str:
     return "" if open_keys is None else f"{open_keys:,} keys"
 
 
-@contextmanager
-def told(name: str) -> Iterator[None]:
-    """What an operator's work raises is told with the stage's name, and as whose fault it is."""
-    try:
-        yield
-    except AsyncflowError as error:
+def told(error: Exception, name: str) -> Exception:
+    """What an operator's work raised, with the stage's name and as whose fault it is: to be raised in its place."""
+    if isinstance(error, AsyncflowError):
         error.table = error.table or name
-        raise
-    except MemoryError:  # nobody's fault: told where the run is known
-        raise
-    except OverflowError as error:  # a kernel's texts that no column holds
-        raise TooLargeError(
-            f"{error}: it takes shorter texts, or fewer rows at a time", table=name
-        ) from error
-    except Exception as error:
-        raise StageError(described(error), table=name) from error
+        return error
+    if isinstance(error, MemoryError):  # nobody's fault: told where the run is known
+        return error
+    if isinstance(error, OverflowError):  # a kernel's texts that no column holds
+        return TooLargeError(f"{error}: it takes shorter texts, or fewer rows at a time", table=name)
+    return StageError(described(error), table=name)
 
 
 class Stage:
@@ -219,19 +213,29 @@ class Stage:
 
     async def _guarded(self, operator: Operator, batch: Batch) -> Iterable[Output]:
         """The operator's work; what the user's own code raises is told with the stage's name."""
-        with told(self.name):
+        try:
             if isinstance(operator, AsyncOperator):
                 return await operator.process_async(batch)
             return operator.process(batch)
+        except Exception as error:
+            self._fail(error)
 
     def _made(self, outputs: Iterable[Output]) -> Iterator[Output]:
         """The same, where they are made as they are taken."""
-        with told(self.name):
+        try:
             yield from outputs
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        failure = told(error, self.name)
+        if failure is error:
+            raise failure
+        raise failure from error
 
     async def _hand_on(self, outputs: Iterable[Output]) -> None:
         """Sends them on as they are made; what is still held then counts for the run."""
-        for output in outputs if isinstance(outputs, list) else self._made(outputs):
+        for output in outputs if isinstance(outputs, list | tuple) else self._made(outputs):
             if output.kind:
                 await self.side[output.kind].send(output.batch)
             elif output.batch.num_rows:
