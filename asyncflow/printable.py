@@ -22,14 +22,14 @@ SHORTEST_ANYWHERE = 8
 """Characters: a shorter value is hidden only where it is a word of its own."""
 SHORTEST_START = 6
 """Characters: the start of a value is hidden from this length on where the text was cut (``...``)."""
-
 MOST_FOLDERS = 8
 """So many folders of a path are hidden, from the last one up."""
 
+# Patterns are compiled when they are first needed: most commands never do.
 _UNSAFE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_LITERAL = re.compile("'((?:[^']|'')+)'")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d.")
+_LITERAL = "'((?:[^']|'')+)'"
+_DATE = r"\d{4}-\d\d-\d\d."
 _from_environment: dict[str, str] = {}
 """What is not shown, and what is shown in its place."""
 
@@ -59,7 +59,7 @@ def _forms(value: str, name: str) -> Iterator[tuple[str, str]]:
     explained plans write them.
     """
     yield value, name
-    for literal in _LITERAL.findall(value):
+    for literal in re.findall(_LITERAL, value):
         yield literal.replace("''", "'"), name
     if "/" in value:
         path, up = re.sub("/+", "/", value), name
@@ -76,7 +76,7 @@ def _numbers(value: str) -> Iterator[str]:
     for number in (int, float):
         with suppress(ValueError):
             yield str(number(value)).lstrip("-")
-    if _DATE.match(value):
+    if re.match(_DATE, value):
         from datetime import UTC, datetime
 
         try:
