@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from asyncflow.errors import StageError, described, safe_repr
 from asyncflow.model.batch import Batch
+from asyncflow.model.columns import FixedColumn
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Output
@@ -94,7 +95,7 @@ class MapOperator(AsyncOperator):
         if not self._stage.rows:
             for part in unambiguous(batch) if self._retiming is not None else [range(batch.num_rows)]:
                 rows = batch if len(part) == batch.num_rows else batch.slice(part.start, part.stop)
-                yield Call(rows, range(len(part)), first + part.start, rows)
+                yield Call(rows, range(len(part)), first + part.start, _own(rows))
             return
         for position, row in enumerate(batch.to_pylist()):
             yield Call(batch, range(position, position + 1), first + position, row)
@@ -276,6 +277,15 @@ class MapOperator(AsyncOperator):
 
             schema = self._schema = infer_schema(objects, texts_are_texts=True)
         return self._results.convert(objects, schema or Schema(()), None)
+
+
+def _own(batch: Batch) -> Batch:
+    """The batch with arrays that nothing else reads: a function may write into its own."""
+    columns = (
+        FixedColumn(column.values.copy(), column.valid) if isinstance(column, FixedColumn) else column
+        for column in batch.columns
+    )
+    return replace(batch, columns=tuple(columns))
 
 
 def _place(call: Call, place: int, count: int) -> str:

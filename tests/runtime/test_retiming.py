@@ -160,6 +160,24 @@ def model(rows: Rows, new: Callable[[int, int], int], size: int, delay: int) -> 
     return windows, late
 
 
+def test_a_function_that_writes_into_its_batch_changes_that_alone() -> None:
+    def later(batch: af.Batch) -> af.Batch:
+        times, values = batch["ts"], batch["v"]
+        times += np.timedelta64(60, "s")
+        values[:] = 99
+        return batch
+
+    flow = source([(1, 1), (2, 2), (13, 3)], 3)
+    both = af.union(flow.map(later, schema={"ts": "timestamp", "v": "int64"}), flow.derive(v="v"))
+    counts = asyncio.run(collect(both.window(af.tumbling("10s"), n="count(*)", s="sum(v)")))
+    assert [(row["window_start"] // SECOND, row["n"], row["s"]) for row in counts] == [
+        (0, 2, 3),
+        (10, 1, 3),
+        (60, 2, 198),
+        (70, 1, 99),
+    ]
+
+
 @few
 @given(rows=rows_of, cut=st.integers(1, 9))
 def test_a_derive_goes_by_the_new_time_row_by_row(rows: Rows, cut: int) -> None:
