@@ -281,3 +281,19 @@ def test_completions(words: str, position: int, offered: str) -> None:
         check=True,
     )
     assert offered in done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "nonsense",
+        "bash_complete",
+        "bash_complete COMP_WORDS= COMP_CWORD=x",
+        "bash_complete COMP_WORDS=asyncflow COMP_CWORD=1 >/dev/full",
+    ],
+)
+def test_a_question_that_no_shell_asks_is_answered_by_nothing(question: str) -> None:
+    command = f"_ASYNCFLOW_COMPLETE={question.replace(' >', f' {sys.executable} -m asyncflow >')}"
+    command = command if ">" in question else f"{command} {sys.executable} -m asyncflow"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")

@@ -84,9 +84,7 @@ def _flush() -> None:
 def run_command(args: Sequence[str] | None = None) -> int:
     """Runs one command line and gives its exit code; errors are told on stderr."""
     if instruction := os.environ.get(COMPLETE):
-        from click.shell_completion import shell_complete
-
-        return shell_complete(cli, {}, "asyncflow", COMPLETE, instruction)
+        return _complete(instruction)
     given = list(sys.argv[1:] if args is None else args)
     verbose = "-v" in given or "--verbose" in given
     try:
@@ -105,6 +103,18 @@ def run_command(args: Sequence[str] | None = None) -> int:
         return _reader_gone()
     except Exception as error:
         return _told(error, verbose)
+
+
+def _complete(instruction: str) -> int:
+    """What a shell asks while somebody types.  Whatever is wrong with the question, nothing is said in the middle of a line."""
+    from click.shell_completion import shell_complete
+
+    try:
+        code = shell_complete(cli, {}, "asyncflow", COMPLETE, instruction)
+        sys.stdout.flush()
+    except (OSError, LookupError, ValueError, RuntimeError):
+        return FAILED
+    return code
 
 
 def _usage(error: click.ClickException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -54,7 +55,9 @@ async def _find(stage: SourceStage) -> None:
     if stage.format is not None and stage.schema is not None:
         return
     concurrent = isinstance(connector, MessageSource) or getattr(connector, "concurrent", False)
-    head = await stage.read_head(partial(_count_records, stage, concurrent), HEAD_BYTES)
+    head = await stage.read_head(
+        partial(_count_records, stage, concurrent), partial(_shape, stage), HEAD_BYTES
+    )
     if stage.schema is None and len(head.data) == 0:
         return
     if stage.format is None:
@@ -77,6 +80,18 @@ def _count_records(stage: SourceStage, concurrent: bool, head: Block, whole: boo
     except DataError:
         count = 0 if concurrent else 1  # ``infer`` tells it
     return int(count) if stage.schema is None else ENOUGH
+
+
+def _shape(stage: SourceStage, message: Block) -> tuple[Hashable, bool]:
+    """The format and the columns of a message.  Several are read as one where none has a header of its own."""
+    format_ = stage.format or Component(guess_format(message))
+    module, options = _decoding(format_, stage)
+    joined = not getattr(options, "has_header", False)
+    try:
+        inferred = module.infer(options, message, True) if stage.schema is None else None
+    except DataError:
+        inferred = None
+    return (format_.type, inferred.names if isinstance(inferred, Schema) else None), joined
 
 
 def _decoding(format_: Component, stage: SourceStage) -> tuple[ModuleType, Any]:

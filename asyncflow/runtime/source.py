@@ -37,12 +37,13 @@ from asyncflow.runtime.buffers import BlockPool
 from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.closing import closing
 from asyncflow.runtime.event_time import EventTime
+from asyncflow.runtime.first_messages import Shape, first_messages
 from asyncflow.runtime.in_flight import InFlight
 from asyncflow.runtime.ledger import SourceCounts
 from asyncflow.runtime.memory import Memory
 from asyncflow.runtime.offload import Offload, decoded
 from asyncflow.runtime.outlet import Outlet, end
-from asyncflow.runtime.primed import NOTHING, CountRecords, Head, PrimedStreams, content
+from asyncflow.runtime.primed import CountRecords, Head, PrimedStreams
 from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.refused import Refused, Tolerant
 from asyncflow.runtime.rejected import Rejected, rejected_batch
@@ -144,23 +145,15 @@ class SourceStage:
         """Keeps them, as far as they are among the first."""
         self.reasons += reasons[: KEPT_REASONS - len(self.reasons)]
 
-    async def read_head(self, count: CountRecords, enough_bytes: int) -> Head:
-        """The head of the stream, or the message, that is to tell the schema (``PrimedStreams.head``); ``run`` reads it again.  ``NOTHING``
-        where nothing but blank lines has come and nothing more will."""
+    async def read_head(self, count: CountRecords, shape: Shape, enough_bytes: int) -> Head:
+        """What is to tell the schema: the head of the stream (``PrimedStreams.head``), or messages (``first_messages``); ``run`` reads it
+        again.  ``NOTHING`` where nothing but blank lines has come and nothing more will."""
         if isinstance(self.connector, ByteSource):
             self._streams = PrimedStreams(self.connector)
             most_bytes = enough_bytes + self.source.max_record_bytes
             return await self._streams.head(count, enough_bytes, most_bytes)
         assert isinstance(self.connector, MessageSource)
-        best = NOTHING
-        while not best.records and (messages := await self.connector.receive()):
-            self._messages += messages
-            for message in messages:
-                data = np.frombuffer(message.data, np.uint8)
-                head = Head(data, True, count(data, True))
-                if content(message.data) and (head.records > best.records or not len(best.data)):
-                    best = head
-        return best
+        return await first_messages(self.connector.receive, self._messages, count, shape, enough_bytes)
 
     @property
     def holds_input(self) -> bool:

@@ -15,12 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import asyncflow as af
-from asyncflow.connectors.contract import ByteSource, ByteStream
+from asyncflow.connectors.contract import ByteSource, ByteStream, Datagram, MessageSource
 from asyncflow.errors import ConnectorError, DataError
 from asyncflow.formats.contract import Block, Cut
+from asyncflow.model.schema import DataType, Schema
 from asyncflow.runtime import infer_schemas, primed
+from asyncflow.runtime.clock import Clock
+from asyncflow.runtime.inference import find_schema
+from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.primed import PrimedStreams
 from asyncflow.runtime.refused import Refused
+from asyncflow.runtime.source import SourceStage
 from asyncflow.testing import ChunkSource, check_format, chunks
 
 BLANK = [b"", b"\xef\xbb\xbf", b"\n", b"\r\n\n\r\n", b"\xef\xbb\xbf\n\n", b"  \n\t\n", b"\n" * 5000]
@@ -324,3 +329,71 @@ async def test_one_strange_peer_decides_nothing_for_the_rest(
                 if len(rows) == 20:
                     break
     assert len(rows) == 20
+
+
+# -- messages --------------------------------------------------------------------------------------------------------------------------
+
+
+class Messages(MessageSource):
+    """Gives the messages, in groups; then it waits until it is stopped, or ends."""
+
+    bounded = False
+
+    def __init__(self, groups: Sequence[Sequence[bytes]], ends: bool) -> None:
+        self._groups = [[Datagram(data, n) for n, data in enumerate(group)] for group in groups]
+        self._ends = ends
+
+    async def receive(self) -> Sequence[Datagram]:
+        if not self._groups and not self._ends:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        return self._groups.pop(0) if self._groups else []
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def first(
+    groups: Sequence[Sequence[bytes]], ends: bool = True, **source: Any
+) -> tuple[str, Schema | None]:
+    plan = af.source("udp", listen="127.0.0.1:0", name="rows", **source).checked()
+    stage = SourceStage(plan.sources[0], Messages(groups, ends), Clock(), Offload(1))
+    await find_schema(stage)
+    assert sum(len(group) for group in groups) >= len(stage._messages)
+    return stage.format.type if stage.format else "", stage.schema
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize(
+    "strange",
+    [
+        b"7\n",
+        b"x" * 9000,
+        b'{"zz":1}\n',
+        b'{"a":{"b":1}}\n',
+        b'{"a":null}',
+        b"{",
+        b"\x16\x03\x01\n",
+        b"a,b\n",
+    ],
+)
+async def test_one_strange_message_decides_nothing(strange: bytes, ends: bool) -> None:
+    usual = [b'{"a":%d,"t":"2024-01-01T00:00:00Z"}' % n for n in range(3)]
+    format, schema = await first([[strange], usual[:1], usual[1:]], ends)
+    assert (format, str(schema)) == (
+        "json",
+        str(Schema.of([("a", DataType.INT64), ("t", DataType.TIMESTAMP)])),
+    )
+
+
+@pytest.mark.usefixtures("short_pauses")
+async def test_messages_of_one_shape_are_looked_at_together() -> None:
+    assert (await first([[b"1,2\n", b"1.5,x"], [b"\n"]]))[1] == Schema.of(
+        [("c0", DataType.FLOAT64), ("c1", DataType.STRING)]
+    )
+    headed = {"format": {"type": "csv", "header": True}}
+    assert (await first([[b"k,v\na,1\n"], [b"k,v\nb,2\n"] * 5], **headed))[1] == Schema.of(
+        [("k", DataType.STRING), ("v", DataType.INT64)]
+    )
+    assert await first([[b"\n"], []]) == ("", None)
