@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from msgspec.structs import replace
 
-from asyncflow.errors import AsyncflowError, StageError, TooLargeError, described
+from asyncflow.errors import AsyncflowError, InternalError, StageError, TooLargeError, described
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.durations import format_size
 from asyncflow.model.messages import End, Message, Watermark
@@ -129,7 +129,7 @@ def told(error: Exception, name: str) -> Exception:
         return error
     if isinstance(error, OverflowError):  # a kernel's texts that no column holds
         return TooLargeError(f"{error}: it takes shorter texts, or fewer rows at a time", table=name)
-    return StageError(described(error), table=name)
+    return InternalError(described(error), table=name)  # the user's own code is told apart where it is called
 
 
 class Stage:

@@ -13,10 +13,11 @@ import pytest
 from flows_runtime import collect, write
 
 import asyncflow as af
-from asyncflow.errors import DataError, PipelineError
+from asyncflow.errors import DataError, InternalError, PipelineError, StageError
 from asyncflow.model.messages import End
 from asyncflow.runtime import infer_schemas
 from asyncflow.runtime.run import Run
+from asyncflow.runtime.stage import told
 
 SECOND = 1_000_000_000
 
@@ -230,3 +231,9 @@ async def test_a_union_takes_of_each_table_what_all_pass_on(first: int) -> None:
     pair = (whole, other) if first else (other, whole)
     counted = af.union(*pair).filter("v > 0").window(af.tumbling("2s"), n="count(*)", total="sum(v)")
     assert [(row["n"], row["total"]) for row in await collect(counted)] == [(2, 2), (4, 10)]
+
+
+def test_what_an_operator_of_ours_raises_is_our_fault() -> None:
+    failure = told(TypeError("takes 3 arguments"), "per_minute")
+    assert isinstance(failure, InternalError) and not isinstance(failure, StageError)
+    assert str(failure) == "per_minute: TypeError: takes 3 arguments"
