@@ -67,6 +67,11 @@ async def _find(stage: SourceStage) -> None:
         inferred = module.infer(options, head.data, head.whole)
         if not isinstance(inferred, Schema):
             raise DataError("no schema can be told from this input: write one")
+        if not inferred.names and content(head.data.tobytes()):
+            hint = (
+                ": none of its first lines is an object with a field" if stage.format.type == "json" else ""
+            )
+            raise DataError(f"no columns can be told from this input{hint}")
         stage.schema = inferred
 
 

@@ -291,6 +291,13 @@ async def test_an_array_of_objects_is_refused(tmp_path: Path, data: bytes, forma
         await collect(af.source("file", path=str(tmp_path / "in"), **options))
 
 
+@pytest.mark.parametrize("data", [b'{\n  "a": 1\n}\n', b"{}\n{}\n", b'{"a":\n', b'{"a": 1\n{"a": 2\n'])
+async def test_what_shows_no_column_is_told(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "in").write_bytes(data)
+    with pytest.raises(DataError, match="none of its first lines is an object with a field"):
+        await collect(af.source("file", path=str(tmp_path / "in")))
+
+
 # -- several peers -------------------------------------------------------------------------------------------------------------------
 
 
