@@ -31,6 +31,8 @@ IndexArray: TypeAlias = NDArray[np.intp]
 
 MAX_TEXT_BYTES = 2**31 - 1
 """Of the texts of one column: starts are int32."""
+PLACES_AT_ONCE = 1 << 18
+"""Bytes of text that are moved together."""
 
 
 def check_text_bytes(total: int) -> None:
@@ -121,9 +123,21 @@ class StringColumn(Struct, frozen=True, eq=False):
     def compact(self) -> StringColumn:
         """The same texts on bytes of their own: what is kept must not hold on to the blocks that rows were read into."""
         starts = text_starts(self.lengths)
-        total = int(starts[-1]) + int(self.lengths[-1]) if len(starts) else 0
-        places = np.arange(total) + np.repeat(self.starts.astype(np.int64) - starts, self.lengths)
-        return StringColumn(self.data[places], starts, self.lengths, self.valid)
+        ends = starts.astype(np.int64) + self.lengths
+        total = int(ends[-1]) if len(starts) else 0
+        data, row = np.empty(total, np.uint8), 0
+        while row < len(starts):  # a place takes 8 bytes for one of text, so there are never many
+            low = int(starts[row])
+            stop = max(row + 1, int(np.searchsorted(ends, low + PLACES_AT_ONCE, side="right")))
+            high = int(ends[stop - 1])
+            if stop == row + 1:
+                data[low:high] = self.data[self.starts[row] : self.starts[row] + (high - low)]
+            else:
+                moved = self.starts[row:stop].astype(np.int64) - starts[row:stop]
+                places = np.arange(low, high) + np.repeat(moved, self.lengths[row:stop])
+                data[low:high] = self.data[places]
+            row = stop
+        return StringColumn(data, starts, self.lengths, self.valid)
 
     def check(self, type_: DataType) -> None:
         """ValueError where it is no column of that type: arrays of other types or lengths, or a text that lies outside of ``data``."""

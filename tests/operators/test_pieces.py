@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import asyncflow as af
 from asyncflow._kernels import kernel
 from asyncflow.errors import TooLargeError
+from asyncflow.model import columns
 from asyncflow.model.batch import Batch, iter_pieces
 from asyncflow.model.columns import StringColumn, column_from_values, text_starts
 from asyncflow.model.schema import DataType, Schema
@@ -83,6 +86,26 @@ def test_lengths_are_summed_in_64_bits() -> None:
     assert wide.nbytes == (1 << 33) + (8 << 13)
     with pytest.raises(TooLargeError):
         wide.compact()
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 18])
+def test_texts_get_bytes_of_their_own_a_few_at_a_time(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "PLACES_AT_ONCE", at_once)
+    texts = [None, b"", b"abc", b"x" * 40, b"de", b"", b"f", None]
+    rows = np.array([3, 2, 2, 0, 1, 6, 4, 3, 5, 7, 1])
+    column = StringColumn.from_values(texts).take(rows).compact()
+    assert column.to_bytes_list() == [texts[row] for row in rows]
+    assert len(column.data) == 89
+    assert StringColumn.from_values([]).compact().to_list() == []
+
+
+def test_moving_texts_takes_little_beside_them() -> None:
+    column = StringColumn.from_values([b"0123456789" * 10] * 100_000)
+    tracemalloc.start()
+    column.compact()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * len(column.data)
 
 
 @pytest.mark.parametrize(
