@@ -86,11 +86,13 @@ async def run_to_end(sink: SinkStage, handed: Handed, stopping: asyncio.Event) -
 def not_delivered(
     waiting: Iterable[tuple[str, int]], stop_timeout_ns: int, under_way: Iterable[str]
 ) -> ConnectorError:
-    """Why a stopped run failed: ``waiting`` rows of each sink, and the tables that had not ended."""
+    """Why a stopped run failed: ``waiting`` rows of each sink, and the other tables that had not ended: what they hold is lost, too."""
     limit = f"stop_timeout ({format_duration(stop_timeout_ns)})"
-    told = [f"{rows:,} row{'s' * (rows != 1)} for {name}" for name, rows in waiting if rows]
-    lost = f"lost: {', '.join(told)}" if told else f"not ended: {', '.join(under_way)}"
-    return ConnectorError(f"stopped, and {limit} was too short for what was read to flow out; {lost}")
+    lost = {name: f"{rows:,} row{'s' * (rows != 1)} for {name}" for name, rows in waiting if rows}
+    others = [name for name in under_way if name not in lost]
+    told = f"; lost: {', '.join(lost.values())}" if lost else ""
+    told += f"; not ended: {', '.join(others)}" if others else ""
+    return ConnectorError(f"stopped, and {limit} was too short for what was read to flow out{told}")
 
 
 def _progress(sink: SinkStage) -> tuple[int | None, ...]:

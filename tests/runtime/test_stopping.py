@@ -100,6 +100,20 @@ async def test_a_function_that_does_not_return_fails_the_run() -> None:
         await stopped(run, reached)
 
 
+@pytest.mark.parametrize(
+    ("waiting", "under_way", "told"),
+    [
+        ([("out", 3), ("other", 0)], ["w", "out", "other"], "; lost: 3 rows for out; not ended: w, other"),
+        ([("out", 1)], ["out"], "; lost: 1 row for out"),
+        ([("out", 0)], ["rows"], "; not ended: rows"),
+    ],
+)
+def test_tables_that_hold_rows_are_told_beside_the_sinks(
+    waiting: list[tuple[str, int]], under_way: list[str], told: str
+) -> None:
+    assert str(stopping.not_delivered(waiting, 10**9, under_way)).endswith(f"flow out{told}")
+
+
 async def test_without_rows_it_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sink that waits for somebody, to give only a header to, ends well long before the time is over."""
     monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.05)
