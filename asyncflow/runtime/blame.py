@@ -49,8 +49,9 @@ async def together(
     ``parts``: the name of a table, its coroutine, and what does its work.
     """
     failure: BaseException | None = None
+    group = Group()
     try:
-        async with Group() as group:
+        async with group:
             for name, coroutine, part in parts:
                 group.create_task(named(name, coroutine, part, memory), name)
     except BaseExceptionGroup as group_error:
@@ -58,15 +59,21 @@ async def together(
     if isinstance(
         failure, GeneratorExit
     ):  # raised on as itself it would look like the end of whoever awaits the run
-        raise StageError.of(failure)
+        told = StageError.of(failure)
+        told.table = group.failed
+        raise told
     if failure is not None:
         raise failure
 
 
 class Group:
-    """A TaskGroup in which a child that ends as cancelled, though nobody asked the group to end, has failed."""
+    """A TaskGroup in which a child that ends as cancelled, though nobody asked the group to end, has failed.
+
+    ``failed``: whose child was the first to fail, if any.
+    """
 
     def __init__(self) -> None:
+        self.failed = ""
         self._group = asyncio.TaskGroup()
         self._ends = False
         self._parent: asyncio.Task[Any] | None = None
@@ -107,6 +114,8 @@ class Group:
             failure.table = table
             raise failure from error
         except BaseException:
+            if not self._ends:
+                self.failed = table
             self._ends = True
             raise
 

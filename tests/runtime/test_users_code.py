@@ -400,6 +400,7 @@ class Unspeakable(Exception):
         ExceptionGroup("two", [ValueError(1)]),
         Unspeakable(),
         BaseExceptionGroup("all", [asyncio.CancelledError()]),
+        GeneratorExit("mine"),
     ],
 )
 @pytest.mark.parametrize("where", ["async", "plain", "bytes", "finally", "map", "await", "inferred"])
