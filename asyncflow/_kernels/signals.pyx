@@ -7,7 +7,6 @@ The handler calls only what POSIX lets a signal handler call.
 """
 
 from libc.signal cimport SIG_DFL, SIG_IGN, sig_atomic_t
-from posix.signal cimport sigaction, sigaction_t, sigemptyset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport _exit
 
@@ -16,6 +15,11 @@ cdef enum:
     SAME_NS = 100_000_000
 
 ctypedef void (*handler_t)(int) noexcept nogil
+
+cdef extern from "<signal.h>" nogil:
+    ctypedef struct sigaction_t "struct sigaction":
+        handler_t sa_handler
+    int sigaction(int number, const sigaction_t *wanted, sigaction_t *found)
 
 cdef handler_t before[65]
 cdef volatile sig_atomic_t came = 0
@@ -57,8 +61,8 @@ def end_at_second(*numbers):
         if sigaction(number, NULL, &found) != 0:
             raise OSError(f"signal {number} cannot be watched")
         before[number] = NULL
-        if found.sa_handler != SIG_DFL and found.sa_handler != SIG_IGN:
-            before[number] = <handler_t> found.sa_handler
+        if found.sa_handler != <handler_t> SIG_DFL and found.sa_handler != <handler_t> SIG_IGN:
+            before[number] = found.sa_handler
         found.sa_handler = on_signal
         if sigaction(number, &found, NULL) != 0:
             raise OSError(f"signal {number} cannot be watched")
