@@ -69,6 +69,7 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bad-duration": ('watermark_delay = "5s"', 'watermark_delay = "5 sec"', ("sources.sales.watermark_delay", "5 sec", "1m30s")),
     "bad-size": ('time = "ts"', 'time = "ts"\nmax_record_bytes = "1 mega"', ("sources.sales.max_record_bytes", "1 mega", "16MiB")),
     "record-too-long": ('time = "ts"', 'time = "ts"\nmax_record_bytes = "4GiB"', ("sources.sales.max_record_bytes", "below 1GiB")),
+    "folder-to-write": ('type = "stdout"', 'type = "file"\npath = "out/"', ("sinks.out", "not a folder", "'out/'")),
     "bad-choice": ('time = "ts"', 'time = "ts"\non_error = "ignore"', ("sources.sales.on_error", "ignore")),
     "unset-variable": ('path = "sales.csv"', 'path = "${NO_SUCH_VARIABLE_HERE}"', ("sources.sales.path", "NO_SUCH_VARIABLE_HERE")),
     "unknown-stage": ('type = "filter"', 'type = "filtre"', ("stages.sold.type", "'filter'")),

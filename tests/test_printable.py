@@ -297,3 +297,16 @@ def test_a_question_that_no_shell_asks_is_answered_by_nothing(question: str) -> 
     command = command if ">" in question else f"{command} {sys.executable} -m asyncflow"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_what_a_process_says_of_itself_hides_its_name() -> None:
+    from asyncflow.runtime.process import _standing
+    from asyncflow.runtime.run import Run
+
+    hide("TOKEN", SECRET)
+    plan = af.load(
+        f"name = {json.dumps('of ' + SECRET)}\n"
+        + PIPELINE.partition("[stages.f]")[0].replace("${TOKEN}", "x")
+        + '[sinks.o]\ntype = "null"\n'
+    ).checked()
+    assert _standing(Run(plan), None).name == "of ${TOKEN}"

@@ -91,6 +91,8 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("path must name a file")
+        if self.path.endswith("/"):
+            raise ValueError(f"path must name a file, not a folder: {self.path!r}")
         if "\0" in self.path:
             raise ValueError("path must not hold a NUL character")
 

@@ -30,7 +30,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.plan import graph
 from asyncflow.plan.resources import resources_of
 from asyncflow.plan.tables import Plan, Sink, Source
-from asyncflow.printable import printable_lines, tell, write_error
+from asyncflow.printable import hidden, printable_lines, tell, write_error
 from asyncflow.runtime.control import Control
 from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.loop import run_in_loop
@@ -110,7 +110,8 @@ def _check_stats(plan: Plan, path: str, file: str | None) -> None:
 def _standing(run: Run, file: str | None) -> Standing:
     from asyncflow.runtime.why import standing
 
-    return replace(standing(run), pid=os.getpid(), file=file)
+    found = standing(run)
+    return replace(found, name=hidden(found.name), pid=os.getpid(), file=file)
 
 
 def _why_answer(run: Run, file: str | None) -> bytes:
