@@ -209,6 +209,11 @@ class FlowBuilder(Struct, frozen=True, eq=False):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {' + '.join(self.head)}: {len(self.plan.stages)} stages, {len(self.plan.sinks)} sinks>"
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(self.explain())}</pre>"
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _stage(self, table: Mapping[str, Any]) -> Self:

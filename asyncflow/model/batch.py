@@ -49,6 +49,17 @@ class Batch(Struct, frozen=True, eq=False):
     def __len__(self) -> int:
         return self.num_rows
 
+    def __repr__(self) -> str:
+        """The schema and the first rows."""
+        from asyncflow.model import preview
+
+        return preview.text(self)
+
+    def _repr_html_(self) -> str:
+        from asyncflow.model import preview
+
+        return preview.html(self)
+
     def __getitem__(self, name: str) -> NDArray[Any]:
         """A column as a numpy array: bool, int64, float64, ``datetime64[ns]`` or object (str); masked where rows are null."""
         position = self.schema.index(name)
