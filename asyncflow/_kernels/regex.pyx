@@ -14,6 +14,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 import numpy as np
 
+from asyncflow._kernels.views cimport check_texts
+
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
@@ -133,7 +135,7 @@ cdef class Machine:
         cdef int status = 0
         cdef Cache cache
         cdef rx_cache *own
-        check(data, starts, lengths, rows)
+        check_texts(data, starts, lengths, rows)
         cache = self.taken(None)
         own = &cache.cache
         with nogil:
@@ -164,7 +166,7 @@ cdef class Machine:
         numbers = tuple(np.asarray(groups).tolist())
         if not all(0 <= number < 0x10000 for number in numbers):
             raise ValueError("there is no such group")
-        check(data, starts, lengths, rows)
+        check_texts(data, starts, lengths, rows)
         cache = self.taken(numbers)
         own = &cache.cache
         with nogil:
@@ -208,20 +210,3 @@ cdef int32_t check_program(const int32_t[:, ::1] code, const int32_t[:, ::1] mov
     if not inside:
         raise ValueError("not a program")
     return slots
-
-
-cdef int check(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, Py_ssize_t rows) except -1:
-    """Views that lie outside their data are refused."""
-    cdef Py_ssize_t row
-    cdef bint inside = True
-    if starts.shape[0] != rows or lengths.shape[0] != rows:
-        raise ValueError("columns of different lengths")
-    with nogil:
-        for row in range(rows):
-            if lengths[row] < 0 or (lengths[row] > 0 and (
-                    starts[row] < 0 or <int64_t>starts[row] + lengths[row] > data.shape[0])):
-                inside = False
-                break
-    if not inside:
-        raise ValueError("a text lies outside its data")
-    return 0

@@ -17,7 +17,7 @@ from libc.string cimport memchr, memcmp
 
 import os
 
-from asyncflow._kernels.views cimport check_views
+from asyncflow._kernels.views cimport check_texts
 
 cdef extern from "words.h" nogil:
     uint64_t af_keyed_text(uint64_t seed, const uint8_t *bytes, uint32_t length)
@@ -122,7 +122,7 @@ def find(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] 
     cdef const uint8_t *last
     cdef Py_ssize_t size = len(text), length
     cdef bint found
-    check(n, data, starts, lengths)
+    check_texts(data, starts, lengths, n)
     with nogil:
         for i in range(n):
             length = lengths[i]
@@ -152,7 +152,7 @@ def count_characters(const uint8_t[::1] data, const int32_t[::1] starts, const i
     cdef const uint8_t *base = base_of(data)
     cdef const uint8_t *row
     cdef int64_t count
-    check(n, data, starts, lengths)
+    check_texts(data, starts, lengths, n)
     with nogil:
         for i in range(n):
             row = at(base, starts[i])
@@ -166,7 +166,7 @@ def hash64(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1
     """``out[i]`` = the hash of the text of row i (see the module)."""
     cdef Py_ssize_t n = out.shape[0], i
     cdef const uint8_t *base = base_of(data)
-    check(n, data, starts, lengths)
+    check_texts(data, starts, lengths, n)
     with nogil:
         for i in range(n):
             out[i] = hash_text(at(base, starts[i]), lengths[i])
@@ -180,7 +180,7 @@ def distinct(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[:
     """
     cdef Py_ssize_t n = ids.shape[0]
     cdef int count
-    check(n, data, starts, lengths)
+    check_texts(data, starts, lengths, n)
     if firsts.shape[0] < n:
         raise ValueError("columns of different lengths")
     if n == 0:
@@ -249,15 +249,6 @@ cdef slot *rehashed(slot *table, uint64_t capacity) noexcept nogil:
     return larger
 
 
-cdef int check(Py_ssize_t rows, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths) except -1:
-    """A text for each row, inside of its bytes (one that is empty may stand anywhere); else ValueError."""
-    if starts.shape[0] != rows or lengths.shape[0] != rows:
-        raise ValueError("columns of different lengths")
-    if rows:
-        check_views(&starts[0], &lengths[0], rows, data.shape[0])
-    return 0
-
-
 cdef int check_either(Py_ssize_t rows, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths) except -1:
-    """The same, or one text for all rows."""
-    return check(1 if lengths.shape[0] == 1 else rows, data, starts, lengths)
+    """A text for each row (``check_texts``), or one for all rows."""
+    return check_texts(data, starts, lengths, 1 if lengths.shape[0] == 1 else rows)

@@ -1,6 +1,6 @@
 """The checks of views.h as errors: ValueError for a text outside of its bytes, IndexError for an id that is none."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 cdef extern from "views.h" nogil:
     enum:
@@ -17,8 +17,19 @@ cdef inline int check_views(const int32_t *starts, const int32_t *lengths, int64
     with nogil:
         outside = af_views(starts, lengths, count, size)
     if outside == AF_VIEWS_OUTSIDE:
-        raise ValueError("a text lies outside of its bytes")
+        raise ValueError("a text lies outside its data")
     return outside
+
+
+cdef inline int check_texts(
+    const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, Py_ssize_t rows
+) except -1:
+    """ValueError where there is not a text for each row, inside ``data``; one that is empty may stand anywhere."""
+    if starts.shape[0] != rows or lengths.shape[0] != rows:
+        raise ValueError("columns of different lengths")
+    if rows:
+        check_views(&starts[0], &lengths[0], rows, data.shape[0])
+    return 0
 
 
 cdef inline int check_ids(const int32_t *ids, int64_t count, int64_t bound) except -1:
