@@ -8,7 +8,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Output
-from asyncflow.operators.pieces import in_halves
+from asyncflow.operators.pieces import whole_or_halves
 
 
 class DeriveOperator(Operator):
@@ -26,14 +26,7 @@ class DeriveOperator(Operator):
         self.counts = {} if losses is None else losses
 
     def process(self, batch: Batch) -> Iterable[Output]:
-        if not batch.num_rows:
-            return []
-        counts = self.counts.copy()
-        try:
-            return [Output(batch.with_columns(self.output, self._evaluate(batch)))]
-        except OverflowError:  # texts beyond what a column holds
-            if batch.num_rows == 1:
-                raise
-        self.counts.clear()
-        self.counts.update(counts)
-        return in_halves(self.process, batch)
+        return whole_or_halves(self._derived, batch, self.counts) if batch.num_rows else []
+
+    def _derived(self, batch: Batch) -> list[Output]:
+        return [Output(batch.with_columns(self.output, self._evaluate(batch)))]

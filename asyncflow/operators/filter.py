@@ -13,7 +13,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import BoolArray
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Output
-from asyncflow.operators.pieces import in_halves
+from asyncflow.operators.pieces import whole_or_halves
 
 
 class FilterOperator(Operator):
@@ -32,15 +32,10 @@ class FilterOperator(Operator):
         self.counts["filtered"] = 0
 
     def process(self, batch: Batch) -> Iterable[Output]:
-        counts = self.counts.copy()
-        try:
-            keep = self._predicate(batch)
-        except OverflowError:  # texts beyond what a column holds
-            if batch.num_rows == 1:
-                raise
-            self.counts.clear()
-            self.counts.update(counts)
-            return in_halves(self.process, batch)
+        return whole_or_halves(self._kept, batch, self.counts)
+
+    def _kept(self, batch: Batch) -> list[Output]:
+        keep = self._predicate(batch)
         kept = int(np.count_nonzero(keep))
         self.counts["filtered"] += batch.num_rows - kept
         if kept == batch.num_rows:

@@ -56,8 +56,21 @@ def key_pieces(keys: KeyTable, groups: Int32Array) -> Iterator[tuple[slice, list
             yield part, columns
 
 
-def in_halves(process: Callable[[Batch], Iterable[Output]], batch: Batch) -> Iterator[Output]:
-    """What ``process`` makes of the first rows of a batch, then of the others."""
+def whole_or_halves(
+    process: Callable[[Batch], list[Output]], batch: Batch, counts: dict[str, int]
+) -> Iterable[Output]:
+    """What ``process`` makes of a batch; where the texts of that are more than a column holds, what it makes of the halves.
+
+    ``counts``: those that ``process`` adds to; they are set back before the halves.  OverflowError where one row is too much.
+    """
+    before = counts.copy()
+    try:
+        return process(batch)
+    except OverflowError:
+        if batch.num_rows == 1:
+            raise
+    counts.clear()
+    counts.update(before)
     middle = batch.num_rows // 2
-    for start, stop in ((0, middle), (middle, batch.num_rows)):
-        yield from process(batch.slice(start, stop))
+    halves = (batch.slice(0, middle), batch.slice(middle, batch.num_rows))
+    return (output for half in halves for output in whole_or_halves(process, half, counts))
