@@ -70,7 +70,7 @@ class PrimedStream(ByteStream):
         """The first ``enough_bytes``, and up to ``most_bytes`` where no whole data record stands in them.  Less where the stream ends, or
         pauses after its first data record.  Of a stream that was broken off only what stands before its last line end.
         """
-        records = 0
+        records, counted = 0, (0, False)
         while not self._ended and len(self._head) < (enough_bytes if records else most_bytes):
             if self._reading is None:
                 self._reading = asyncio.create_task(self._read())
@@ -80,9 +80,11 @@ class PrimedStream(ByteStream):
             seen = len(self._head)
             await self._take()
             if not records and (self._ended or b"\n" in self._head[seen:]):
-                records = count(*self._seen())
+                records, counted = count(*self._seen()), (len(self._head), self._ended)
         data, whole = self._seen()
-        return Head(data, whole, count(data, whole) if records else 0)
+        if records and counted != (len(self._head), self._ended):
+            records = count(data, whole)
+        return Head(data, whole, records)
 
     def _seen(self) -> tuple[Block, bool]:
         data, whole = bytes(self._head), self._ended and not self.error
