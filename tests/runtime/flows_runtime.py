@@ -15,6 +15,8 @@ from asyncflow.runtime import Run
 from asyncflow.testing import FakeClock, ListSink
 
 SECOND = 1_000_000_000
+SCHEMA = {"ts": "timestamp[s]", "who": "string"}
+"""What taps give."""
 
 
 async def collect(flow: af.Flow) -> list[dict[str, Any]]:
@@ -128,3 +130,12 @@ def outcome(given: Given) -> Any:
     rows, rejected = given
     assert len(rows) + len(rejected) == 1
     return rows[0]["x"] if rows else REJECTED
+
+
+def counted(first: Tap, second: Tap, idle: str = "10s", **options: str) -> af.Flow:
+    """Windows of 10 s over both taps; only the second one has an idle timeout unless ``options`` say so for both."""
+    sources = (
+        af.source(first, name="first", schema=SCHEMA, time="ts", **options),
+        af.source(second, name="second", schema=SCHEMA, time="ts", idle_timeout=idle),
+    )
+    return af.union(*sources).window(af.tumbling("10s"), n="count(*)").named("w")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from flows_runtime import SECOND, Running, Tap
+from flows_runtime import SCHEMA, SECOND, Running, Tap, counted
 
 import asyncflow as af
 from asyncflow.runtime.clock import ArrivalClock, Clock, VirtualClock
 
-SCHEMA = {"ts": "timestamp[s]", "who": "string"}
 DAY = 86_400
 
 
@@ -31,11 +30,7 @@ async def test_what_is_the_future_is_told_by_the_clock_as_it_is_now(step: int) -
 @pytest.mark.parametrize("step", [3 * DAY, -3 * DAY])
 async def test_setting_the_clock_makes_no_input_quiet_and_none_loud(step: int) -> None:
     first, second = Tap(), Tap()
-    sources = (
-        af.source(first, name="first", schema=SCHEMA, time="ts"),
-        af.source(second, name="second", schema=SCHEMA, time="ts", idle_timeout="10s"),
-    )
-    running = Running(af.union(*sources).window(af.tumbling("10s"), n="count(*)").named("w"))
+    running = Running(counted(first, second))
     second.say(1)
     first.say(2, 25)
     await running.settle()

@@ -7,7 +7,7 @@ import socket
 
 import numpy as np
 import pytest
-from flows_runtime import SECOND, Running, Tap
+from flows_runtime import SCHEMA, SECOND, Running, Tap, counted
 
 import asyncflow as af
 from asyncflow.errors import PipelineError
@@ -21,17 +21,7 @@ from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.silence import Silence
 from asyncflow.testing import FakeClock
 
-SCHEMA = {"ts": "timestamp[s]", "who": "string"}
 NUMBERS = Schema.of([("n", DataType.INT64)])
-
-
-def counted(first: Tap, second: Tap, idle: str = "10s", **options: str) -> af.Flow:
-    """Windows of 10 s over both taps; only the second one has an idle timeout unless ``options`` say so for both."""
-    sources = (
-        af.source(first, name="first", schema=SCHEMA, time="ts", **options),
-        af.source(second, name="second", schema=SCHEMA, time="ts", idle_timeout=idle),
-    )
-    return af.union(*sources).window(af.tumbling("10s"), n="count(*)").named("w")
 
 
 async def test_a_quiet_input_holds_no_window_open() -> None:
