@@ -20,6 +20,11 @@ from asyncflow.runtime.memory import Memory
 T = TypeVar("T")
 
 
+def is_ours(part: object) -> bool:
+    """Whether a connector, an operator or the like is asyncflow's own, and no stranger's."""
+    return type(part).__module__.partition(".")[0] == "asyncflow"
+
+
 async def named(name: str, coroutine: Awaitable[T], part: object = None, memory: Memory | None = None) -> T:
     """Its failure is told with the table's name: one of our own as it is, the operating system's as ConnectorError, the end of memory as
     OutOfMemoryError (with what ``memory``, the run's, knows), any other as InternalError.  ``part``: what does the table's work; where that
@@ -32,7 +37,7 @@ async def named(name: str, coroutine: Awaitable[T], part: object = None, memory:
         raise (memory or Memory()).ran_out(name, error) from error
     if not isinstance(error, AsyncflowError):
         kind: type[AsyncflowError] = InternalError
-        if part is not None and type(part).__module__.partition(".")[0] != "asyncflow":
+        if part is not None and not is_ours(part):
             kind = StageError
         elif isinstance(error, OSError):
             kind = ConnectorError

@@ -54,10 +54,7 @@ async def _find(stage: SourceStage) -> None:
         return
     if stage.format is not None and stage.schema is not None:
         return
-    concurrent = isinstance(connector, MessageSource) or getattr(connector, "concurrent", False)
-    head = await stage.read_head(
-        partial(_count_records, stage, concurrent), partial(_shape, stage), HEAD_BYTES
-    )
+    head = await stage.read_head(partial(_count_records, stage), partial(_shape, stage), HEAD_BYTES)
     if stage.schema is None and len(head.data) == 0:
         return
     if stage.format is None:
@@ -75,15 +72,15 @@ async def _find(stage: SourceStage) -> None:
         stage.schema = inferred
 
 
-def _count_records(stage: SourceStage, concurrent: bool, head: Block, whole: bool) -> int:
+def _count_records(stage: SourceStage, head: Block, whole: bool) -> int:
     """The data records in the head of a stream.  None where one of several peers speaks something else: it decides nothing."""
-    if concurrent and _ANOTHER_PROTOCOL.match(head[:4096].tobytes()):
+    if stage.several_peers and _ANOTHER_PROTOCOL.match(head[:4096].tobytes()):
         return 0
     module, options = _decoding(stage.format or Component(guess_format(head)), stage)
     try:
         count = module.count_records(options, head, whole) if hasattr(module, "count_records") else ENOUGH
     except DataError:
-        count = 0 if concurrent else 1  # ``infer`` tells it
+        count = 0 if stage.several_peers else 1  # ``infer`` tells it
     return int(count) if stage.schema is None else ENOUGH
 
 

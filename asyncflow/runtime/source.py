@@ -31,7 +31,7 @@ from asyncflow.model.columns import Int64Array
 from asyncflow.model.messages import Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Component, Source
-from asyncflow.runtime.blame import Group
+from asyncflow.runtime.blame import Group, is_ours
 from asyncflow.runtime.blocks import NEWLINE, RECORD_KEPT_BYTES, Dropped, blocks
 from asyncflow.runtime.buffers import BlockPool
 from asyncflow.runtime.clock import Clock
@@ -125,14 +125,17 @@ class SourceStage:
             source.max_record_bytes + CHUNK_BYTES,
             account=self.memory.account(source.name, "blocks that it reads into", flows=True),
         )
-        several = isinstance(connector, ByteSource) and connector.concurrent
+        self._trusted = is_ours(connector)
+        streams = isinstance(connector, ByteSource) and connector.concurrent
+        self.several_peers = streams or isinstance(connector, MessageSource)
+        """What comes may be of more than one peer, each with a stream or messages of its own."""
         # The connector bounds what is unfinished, so it counts as what flows: no peer can make the run fail for it.
         self._in_flight = (
             InFlight(
                 IN_FLIGHT_BYTES,
                 self.memory.account(source.name, "unfinished records of its peers", flows=True),
             )
-            if several
+            if streams
             else None
         )
 
@@ -309,7 +312,8 @@ class SourceStage:
         )
         decoder = module.decoder(options, request)
         assert isinstance(decoder, Decoder)
-        return Tolerant(decoder) if getattr(self.connector, "concurrent", False) else decoder
+        # Of messages each is judged by itself (``_take_message``).
+        return Tolerant(decoder) if self._in_flight is not None else decoder
 
     # -- messages, batches, objects --------------------------------------------------------------------------------------
 
@@ -363,7 +367,7 @@ class SourceStage:
                     await self._take_batch(converted.batch, converted.rejects)
 
     async def _take_batch(self, batch: Batch, rejects: Sequence[Rejected] = ()) -> None:
-        if type(self.connector).__module__.partition(".")[0] != "asyncflow":
+        if not self._trusted:
             batch.check()
         self.counts.rows += batch.num_rows
         self.counts.bytes += batch.nbytes
@@ -378,9 +382,8 @@ class SourceStage:
     ) -> None:
         self.counts.rows += result.num_rows + result.rejected
         rejects = _in_stream(result.rejects, name, lines, offset)
-        await self._hand_on(
-            schema, result.columns, result.num_rows, rejects, result.rejected, origin, self._peer(name)
-        )
+        peer = name if self.several_peers else None
+        await self._hand_on(schema, result.columns, result.num_rows, rejects, result.rejected, origin, peer)
 
     async def _hand_on(
         self,
@@ -406,12 +409,6 @@ class SourceStage:
                 await self.outlet.send(self._passed(timed.rows))
             if self._time.watermark > before:
                 await self._say(self._time.watermark, idle=False)
-
-    def _peer(self, name: str) -> str | None:
-        """Who sent what came by this stream, or this message, where there may be others."""
-        connector = self.connector
-        several = isinstance(connector, MessageSource) or getattr(connector, "concurrent", False)
-        return name if several else None
 
     async def _say(self, watermark_ns: int, *, idle: bool) -> None:
         """The watermark, to all that reads the table or its side outputs."""
