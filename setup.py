@@ -1,7 +1,7 @@
-"""Builds the extension modules: one per ``.pyx`` file in ``asyncflow/_kernels``.
+"""Builds the extension modules: ``compiled.pyx`` of each kernel's folder in ``asyncflow/_kernels``.
 
 ``ASYNCFLOW_SANITIZE=address,undefined`` builds with those sanitizers; ``ASYNCFLOW_DEBUG=1`` turns on
-bounds checks, wraparound checks and assertions.  A file ``NAME_levels.c`` beside ``NAME.pyx`` is compiled
+bounds checks, wraparound checks and assertions.  A file ``levels.c`` in a kernel's folder is compiled
 into the same extension: it holds the pieces that exist once per instruction-set level.
 """
 
@@ -38,12 +38,12 @@ if not DEBUG and not SANITIZE:
 
 
 def extension(pyx: Path) -> Extension:
-    levels = pyx.with_name(f"{pyx.stem}_levels.c")
+    levels = pyx.with_name("levels.c")
     return Extension(
-        f"asyncflow._kernels.{pyx.stem}",
+        f"asyncflow._kernels.{pyx.parent.name}.compiled",
         [str(pyx), *([str(levels)] if levels.exists() else [])],
         include_dirs=[numpy.get_include(), str(KERNELS)],
-        depends=[str(header) for header in sorted(KERNELS.glob("*.h"))],
+        depends=[str(header) for header in sorted(KERNELS.rglob("*.h"))],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
@@ -53,7 +53,7 @@ def extension(pyx: Path) -> Extension:
 setup(
     options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
-        [extension(pyx) for pyx in sorted(KERNELS.glob("*.pyx"))],
+        [extension(pyx) for pyx in sorted(KERNELS.glob("*/compiled.pyx"))],
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,

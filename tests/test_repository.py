@@ -13,7 +13,7 @@ KERNELS = PACKAGE / "_kernels"
 MOST_LINES = 600
 TABLE_ROW = re.compile(r"[\s{},0-9a-fA-FxXuUlL]+")
 
-KERNEL_NAMES = sorted(path.stem for path in KERNELS.glob("*.pyx"))
+KERNEL_NAMES = sorted(path.parent.name for path in KERNELS.glob("*/compiled.pyx"))
 KERNEL_SOURCES = sorted(path for pattern in ("*.pyx", "*.pxd", "*.py") for path in KERNELS.rglob(pattern))
 
 
@@ -62,11 +62,11 @@ def test_imports_keep_their_direction(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", KERNEL_NAMES)
 def test_a_kernel_has_a_stub_and_a_twin_of_the_same_shape(name: str) -> None:
-    stub, twin = KERNELS / f"{name}.pyi", KERNELS / "reference" / f"{name}.py"
-    assert stub.exists(), f"{name}.pyx has no {stub.name} beside it"
-    assert twin.exists(), f"{name}.pyx has no twin reference/{twin.name}"
+    stub, twin = KERNELS / name / "compiled.pyi", KERNELS / name / "reference.py"
+    assert stub.exists(), f"{name} has no {stub.name}"
+    assert twin.exists(), f"{name} has no {twin.name}"
     declared, defined = public_names(stub), public_names(twin)
-    module = import_module(f"asyncflow._kernels.reference.{name}")
+    module = import_module(f"asyncflow._kernels.{name}.reference")
     assert not [what for what in declared if not hasattr(module, what)], (
         "the twin lacks what the stub declares"
     )
@@ -88,7 +88,7 @@ def test_a_compiled_kernel_has_what_its_stub_declares(name: str) -> None:
     from asyncflow import _kernels
 
     module = _kernels.kernel(name)
-    missing = [what for what in public_names(KERNELS / f"{name}.pyi") if not hasattr(module, what)]
+    missing = [what for what in public_names(KERNELS / name / "compiled.pyi") if not hasattr(module, what)]
     assert not missing
 
 

@@ -1,6 +1,6 @@
 """CSV on the way in: the header and what it maps to, the cuts, and columns and readable reasons from what the kernel gives.
 
-What a record is, what is rejected and in which order is said by the kernel's twin, ``_kernels.reference.csv``; how the
+What a record is, what is rejected and in which order is said by the kernel's twin, ``_kernels.csv.reference``; how the
 compiled kernel goes about it, by ``csv.h``.
 """
 

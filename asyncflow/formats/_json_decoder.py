@@ -1,6 +1,6 @@
 """JSON on the way in: newline-delimited objects to columns.
 
-What is accepted, and what it means, is said by the kernel's twin, ``_kernels.reference.json``.  Here the stream is cut into
+What is accepted, and what it means, is said by the kernel's twin, ``_kernels.json.reference``.  Here the stream is cut into
 blocks of lines, and what the kernel gives becomes columns, and reasons that a person can read.
 """
 

@@ -8,9 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from asyncflow._kernels import dedup, join, sessions, window
-from asyncflow._kernels.reference import dedup as plain_dedup
-from asyncflow._kernels.reference import sessions as plain_sessions
+from asyncflow._kernels.dedup import compiled as dedup
+from asyncflow._kernels.dedup import reference as plain_dedup
+from asyncflow._kernels.join import compiled as join
+from asyncflow._kernels.sessions import compiled as sessions
+from asyncflow._kernels.sessions import reference as plain_sessions
+from asyncflow._kernels.window import compiled as window
 
 NO_TIME, END = -(2**63), 2**63 - 1
 STEP, GAP = 2000, 1000

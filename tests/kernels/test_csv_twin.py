@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import csv as compiled
-from asyncflow._kernels.reference import csv as twin
+from asyncflow._kernels.csv import compiled
+from asyncflow._kernels.csv import reference as twin
 
 TYPES = [
     "bool",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import dedup as compiled
-from asyncflow._kernels.reference import dedup as twin
+from asyncflow._kernels.dedup import compiled
+from asyncflow._kernels.dedup import reference as twin
 
 NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
 EDGES = st.sampled_from([NO_TIME, NO_TIME + 1, -1, 0, 1, END_OF_TIME - 1, END_OF_TIME])

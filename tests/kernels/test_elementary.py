@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asyncflow._kernels as kernels
-from asyncflow._kernels import elementary
-from asyncflow._kernels.reference import elementary as twin
-from asyncflow._kernels.reference import elementary_tables
+from asyncflow._kernels.elementary import compiled as elementary
+from asyncflow._kernels.elementary import reference as twin
+from asyncflow._kernels.elementary import tables
 
 INF, NAN = math.inf, math.nan
 EDGES = [0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, 3.0, -3.0, 10.0, 1e22, 1e-5, INF, -INF, NAN, 5e-324, -5e-324, 2.2250738585072014e-308,
@@ -199,8 +199,8 @@ def test_rounding_of_well_known_values(module: Any) -> None:
 
 
 def test_the_header_is_what_its_module_prints() -> None:
-    path = Path(kernels.__file__).with_name("elementary_tables.h")
-    assert path.read_text() == elementary_tables.header()
+    path = Path(kernels.__file__).with_name("elementary") / "tables.h"
+    assert path.read_text() == tables.header()
 
 
 def test_arrays_of_different_lengths_are_refused() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asyncflow._kernels import encode
+from asyncflow._kernels.encode import compiled as encode
 
 
 def assert_reprs(values: NDArray[np.float64]) -> None:

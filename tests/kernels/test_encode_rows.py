@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import encode as compiled
-from asyncflow._kernels.reference import encode as twin
+from asyncflow._kernels.encode import compiled
+from asyncflow._kernels.encode import reference as twin
 
 Cells = tuple[str, Any, Any, Any, Any]
 

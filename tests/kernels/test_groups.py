@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import groups as compiled
-from asyncflow._kernels.reference import groups as twin
+from asyncflow._kernels.groups import compiled
+from asyncflow._kernels.groups import reference as twin
 
 TEXTS = st.one_of(
     st.binary(max_size=6),
@@ -141,8 +141,8 @@ def test_a_column_that_does_not_fit_is_an_error(wrong):
 def test_every_instruction_set_level_gives_the_same_ids(level):
     script = """
 import numpy as np
-from asyncflow._kernels import groups
-from asyncflow._kernels.reference.groups import column_of
+from asyncflow._kernels.groups import compiled as groups
+from asyncflow._kernels.groups.reference import column_of
 rng = np.random.default_rng(1)
 texts = [bytes(rng.integers(97, 99, n).astype(np.uint8)) for n in rng.integers(0, 70, 3000)]
 table = groups.GroupTable(["string"])

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from asyncflow._kernels import window as compiled
-from asyncflow._kernels.reference import strings as plain_strings
-from asyncflow._kernels.reference import window as twin
-from asyncflow._kernels.strings import distinct, hash64
+from asyncflow._kernels.strings import reference as plain_strings
+from asyncflow._kernels.strings.compiled import distinct, hash64
+from asyncflow._kernels.window import compiled
+from asyncflow._kernels.window import reference as twin
 
 MASK = 2**64 - 1
 ADDED, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

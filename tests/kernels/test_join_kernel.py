@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import join as compiled
-from asyncflow._kernels.reference import join as twin
+from asyncflow._kernels.join import compiled
+from asyncflow._kernels.join import reference as twin
 
 NO_TIME, END = -(2**63), 2**63 - 1
 KINDS = ["inner", "left", "right", "full", "semi", "anti"]

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import json as compiled
-from asyncflow._kernels.reference import json as twin
+from asyncflow._kernels.json import compiled
+from asyncflow._kernels.json import reference as twin
 
 TYPES = ["bool", "int64", "float64", "string", "timestamp"] + [
     f"timestamp[{u}]" for u in ("s", "ms", "us", "ns")

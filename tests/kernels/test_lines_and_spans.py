@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import lines, spans
-from asyncflow._kernels.reference import lines as lines_twin
-from asyncflow._kernels.reference import spans as spans_twin
+from asyncflow._kernels.lines import compiled as lines
+from asyncflow._kernels.lines import reference as lines_twin
+from asyncflow._kernels.spans import compiled as spans
+from asyncflow._kernels.spans import reference as spans_twin
 
 BYTES = st.lists(
     st.sampled_from([b"a", b"\r", b"\n", b"\r\n", b"\xff", "é€😀".encode(), b"x" * 40]), max_size=24

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncflow import _kernels
-from asyncflow._kernels import reference
 
 NO_TIME = -(2**63)
 times = st.integers(-50, 200) | st.sampled_from([NO_TIME, 2**63 - 1])
@@ -22,8 +21,8 @@ shapes = st.sampled_from([(10, 10, 0), (10, 10, 3), (10, 5, 0), (10, 3, 2), (Non
 
 
 def pair(module: str, name: str, *args: Any) -> tuple[Any, Any]:
-    compiled = import_module(f"{_kernels.__name__}.{module}")
-    twin = import_module(f"{reference.__name__}.{module}")
+    compiled = import_module(f"{_kernels.__name__}.{module}.compiled")
+    twin = import_module(f"{_kernels.__name__}.{module}.reference")
     return getattr(compiled, name)(*args), getattr(twin, name)(*args)
 
 

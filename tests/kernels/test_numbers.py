@@ -18,12 +18,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import csv as compiled_csv
-from asyncflow._kernels import json as compiled_json
-from asyncflow._kernels import spans as compiled_spans
-from asyncflow._kernels.reference import csv as twin_csv
-from asyncflow._kernels.reference import json as twin_json
-from asyncflow._kernels.reference import spans as reference_spans
+from asyncflow._kernels.csv import compiled as compiled_csv
+from asyncflow._kernels.csv import reference as twin_csv
+from asyncflow._kernels.json import compiled as compiled_json
+from asyncflow._kernels.json import reference as twin_json
+from asyncflow._kernels.spans import compiled as compiled_spans
+from asyncflow._kernels.spans import reference as reference_spans
 
 WRONG, BEYOND = "wrong", "beyond int64"
 MIN, MAX = -(2**63), 2**63 - 1
@@ -412,7 +412,7 @@ def test_a_comma_before_the_fraction(text: str) -> None:
 
 def one_time(text: str) -> Any:
     """What the twin says of one text."""
-    from asyncflow._kernels.reference.texts import parse
+    from asyncflow._kernels.columns.reference import parse
 
     try:
         return parse("timestamp", text.encode())

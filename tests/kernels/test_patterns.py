@@ -14,7 +14,7 @@ import pytest
 import re2_patterns
 
 from asyncflow import _kernels
-from asyncflow._kernels.reference.regex import Machine as Twin
+from asyncflow._kernels.regex.reference import Machine as Twin
 from asyncflow.model.columns import StringColumn
 from asyncflow.model.patterns import Pattern, like, regexp
 from asyncflow.model.patterns.charsets import _decoded, _folding, _table

@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from asyncflow._kernels import window as compiled
-from asyncflow._kernels.reference import window as twin
+from asyncflow._kernels.window import compiled
+from asyncflow._kernels.window import reference as twin
 
 NO_TIME, END = -(2**63), 2**63 - 1
 KERNELS = pytest.mark.parametrize("kernel", [compiled, twin], ids=["compiled", "twin"])

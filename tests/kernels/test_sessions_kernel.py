@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import sessions as compiled
-from asyncflow._kernels.reference import sessions as twin
+from asyncflow._kernels.sessions import compiled
+from asyncflow._kernels.sessions import reference as twin
 
 NO_TIME, END = -(2**63), 2**63 - 1
 GROUPS = 9

@@ -10,13 +10,13 @@ import random
 import numpy as np
 import pytest
 
-from asyncflow._kernels import encode as compiled_encode
-from asyncflow._kernels import window as compiled
-from asyncflow._kernels.lists import json_lists
-from asyncflow._kernels.reference import encode as twin_encode
-from asyncflow._kernels.reference import groups as raw
-from asyncflow._kernels.reference import sketches
-from asyncflow._kernels.reference import window as twin
+from asyncflow._kernels.accumulators.lists import json_lists
+from asyncflow._kernels.encode import compiled as compiled_encode
+from asyncflow._kernels.encode import reference as twin_encode
+from asyncflow._kernels.groups import reference as raw
+from asyncflow._kernels.sketches import reference as sketches
+from asyncflow._kernels.window import compiled
+from asyncflow._kernels.window import reference as twin
 
 END = 2**63 - 1
 DISTINCT = [("approx_count_distinct", (0,), ("int64",), None)]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import strings as compiled
-from asyncflow._kernels.reference import strings as twin
+from asyncflow._kernels.strings import compiled
+from asyncflow._kernels.strings import reference as twin
 from asyncflow.model.columns import StringColumn
 
 TEXTS = st.one_of(

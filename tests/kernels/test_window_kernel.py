@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow._kernels import window as compiled
-from asyncflow._kernels.reference import groups as raw
-from asyncflow._kernels.reference import window as twin
+from asyncflow._kernels.groups import reference as raw
+from asyncflow._kernels.window import compiled
+from asyncflow._kernels.window import reference as twin
 
 ODD_FLOATS = [0.0, -0.0, 1.0, 0.1, 1e16, -1e16, 1e308, math.inf, -math.inf, math.nan, 5e-324]
 VALUES = {

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_window_kernel import KINDS, VALUES, aggregate, batch_of, bits
 
-from asyncflow._kernels import window as compiled
-from asyncflow._kernels.reference import groups as raw
-from asyncflow._kernels.reference import window as twin
+from asyncflow._kernels.groups import reference as raw
+from asyncflow._kernels.window import compiled
+from asyncflow._kernels.window import reference as twin
 
 NO_TIME = -(2**63)
 

@@ -21,7 +21,7 @@ from asyncflow.model.patterns.syntax import BEGIN_TEXT, Node
 MOST_INSTRUCTIONS = 400_000
 
 MATCH, BYTES, SPLIT, SAVE, ASSERT = range(5)
-"""Operations; the kernel has the same numbers (see ``_kernels/regex.pyx``)."""
+"""Operations; the kernel has the same numbers (see ``_kernels/regex``)."""
 
 _HALF_PAIRS = (0xD800, 0xDFFF)
 _LENGTH_ENDS = (0x7F, 0x7FF, 0xFFFF, 0x10FFFF)

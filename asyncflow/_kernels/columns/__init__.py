@@ -1,0 +1,1 @@
+"""Columns as decoders fill them, and their conversions."""

@@ -1,0 +1,202 @@
+/* Column kernels: the texts of one column, row after row, to an array of values.  One set for every text format.
+ *
+ * A format finds where fields stand (separators of a CSV tile, spans of JSON values); then each column is done at once, so that a type is
+ * dispatched once per tile, several rows share a vector, and the loop holds its constants in registers.  This is a level header: include it
+ * from a body compiled by levels.h.
+ *
+ *     af_texts texts = {.data = block, .bounds = separators + column - 1, .stride = columns, .rows = rows};
+ *     af_column column = {.kind = AF_INT64, .code = af_code(column_index), .values = out, .valid = valid, .failed = failed};
+ *     AF_AT(fill_column)(&texts, &column);
+ *
+ * Bounds: row r's text is data[bounds[r * stride] + 1 .. bounds[r * stride + 1]), in uint32 arithmetic, so a bound of UINT32_MAX stands
+ * before byte 0.  A separator index has that shape (stride: fields per row), and so have pairs (start - 1, end) with stride 2.
+ * Text ends never fall from row to row: the fast paths read up to AF_REACH bytes before a text's end and rely on it to know where the block
+ * begins.  Nothing is read at or after a text's end, except that the first byte of a text is looked at even where it is empty: so the last
+ * row, whose empty text may stand at the block's end, is done apart.
+ *
+ * Null: an empty text (for strings: an empty text that is not `quoted`), or one equal to `null_text` and not `quoted`.
+ * Failed: failed[r] keeps the first code that a row got (columns are filled in projection order), which says column and status.  The value of
+ * a null or failed row is 0 (a string's length is 0 where null). */
+#ifndef ASYNCFLOW_COLUMNS_H
+#define ASYNCFLOW_COLUMNS_H
+
+#include "base/numbers.h"
+#include "base/timestamps.h"
+
+enum { AF_REACH = 48 };
+
+/* What a column's text is read as, and what it becomes:
+ * values is int64 for INT64 and the times, double for FLOAT64, one byte for BOOL, int32 starts (with int32 lengths) for STRING. */
+enum af_kind { AF_BOOL, AF_INT64, AF_FLOAT64, AF_STRING, AF_TIMESTAMP, AF_EPOCH_S, AF_EPOCH_MS, AF_EPOCH_US, AF_EPOCH_NS };
+
+enum { AF_MISSING = 3 }; /* a status beside AF_OK, AF_WRONG, AF_RANGE: null in a required column */
+
+typedef struct {
+    const uint8_t *data;
+    const uint32_t *bounds;
+    uint32_t stride;
+    uint32_t rows;
+    const uint8_t *quoted; /* per row: 1 where the text was quoted; NULL: none was */
+    const uint8_t *null_text;
+    uint32_t null_length;
+} af_texts;
+
+typedef struct {
+    enum af_kind kind;
+    bool required;    /* null fails the row */
+    uint32_t code;    /* af_code(column) */
+    void *values;     /* room for `rows` */
+    int32_t *lengths; /* strings only */
+    uint8_t *valid;   /* written for every row: 1 or 0 */
+    uint32_t *failed; /* per row; 0 is none; shared by the columns of a tile */
+    uint64_t nulls;   /* grows by the nulls found */
+    uint64_t wrong;   /* grows by the rows that this column was the first to fail */
+} af_column;
+
+AF_INLINE uint32_t af_code(uint32_t column) { return (column + 1) << 2; }
+AF_INLINE uint32_t af_code_column(uint32_t failed) { return (failed >> 2) - 1; }
+AF_INLINE uint32_t af_code_status(uint32_t failed) { return failed & 3; }
+
+AF_INLINE uint32_t af_value_size(enum af_kind kind) { return kind == AF_BOOL ? 1 : kind == AF_STRING ? 4 : 8; }
+
+AF_INLINE const uint8_t *af_text_begin(const af_texts *texts, uint32_t row) {
+    return texts->data + (uint32_t)(texts->bounds[(size_t)row * texts->stride] + 1);
+}
+AF_INLINE const uint8_t *af_text_end(const af_texts *texts, uint32_t row) {
+    return texts->data + texts->bounds[(size_t)row * texts->stride + 1];
+}
+
+AF_INLINE void af_fail(af_column *column, uint32_t row, int status) {
+    if (column->failed[row] != 0) return;
+    column->failed[row] = column->code | (uint32_t)status;
+    column->wrong++;
+}
+
+AF_INLINE void af_set_null(af_column *column, uint32_t row) {
+    column->valid[row] = 0;
+    column->nulls++;
+    if (column->required) af_fail(column, row, AF_MISSING);
+}
+
+AF_INLINE bool af_is_null_text(const af_texts *texts, uint32_t row, const uint8_t *begin, const uint8_t *end) {
+    return (size_t)(end - begin) == texts->null_length && memcmp(begin, texts->null_text, texts->null_length) == 0 &&
+           !(texts->quoted != NULL && texts->quoted[row]);
+}
+
+/* One row of a fixed-width column by the exact parsers: the fast paths send here what they do not take. */
+AF_NOINLINE void af_fill_slowly(const af_texts *texts, af_column *column, uint32_t row) {
+    const uint8_t *begin = af_text_begin(texts, row), *end = af_text_end(texts, row);
+    int64_t integer = 0;
+    double real = 0.0;
+    uint8_t truth = 0;
+    if (begin == end || (texts->null_length > 0 && af_is_null_text(texts, row, begin, end))) {
+        af_set_null(column, row);
+    } else {
+        int status = AF_WRONG;
+        switch (column->kind) {
+        case AF_BOOL: status = af_parse_bool(begin, end, &truth); break;
+        case AF_INT64: status = af_parse_int64(begin, end, &integer); break;
+        case AF_FLOAT64: status = af_parse_float64(begin, end, &real); break;
+        case AF_TIMESTAMP: status = af_parse_timestamp(begin, end, &integer); break;
+        case AF_EPOCH_S: status = af_parse_epoch_seconds(begin, end, &integer); break;
+        case AF_EPOCH_MS: status = af_parse_epoch(begin, end, 1000000, &integer); break;
+        case AF_EPOCH_US: status = af_parse_epoch(begin, end, 1000, &integer); break;
+        case AF_EPOCH_NS: status = af_parse_epoch(begin, end, 1, &integer); break;
+        case AF_STRING: break;
+        }
+        if (status != AF_OK) af_fail(column, row, status);
+    }
+    if (column->kind == AF_FLOAT64)
+        ((double *)column->values)[row] = real;
+    else if (column->kind == AF_BOOL)
+        ((uint8_t *)column->values)[row] = truth;
+    else
+        ((int64_t *)column->values)[row] = integer;
+}
+
+/* Where `null_text` reads as a value ("-999"), the fast paths took it for one: this makes those rows null. */
+AF_NOINLINE void af_apply_null_text(const af_texts *texts, af_column *column) {
+    for (uint32_t row = 0; row < texts->rows; row++) {
+        if (!column->valid[row] || !af_is_null_text(texts, row, af_text_begin(texts, row), af_text_end(texts, row))) continue;
+        af_set_null(column, row);
+        memset((uint8_t *)column->values + (size_t)row * af_value_size(column->kind), 0, af_value_size(column->kind));
+    }
+}
+
+static void af_fill_strings(const af_texts *texts, af_column *column) {
+    int32_t *starts = column->values, *lengths = column->lengths;
+    const uint32_t *bound = texts->bounds, stride = texts->stride;
+    if (texts->null_length == 0 && texts->quoted == NULL) {
+        uint32_t values = 0;
+        for (uint32_t row = 0; row < texts->rows; row++, bound += stride) {
+            uint32_t begin = bound[0] + 1, length = bound[1] - begin;
+            starts[row] = (int32_t)begin;
+            lengths[row] = (int32_t)length;
+            column->valid[row] = length != 0;
+            values += length != 0;
+        }
+        column->nulls += texts->rows - values;
+        if (AF_LIKELY(values == texts->rows || !column->required)) return;
+        for (uint32_t row = 0; row < texts->rows; row++)
+            if (!column->valid[row]) af_fail(column, row, AF_MISSING);
+        return;
+    }
+    for (uint32_t row = 0; row < texts->rows; row++, bound += stride) {
+        uint32_t begin = bound[0] + 1, length = bound[1] - begin;
+        starts[row] = (int32_t)begin;
+        column->valid[row] = 1;
+        if (af_is_null_text(texts, row, texts->data + begin, texts->data + bound[1])) {
+            length = 0;
+            af_set_null(column, row);
+        }
+        lengths[row] = (int32_t)length;
+    }
+}
+
+/* Moves the rows that did not fail together; `values` and the like point at the tile's first row.  Gives how many are left. */
+static uint32_t af_drop_failed(const uint32_t *failed, uint32_t rows, uint8_t *values, uint32_t size) {
+    uint32_t kept = 0;
+    for (uint32_t row = 0; row < rows; row++) {
+        if (failed[row] != 0) continue;
+        if (kept != row) memcpy(values + (size_t)kept * size, values + (size_t)row * size, size);
+        kept++;
+    }
+    return kept;
+}
+
+#if AF_X86
+/* loadu(af_last + n) keeps the last n of 16 bytes. */
+static const uint8_t af_last[48] = {0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,
+                                    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+                                    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+#define Z 128 /* pshufb gives zero */
+/* Row p takes byte p out of 16 and moves what stands before it up by one; row 16 takes none. */
+static const uint8_t af_without[17][16] __attribute__((aligned(16))) = {
+    {Z, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {Z, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+    {Z, 0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {Z, 0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+    {Z, 0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {Z, 0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+    {Z, 0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {Z, 0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15},
+    {Z, 0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15}, {Z, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15},
+    {Z, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15},  {Z, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15},
+    {Z, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15},  {Z, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15},
+    {Z, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15},  {Z, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14},
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+};
+#undef Z
+#endif
+/* +-10**d: index d, or 32 + d for minus, so the sign costs nothing and minus zero comes out right. */
+static const double af_signed_tens[64] = {
+    1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10,  1e11,  1e12,  1e13,  1e14,  1e15,  1,  1,  1,  1,  1,  1,
+    1,    1,    1,    1,    1,    1,    1,    1,    1,    1,    -1e0,  -1e1,  -1e2,  -1e3,  -1e4,  -1e5,  -1e6, -1e7, -1e8, -1e9, -1e10, -1e11,
+    -1e12, -1e13, -1e14, -1e15, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+
+#endif
+
+#ifdef AF_LEVEL
+#if AF_LEVEL == 4
+/* Measured: with AVX-512 the float loop is slower, so the columns of level 4 are those of level 3. */
+static void fill_column_v4(const af_texts *texts, af_column *column) { fill_column_v3(texts, column); }
+#else
+#include "columns/level.h"
+#endif
+#endif

@@ -1,0 +1,98 @@
+"""Which rows are the first of their key: the memory of a dedup stage.
+
+The design is in words at the head of dedup.h; the twin defines the results.  Cost: one step for a row while a key's rows come in order,
+else O(log n) of the times that are remembered of the key; 16 bytes for each of them.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+
+import os
+
+import numpy as np
+
+from asyncflow._kernels.base.guarded import guarded
+
+from asyncflow._kernels.base.views cimport check_ids, check_kept
+
+cdef extern from "dedup/dedup.h" nogil:
+    ctypedef struct af_time:
+        pass
+    ctypedef struct af_dedup:
+        int32_t *owned
+        int64_t time_capacity, group_count, group_capacity, entries
+
+    void af_dedup_init(af_dedup *, uint64_t within, uint64_t seed)
+    void af_dedup_free(af_dedup *)
+    bint af_dedup_add(
+        af_dedup *, const int32_t *groups, int64_t count, int64_t group_count, const int64_t *time, const int64_t *watermarks,
+        int64_t watermark, uint8_t *fresh)
+    void af_dedup_sweep(af_dedup *, int64_t watermark)
+    bint af_dedup_keep(af_dedup *, const int32_t *groups, int64_t count)
+
+cdef uint64_t SEED = int.from_bytes(os.urandom(8), "little")
+
+
+cdef class _DedupState:
+    """The remembered times.  ``within_ns``: how far a row may be from one that went on and still be its duplicate.  After a MemoryError
+    the state is of no further use."""
+
+    cdef af_dedup state
+
+    def __cinit__(self, within_ns):
+        if not 0 <= within_ns < 1 << 63:
+            raise ValueError("within_ns must be in 0 .. 2**63 - 1")
+        af_dedup_init(&self.state, within_ns, SEED)
+
+    def __dealloc__(self):
+        af_dedup_free(&self.state)
+
+    @property
+    def entries(self):
+        """How many times are remembered."""
+        return self.state.entries
+
+    @property
+    def nbytes(self):
+        return self.state.time_capacity * sizeof(af_time) + self.state.group_capacity * sizeof(int32_t)
+
+    def add(self, const int32_t[::1] groups, int group_count, const int64_t[::1] time, const int64_t[::1] watermarks, int64_t watermark_ns):
+        """A bool for each row: whether it goes on.  See the twin."""
+        cdef Py_ssize_t rows = groups.shape[0]
+        if time.shape[0] != rows or watermarks.shape[0] != rows:
+            raise ValueError("the arrays differ in length")
+        if rows:
+            check_ids(&groups[0], rows, group_count)
+        fresh = np.empty(rows, np.bool_)
+        cdef uint8_t[::1] out = fresh.view(np.uint8)
+        cdef bint done = True
+        with nogil:
+            if rows:
+                done = af_dedup_add(&self.state, &groups[0], rows, group_count, &time[0], &watermarks[0], watermark_ns, &out[0])
+            else:
+                done = af_dedup_add(&self.state, NULL, 0, group_count, NULL, NULL, watermark_ns, NULL)
+        if not done:
+            raise MemoryError
+        return fresh
+
+    def live_groups(self, int64_t watermark_ns):
+        """Forgets what this watermark has passed; the groups (int32, ascending) that still remember anything."""
+        with nogil:
+            af_dedup_sweep(&self.state, watermark_ns)
+        live = np.zeros(self.state.group_count, np.bool_)
+        cdef uint8_t[::1] marks = live.view(np.uint8)
+        cdef int64_t group
+        for group in range(self.state.group_count):
+            marks[group] = self.state.owned[group] != -1
+        return np.flatnonzero(live).astype(np.int32)
+
+    def keep(self, groups):
+        """Renames groups: ``groups[i]`` becomes i.  Every group that remembers anything is among them (ascending)."""
+        cdef const int32_t[::1] names = np.ascontiguousarray(groups, np.int32)
+        cdef int64_t count = names.shape[0]
+        if count:
+            check_kept(&names[0], count, self.state.group_count)
+        if not af_dedup_keep(&self.state, &names[0] if count else NULL, count):
+            raise MemoryError
+
+
+DedupState = guarded(_DedupState, "DedupState")

@@ -1,0 +1,1 @@
+"""Correctly rounded exp, log and pow."""

@@ -1,0 +1,1 @@
+"""Keys of rows to dense ids."""

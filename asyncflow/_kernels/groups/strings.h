@@ -1,0 +1,260 @@
+/* Strings to dense ids: the intern table behind a string key column.
+ *
+ * Layout.  A bucket is one cache line of eight 16-bit tags and eight ids.  A tag is hash bits and the key's length, so that equal tag
+ * and equal image mean an equal key.  The image of a key is its bytes and then zeros: 32 (words = 4) for keys of at most 32 bytes, or 64
+ * (words = 8) from the first key of 33 to 64 bytes on, when the table is built anew.
+ * A longer key has the tag class LONG and is compared by its text.  Arrays indexed by id hold image, hash and text offset; texts are kept
+ * end to end.  Null is an id without an entry in the buckets.
+ *
+ * Steps of a look-up: see groups/block.h (64 rows at a time, three passes); here is the exact path that a miss takes, insertion, growth.
+ * Buckets hold 4.5 entries on average at most; a full one overflows into the next.  Seeds are random per process, so that no
+ * input can aim at one bucket.  Nothing is ever deleted: the owner builds a new table of the keys it keeps. */
+#ifndef ASYNCFLOW_GROUPS_STRINGS_H
+#define ASYNCFLOW_GROUPS_STRINGS_H
+
+#include "base/cpu.h"
+
+enum { AF_BLOCK_ROWS = 64, AF_MAX_WORDS = 8, AF_FIRST_CAPACITY = 256 };
+
+typedef struct {
+    uint16_t tag[8];
+    int32_t id[8];
+    uint32_t count;
+    uint32_t unused[3];
+} __attribute__((aligned(64))) af_bucket;
+
+typedef struct {
+    af_bucket *buckets;
+    uint32_t mask;
+    uint32_t words; /* of an image: 4 or 8 */
+    int32_t size;
+    int32_t capacity;
+    uint64_t *images; /* [capacity][words], aligned to 64 */
+    uint64_t *hashes;
+    uint64_t *offsets; /* [capacity + 1]: text of id is text[offsets[id] .. offsets[id + 1]] */
+    uint8_t *text;
+    uint64_t text_capacity;
+    int32_t null_id; /* -1: no null yet */
+    uint64_t seeds[AF_MAX_WORDS + 2];
+} af_strings;
+
+/* One batch's string column.  valid: NULL or one byte per row. */
+typedef struct {
+    const uint8_t *data;
+    int64_t data_bytes;
+    const int32_t *starts, *lengths;
+    const uint8_t *valid;
+} af_string_rows;
+
+/* A load that ends n bytes behind the middle masks n bytes off. */
+static const uint8_t af_keep[128] __attribute__((aligned(64))) = {[0 ... 63] = 0xFF};
+
+AF_INLINE uint64_t af_finish_hash(uint64_t sum, uint64_t length, uint64_t seed) {
+    uint64_t hash = sum + length;
+    hash ^= hash >> 32;
+    return hash * (seed | 1);
+}
+
+AF_INLINE uint32_t af_bucket_of(uint64_t hash, uint32_t mask) { return (uint32_t)(hash >> 20) & mask; }
+
+/* Never 0, which is an empty place: the length class is at least 1. */
+AF_INLINE uint16_t af_tag(uint64_t hash, uint64_t length, uint32_t words) {
+    if (words == 4) return (uint16_t)((hash >> 54 << 6) | (length <= 32 ? length + 1 : 63));
+    return (uint16_t)((hash >> 55 << 7) | (length <= 64 ? length + 1 : 127));
+}
+
+/* Image and hash of a key of at most words * 8 bytes, without reading outside of it. */
+static inline uint64_t af_image_of(const af_strings *table, const uint8_t *key, uint64_t length, uint64_t *image) {
+    uint64_t sum = 0;
+    memset(image, 0, table->words * 8);
+    if (length) memcpy(image, key, length);
+    for (uint32_t i = 0; i < table->words; i++) {
+        uint32_t low = (uint32_t)(image[i] + table->seeds[i]), high = (uint32_t)((image[i] >> 32) + (table->seeds[i] >> 32));
+        sum += (uint64_t)low * high;
+    }
+    return af_finish_hash(sum, length, table->seeds[AF_MAX_WORDS]);
+}
+
+static inline uint64_t af_hash_long(const af_strings *table, const uint8_t *key, uint64_t length) {
+    uint64_t hash = table->seeds[0] ^ length;
+    for (uint64_t at = 0; at + 16 < length; at += 16)
+        hash = af_fold(af_load64(key + at) ^ hash ^ table->seeds[1], af_load64(key + at + 8) ^ table->seeds[2]);
+    hash = af_fold(af_load64(key + length - 16) ^ hash ^ table->seeds[3], af_load64(key + length - 8) ^ table->seeds[4]);
+    return af_finish_hash(hash, length, table->seeds[AF_MAX_WORDS]);
+}
+
+static inline void af_place(af_bucket *buckets, uint32_t mask, uint64_t hash, uint16_t tag, int32_t id) {
+    uint32_t at = af_bucket_of(hash, mask);
+    while (buckets[at].count == 8) at = (at + 1) & mask;
+    af_bucket *bucket = &buckets[at];
+    bucket->tag[bucket->count] = tag;
+    bucket->id[bucket->count++] = id;
+}
+
+static inline void *af_alloc_lines(size_t bytes) {
+    void *memory = NULL;
+    return posix_memalign(&memory, 64, bytes ? bytes : 64) == 0 ? memory : NULL;
+}
+
+static inline uint64_t af_text_length(const af_strings *table, int32_t id) { return table->offsets[id + 1] - table->offsets[id]; }
+
+/* Buckets for the keys there are, with room to grow; false: no memory (the table is as before). */
+static bool af_strings_rebucket(af_strings *table, uint32_t bucket_count) {
+    af_bucket *buckets = af_alloc_lines((size_t)bucket_count * sizeof(af_bucket));
+    if (buckets == NULL) return false;
+    memset(buckets, 0, (size_t)bucket_count * sizeof(af_bucket));
+    for (int32_t id = 0; id < table->size; id++)
+        if (id != table->null_id)
+            af_place(buckets, bucket_count - 1, table->hashes[id], af_tag(table->hashes[id], af_text_length(table, id), table->words), id);
+    free(table->buckets);
+    table->buckets = buckets;
+    table->mask = bucket_count - 1;
+    return true;
+}
+
+static bool af_strings_reserve(af_strings *table, int32_t capacity) {
+    if (capacity <= table->capacity) return true;
+    size_t wanted = table->capacity ? (size_t)table->capacity : AF_FIRST_CAPACITY;
+    while (wanted < (size_t)capacity) wanted *= 2;
+    if (wanted > INT32_MAX) return false;
+    uint64_t *images = af_alloc_lines(wanted * table->words * 8);
+    if (images == NULL) return false;
+    if (table->size) memcpy(images, table->images, (size_t)table->size * table->words * 8);
+    memset(images + (size_t)table->size * table->words, 0, (wanted - (size_t)table->size) * table->words * 8);
+    free(table->images);
+    table->images = images;
+    uint64_t *hashes = realloc(table->hashes, wanted * 8);
+    if (hashes == NULL) return false;
+    table->hashes = hashes;
+    uint64_t *offsets = realloc(table->offsets, (wanted + 1) * 8);
+    if (offsets == NULL) return false;
+    table->offsets = offsets;
+    table->capacity = (int32_t)wanted;
+    return true;
+}
+
+static void af_strings_free(af_strings *table) {
+    free(table->buckets);
+    free(table->images);
+    free(table->hashes);
+    free(table->offsets);
+    free(table->text);
+    memset(table, 0, sizeof *table);
+}
+
+static bool af_strings_init(af_strings *table, const uint64_t *seeds) {
+    memset(table, 0, sizeof *table);
+    memcpy(table->seeds, seeds, sizeof table->seeds);
+    table->words = 4;
+    table->null_id = -1;
+    if (!af_strings_reserve(table, AF_FIRST_CAPACITY) || !af_strings_rebucket(table, AF_FIRST_CAPACITY / 4)) {
+        af_strings_free(table);
+        return false;
+    }
+    table->offsets[0] = 0;
+    return true;
+}
+
+/* From images of 32 bytes to images of 64. */
+static bool af_strings_widen(af_strings *table) {
+    uint64_t *images = af_alloc_lines((size_t)table->capacity * AF_MAX_WORDS * 8);
+    if (images == NULL) return false;
+    memset(images, 0, (size_t)table->capacity * AF_MAX_WORDS * 8);
+    free(table->images);
+    table->images = images;
+    table->words = AF_MAX_WORDS;
+    for (int32_t id = 0; id < table->size; id++) {
+        uint64_t length = af_text_length(table, id);
+        const uint8_t *key = table->text + table->offsets[id];
+        if (id != table->null_id && length <= 64)
+            table->hashes[id] = af_image_of(table, key, length, images + (size_t)id * AF_MAX_WORDS);
+    }
+    return af_strings_rebucket(table, table->mask + 1);
+}
+
+static int32_t af_strings_append(af_strings *table, const uint8_t *key, uint64_t length) {
+    if (!af_strings_reserve(table, table->size + 1)) return -1;
+    int32_t id = table->size;
+    uint64_t offset = table->offsets[id];
+    if (offset + length > table->text_capacity) {
+        uint64_t wanted = table->text_capacity ? table->text_capacity * 2 : 4096;
+        while (wanted < offset + length) wanted *= 2;
+        uint8_t *text = realloc(table->text, wanted);
+        if (text == NULL) return -1;
+        table->text = text;
+        table->text_capacity = wanted;
+    }
+    if (length) memcpy(table->text + offset, key, length);
+    table->offsets[id + 1] = offset + length;
+    table->size++;
+    return id;
+}
+
+static int32_t af_strings_null(af_strings *table) {
+    if (table->null_id < 0) {
+        int32_t id = af_strings_append(table, NULL, 0);
+        if (id >= 0) table->hashes[id] = 0;
+        table->null_id = id;
+    }
+    return table->null_id;
+}
+
+/* The id of a key of any length, a new one where there is none; -1: no memory. */
+AF_NOINLINE int32_t af_strings_intern(af_strings *table, const uint8_t *key, uint64_t length) {
+    if (length > 32 && length <= 64 && table->words == 4 && !af_strings_widen(table)) return -1;
+    uint64_t image[AF_MAX_WORDS];
+    bool is_long = length > table->words * 8;
+    uint64_t hash = is_long ? af_hash_long(table, key, length) : af_image_of(table, key, length, image);
+    uint16_t tag = af_tag(hash, length, table->words);
+    for (uint32_t at = af_bucket_of(hash, table->mask);; at = (at + 1) & table->mask) {
+        const af_bucket *bucket = &table->buckets[at];
+        for (uint32_t i = 0; i < bucket->count; i++) {
+            int32_t id = bucket->id[i];
+            if (bucket->tag[i] == tag && af_text_length(table, id) == length &&
+                (length == 0 || memcmp(table->text + table->offsets[id], key, length) == 0))
+                return id;
+        }
+        if (bucket->count < 8) break;
+    }
+    if ((uint64_t)table->size * 2 >= (uint64_t)(table->mask + 1) * 9 && !af_strings_rebucket(table, (table->mask + 1) * 2)) return -1;
+    int32_t id = af_strings_append(table, key, length);
+    if (id < 0) return -1;
+    table->hashes[id] = hash;
+    if (!is_long) memcpy(table->images + (size_t)id * table->words, image, table->words * 8);
+    af_place(table->buckets, table->mask, hash, tag, id);
+    return id;
+}
+
+/* The same keys as `from[ids[i]]`, in that order, with ids 0, 1, 2, ... */
+static bool af_strings_rebuild(af_strings *table, const af_strings *from, const int32_t *ids, int32_t count) {
+    if (!af_strings_init(table, from->seeds)) return false;
+    for (int32_t i = 0; i < count; i++) {
+        const uint8_t *key = from->text + from->offsets[ids[i]];
+        int32_t id = ids[i] == from->null_id ? af_strings_null(table) : af_strings_intern(table, key, af_text_length(from, ids[i]));
+        if (id < 0) {
+            af_strings_free(table);
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t af_strings_bytes(const af_strings *table) {
+    return (uint64_t)(table->mask + 1) * sizeof(af_bucket) + (uint64_t)table->capacity * (table->words * 8 + 16) + table->text_capacity;
+}
+
+/* Ids of rows, one function per instruction-set level (groups/block.h); false: no memory. */
+bool af_assign_strings_portable(af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids);
+bool af_assign_strings_v2(af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids);
+bool af_assign_strings_v3(af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids);
+bool af_assign_strings_v4(af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids);
+
+static bool af_assign_strings(int level, af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids) {
+#if AF_X86
+    if (level >= AF_V3) return af_assign_strings_v3(table, rows, count, ids);
+    if (level >= AF_V2) return af_assign_strings_v2(table, rows, count, ids);
+#endif
+    return af_assign_strings_portable(table, rows, count, ids);
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""Rows of two tables that meet in time."""

@@ -1,0 +1,1 @@
+"""Where records of a text end."""

@@ -1,0 +1,1 @@
+"""A second signal ends the process while a kernel works."""

@@ -1,0 +1,1 @@
+"""Sketches: quantiles, distinct values and most frequent values in bounded memory."""

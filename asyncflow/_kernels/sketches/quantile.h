@@ -1,0 +1,152 @@
+/* Quantiles by value (approx_quantile): the values themselves while there are few, then a DDSketch.
+ *
+ * Up to 128 values are kept as they are (as words that sort like them); quantiles of those are exact.  Beyond, values are counted in buckets
+ * (Masson, Rim, Lee, "DDSketch", VLDB 2019), cut by a cubic in place of the logarithm as there: 35 to a power of two, none wider than
+ * e^0.02, so the middle of a bucket is within 1 % of all its values.  No step hangs on a library's exp or log: sums, products and
+ * quotients are the same bits everywhere.  Buckets are known by a key in the order of the values:
+ *
+ *   -infinity | negative: -(i + 40000) | zero: 0 | positive: i + 40000 | infinity | NaN
+ *
+ * sketches/buckets.h keeps them, at most 2,048 of each sign.  The least and the greatest value are kept as they are.  What is kept
+ * depends on the values alone, not on their order or on merges: the 2,048 keys furthest from zero of all are among the 2,048 of each
+ * part that has them. */
+#ifndef ASYNCFLOW_SKETCH_QUANTILE_H
+#define ASYNCFLOW_SKETCH_QUANTILE_H
+
+#include "sketches/buckets.h"
+#include "sketches/words_sort.h"
+
+enum { AF_FEW_VALUES = 128 };
+
+AF_INLINE void af_quantile_bounds(af_quantile *quantile, double value, int64_t word) {
+    if (value == value && word < quantile->least) quantile->least = word;
+    if (value == value && word > quantile->greatest) quantile->greatest = word;
+}
+
+/* From values to buckets. */
+static bool af_quantile_spread(af_quantile **place, uint64_t *held) {
+    af_quantile *old = *place, *spread = af_quantile_new(AF_DENSE, 0, held);
+    bool done = spread != NULL;
+    for (uint32_t i = 0; done && i < old->length; i++) {
+        const double value = af_float_of(old->words[i]);
+        af_quantile_bounds(spread, value, old->words[i]);
+        done = af_bucket_add(&spread, af_bucket_key(value), 1, held);
+    }
+    if (!done) {
+        af_quantile_drop(spread, held);
+        return false;
+    }
+    spread->count = old->count;
+    af_quantile_drop(old, held);
+    *place = spread;
+    return true;
+}
+
+/* false: no memory. */
+AF_INLINE bool af_quantile_add(af_quantile **place, double value, uint64_t *held) {
+    if (*place == NULL && (*place = af_quantile_new(AF_VALUES, 8, held)) == NULL) return false;
+    const int64_t word = af_sorting_float(value);
+    if ((*place)->form == AF_VALUES) {
+        const uint32_t length = (*place)->length;
+        if (AF_LIKELY(length < AF_FEW_VALUES)) {
+            if (!af_quantile_reserve(place, length + 1, held)) return false;
+            (*place)->words[length] = word;
+            (*place)->length = length + 1;
+            (*place)->count++;
+            return true;
+        }
+        if (!af_quantile_spread(place, held)) return false;
+    }
+    if (!af_bucket_add(place, af_bucket_key(value), 1, held)) return false;
+    (*place)->count++;
+    af_quantile_bounds(*place, value, word);
+    return true;
+}
+
+/* Sparse buckets of both, key by key. */
+static bool af_buckets_merge(af_quantile **into, const af_quantile *from, uint64_t *held) {
+    const af_quantile *old = *into;
+    af_quantile *merged = af_quantile_new(AF_SPARSE, old->length + from->length, held);
+    if (merged == NULL) return false;
+    const af_bucket *left = af_buckets(old), *right = af_buckets(from), *left_end = left + old->length, *right_end = right + from->length;
+    af_bucket *out = af_buckets(merged);
+    while (left < left_end || right < right_end) {
+        const bool take_left = left < left_end && (right == right_end || left->key <= right->key);
+        const bool take_right = right < right_end && (left == left_end || right->key <= left->key);
+        *out++ = (af_bucket){(take_left ? left->count : 0) + (take_right ? right->count : 0), take_left ? left->key : right->key};
+        left += take_left;
+        right += take_right;
+    }
+    merged->length = (uint32_t)(out - af_buckets(merged));
+    merged->count = old->count + from->count;
+    merged->least = old->least < from->least ? old->least : from->least;
+    merged->greatest = old->greatest > from->greatest ? old->greatest : from->greatest;
+    af_quantile_collapse(merged);
+    af_quantile_drop(*into, held);
+    af_quantile *fitted = realloc(merged, sizeof *merged + merged->length * sizeof(af_bucket));
+    if (fitted != NULL) {
+        *held -= (fitted->capacity - fitted->length) * sizeof(af_bucket);
+        fitted->capacity = fitted->length;
+    }
+    *into = fitted != NULL ? fitted : merged;
+    return true;
+}
+
+static bool af_quantile_merge(af_quantile **into, const af_quantile *from, uint64_t *held) {
+    if (*into == NULL) { /* a copy */
+        if ((*into = malloc(af_quantile_bytes(from))) == NULL) return false;
+        memcpy(*into, from, af_quantile_bytes(from));
+        *held += af_quantile_bytes(from);
+        return true;
+    }
+    if (from->form == AF_VALUES) {
+        for (uint32_t i = 0; i < from->length; i++)
+            if (!af_quantile_add(into, af_float_of(from->words[i]), held)) return false;
+        return true;
+    }
+    if ((*into)->form == AF_VALUES && !af_quantile_spread(into, held)) return false;
+    if ((*into)->form == AF_SPARSE && from->form == AF_SPARSE) return af_buckets_merge(into, from, held);
+    af_bucket bucket;
+    for (uint32_t at = 0; af_bucket_next(from, &at, &bucket);)
+        if (!af_bucket_add(into, bucket.key, bucket.count, held)) return false;
+    (*into)->count += from->count;
+    if (from->least < (*into)->least) (*into)->least = from->least;
+    if (from->greatest > (*into)->greatest) (*into)->greatest = from->greatest;
+    return true;
+}
+
+/* The value at a rank (from 0), or one near it. */
+static double af_value_at(const af_quantile *quantile, int64_t rank) {
+    if (quantile->form == AF_VALUES) return af_float_of(quantile->words[rank]);
+    af_bucket bucket = {0, 0};
+    uint32_t at = 0;
+    for (int64_t upto = 0; upto <= rank && af_bucket_next(quantile, &at, &bucket);) upto += bucket.count;
+    if (bucket.key == AF_KEY_NAN) return NAN;
+    const double least = af_float_of(quantile->least), greatest = af_float_of(quantile->greatest);
+    if (rank == 0) return least;
+    int64_t last = quantile->count - 1;
+    if (quantile->form == AF_SPARSE) {
+        const af_bucket *highest = af_buckets(quantile) + quantile->length - 1;
+        if (highest->key == AF_KEY_NAN) last -= highest->count;
+    }
+    if (rank == last) return greatest;
+    if (bucket.key == 0) return 0.0;
+    const int64_t key = bucket.key < 0 ? -bucket.key : bucket.key;
+    const double size = key == AF_KEY_INFINITY ? INFINITY : af_bucket_middle(key - AF_KEY_OFFSET);
+    const double value = bucket.key < 0 ? -size : size;
+    return value < least ? least : value > greatest ? greatest : value;
+}
+
+/* The value at a share `q` of the way from the least to the greatest, between two values by a straight line (af_between). */
+static double af_quantile_result(af_quantile *quantile, double q) {
+    if (quantile->form == AF_VALUES && quantile->sorted < quantile->length) {
+        af_words_sort(quantile->words, quantile->length);
+        quantile->sorted = quantile->length;
+    }
+    const double place = (double)(quantile->count - 1) * q, rank = floor(place), part = place - rank;
+    const double low = af_value_at(quantile, (int64_t)rank);
+    if (part == 0.0) return low;
+    return af_between(low, af_value_at(quantile, (int64_t)rank + 1), part);
+}
+
+#endif

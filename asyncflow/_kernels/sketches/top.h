@@ -1,0 +1,278 @@
+/* The most frequent values: counters by value while they suffice, then Space-Saving.
+ *
+ * At most m counters (Metwally, Agrawal, El Abbadi, "Efficient computation of frequent and top-k elements in data streams", ICDT 2005).  A value
+ * that has none when there are m takes over the one with the least count, the oldest of those, and counts on from there: counts are never
+ * too low, nor too high by more than rows / m.  Merging (Agarwal, Cormode, Huang, Phillips, Wei, Yi, "Mergeable summaries", PODS 2012): counts are
+ * added, a value that a full summary does not hold counts as that summary's least count there, and the m greatest stay (the older first
+ * among equals); the bound holds for the sum.  Age goes by when a value got its counter; in a merge those of the left summary are older.
+ *
+ * Counters in an array, found by a hash table of their positions (linear probing, at most half full, shifted back where one goes); once
+ * a counter was taken over also in a heap by (count, age).  O(1) a row while there are counters, then O(log m). */
+#ifndef ASYNCFLOW_SKETCH_TOP_H
+#define ASYNCFLOW_SKETCH_TOP_H
+
+#include "base/words.h"
+
+typedef struct {
+    int64_t count, age;
+    uint64_t hash, word; /* the value: a word that sorts like it, or a text */
+    uint8_t *text;
+    uint32_t length, at; /* at: in the heap */
+} af_counter;
+
+typedef struct {
+    uint32_t length, capacity, most;
+    int32_t *table; /* of 2 * capacity slots: -1, or a position */
+    uint32_t *heap; /* NULL before a counter was taken over (or values were left out of a merge) */
+    int64_t ages;
+    af_counter *counters;
+} af_top;
+
+/* A value as it comes: text NULL: a word. */
+typedef struct {
+    uint64_t hash, word;
+    const uint8_t *text;
+    uint32_t length;
+} af_top_value;
+
+AF_INLINE uint64_t af_top_bytes(const af_top *top) {
+    return sizeof *top + top->capacity * (sizeof(af_counter) + 2 * sizeof *top->table) + (top->heap ? top->most * sizeof *top->heap : 0);
+}
+
+static void af_top_drop(af_top *top, uint64_t *held) {
+    if (top == NULL) return;
+    for (uint32_t i = 0; i < top->length; i++) {
+        if (top->counters[i].text != NULL) *held -= top->counters[i].length;
+        free(top->counters[i].text);
+    }
+    *held -= af_top_bytes(top);
+    free(top->table);
+    free(top->heap);
+    free(top->counters);
+    free(top);
+}
+
+AF_INLINE bool af_counts(const af_counter *counter, const af_top_value *value) {
+    if (counter->hash != value->hash) return false;
+    if (value->text == NULL) return counter->word == value->word;
+    return counter->length == value->length && (value->length == 0 || memcmp(counter->text, value->text, value->length) == 0);
+}
+
+/* The table's slot of a value: its own, or the free one where it would be. */
+AF_INLINE uint32_t af_top_slot(const af_top *top, const af_top_value *value) {
+    const uint32_t mask = 2 * top->capacity - 1;
+    uint32_t slot = (uint32_t)value->hash & mask;
+    while (top->table[slot] >= 0 && !af_counts(&top->counters[top->table[slot]], value)) slot = (slot + 1) & mask;
+    return slot;
+}
+
+static bool af_top_grow(af_top *top, uint64_t *held) {
+    const uint32_t capacity = top->capacity * 2;
+    af_counter *counters = realloc(top->counters, capacity * sizeof *counters);
+    if (counters == NULL) return false;
+    top->counters = counters;
+    int32_t *table = malloc(2 * capacity * sizeof *table);
+    if (table == NULL) return false;
+    *held -= af_top_bytes(top);
+    free(top->table);
+    top->table = table;
+    top->capacity = capacity;
+    *held += af_top_bytes(top);
+    memset(table, 0xff, 2 * capacity * sizeof *table);
+    for (uint32_t i = 0; i < top->length; i++) {
+        uint32_t slot = (uint32_t)counters[i].hash & (2 * capacity - 1);
+        while (table[slot] >= 0) slot = (slot + 1) & (2 * capacity - 1);
+        table[slot] = (int32_t)i;
+    }
+    return true;
+}
+
+static af_top *af_top_new(uint32_t most, uint64_t *held) {
+    af_top *top = calloc(1, sizeof *top);
+    if (top == NULL) return NULL;
+    top->most = most;
+    top->capacity = 4;
+    *held += af_top_bytes(top);
+    if (af_top_grow(top, held)) return top;
+    af_top_drop(top, held);
+    return NULL;
+}
+
+/* Gives the value a counter at `position`, which is free or the next one. */
+static bool af_top_put(af_top *top, uint32_t position, const af_top_value *value, int64_t count, uint64_t *held) {
+    uint8_t *text = NULL;
+    if (value->text != NULL) {
+        if ((text = malloc(value->length ? value->length : 1)) == NULL) return false;
+        if (value->length) memcpy(text, value->text, value->length);
+        *held += value->length;
+    }
+    top->table[af_top_slot(top, value)] = (int32_t)position;
+    af_counter *counter = &top->counters[position];
+    *counter = (af_counter){count, top->ages++, value->hash, value->word, text, value->length, counter->at};
+    return true;
+}
+
+static bool af_top_append(af_top *top, const af_top_value *value, int64_t count, uint64_t *held) {
+    if (top->length == top->capacity && !af_top_grow(top, held)) return false;
+    top->counters[top->length].at = 0;
+    if (!af_top_put(top, top->length, value, count, held)) return false;
+    top->length++;
+    return true;
+}
+
+/* Takes a counter's value away; what was put past its slot moves back. */
+static void af_top_take(af_top *top, uint32_t position, uint64_t *held) {
+    const uint32_t mask = 2 * top->capacity - 1;
+    af_counter *counter = &top->counters[position];
+    uint32_t hole = (uint32_t)counter->hash & mask;
+    while (top->table[hole] != (int32_t)position) hole = (hole + 1) & mask;
+    for (uint32_t next = (hole + 1) & mask; top->table[next] >= 0; next = (next + 1) & mask) {
+        const uint32_t home = (uint32_t)top->counters[top->table[next]].hash & mask;
+        if (((next - home) & mask) < ((next - hole) & mask)) continue;
+        top->table[hole] = top->table[next];
+        hole = next;
+    }
+    top->table[hole] = -1;
+    if (counter->text != NULL) *held -= counter->length;
+    free(counter->text);
+    counter->text = NULL;
+}
+
+AF_INLINE bool af_counter_before(const af_counter *one, const af_counter *other) {
+    return one->count < other->count || (one->count == other->count && one->age < other->age);
+}
+
+static void af_top_sift(af_top *top, uint32_t at) {
+    const uint32_t moved = top->heap[at];
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+        if (child >= top->length) break;
+        if (child + 1 < top->length && af_counter_before(&top->counters[top->heap[child + 1]], &top->counters[top->heap[child]])) child++;
+        if (!af_counter_before(&top->counters[top->heap[child]], &top->counters[moved])) break;
+        top->heap[at] = top->heap[child];
+        top->counters[top->heap[at]].at = at;
+        at = child;
+    }
+    top->heap[at] = moved;
+    top->counters[moved].at = at;
+}
+
+/* From now on the summary is no longer exact. */
+static bool af_top_heap(af_top *top, uint64_t *held) {
+    top->heap = malloc(top->most * sizeof *top->heap);
+    if (top->heap == NULL) return false;
+    *held += top->most * sizeof *top->heap;
+    for (uint32_t i = 0; i < top->length; i++) {
+        top->heap[i] = i;
+        top->counters[i].at = i;
+    }
+    for (uint32_t i = top->length / 2; i-- > 0;) af_top_sift(top, i);
+    return true;
+}
+
+/* false: no memory. */
+static bool af_top_add(af_top **place, uint32_t most, const af_top_value *value, uint64_t *held) {
+    if (*place == NULL && (*place = af_top_new(most, held)) == NULL) return false;
+    af_top *top = *place;
+    const int32_t found = top->table[af_top_slot(top, value)];
+    if (found >= 0) {
+        top->counters[found].count++;
+        if (top->heap != NULL) af_top_sift(top, top->counters[found].at);
+        return true;
+    }
+    if (top->length < top->most) return af_top_append(top, value, 1, held);
+    if (top->heap == NULL && !af_top_heap(top, held)) return false;
+    const uint32_t least = top->heap[0];
+    const int64_t count = top->counters[least].count + 1;
+    af_top_take(top, least, held);
+    if (!af_top_put(top, least, value, count, held)) return false;
+    af_top_sift(top, 0);
+    return true;
+}
+
+typedef struct {
+    const af_counter *counter;
+    int64_t count, age;
+} af_ranked;
+
+static int af_compare_ages(const void *left, const void *right) {
+    const int64_t a = ((const af_ranked *)left)->age, b = ((const af_ranked *)right)->age;
+    return (a > b) - (a < b);
+}
+
+static int af_compare_counts(const void *left, const void *right) {
+    const af_ranked *a = left, *b = right;
+    return a->count != b->count ? (a->count < b->count) - (a->count > b->count) : af_compare_ages(left, right);
+}
+
+AF_INLINE af_top_value af_value_of(const af_counter *counter) {
+    return (af_top_value){counter->hash, counter->word, counter->text, counter->length};
+}
+
+/* What a value that the summary does not hold may have counted. */
+AF_INLINE int64_t af_top_floor(const af_top *top) { return top != NULL && top->heap != NULL ? top->counters[top->heap[0]].count : 0; }
+
+/* The counters of `top` into `ranked`, with what they count in `other` added; with `new_only` those that `other` does not hold. */
+static uint32_t af_top_rank(const af_top *top, const af_top *other, bool new_only, int64_t ages, af_ranked *ranked) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < top->length; i++) {
+        const af_counter *counter = &top->counters[i];
+        const af_top_value value = af_value_of(counter);
+        const int32_t found = other != NULL ? other->table[af_top_slot(other, &value)] : -1;
+        if (new_only && found >= 0) continue;
+        const int64_t more = found >= 0 ? other->counters[found].count : af_top_floor(other);
+        ranked[count++] = (af_ranked){counter, counter->count + more, ages + counter->age};
+    }
+    return count;
+}
+
+static bool af_top_merge(af_top **into, const af_top *from, uint64_t *held) {
+    const af_top *old = *into;
+    af_ranked *ranked = malloc(((size_t)from->length + (old != NULL ? old->length : 0)) * sizeof *ranked);
+    af_top *merged = af_top_new(from->most, held);
+    bool done = ranked != NULL && merged != NULL, exact = from->heap == NULL && (old == NULL || old->heap == NULL);
+    uint32_t count = 0;
+    if (done) {
+        if (old != NULL) count = af_top_rank(old, from, false, 0, ranked);
+        count += af_top_rank(from, old, true, old != NULL ? old->ages : 0, ranked + count);
+        if (count > from->most) {
+            qsort(ranked, count, sizeof *ranked, af_compare_counts);
+            count = from->most;
+            exact = false;
+        }
+        qsort(ranked, count, sizeof *ranked, af_compare_ages);
+    }
+    for (uint32_t i = 0; done && i < count; i++) {
+        const af_top_value value = af_value_of(ranked[i].counter);
+        done = af_top_append(merged, &value, ranked[i].count, held);
+    }
+    free(ranked);
+    if (done && !exact) done = af_top_heap(merged, held);
+    if (!done) {
+        af_top_drop(merged, held);
+        return false;
+    }
+    af_top_drop(*into, held);
+    *into = merged;
+    return true;
+}
+
+/* By count, the greatest first, then by value. */
+static int af_compare_tops(const void *left, const void *right) {
+    const af_counter *a = ((const af_ranked *)left)->counter, *b = ((const af_ranked *)right)->counter;
+    if (a->count != b->count) return a->count < b->count ? 1 : -1;
+    if (a->text != NULL) return af_text_compare(a->text, a->length, b->text, b->length);
+    return ((int64_t)a->word > (int64_t)b->word) - ((int64_t)a->word < (int64_t)b->word);
+}
+
+/* The counters in the order of the result, `*count` of them, at most `most`; to be freed.  NULL: no memory. */
+static af_ranked *af_top_result(const af_top *top, uint32_t most, uint32_t *count) {
+    af_ranked *ranked = malloc(top->length * sizeof *ranked);
+    if (ranked == NULL) return NULL;
+    *count = af_top_rank(top, NULL, false, 0, ranked);
+    qsort(ranked, *count, sizeof *ranked, af_compare_tops);
+    if (*count > most) *count = most;
+    return ranked;
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""Texts within a block to typed columns."""

@@ -1,0 +1,35 @@
+"""Texts that stand anywhere in a block to the values of one column, by the rules of ``texts``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asyncflow._kernels.columns import reference as texts
+
+
+def parse_spans(
+    type_text: str, block: Any, starts: Any, lengths: Any, values: Any, valid: Any, failed: Any
+) -> tuple[int, int]:
+    """Row *i* is the text ``block[starts[i] : starts[i] + lengths[i]]``; a length of 0 or below is null.
+
+    ``type_text``: ``bool int64 float64 timestamp timestamp[s|ms|us|ns]``.  ``block``: uint8; ``starts``, ``lengths``: int32.
+    Fills ``values`` (bool, int64 or float64; times in ns; 0 where there is none), ``valid`` (bool: not null, not failed) and
+    ``failed`` (bool: a text that is no such value).  Returns how many rows are null and how many failed.  ValueError where a text
+    lies outside the block or the type is another.
+    """
+    if type_text not in ("bool", "int64", "float64") and not type_text.startswith("timestamp"):
+        raise ValueError(f"no type of a span: {type_text!r}")
+    raw, nulls, wrong = bytes(block), 0, 0
+    for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+        values[row], valid[row], failed[row] = 0, False, False
+        if length <= 0:
+            nulls += 1
+            continue
+        if start < 0 or start + length > len(raw):
+            raise ValueError("a text lies outside the block")
+        try:
+            values[row], valid[row] = texts.parse(type_text, raw[start : start + length]), True
+        except ValueError:
+            failed[row] = True
+            wrong += 1
+    return nulls, wrong

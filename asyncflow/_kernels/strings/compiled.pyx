@@ -1,0 +1,254 @@
+"""Loops over texts that are views (see ``model.columns``): compare, search, count, hash, and find the distinct ones.
+
+A column is ``data`` (uint8), ``starts`` and ``lengths`` (int32); every view lies inside ``data`` and nothing outside a view is read.
+Where two columns meet, one of them may hold a single text, which then stands for every row.  Null rows are texts of length 0 here.
+
+``hash64``: over the text's bytes in words of 8, little-endian, the last one filled up with zeros: start from the length times
+an odd constant, then h = mix(h ^ word) and one mix more; ``mix`` adds a constant and applies the finisher of splitmix64 (Steele, Lea,
+Flood 2014).  Its values are part of the language (``hash(x)``) and never change.
+
+``distinct``: an open-addressing table of row numbers, linear probing, at most half full, doubled when it gets fuller; equal hashes are
+compared byte by byte.  Its hash has a seed of the process, so that nobody can choose texts that collide.  O(bytes) time, O(distinct) memory.
+"""
+
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memchr, memcmp
+
+import os
+
+from asyncflow._kernels.base.views cimport check_texts
+
+cdef extern from "base/words.h" nogil:
+    uint64_t af_keyed_text(uint64_t seed, const uint8_t *bytes, uint32_t length)
+
+cdef uint64_t SEED = int.from_bytes(os.urandom(8), "little")
+
+
+cdef inline uint64_t mix(uint64_t x) noexcept nogil:
+    x += <uint64_t>0x9E3779B97F4A7C15
+    x = (x ^ (x >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * <uint64_t>0x94D049BB133111EB
+    return x ^ (x >> 31)
+
+
+cdef inline uint64_t load8(const uint8_t *text) noexcept nogil:
+    """8 bytes, little-endian on every machine."""
+    return (<uint64_t>text[0] | <uint64_t>text[1] << 8 | <uint64_t>text[2] << 16 | <uint64_t>text[3] << 24
+            | <uint64_t>text[4] << 32 | <uint64_t>text[5] << 40 | <uint64_t>text[6] << 48 | <uint64_t>text[7] << 56)
+
+
+cdef inline uint64_t load4(const uint8_t *text) noexcept nogil:
+    return <uint64_t>text[0] | <uint64_t>text[1] << 8 | <uint64_t>text[2] << 16 | <uint64_t>text[3] << 24
+
+
+cdef inline uint64_t hash_text(const uint8_t *text, int32_t length) noexcept nogil:
+    """The last word overlaps what was read before rather than reach outside the view."""
+    cdef uint64_t h = <uint64_t>length * <uint64_t>0xD6E8FEB86659FD93
+    cdef int32_t left = length
+    while left >= 8:
+        h = mix(h ^ load8(text))
+        text += 8
+        left -= 8
+    if left > 0:
+        if length >= 8:
+            h = mix(h ^ (load8(text + left - 8) >> (64 - 8 * left)))
+        elif left >= 4:
+            h = mix(h ^ (load4(text) | load4(text + left - 4) << (8 * left - 32)))
+        else:
+            h = mix(h ^ (<uint64_t>text[0] | <uint64_t>text[left >> 1] << (8 * (left >> 1))
+                         | <uint64_t>text[left - 1] << (8 * (left - 1))))
+    return mix(h)
+
+
+cdef inline const uint8_t *base_of(const uint8_t[::1] data) noexcept nogil:
+    return &data[0] if data.shape[0] > 0 else NULL
+
+
+cdef inline const uint8_t *at(const uint8_t *base, int32_t start) noexcept nogil:
+    return base + start if base != NULL else NULL
+
+
+cdef inline bint same(const uint8_t *a, const uint8_t *b, int32_t length) noexcept nogil:
+    return length == 0 or memcmp(a, b, length) == 0
+
+
+def equal(const uint8_t[::1] data_a, const int32_t[::1] starts_a, const int32_t[::1] lengths_a,
+          const uint8_t[::1] data_b, const int32_t[::1] starts_b, const int32_t[::1] lengths_b, out):
+    """``out[i]`` = text a of row i is text b of row i, byte for byte."""
+    cdef uint8_t[::1] result = out.view("u1")
+    cdef Py_ssize_t n = result.shape[0], i, step_a = lengths_a.shape[0] != 1, step_b = lengths_b.shape[0] != 1
+    cdef const uint8_t *a = base_of(data_a)
+    cdef const uint8_t *b = base_of(data_b)
+    cdef int32_t length
+    check_either(n, data_a, starts_a, lengths_a)
+    check_either(n, data_b, starts_b, lengths_b)
+    with nogil:
+        for i in range(n):
+            length = lengths_a[i * step_a]
+            result[i] = length == lengths_b[i * step_b] and same(
+                at(a, starts_a[i * step_a]), at(b, starts_b[i * step_b]), length)
+
+
+def compare(const uint8_t[::1] data_a, const int32_t[::1] starts_a, const int32_t[::1] lengths_a,
+            const uint8_t[::1] data_b, const int32_t[::1] starts_b, const int32_t[::1] lengths_b, int8_t[::1] out):
+    """``out[i]`` = -1, 0 or 1: how text a of row i stands to text b, by unsigned bytes, a shorter one before its extension."""
+    cdef Py_ssize_t n = out.shape[0], i, step_a = lengths_a.shape[0] != 1, step_b = lengths_b.shape[0] != 1
+    cdef const uint8_t *a = base_of(data_a)
+    cdef const uint8_t *b = base_of(data_b)
+    cdef int32_t la, lb, least
+    cdef int order
+    check_either(n, data_a, starts_a, lengths_a)
+    check_either(n, data_b, starts_b, lengths_b)
+    with nogil:
+        for i in range(n):
+            la, lb = lengths_a[i * step_a], lengths_b[i * step_b]
+            least = la if la < lb else lb
+            order = 0
+            if least > 0:
+                order = memcmp(at(a, starts_a[i * step_a]), at(b, starts_b[i * step_b]), least)
+            if order == 0:
+                order = (la > lb) - (la < lb)
+            out[i] = (order > 0) - (order < 0)
+
+
+def find(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, bytes text, int place, out):
+    """``out[i]`` = the text of row i begins with (``place`` 0), ends with (1) or holds (2) ``text``."""
+    cdef uint8_t[::1] result = out.view("u1")
+    cdef Py_ssize_t n = result.shape[0], i
+    cdef const uint8_t *base = base_of(data)
+    cdef const uint8_t *wanted = text
+    cdef const uint8_t *row
+    cdef const uint8_t *last
+    cdef Py_ssize_t size = len(text), length
+    cdef bint found
+    check_texts(data, starts, lengths, n)
+    with nogil:
+        for i in range(n):
+            length = lengths[i]
+            found = size == 0
+            if not found and length >= size:
+                row = base + starts[i]
+                if place == 0:
+                    found = memcmp(row, wanted, size) == 0
+                elif place == 1:
+                    found = memcmp(row + length - size, wanted, size) == 0
+                else:
+                    last = row + length - size
+                    while row <= last:
+                        row = <const uint8_t *>memchr(row, wanted[0], last - row + 1)
+                        if row == NULL:
+                            break
+                        if memcmp(row, wanted, size) == 0:
+                            found = True
+                            break
+                        row += 1
+            result[i] = found
+
+
+def count_characters(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, int64_t[::1] out):
+    """``out[i]`` = code points of the text of row i: bytes that do not continue one."""
+    cdef Py_ssize_t n = out.shape[0], i, j
+    cdef const uint8_t *base = base_of(data)
+    cdef const uint8_t *row
+    cdef int64_t count
+    check_texts(data, starts, lengths, n)
+    with nogil:
+        for i in range(n):
+            row = at(base, starts[i])
+            count = 0
+            for j in range(lengths[i]):
+                count += (row[j] & 0xC0) != 0x80
+            out[i] = count
+
+
+def hash64(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, uint64_t[::1] out):
+    """``out[i]`` = the hash of the text of row i (see the module)."""
+    cdef Py_ssize_t n = out.shape[0], i
+    cdef const uint8_t *base = base_of(data)
+    check_texts(data, starts, lengths, n)
+    with nogil:
+        for i in range(n):
+            out[i] = hash_text(at(base, starts[i]), lengths[i])
+
+
+def distinct(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths,
+             int32_t[::1] ids, int32_t[::1] firsts):
+    """Numbers the distinct texts from 0 by first occurrence: ``ids[i]`` is row i's, ``firsts[k]`` the first row of number k.
+
+    Returns how many there are.  ``ids`` and ``firsts`` hold as many as there are rows.  MemoryError where the table cannot grow.
+    """
+    cdef Py_ssize_t n = ids.shape[0]
+    cdef int count
+    check_texts(data, starts, lengths, n)
+    if firsts.shape[0] < n:
+        raise ValueError("columns of different lengths")
+    if n == 0:
+        return 0
+    with nogil:
+        count = number_texts(base_of(data), &starts[0], &lengths[0], n, &ids[0], &firsts[0])
+    if count < 0:
+        raise MemoryError
+    return count
+
+
+cdef struct slot:
+    uint64_t hash
+    int32_t number  # plus one; 0 is free
+
+
+cdef int number_texts(const uint8_t *base, const int32_t *starts, const int32_t *lengths, Py_ssize_t n,
+                      int32_t *ids, int32_t *firsts) noexcept nogil:
+    cdef uint64_t capacity = 256, place, h
+    cdef slot *table = <slot *>calloc(capacity, sizeof(slot))
+    cdef slot *larger
+    cdef int32_t count = 0, first
+    cdef Py_ssize_t i
+    if table == NULL:
+        return -1
+    for i in range(n):
+        h = af_keyed_text(SEED, at(base, starts[i]), <uint32_t>lengths[i])
+        place = h & (capacity - 1)
+        while table[place].number:
+            if table[place].hash == h:
+                first = firsts[table[place].number - 1]
+                if lengths[first] == lengths[i] and same(at(base, starts[first]), at(base, starts[i]), lengths[i]):
+                    break
+            place = (place + 1) & (capacity - 1)
+        if not table[place].number:
+            firsts[count] = <int32_t>i
+            count += 1
+            table[place].hash = h
+            table[place].number = count
+            ids[i] = count - 1
+            if <uint64_t>count * 2 > capacity:
+                larger = rehashed(table, capacity)
+                free(table)
+                if larger == NULL:
+                    return -1
+                table = larger
+                capacity *= 2
+        else:
+            ids[i] = table[place].number - 1
+    free(table)
+    return count
+
+
+cdef slot *rehashed(slot *table, uint64_t capacity) noexcept nogil:
+    """A table of twice the capacity with the same entries; NULL where there is no memory."""
+    cdef slot *larger = <slot *>calloc(2 * capacity, sizeof(slot))
+    cdef uint64_t old, place
+    if larger == NULL:
+        return NULL
+    for old in range(capacity):
+        if table[old].number:
+            place = table[old].hash & (2 * capacity - 1)
+            while larger[place].number:
+                place = (place + 1) & (2 * capacity - 1)
+            larger[place] = table[old]
+    return larger
+
+
+cdef int check_either(Py_ssize_t rows, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths) except -1:
+    """A text for each row (``check_texts``), or one for all rows."""
+    return check_texts(data, starts, lengths, 1 if lengths.shape[0] == 1 else rows)

@@ -1,0 +1,561 @@
+"""Window state: rows into panes, panes into windows, windows into columns.
+
+The design is in words at the head of window/cells.h (what is kept), window/update.h (rows in), window/emit.h, window/results.h (windows out)
+and window/slots.h (groups read, merged and emptied one by one); the twin defines the results.  Here a stage's aggregates are turned into
+accumulators, shared where they read the same input under the same mask, and numpy arrays are handed to C and back.  Cost: a few ns for a
+row and accumulator, two merges for a group and hopping window, memory for the groups of open panes only.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+import os
+
+import numpy as np
+
+from asyncflow._kernels.encode.compiled import json_rows
+from asyncflow._kernels.base.guarded import guarded
+from asyncflow._kernels.accumulators.lists import json_lists
+
+cimport numpy as cnp
+
+from asyncflow._kernels.base.views cimport check_ids, check_kept, check_views
+from asyncflow._kernels.window.state cimport *
+
+cnp.import_array()
+
+af_distinct_seed = int.from_bytes(os.urandom(8), "little")
+
+cdef object MAX_BOUND = 2**63 - 1
+cdef int64_t MOST_KEPT = 1 << 17  # rows that room is kept for
+
+cdef dict KINDS = {"int64": AF_INT64, "timestamp": AF_INT64, "float64": AF_FLOAT64, "bool": AF_BOOL, "string": AF_STRING}
+cdef dict VARIANCES = {
+    "var": (AF_VARIANCE, 1.0), "stddev": (AF_DEVIATION, 1.0), "var_pop": (AF_VARIANCE, 0.0), "stddev_pop": (AF_DEVIATION, 0.0)
+}
+cdef dict NUMBERS = {
+    "count": (AF_COUNT, ""), "sum": (AF_SUM, "sum"), "mean": (AF_MEAN, "sum"), "min": (AF_LEAST, "extremes"),
+    "max": (AF_GREATEST, "extremes"), "bool_and": (AF_LEAST, "extremes"), "bool_or": (AF_GREATEST, "extremes"),
+}
+cdef dict PICKS = {  # key, greatest, last
+    "first": (AF_KEY_TIME, 0, 0), "last": (AF_KEY_TIME, 1, 1), "any_value": (AF_KEY_NONE, 0, 0),
+    "min": (AF_KEY_VALUE, 0, 0), "max": (AF_KEY_VALUE, 1, 0),
+    "arg_min": (AF_KEY_VALUE, 0, 0), "arg_max": (AF_KEY_VALUE, 1, 0),
+}
+
+
+def _accumulators(aggregates):
+    """The accumulators that give these aggregates, each once, and for every aggregate (result, accumulator, kind, parameter)."""
+    places, fields, results = {}, [], []
+
+    def place(kind, *identity, **values):
+        at = places.setdefault((kind, *identity), len(fields))
+        if at == len(fields):
+            fields.append({"kind": kind})
+        for name, value in values.items():
+            fields[at][name] = value
+        return at
+
+    for function, inputs, types, mask, *constants in aggregates:
+        kinds = [KINDS[kind] for kind in types]
+        first = inputs[0] if inputs else -1
+        second = inputs[1] if len(inputs) > 1 else -1
+        given = {"input": first, "second": second, "mask": -1 if mask is None else mask}
+        if kinds:
+            given["input_kind"] = kinds[0]
+        if len(kinds) > 1:
+            given["second_kind"] = kinds[1]
+        text = bool(kinds) and kinds[0] == AF_STRING
+        if function == "count" and first < 0 and mask is None:
+            results.append((AF_ROWS_ALL, -1, AF_INT64, 0.0))
+        elif function in NUMBERS and (function == "count" or not text):
+            result, part = NUMBERS[function]
+            if part:
+                given[part] = 1
+            at = place(AF_NUMBER, first, mask, **given)
+            kind = AF_INT64 if function == "count" else AF_FLOAT64 if function == "mean" else kinds[0]
+            results.append((result, at, kind, 0.0))
+        elif function in VARIANCES:
+            result, correction = VARIANCES[function]
+            results.append((result, place(AF_MOMENTS, first, mask, **given), AF_FLOAT64, correction))
+        elif function in ("covar", "corr"):
+            at = place(AF_COMOMENTS, first, second, mask, **given)
+            results.append((AF_COVARIANCE if function == "covar" else AF_CORRELATION, at, AF_FLOAT64, 0.0))
+        elif function == "count_distinct":
+            results.append((AF_DISTINCT_COUNT, place(AF_DISTINCT, first, mask, **given), AF_INT64, 0.0))
+        elif function == "approx_count_distinct":
+            at = place(AF_SKETCH, function, first, mask, **given, sketch=AF_SKETCH_DISTINCT)
+            results.append((AF_ABOUT_DISTINCT, at, AF_INT64, 0.0))
+        elif function in ("quantile", "quantile_disc"):
+            at = place(AF_SKETCH, "quantile", first, mask, **given, sketch=AF_SKETCH_RANKS)
+            picks = function == "quantile_disc"
+            results.append((AF_QUANTILE_VALUE if picks else AF_QUANTILE, at, kinds[0] if picks else AF_FLOAT64, constants[0]))
+        elif function == "approx_quantile":
+            at = place(AF_SKETCH, function, first, mask, **given, sketch=AF_SKETCH_QUANTILE)
+            results.append((AF_ABOUT_QUANTILE, at, AF_FLOAT64, constants[0]))
+        elif function == "approx_top_k":
+            if not 1 <= constants[0] <= 1000:
+                raise ValueError("approx_top_k gives 1 .. 1000 values")
+            counters = max(10 * constants[0], 100)
+            at = place(AF_SKETCH, function, counters, first, mask, **given, sketch=AF_SKETCH_TOP, counters=counters)
+            results.append((AF_MOST_FREQUENT, at, kinds[0], constants[0]))
+        elif function in PICKS:
+            key, greatest, last = PICKS[function]
+            keyed = 1 if len(inputs) > 1 else 0
+            at = place(
+                AF_PICK, function, inputs, mask, **given, key=key, greatest=greatest, last=last,
+                key_input=inputs[keyed], key_kind=kinds[keyed], valued=0 if function in ("min", "max") else 1,
+            )
+            results.append((AF_PICKED, at, kinds[0], 0.0))
+        else:
+            raise ValueError(f"unknown aggregate {function!r}")
+    return fields, results
+
+
+cdef object _array(object values, int typenum, Py_ssize_t count):
+    """The array itself, or a contiguous copy; TypeError or ValueError where it is not what its column says."""
+    array = cnp.PyArray_FROM_OTF(values, typenum, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED)
+    if count >= 0 and cnp.PyArray_SIZE(array) != count:
+        raise ValueError(f"a column of {cnp.PyArray_SIZE(array)} rows in a batch of {count}")
+    return array
+
+
+cdef object _copied(const void *data, int typenum, Py_ssize_t count, Py_ssize_t width):
+    """A new array of what is there."""
+    cdef cnp.npy_intp length = count
+    array = cnp.PyArray_EMPTY(1, &length, typenum, 0)
+    if count:
+        memcpy(cnp.PyArray_DATA(array), data, count * width)
+    return array
+
+
+cdef object _by_slot(object values, int typenum, Py_ssize_t least):
+    """An array that is read and written in place, of at least so many."""
+    array = cnp.PyArray_FROM_OTF(values, typenum, cnp.NPY_ARRAY_CARRAY)
+    if array is not values:
+        raise TypeError("not a contiguous array of its type that can be written to")
+    if len(array) < least:
+        raise ValueError(f"{len(array)} values by slot for slots below {least}")
+    return array
+
+
+def mark(flags, places):
+    """Sets the flags at these places."""
+    places = cnp.PyArray_FROM_OTF(places, cnp.NPY_INT32, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED)
+    cdef const int32_t *at = <const int32_t *>cnp.PyArray_DATA(places)
+    cdef int64_t count = len(places), i
+    if count and places.min() < 0:
+        raise ValueError("a slot below 0")
+    flags = _by_slot(flags, cnp.NPY_BOOL, int(places.max()) + 1 if count else 0)
+    cdef uint8_t *set_ = <uint8_t *>cnp.PyArray_DATA(flags)
+    with nogil:
+        for i in range(count):
+            set_[at[i]] = 1
+
+
+def marked(flags, Py_ssize_t count):
+    """The places below ``count`` whose flags are set, ascending."""
+    flags = _by_slot(flags, cnp.NPY_BOOL, count)
+    cdef cnp.npy_intp room = count
+    places = cnp.PyArray_EMPTY(1, &room, cnp.NPY_INT32, 0)
+    cdef const uint8_t *set_ = <const uint8_t *>cnp.PyArray_DATA(flags)
+    cdef int32_t *found = <int32_t *>cnp.PyArray_DATA(places)
+    cdef int64_t number
+    with nogil:
+        number = af_flagged(set_, count, found)
+    return places[:number]
+
+
+cdef class _WindowState:
+    """Open windows and what they hold.  ``size_ns`` None: one window over everything that came since the last ``close`` at the end of
+    time; no row is ever late for it, and its groups may be used as slots: read with ``peek``, folded together with ``merge``, emptied with
+    ``clear``.  After an exception the state is of no further use."""
+
+    cdef af_state state
+    cdef af_result result
+    cdef list kinds  # of the inputs that are read, None for others
+    cdef list types  # of the aggregates' first inputs, by name
+    cdef int mask_count
+    cdef af_column *inputs
+    cdef const uint8_t **masks
+    cdef int64_t group_count
+    cdef int64_t shrink_at
+    cdef bint sending  # rows that were sent stand in the result
+
+    def __cinit__(self, size_ns, every_ns, offset_ns, aggregates):
+        cdef int i
+        if size_ns is not None and not 0 < every_ns <= size_ns <= MAX_BOUND:
+            raise ValueError("a window needs 0 < every_ns <= size_ns < 2**63")
+        af_state_shape(&self.state, size_ns or 0, every_ns, offset_ns % every_ns if size_ns else 0)
+        fields, results = _accumulators(aggregates)
+        self.kinds = []
+        self.types = [types[0] if types else None for _, _, types, *_ in aggregates]
+        for _, ins, types, mask, *_ in aggregates:
+            self.mask_count = max(self.mask_count, 0 if mask is None else mask + 1)
+            for position, kind in zip(ins, types):
+                self.kinds += [None] * (position + 1 - len(self.kinds))
+                self.kinds[position] = KINDS[kind]
+        cdef af_store *store = &self.state.store
+        store.seed = int.from_bytes(os.urandom(8), "little")
+        store.ops = <af_op *>calloc(len(fields) + 1, sizeof(af_op))
+        self.result.outputs = <af_output *>calloc(len(results) + 1, sizeof(af_output))
+        self.inputs = <af_column *>calloc(len(self.kinds) + 1, sizeof(af_column))
+        self.masks = <const uint8_t **>calloc(self.mask_count + 1, sizeof(void *))
+        if not store.ops or not self.result.outputs or not self.inputs or not self.masks:
+            raise MemoryError
+        store.op_count = len(fields)
+        store.own_sets = size_ns is None
+        for i, field in enumerate(fields):
+            _fill(&store.ops[i], field)
+            if store.ops[i].kind == AF_DISTINCT and not store.own_sets:
+                store.ops[i].set = store.set_count
+                store.set_count += 1
+        self.result.output_count = len(results)
+        for i, (result, op, kind, parameter) in enumerate(results):
+            self.result.outputs[i].result = result
+            self.result.outputs[i].op = op
+            self.result.outputs[i].kind = kind
+            self.result.outputs[i].parameter = parameter
+        if not af_store_layout(store):
+            raise MemoryError
+        self.shrink_at = AF_SHRINK_EVERY
+
+    def __dealloc__(self):
+        af_state_free(&self.state)
+        af_result_free(&self.result)
+        free(self.inputs)
+        free(self.masks)
+
+    def add(self, groups, group_count, time, watermarks, watermark_before, delay_ns, inputs, masks, merges=None):
+        """Takes rows in order.  Gives back the positions of those late for all their windows, and how many were late for some.
+
+        ``merges``, of slots: ``(rows, into, source)``, before row ``rows[i]`` (ascending) ``source[i]`` is folded into ``into[i]``."""
+        if self.state.out.active:
+            raise RuntimeError("rows while a window is given out")
+        cdef Py_ssize_t count = len(groups), i
+        cdef list kept = []  # what the pointers below point into
+        cdef af_rows rows
+        memset(&rows, 0, sizeof(rows))
+        groups = _array(groups, cnp.NPY_INT32, count)
+        rows.groups = <const int32_t *>cnp.PyArray_DATA(groups)
+        check_ids(rows.groups, count, group_count)
+        rows.count = count
+        rows.group_count = group_count
+        if time is not None:
+            time = _array(time, cnp.NPY_INT64, count)
+            rows.time = <const int64_t *>cnp.PyArray_DATA(time)
+        elif self.state.sized:
+            raise ValueError("windows of event time need rows that have one")
+        if watermarks is not None:
+            watermarks = _array(watermarks, cnp.NPY_INT64, count)
+            rows.watermarks = <const int64_t *>cnp.PyArray_DATA(watermarks)
+        rows.watermark_before = watermark_before
+        rows.delay = delay_ns
+        for i in range(len(self.kinds)):
+            if self.kinds[i] is not None:
+                _point(&self.inputs[i], self.kinds[i], inputs[i], count, kept)
+        for i in range(self.mask_count):
+            mask = _array(masks[i], cnp.NPY_BOOL, count)
+            kept.append(mask)
+            self.masks[i] = <const uint8_t *>cnp.PyArray_DATA(mask)
+        rows.inputs = self.inputs
+        rows.masks = self.masks
+        late = cnp.PyArray_EMPTY(1, [count], cnp.NPY_INT64, 0)
+        rows.late = <int64_t *>cnp.PyArray_DATA(late)
+        self.group_count = max(self.group_count, group_count)
+        cdef const int64_t *at = NULL
+        cdef const int32_t *into = NULL
+        cdef const int32_t *source = NULL
+        cdef int64_t merge_count = 0
+        if merges is not None and len(merges[0]):
+            positions = _array(merges[0], cnp.NPY_INT64, -1)
+            merge_count = len(positions)
+            targets, sources = self._slots(merges[1], merge_count), self._slots(merges[2], merge_count)
+            if positions[0] < 0 or positions[merge_count - 1] > count or (positions[1:] < positions[: merge_count - 1]).any():
+                raise ValueError("merges are not in the order of rows")
+            self.group_count = max(self.group_count, int(targets.max()) + 1)
+            at = <const int64_t *>cnp.PyArray_DATA(positions)
+            into, source = <const int32_t *>cnp.PyArray_DATA(targets), <const int32_t *>cnp.PyArray_DATA(sources)
+        cdef bint done
+        with nogil:
+            done = af_add_merging(&self.state, &rows, at, into, source, merge_count)
+        if not done:
+            raise MemoryError
+        return (late[: rows.late_count].astype(np.intp) if rows.late_count else _NO_ROWS), rows.partly
+
+    def ready(self, watermark_ns):
+        """Whether ``close`` has anything to give for this watermark."""
+        return self.state.out.active or af_window_ready(&self.state, watermark_ns)
+
+    def close(self, watermark_ns, order, max_rows, max_bytes=MAX_BOUND):
+        """The next rows, at most ``max_rows``, of windows that end at or before the watermark: ``(starts, ends, groups, results,
+        overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64.  There are no more
+        rows after one with which the results' texts come to ``max_bytes`` (a list: six times those of its texts, and 40 an item)."""
+        order = _array(order, cnp.NPY_INT32, -1)
+        cdef int64_t group_count = len(order), watermark = watermark_ns, wanted = max_rows, room = max_bytes
+        cdef const int32_t *ordered = <const int32_t *>cnp.PyArray_DATA(order)
+        cdef af_result *result = &self.result
+        cdef bint done
+        if self.sending:
+            raise RuntimeError("a window given out while rows that were sent are not taken")
+        if group_count < self.group_count:
+            raise ValueError("an order of fewer groups than there are")
+        if wanted < 1:
+            raise ValueError("at least one row is given out")
+        check_ids(ordered, group_count, group_count)
+        with nogil:
+            done = af_close_rows(&self.state, watermark, ordered, group_count, wanted, room, result)
+            if done and not self.state.out.active and self.state.windows_closed >= self.shrink_at:
+                self.shrink_at = self.state.windows_closed + AF_SHRINK_EVERY
+                af_state_shrink(&self.state)
+        if not done:
+            raise MemoryError
+        if result.count == 0:
+            return None
+        return (
+            _copied(result.starts, cnp.NPY_INT64, result.count, 8),
+            _copied(result.ends, cnp.NPY_INT64, result.count, 8),
+            _copied(result.groups, cnp.NPY_INT32, result.count, 4),
+            self._columns(),
+            result.overflows,
+        )
+
+    # -- slots ---------------------------------------------------------------------------------------------------------
+
+    cdef object _slots(self, slots, Py_ssize_t count):
+        """Group ids as an array, checked; only a window over everything has slots."""
+        array = _array(slots, cnp.NPY_INT32, count)
+        if self.state.sized:
+            raise ValueError("windows of a size have no slots")
+        if self.state.out.active:
+            raise RuntimeError("slots while a window is given out")
+        if len(array) and array.min() < 0:
+            raise ValueError("a slot below 0")
+        return array
+
+    def peek(self, slots, max_bytes=MAX_BOUND):
+        """What these slots hold, in the order given: ``(results, overflows)``; nothing changes.  An empty slot holds no rows.  Of the first
+        slots only, up to one with which the results' texts come to ``max_bytes``, as for ``close``."""
+        slots = self._slots(slots, -1)
+        if self.sending:
+            raise RuntimeError("slots read while rows that were sent are not taken")
+        cdef const int32_t *ids = <const int32_t *>cnp.PyArray_DATA(slots)
+        cdef int64_t count = len(slots), room = max_bytes
+        cdef bint done
+        with nogil:
+            af_result_clear(&self.result)
+            done = af_slots_append(&self.state, ids, count, room, &self.result)
+        if not done:
+            raise MemoryError
+        return self._columns(), self.result.overflows
+
+    cdef list _columns(self):
+        cdef af_result *result = &self.result
+        return [_column(&result.outputs[i], result.count, self.types[i]) for i in range(result.output_count)]
+
+    def send(self, slots, windows, keys, revisions, changed):
+        """Takes down a row of each of these slots, in the order given, for ``sent``.  By slot: its window, its key, how often it was
+        sent, which counts on, and whether it changed since then, which is no longer so."""
+        slots = self._slots(slots, -1)
+        cdef int64_t count = len(slots), above = int(slots.max()) + 1 if count else 0
+        windows, keys = _by_slot(windows, cnp.NPY_INT64, above), _by_slot(keys, cnp.NPY_INT32, above)
+        revisions, changed = _by_slot(revisions, cnp.NPY_INT64, above), _by_slot(changed, cnp.NPY_BOOL, above)
+        cdef const int32_t *ids = <const int32_t *>cnp.PyArray_DATA(slots)
+        cdef const int64_t *window_of = <const int64_t *>cnp.PyArray_DATA(windows)
+        cdef const int32_t *key_of = <const int32_t *>cnp.PyArray_DATA(keys)
+        cdef int64_t *revision_of = <int64_t *>cnp.PyArray_DATA(revisions)
+        cdef uint8_t *flags = <uint8_t *>cnp.PyArray_DATA(changed)
+        cdef bint done
+        if not self.sending:
+            af_result_clear(&self.result)
+            self.sending = True
+        with nogil:
+            done = af_slots_send(&self.state, ids, count, window_of, key_of, revision_of, flags, &self.result)
+        if not done:
+            raise MemoryError
+
+    def sent(self):
+        """The rows taken down since the last call: ``(windows, keys, revisions, results, overflows)``."""
+        cdef af_result *result = &self.result
+        if not self.sending:
+            af_result_clear(result)
+        rows = (
+            _copied(result.starts, cnp.NPY_INT64, result.count, 8),
+            _copied(result.groups, cnp.NPY_INT32, result.count, 4),
+            _copied(result.ends, cnp.NPY_INT64, result.count, 8),
+            self._columns(),
+            result.overflows,
+        )
+        self.sending = False
+        if result.capacity > MOST_KEPT:
+            af_result_drop(result)
+        return rows
+
+    def merge(self, into, source):
+        """Folds slot ``source[i]`` into slot ``into[i]``, pair after pair; the source is empty then.  Into itself: nothing changes."""
+        into = self._slots(into, -1)
+        source = self._slots(source, len(into))
+        cdef const int32_t *targets = <const int32_t *>cnp.PyArray_DATA(into)
+        cdef const int32_t *sources = <const int32_t *>cnp.PyArray_DATA(source)
+        cdef int64_t count = len(into), i
+        cdef bint done = True
+        if count:
+            self.group_count = max(self.group_count, int(into.max()) + 1)
+        with nogil:
+            for i in range(count):
+                done = done and af_slot_merge(&self.state, targets[i], sources[i])
+        if not done:
+            raise MemoryError
+
+    def clear(self, slots):
+        """Empties slots: their ids can be used again."""
+        slots = self._slots(slots, -1)
+        cdef const int32_t *ids = <const int32_t *>cnp.PyArray_DATA(slots)
+        cdef int64_t count = len(slots)
+        with nogil:
+            af_slots_clear(&self.state, ids, count)
+
+    @property
+    def windows_closed(self):
+        return self.state.windows_closed
+
+    @property
+    def open_windows(self):
+        """How many windows hold a row and are not closed."""
+        return af_open_windows(&self.state)
+
+    @property
+    def next_end(self):
+        """When the next window that holds a row ends, clamped to int64; None where there is none, or windows have no bounds."""
+        cdef int64_t end = 0
+        return end if af_next_end(&self.state, &end) else None
+
+    @property
+    def held_rows(self):
+        """Rows of the open windows; None where windows overlap."""
+        rows = af_held_rows(&self.state)
+        return None if rows < 0 else rows
+
+    @property
+    def nbytes(self):
+        return af_state_bytes(&self.state, &self.result)
+
+    def live_groups(self, Py_ssize_t group_count):
+        """The groups (ascending) that some open window holds."""
+        return self._live(group_count)
+
+    cdef object _live(self, Py_ssize_t group_count):
+        live = np.zeros(group_count, np.uint8)
+        cdef uint8_t *marks = <uint8_t *>cnp.PyArray_DATA(live)
+        cdef size_t i
+        with nogil:
+            for i in range(self.state.head, self.state.end):
+                af_mark_live(&self.state, self.state.panes[i], marks, group_count)
+            if self.state.out.active:
+                af_mark_live(&self.state, self.state.out.pane, marks, group_count)
+        return np.flatnonzero(live).astype(np.int32)
+
+    def keep(self, groups):
+        """Renames groups: ``groups[i]`` becomes i.  Every live group is among them (ascending)."""
+        if self.state.out.active:
+            raise RuntimeError("groups renamed while a window is given out")
+        cdef int64_t count = len(groups)
+        groups = _array(groups, cnp.NPY_INT32, -1)
+        check_kept(<const int32_t *>cnp.PyArray_DATA(groups), count, self.group_count)
+        names = np.full(self.group_count, -1, np.int32)
+        names[groups] = np.arange(count, dtype=np.int32)
+        if (names[self._live(self.group_count)] < 0).any():
+            raise IndexError("a group that an open window holds is not kept")
+        cdef const int32_t *new = <const int32_t *>cnp.PyArray_DATA(names)
+        cdef size_t i
+        cdef bint done = True
+        with nogil:
+            for i in range(self.state.head, self.state.end):
+                done = done and af_pane_rename(&self.state.store, self.state.panes[i], new, count)
+            # What the next block begins with may be of panes that are gone, and of groups that are; the next window merges it anew.
+            af_forget_head(&self.state)
+            if done and not self.state.sized:
+                self.state.store.arena.peak_pages = self.state.store.arena.used_pages
+                af_state_shrink(&self.state)
+        if not done:
+            raise MemoryError
+        self.group_count = count
+
+
+WindowState = guarded(_WindowState, "WindowState", open_windows=0, next_end=None, held_rows=None)
+_NO_ROWS = np.empty(0, np.intp)
+
+
+cdef int _fill(af_op *op, dict field) except -1:
+    op.input = op.second = op.mask = -1
+    for name, value in field.items():
+        if name == "kind": op.kind = value
+        elif name == "input": op.input = value
+        elif name == "second": op.second = value
+        elif name == "mask": op.mask = value
+        elif name == "input_kind": op.input_kind = value
+        elif name == "second_kind": op.second_kind = value
+        elif name == "sum": op.sum = value
+        elif name == "extremes": op.extremes = value
+        elif name == "key": op.key = value
+        elif name == "key_input": op.key_input = value
+        elif name == "key_kind": op.key_kind = value
+        elif name == "greatest": op.greatest = value
+        elif name == "last": op.last = value
+        elif name == "valued": op.valued = value
+        elif name == "sketch": op.sketch = value
+        elif name == "counters": op.counters = value
+        else: raise KeyError(name)
+    return 0
+
+
+cdef int _point(af_column *column, int kind, raw, Py_ssize_t count, list kept) except -1:
+    """Points a C column into a raw one, whose arrays are put into ``kept``."""
+    memset(column, 0, sizeof(af_column))
+    valid = raw[len(raw) - 1]
+    if valid is not None:
+        valid = _array(valid, cnp.NPY_BOOL, count)
+        kept.append(valid)
+        column.valid = <const uint8_t *>cnp.PyArray_DATA(valid)
+    if kind == AF_STRING:
+        data, starts, lengths = _array(raw[0], cnp.NPY_UINT8, -1), _array(raw[1], cnp.NPY_INT32, count), None
+        lengths = _array(raw[2], cnp.NPY_INT32, count)
+        if check_views(
+            <const int32_t *>cnp.PyArray_DATA(starts), <const int32_t *>cnp.PyArray_DATA(lengths), count, cnp.PyArray_SIZE(data)
+        ):
+            starts = np.where(lengths, starts, np.int32(0))
+        kept += [data, starts, lengths]
+        column.data = <const uint8_t *>cnp.PyArray_DATA(data)
+        column.starts = <const int32_t *>cnp.PyArray_DATA(starts)
+        column.lengths = <const int32_t *>cnp.PyArray_DATA(lengths)
+        return 0
+    typenum = cnp.NPY_FLOAT64 if kind == AF_FLOAT64 else cnp.NPY_BOOL if kind == AF_BOOL else cnp.NPY_INT64
+    values = _array(raw[0], typenum, count)
+    kept.append(values)
+    column.values = cnp.PyArray_DATA(values)
+    return 0
+
+
+cdef object _column(af_output *output, Py_ssize_t count, type_):
+    """A result column as arrays of its own; of lists: as texts, ``type_`` the name of their values' type."""
+    words = _copied(output.words, cnp.NPY_INT64, count, 8)
+    if output.result == AF_MOST_FREQUENT:
+        items = _copied(output.items, cnp.NPY_INT64, 2 * output.item_count, 8).reshape(-1, 2)
+        return json_lists(json_rows, type_, _values(output, items[:, 0].copy(), None), items[:, 1].copy(), words)
+    return _values(output, words, _copied(output.valid, cnp.NPY_BOOL, count, 1) if output.nulls else None)
+
+
+cdef object _values(af_output *output, object words, object valid):
+    """The raw column that these words say."""
+    if output.kind == AF_FLOAT64:
+        return words.view(np.float64), valid
+    if output.kind != AF_STRING:
+        return (words != 0 if output.kind == AF_BOOL else words), valid
+    if output.text_bytes > 0x7FFFFFFF:
+        raise OverflowError("the texts of one batch exceed 2 GiB")
+    data = _copied(output.text, cnp.NPY_UINT8, output.text_bytes, 1)
+    lengths = words.astype(np.int32)
+    starts = np.zeros(len(lengths), np.int32)
+    np.cumsum(lengths[: len(lengths) - 1], out=starts[1:])
+    return data, starts, lengths, valid

@@ -1,0 +1,104 @@
+"""What the window kernel takes from C: the state's structs and functions, as window/state.h and the headers that it joins declare them."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+
+cdef extern from "window/state.h" nogil:
+    ctypedef struct af_op:
+        int kind, input, second, mask, input_kind, second_kind
+        int sum, extremes, key, key_input, key_kind, greatest, last, valued, set, sketch, counters
+    ctypedef struct af_arena:
+        size_t used_pages, peak_pages
+    ctypedef struct af_store:
+        af_op *ops
+        int op_count, set_count
+        bint own_sets
+        af_arena arena
+        uint64_t seed
+    ctypedef struct af_pane:
+        pass
+    ctypedef struct af_window_out:
+        bint active
+        af_pane *pane
+    ctypedef struct af_state:
+        af_store store
+        int sized
+        af_pane **panes
+        af_pane *head_pane
+        size_t head, end
+        int64_t advanced, windows_closed
+        af_window_out out
+    ctypedef struct af_column:
+        const void *values
+        const uint8_t *valid
+        const uint8_t *data
+        const int32_t *starts
+        const int32_t *lengths
+    ctypedef struct af_rows:
+        const int32_t *groups
+        int64_t begin, count, group_count
+        const int64_t *time
+        const int64_t *watermarks
+        int64_t watermark_before, delay
+        const af_column *inputs
+        const uint8_t *const *masks
+        int64_t *late
+        int64_t late_count, partly
+    ctypedef struct af_item:
+        int64_t word, count
+    ctypedef struct af_output:
+        int result, op, kind
+        double parameter
+        int64_t *words
+        uint8_t *valid
+        uint8_t *text
+        uint64_t text_bytes
+        int64_t nulls
+        af_item *items
+        uint64_t item_count
+    ctypedef struct af_result:
+        int64_t *starts
+        int64_t *ends
+        int32_t *groups
+        int64_t count, capacity, overflows
+        af_output *outputs
+        int output_count
+    ctypedef enum af_op_kind:
+        AF_NUMBER, AF_MOMENTS, AF_COMOMENTS, AF_PICK, AF_DISTINCT, AF_SKETCH
+    ctypedef enum af_sketch_kind:
+        AF_SKETCH_DISTINCT, AF_SKETCH_QUANTILE, AF_SKETCH_RANKS, AF_SKETCH_TOP
+    ctypedef enum af_value_kind:
+        AF_INT64, AF_FLOAT64, AF_BOOL, AF_STRING
+    ctypedef enum af_pick_key:
+        AF_KEY_NONE, AF_KEY_TIME, AF_KEY_VALUE
+    ctypedef enum af_result_kind:
+        AF_ROWS_ALL, AF_COUNT, AF_SUM, AF_MEAN, AF_LEAST, AF_GREATEST, AF_VARIANCE, AF_DEVIATION, AF_COVARIANCE, AF_CORRELATION
+        AF_PICKED, AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_QUANTILE_VALUE, AF_ABOUT_QUANTILE, AF_MOST_FREQUENT
+    int AF_SHRINK_EVERY
+    uint64_t af_distinct_seed
+
+    void af_state_shape(af_state *, int64_t size, int64_t every, int64_t offset)
+    bint af_store_layout(af_store *)
+    void af_state_free(af_state *)
+    void af_state_shrink(af_state *)
+    void af_forget_head(af_state *)
+    uint64_t af_state_bytes(const af_state *, const af_result *)
+    void af_result_free(af_result *)
+    void af_result_clear(af_result *)
+    void af_result_drop(af_result *)
+    bint af_add_merging(
+        af_state *, af_rows *, const int64_t *at, const int32_t *into, const int32_t *source, int64_t merges)
+    bint af_slots_append(const af_state *, const int32_t *slots, int64_t count, int64_t max_bytes, af_result *)
+    bint af_slots_send(
+        const af_state *, const int32_t *slots, int64_t count, const int64_t *windows, const int32_t *keys, int64_t *revisions,
+        uint8_t *changed, af_result *)
+    int64_t af_flagged(const uint8_t *flags, int64_t count, int32_t *places)
+    bint af_slot_merge(af_state *, int32_t into, int32_t source)
+    void af_slots_clear(af_state *, const int32_t *slots, int64_t count)
+    bint af_window_ready(af_state *, int64_t watermark)
+    int64_t af_open_windows(af_state *)
+    bint af_next_end(const af_state *, int64_t *end)
+    int64_t af_held_rows(const af_state *)
+    bint af_close_rows(
+        af_state *, int64_t watermark, const int32_t *order, int64_t group_count, int64_t max_rows, int64_t max_bytes, af_result *)
+    void af_mark_live(const af_state *, const af_pane *, uint8_t *live, int64_t group_count)
+    bint af_pane_rename(af_store *, af_pane *, const int32_t *names, int64_t groups)
