@@ -22,7 +22,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.plan.schemas import table_schemas
 from asyncflow.plan.tables import Plan
 from asyncflow.runtime import Ledger, Run, iterate
-from asyncflow.runtime.loop import run_in_loop
+from asyncflow.runtime.base.loop import run_in_loop
 
 
 class Flow(FlowBuilder, frozen=True, eq=False):

@@ -21,7 +21,7 @@ import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.errors import ConnectorError
 from asyncflow.runtime import control
-from asyncflow.runtime.standing import Standing
+from asyncflow.runtime.base.status import Standing
 
 PIPELINE = """
 name = "visits"

@@ -217,7 +217,7 @@ def test(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     Exit code 0 if all pass, 1 if one fails.
     """
     from asyncflow.doors.toml import load
-    from asyncflow.runtime.loop import run_in_loop
+    from asyncflow.runtime.base.loop import run_in_loop
     from asyncflow.runtime.trial import run_trials
 
     plan = load(Path(file), overrides=overrides)
@@ -241,7 +241,7 @@ def verify(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
 
     Reads bounded input and writes nothing.  Exit code 0 if all runs gave the same bytes, 1 if one differs.
     """
-    from asyncflow.runtime.loop import run_in_loop
+    from asyncflow.runtime.base.loop import run_in_loop
     from asyncflow.runtime.verify import verify as runs_of
 
     plan = _load(file, overrides)
@@ -296,7 +296,7 @@ def _inferred(plan: Plan) -> dict[str, Schema]:
     if not left_out:
         return {}
     from asyncflow.runtime import infer_schemas
-    from asyncflow.runtime.loop import run_in_loop
+    from asyncflow.runtime.base.loop import run_in_loop
 
     try:
         inferred = run_in_loop(lambda: infer_schemas(replace(plan, sources=left_out)))
@@ -316,7 +316,7 @@ def _inferred(plan: Plan) -> dict[str, Schema]:
 def infer(file: str, format: str | None, verbose: bool) -> int:
     """Print a ready pipeline file for the data in FILE."""
     from asyncflow.doors.inferred import pipeline_text, source_plan
-    from asyncflow.runtime.loop import run_in_loop
+    from asyncflow.runtime.base.loop import run_in_loop
     from asyncflow.runtime.sample import sample
 
     plan = source_plan(file, format)

@@ -11,7 +11,7 @@ from asyncflow.cli.options import FAILED, VERBOSE, files, tell_error
 from asyncflow.printable import printable_lines, tell
 
 if TYPE_CHECKING:
-    from asyncflow.runtime.standing import Standing
+    from asyncflow.runtime.base.status import Standing
 
 LONGEST_PID = 64
 """Digits; what is longer is a file."""
@@ -88,7 +88,7 @@ def _decoded(pid: int, answer: bytes) -> Standing:
     import msgspec
 
     from asyncflow.errors import ConnectorError
-    from asyncflow.runtime.standing import Standing
+    from asyncflow.runtime.base.status import Standing
 
     try:
         return msgspec.json.decode(answer, type=Standing)

@@ -4,7 +4,7 @@
 times rows, ``stage`` drives an operator, ``sink`` encodes and writes; ``why`` says what a run waits for.
 """
 
-from asyncflow.runtime.ledger import Ledger
+from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.run import Run, infer_schemas, iterate
 
 __all__ = ["Ledger", "Run", "infer_schemas", "iterate"]

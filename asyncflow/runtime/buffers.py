@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from asyncflow.formats.contract import Block
-from asyncflow.runtime.memory import Account
+from asyncflow.runtime.base.memory import Account
 
 PAGE = 4096
 PAD = 64

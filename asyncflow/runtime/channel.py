@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message
-from asyncflow.runtime.memory import Account, Memory
+from asyncflow.runtime.base.memory import Account, Memory
 
 MESSAGE_BYTES = 64
 """What a message without rows counts for."""

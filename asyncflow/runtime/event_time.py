@@ -24,8 +24,8 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, watermarks_of
 from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int64Array
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Source
-from asyncflow.runtime.clock import ArrivalClock, Clock
-from asyncflow.runtime.ledger import SourceCounts
+from asyncflow.runtime.base.clock import ArrivalClock, Clock
+from asyncflow.runtime.base.ledger import SourceCounts
 
 RECENT_NS = 60_000_000_000
 """A peer that has been silent for longer is not waited for."""

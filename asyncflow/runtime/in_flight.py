@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
+from asyncflow.runtime.base.closing import closing
+from asyncflow.runtime.base.memory import Account
 from asyncflow.runtime.blocks import Dropped, Records, size_bytes
-from asyncflow.runtime.closing import closing
-from asyncflow.runtime.memory import Account
 
 
 class InFlight:

@@ -29,8 +29,8 @@ from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Output
 from asyncflow.plan.tables import MapBatches
-from asyncflow.runtime.blame import FROM_INSIDE, asked_to_end, cancellations
-from asyncflow.runtime.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
+from asyncflow.runtime.base.failures import FROM_INSIDE, asked_to_end, cancellations
+from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
 from asyncflow.runtime.retiming import Retiming, Times, refusals, unambiguous
 from asyncflow.runtime.stage import AsyncOperator
 from asyncflow.runtime.table_objects import MisshapenError, NoRecordError, is_row

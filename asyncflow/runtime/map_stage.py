@@ -16,8 +16,8 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import MapBatches
-from asyncflow.runtime.blame import Group
-from asyncflow.runtime.closing import closing
+from asyncflow.runtime.base.closing import closing
+from asyncflow.runtime.base.failures import Group
 from asyncflow.runtime.map import Call, MapOperator
 from asyncflow.runtime.outlet import end
 from asyncflow.runtime.stage import Stage

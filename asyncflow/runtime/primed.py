@@ -12,7 +12,7 @@ import numpy as np
 
 from asyncflow.connectors.contract import ByteSource, ByteStream
 from asyncflow.formats.contract import Block
-from asyncflow.runtime.blame import Group
+from asyncflow.runtime.base.failures import Group
 
 PAUSE_SECONDS = 0.3
 """A live input that pauses for so long after its first data record is judged by what it has sent."""

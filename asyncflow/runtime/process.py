@@ -31,15 +31,15 @@ from asyncflow.plan import graph
 from asyncflow.plan.resources import resources_of
 from asyncflow.plan.tables import Plan, Sink, Source
 from asyncflow.printable import hidden, printable_lines, tell, write_error
+from asyncflow.runtime.base.ledger import Ledger
+from asyncflow.runtime.base.loop import run_in_loop
+from asyncflow.runtime.base.memory import default_memory
 from asyncflow.runtime.control import Control
-from asyncflow.runtime.ledger import Ledger
-from asyncflow.runtime.loop import run_in_loop
-from asyncflow.runtime.memory import default_memory
 from asyncflow.runtime.run import Run
 
 if TYPE_CHECKING:
+    from asyncflow.runtime.base.status import Standing
     from asyncflow.runtime.progress import Snapshot
-    from asyncflow.runtime.standing import Standing
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_FREE_BYTES = 32 << 20

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from asyncflow.errors import AsyncflowError, PipelineError, StageError
-from asyncflow.runtime.blame import FROM_INSIDE
+from asyncflow.runtime.base.failures import FROM_INSIDE
 
 MAX_ITEMS = 4096
 MAX_BYTES = 256 << 10

@@ -21,9 +21,9 @@ from asyncflow.model.messages import End, Message
 from asyncflow.operators.contract import Output
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.plan.tables import Join
-from asyncflow.runtime.blame import together
+from asyncflow.runtime.base.failures import together
+from asyncflow.runtime.base.status import RefreshStanding
 from asyncflow.runtime.channel import Channel
-from asyncflow.runtime.standing import RefreshStanding
 from asyncflow.runtime.two_inputs import LEFT, RIGHT, TwoInputStage, right_first
 
 if TYPE_CHECKING:

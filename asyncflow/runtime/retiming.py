@@ -27,7 +27,7 @@ from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.raw import raw_column
 from asyncflow.plan.times import TIMES, TimeColumns
-from asyncflow.runtime.rejected import KEPT_CHARACTERS, rejected_batch
+from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, rejected_batch
 
 Times: TypeAlias = tuple[Int64Array, BoolArray | None]
 """Times, and which of them are not null; None: all."""

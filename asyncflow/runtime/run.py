@@ -17,13 +17,13 @@ from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.tables import Plan
 from asyncflow.runtime import stopping
-from asyncflow.runtime.blame import first, named, together
+from asyncflow.runtime.base.clock import Clock
+from asyncflow.runtime.base.failures import first, named, together
+from asyncflow.runtime.base.ledger import Ledger
+from asyncflow.runtime.base.memory import Memory
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.channel import Channel
-from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.inference import find_schema
-from asyncflow.runtime.ledger import Ledger
-from asyncflow.runtime.memory import Memory
-from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import Reads, SourceStage
 from asyncflow.runtime.stopping import not_delivered, opened, run_to_end

@@ -13,9 +13,9 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.schema import TIMESTAMP_UNITS, DataType, Field, Schema
 from asyncflow.plan.tables import Component, Plan
-from asyncflow.runtime.clock import Clock
+from asyncflow.runtime.base.clock import Clock
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.inference import find_schema
-from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.run import iterate
 from asyncflow.runtime.source import SourceStage
 from asyncflow.runtime.wiring import open_source

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from asyncflow.connectors.contract import ByteStream
-from asyncflow.runtime.clock import Clock
-from asyncflow.runtime.closing import closing
+from asyncflow.runtime.base.clock import Clock
+from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.in_flight import InFlight
 
 T = TypeVar("T")

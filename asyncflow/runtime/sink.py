@@ -13,9 +13,9 @@ from asyncflow.model.batch import Batch, iter_pieces
 from asyncflow.model.messages import Message, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Sink
-from asyncflow.runtime.closing import closing
-from asyncflow.runtime.ledger import SinkCounts
-from asyncflow.runtime.offload import Offload
+from asyncflow.runtime.base.closing import closing
+from asyncflow.runtime.base.ledger import SinkCounts
+from asyncflow.runtime.base.workers import Offload
 
 MAX_ENCODED_ROWS = 1 << 16
 MAX_ENCODED_BYTES = 1 << 26

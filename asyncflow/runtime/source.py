@@ -31,24 +31,24 @@ from asyncflow.model.columns import Int64Array
 from asyncflow.model.messages import Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import Component, Source
-from asyncflow.runtime.blame import Group, is_ours
+from asyncflow.runtime.base.clock import Clock
+from asyncflow.runtime.base.closing import closing
+from asyncflow.runtime.base.failures import Group, is_ours
+from asyncflow.runtime.base.ledger import SourceCounts
+from asyncflow.runtime.base.memory import Memory
+from asyncflow.runtime.base.rejected import Rejected, rejected_batch
+from asyncflow.runtime.base.status import SourceStanding
+from asyncflow.runtime.base.workers import Offload, decoded
 from asyncflow.runtime.blocks import NEWLINE, RECORD_KEPT_BYTES, Dropped, blocks
 from asyncflow.runtime.buffers import BlockPool
-from asyncflow.runtime.clock import Clock
-from asyncflow.runtime.closing import closing
 from asyncflow.runtime.event_time import EventTime
 from asyncflow.runtime.first_messages import Shape, first_messages
 from asyncflow.runtime.in_flight import InFlight
-from asyncflow.runtime.ledger import SourceCounts
-from asyncflow.runtime.memory import Memory
-from asyncflow.runtime.offload import Offload, decoded
 from asyncflow.runtime.outlet import Outlet, end
 from asyncflow.runtime.primed import CountRecords, Head, PrimedStreams
 from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.refused import Refused, Tolerant
-from asyncflow.runtime.rejected import Rejected, rejected_batch
 from asyncflow.runtime.silence import HeardStream, Silence
-from asyncflow.runtime.standing import SourceStanding
 
 CHUNK_BYTES = 1 << 20
 IN_FLIGHT_BYTES = 16 << 20

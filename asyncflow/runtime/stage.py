@@ -21,12 +21,12 @@ from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.merge import InStepMerge
+from asyncflow.runtime.base.clock import WALL_CLOCK, Clock
+from asyncflow.runtime.base.closing import closing
+from asyncflow.runtime.base.ledger import StageCounts
+from asyncflow.runtime.base.memory import Account, Memory
 from asyncflow.runtime.channel import Channel
-from asyncflow.runtime.clock import WALL_CLOCK, Clock
-from asyncflow.runtime.closing import closing
-from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.lowest import LowestWatermark
-from asyncflow.runtime.memory import Account, Memory
 from asyncflow.runtime.outlet import Outlet, end
 from asyncflow.runtime.retiming import Retiming
 

@@ -23,7 +23,7 @@ from asyncflow.model.instants import parse_timestamp
 from asyncflow.model.schema import DataType, Field
 from asyncflow.model.values import instant
 from asyncflow.plan.tables import Advance, Component, Feed, Plan, Row, Sink, Source, Trial
-from asyncflow.runtime.clock import VirtualClock
+from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.expected import Table, differences
 from asyncflow.runtime.process import warnings
 from asyncflow.runtime.python_source import ObjectSource

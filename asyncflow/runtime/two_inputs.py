@@ -17,12 +17,12 @@ from asyncflow.errors import AsyncflowError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.operators.contract import Output, Port, TwoInputOperator
+from asyncflow.runtime.base.clock import WALL_CLOCK, Clock
+from asyncflow.runtime.base.closing import closing
+from asyncflow.runtime.base.ledger import StageCounts
+from asyncflow.runtime.base.memory import Account, Memory
 from asyncflow.runtime.channel import Channel
-from asyncflow.runtime.clock import WALL_CLOCK, Clock
-from asyncflow.runtime.closing import closing
-from asyncflow.runtime.ledger import StageCounts
 from asyncflow.runtime.lowest import LowestWatermark
-from asyncflow.runtime.memory import Account, Memory
 from asyncflow.runtime.outlet import Outlet, end
 from asyncflow.runtime.stage import check_held, keys_told
 

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import InternalError, PipelineError, Problem
 from asyncflow.plan.tables import Component, Plan
-from asyncflow.runtime.clock import VirtualClock
+from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.run import Run
 from asyncflow.runtime.source import Reads
 from asyncflow.runtime.wiring import open_source

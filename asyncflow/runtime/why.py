@@ -13,6 +13,14 @@ from msgspec.structs import replace
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.plan.tables import Dedup, Join, Sequence, Top, Window
 from asyncflow.plan.windows import AllRows, Count, PerMessage
+from asyncflow.runtime.base.status import (
+    Holder,
+    InputStanding,
+    SinkStanding,
+    SourceStanding,
+    StageStanding,
+    Standing,
+)
 from asyncflow.runtime.map_stage import MapStage
 from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.refresh import RefreshedStage
@@ -21,14 +29,6 @@ from asyncflow.runtime.sequence import PAST, SequenceStage
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import SourceStage
 from asyncflow.runtime.stage import Stage
-from asyncflow.runtime.standing import (
-    Holder,
-    InputStanding,
-    SinkStanding,
-    SourceStanding,
-    StageStanding,
-    Standing,
-)
 from asyncflow.runtime.two_inputs import TwoInputStage
 
 _KINDS: dict[type, str] = {Window: "window", Join: "join", Top: "top", Dedup: "dedup", Sequence: "sequence"}

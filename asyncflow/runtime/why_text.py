@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from asyncflow.model.durations import format_duration
-from asyncflow.runtime.standing import (
+from asyncflow.runtime.base.status import (
     Holder,
     RefreshStanding,
     SinkStanding,

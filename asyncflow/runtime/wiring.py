@@ -40,19 +40,19 @@ from asyncflow.plan.tables import (
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.plan.validate import validate
 from asyncflow.runtime import two_inputs
-from asyncflow.runtime.blame import named
+from asyncflow.runtime.base.clock import Clock
+from asyncflow.runtime.base.failures import named
+from asyncflow.runtime.base.ledger import Ledger
+from asyncflow.runtime.base.memory import Memory
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.channel import Channel
-from asyncflow.runtime.clock import Clock
 from asyncflow.runtime.compile import build_operator
 from asyncflow.runtime.compile_join import KEPT as KEPT_BY_JOIN
 from asyncflow.runtime.compile_join import build_join
 from asyncflow.runtime.inference import find_schema
-from asyncflow.runtime.ledger import Ledger
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.map import MapOperator
 from asyncflow.runtime.map_stage import MapStage
-from asyncflow.runtime.memory import Memory
-from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.ports import Inputs, Tracker
 from asyncflow.runtime.python_source import BytesSource, ObjectSource

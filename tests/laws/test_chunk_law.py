@@ -7,7 +7,7 @@ from flows import STAGES, csv_bytes, json_bytes, outcome, pipeline, rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import asyncflow.runtime.offload
+import asyncflow.runtime.base.workers
 from asyncflow.testing import chunks, one_by_one
 
 Table = list[tuple[int, str, float | None, int | None]]
@@ -53,6 +53,6 @@ def test_garbage_among_the_rows(table: Table, junk: list[bytes], seed: int) -> N
 def test_any_number_of_workers(workers: int, table: Table, seed: int) -> None:
     data = csv_bytes(table * 3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncflow.runtime.offload, "INLINE_BYTES", 1)
+        patch.setattr(asyncflow.runtime.base.workers, "INLINE_BYTES", 1)
         several = outcome(pipeline("hopping"), chunks(data, seed, 200), workers)
     assert several == outcome(pipeline("hopping"), [data])

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncflow.errors import InternalError
-from asyncflow.runtime.ledger import Ledger, SourceCounts, StageCounts
+from asyncflow.runtime.base.ledger import Ledger, SourceCounts, StageCounts
 
 Table = list[tuple[int, str, float | None, int | None]]
 

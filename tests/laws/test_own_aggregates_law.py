@@ -23,7 +23,7 @@ import asyncflow.operators.python_aggregates
 import asyncflow.operators.slot_window
 import asyncflow.operators.slots
 import asyncflow.operators.window
-import asyncflow.runtime.offload
+import asyncflow.runtime.base.workers
 from asyncflow._kernels import MODE
 from asyncflow.doors.expression_text import parse_expression
 from asyncflow.model.batch import Batch
@@ -176,7 +176,7 @@ def test_chunks_and_workers_change_nothing(
         whole = outcome(text, [data])
         assert outcome(text, chunks(data, seed, at_most)) == whole
         assert outcome(text, one_by_one(data)) == whole
-        patch.setattr(asyncflow.runtime.offload, "INLINE_BYTES", 1)
+        patch.setattr(asyncflow.runtime.base.workers, "INLINE_BYTES", 1)
         assert outcome(text, chunks(data, seed, at_most), workers=1 + seed % 3) == whole
 
 

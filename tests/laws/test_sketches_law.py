@@ -13,7 +13,7 @@ import pytest
 from flows import csv_bytes, outcome, pipeline
 
 import asyncflow as af
-import asyncflow.runtime.offload
+import asyncflow.runtime.base.workers
 from asyncflow.runtime import Run
 from asyncflow.testing import chunks, one_by_one
 
@@ -44,7 +44,7 @@ def test_chunks_and_workers_change_nothing(seed: int) -> None:
     assert outcome(text, chunks(data, seed, 200)) == whole
     assert outcome(text, one_by_one(data)) == whole
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncflow.runtime.offload, "INLINE_BYTES", 1)
+        patch.setattr(asyncflow.runtime.base.workers, "INLINE_BYTES", 1)
         assert outcome(text, chunks(data, seed, 5000), workers=2) == whole
 
 

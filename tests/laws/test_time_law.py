@@ -22,9 +22,9 @@ from asyncflow.operators.contract import Operator, Output
 from asyncflow.plan.tables import Component, Source
 from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime import Run
+from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.compile import build_operator
 from asyncflow.runtime.event_time import EventTime
-from asyncflow.runtime.ledger import SourceCounts
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.testing import FakeClock
 

@@ -6,7 +6,7 @@ import pytest
 from flows_runtime import SCHEMA, SECOND, Running, Tap, counted
 
 import asyncflow as af
-from asyncflow.runtime.clock import ArrivalClock, Clock, VirtualClock
+from asyncflow.runtime.base.clock import ArrivalClock, Clock, VirtualClock
 
 DAY = 86_400
 

@@ -20,9 +20,9 @@ from asyncflow.errors import ConnectorError, DataError
 from asyncflow.formats.contract import Block, Cut
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.runtime import infer_schemas, primed
-from asyncflow.runtime.clock import Clock
+from asyncflow.runtime.base.clock import Clock
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.inference import find_schema
-from asyncflow.runtime.offload import Offload
 from asyncflow.runtime.primed import PrimedStreams
 from asyncflow.runtime.refused import Refused
 from asyncflow.runtime.source import SourceStage

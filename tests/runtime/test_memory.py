@@ -20,9 +20,9 @@ from asyncflow.errors import OutOfMemoryError
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.schema import DataType, Schema
+from asyncflow.runtime.base.loop import run_in_loop
+from asyncflow.runtime.base.memory import Memory, _cgroup_limit
 from asyncflow.runtime.channel import Channel
-from asyncflow.runtime.loop import run_in_loop
-from asyncflow.runtime.memory import Memory, _cgroup_limit
 
 MIB = 1 << 20
 

@@ -19,7 +19,7 @@ from asyncflow.model.messages import Message
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Component, Sink
 from asyncflow.runtime import stopping
-from asyncflow.runtime.offload import Offload
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.run import Run
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.stopping import Handed, run_to_end

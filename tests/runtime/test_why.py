@@ -13,7 +13,7 @@ from msgspec.structs import replace
 import asyncflow as af
 from asyncflow.plan.tables import Component, Plan, Sink
 from asyncflow.runtime import Run
-from asyncflow.runtime.standing import Holder, SourceStanding, StageStanding, Standing
+from asyncflow.runtime.base.status import Holder, SourceStanding, StageStanding, Standing
 from asyncflow.runtime.why import standing
 from asyncflow.runtime.why_text import instant, length, text
 from asyncflow.testing import ChunkSource, FakeClock, ListSink

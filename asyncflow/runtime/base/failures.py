@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from asyncflow.errors import AsyncflowError, ConnectorError, InternalError, StageError, described
-from asyncflow.runtime.memory import Memory
+from asyncflow.runtime.base.memory import Memory
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""What every room of a run uses: time, ledger, memory, failures, worker threads."""
