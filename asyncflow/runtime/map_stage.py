@@ -18,8 +18,8 @@ from asyncflow.model.schema import Schema
 from asyncflow.plan.tables import MapBatches
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import Group
+from asyncflow.runtime.edges.fan_out import end
 from asyncflow.runtime.map import Call, MapOperator
-from asyncflow.runtime.outlet import end
 from asyncflow.runtime.stage import Stage
 
 _Entry: TypeAlias = Call | Watermark | End

@@ -23,7 +23,7 @@ from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.plan.tables import Join
 from asyncflow.runtime.base.failures import together
 from asyncflow.runtime.base.status import RefreshStanding
-from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.two_inputs import LEFT, RIGHT, TwoInputStage, right_first
 
 if TYPE_CHECKING:

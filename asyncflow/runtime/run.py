@@ -22,7 +22,7 @@ from asyncflow.runtime.base.failures import first, named, together
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import Reads, SourceStage

@@ -17,8 +17,8 @@ from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Port
 from asyncflow.operators.sequence import SequenceOperator
 from asyncflow.plan.tables import Sequence
-from asyncflow.runtime.channel import Channel
-from asyncflow.runtime.outlet import end
+from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.edges.fan_out import end
 from asyncflow.runtime.stage import Stage
 
 LIVE_BUFFER_BYTES = 32 << 20

@@ -41,10 +41,10 @@ from asyncflow.runtime.base.status import SourceStanding
 from asyncflow.runtime.base.workers import Offload, decoded
 from asyncflow.runtime.blocks import NEWLINE, RECORD_KEPT_BYTES, Dropped, blocks
 from asyncflow.runtime.buffers import BlockPool
+from asyncflow.runtime.edges.fan_out import Outlet, end
 from asyncflow.runtime.event_time import EventTime
 from asyncflow.runtime.first_messages import Shape, first_messages
 from asyncflow.runtime.in_flight import InFlight
-from asyncflow.runtime.outlet import Outlet, end
 from asyncflow.runtime.primed import CountRecords, Head, PrimedStreams
 from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.refused import Refused, Tolerant

@@ -21,9 +21,9 @@ from asyncflow.runtime.base.clock import WALL_CLOCK, Clock
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import StageCounts
 from asyncflow.runtime.base.memory import Account, Memory
-from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.edges.fan_out import Outlet, end
 from asyncflow.runtime.lowest import LowestWatermark
-from asyncflow.runtime.outlet import Outlet, end
 from asyncflow.runtime.stage import check_held, keys_told
 
 PortMessages = AsyncIterator[tuple[int, Message]]

@@ -21,8 +21,8 @@ from asyncflow.runtime.base.status import (
     StageStanding,
     Standing,
 )
+from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.map_stage import MapStage
-from asyncflow.runtime.outlet import Outlet
 from asyncflow.runtime.refresh import RefreshedStage
 from asyncflow.runtime.run import Run
 from asyncflow.runtime.sequence import PAST, SequenceStage

@@ -45,16 +45,17 @@ from asyncflow.runtime.base.failures import named
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.channel import Channel
 from asyncflow.runtime.compile import build_operator
 from asyncflow.runtime.compile_join import KEPT as KEPT_BY_JOIN
 from asyncflow.runtime.compile_join import build_join
+from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.edges.deadlock import Standstill
+from asyncflow.runtime.edges.fan_out import Outlet
+from asyncflow.runtime.edges.inputs import Inputs, Tracker
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.map import MapOperator
 from asyncflow.runtime.map_stage import MapStage
-from asyncflow.runtime.outlet import Outlet
-from asyncflow.runtime.ports import Inputs, Tracker
 from asyncflow.runtime.python_source import BytesSource, ObjectSource
 from asyncflow.runtime.reading_order import ReadingOrder
 from asyncflow.runtime.refresh import RefreshedStage
@@ -63,7 +64,6 @@ from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
 from asyncflow.runtime.sink import SinkStage
 from asyncflow.runtime.source import Reads, SourceStage
 from asyncflow.runtime.stage import Stage, in_order, in_step, in_turn
-from asyncflow.runtime.standstill import Standstill
 from asyncflow.runtime.stopping import Handed, waits_for_peers
 from asyncflow.runtime.two_inputs import TwoInputStage
 

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from asyncflow.model.messages import End, Message, Watermark
-from asyncflow.runtime.channel import MESSAGE_BYTES, Channel
-from asyncflow.runtime.outlet import Outlet
-from asyncflow.runtime.standstill import Standstill
+from asyncflow.runtime.edges.channel import MESSAGE_BYTES, Channel
+from asyncflow.runtime.edges.deadlock import Standstill
+from asyncflow.runtime.edges.fan_out import Outlet
 
 
 async def settle() -> None:

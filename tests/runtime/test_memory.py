@@ -22,7 +22,7 @@ from asyncflow.model.columns import FixedColumn
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.runtime.base.loop import run_in_loop
 from asyncflow.runtime.base.memory import Memory, _cgroup_limit
-from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.edges.channel import Channel
 
 MIB = 1 << 20
 

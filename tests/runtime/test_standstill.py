@@ -21,8 +21,8 @@ from asyncflow.errors import ConnectorError, InternalError, StageError
 from asyncflow.model.messages import Watermark
 from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run, stopping, wiring
-from asyncflow.runtime.channel import Channel
-from asyncflow.runtime.standstill import Standstill
+from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.edges.deadlock import Standstill
 from asyncflow.testing import ListSink, chunks
 
 SOURCES = """

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.edges.channel import Channel
 
 
 class Standstill:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message
-from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.edges.channel import Channel
 
 
 class Outlet:

@@ -8,7 +8,7 @@ from typing import Protocol
 from asyncflow.model.batch import NO_TIME
 from asyncflow.operators.contract import Port
 from asyncflow.runtime.base.status import InputStanding
-from asyncflow.runtime.channel import Channel
+from asyncflow.runtime.edges.channel import Channel
 
 
 class Tracker(Protocol):

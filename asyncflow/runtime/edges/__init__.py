@@ -1,0 +1,1 @@
+"""What lies between two stages: channels, fan-out, and the deadlocks among them."""
