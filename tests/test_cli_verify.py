@@ -10,7 +10,7 @@ import pytest
 import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.runtime import Run
-from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.verify import MANNERS, Manner, verify
 
 PIPELINE = """

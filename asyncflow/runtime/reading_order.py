@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from asyncflow.plan import graph, tables
 from asyncflow.plan.tables import Dedup, Derive, Filter, Join, Plan, Window
 from asyncflow.plan.tables import Stage as PlanStage
-from asyncflow.runtime.source import SourceStage
+from asyncflow.runtime.ingest.source import SourceStage
 
 
 class ReadingOrder:

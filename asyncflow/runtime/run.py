@@ -24,8 +24,8 @@ from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.inference import find_schema
+from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.sink import SinkStage
-from asyncflow.runtime.source import Reads, SourceStage
 from asyncflow.runtime.stopping import not_delivered, opened, run_to_end
 from asyncflow.runtime.wiring import CHANNEL_BYTES, Wiring, open_source
 

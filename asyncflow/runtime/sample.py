@@ -16,8 +16,8 @@ from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.inference import find_schema
+from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.run import iterate
-from asyncflow.runtime.source import SourceStage
 from asyncflow.runtime.wiring import open_source
 
 _EPOCH_YEARS_S = (631_152_000, 4_102_444_800)

@@ -25,8 +25,8 @@ from asyncflow.model.values import instant
 from asyncflow.plan.tables import Advance, Component, Feed, Plan, Row, Sink, Source, Trial
 from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.expected import Table, differences
+from asyncflow.runtime.ingest.python_source import ObjectSource
 from asyncflow.runtime.process import warnings
-from asyncflow.runtime.python_source import ObjectSource
 from asyncflow.runtime.run import Run
 from asyncflow.runtime.wiring import open_source
 

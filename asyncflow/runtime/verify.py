@@ -28,8 +28,8 @@ from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import InternalError, PipelineError, Problem
 from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime.base.clock import VirtualClock
+from asyncflow.runtime.ingest.source import Reads
 from asyncflow.runtime.run import Run
-from asyncflow.runtime.source import Reads
 from asyncflow.runtime.wiring import open_source
 
 

@@ -22,12 +22,12 @@ from asyncflow.runtime.base.status import (
     Standing,
 )
 from asyncflow.runtime.edges.fan_out import Outlet
+from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.map_stage import MapStage
 from asyncflow.runtime.refresh import RefreshedStage
 from asyncflow.runtime.run import Run
 from asyncflow.runtime.sequence import PAST, SequenceStage
 from asyncflow.runtime.sink import SinkStage
-from asyncflow.runtime.source import SourceStage
 from asyncflow.runtime.stage import Stage
 from asyncflow.runtime.two_inputs import TwoInputStage
 

@@ -53,16 +53,16 @@ from asyncflow.runtime.edges.deadlock import Standstill
 from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.edges.inputs import Inputs, Tracker
 from asyncflow.runtime.inference import find_schema
+from asyncflow.runtime.ingest.python_source import BytesSource, ObjectSource
+from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.runtime.map import MapOperator
 from asyncflow.runtime.map_stage import MapStage
-from asyncflow.runtime.python_source import BytesSource, ObjectSource
 from asyncflow.runtime.reading_order import ReadingOrder
 from asyncflow.runtime.refresh import RefreshedStage
 from asyncflow.runtime.retiming import RetimedDerive, Retiming
 from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
 from asyncflow.runtime.sink import SinkStage
-from asyncflow.runtime.source import Reads, SourceStage
 from asyncflow.runtime.stage import Stage, in_order, in_step, in_turn
 from asyncflow.runtime.stopping import Handed, waits_for_peers
 from asyncflow.runtime.two_inputs import TwoInputStage

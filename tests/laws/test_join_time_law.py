@@ -16,7 +16,7 @@ from asyncflow.operators.contract import Output
 from asyncflow.plan.tables import Component, Join, Source
 from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.compile_join import build_join
-from asyncflow.runtime.event_time import EventTime
+from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.testing import FakeClock
 

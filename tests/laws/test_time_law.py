@@ -24,7 +24,7 @@ from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime import Run
 from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.compile import build_operator
-from asyncflow.runtime.event_time import EventTime
+from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.lowest import LowestWatermark
 from asyncflow.testing import FakeClock
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asyncflow.runtime.buffers import PAGE, BlockPool
+from asyncflow.runtime.ingest.buffers import PAGE, BlockPool
 
 
 def address(data: np.ndarray) -> int:

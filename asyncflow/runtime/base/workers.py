@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar
 from asyncflow.errors import StageError
 from asyncflow.formats.contract import Decoded, Decoder
 from asyncflow.runtime.base.failures import FROM_INSIDE, cancellations
-from asyncflow.runtime.blocks import Dropped, Records
+from asyncflow.runtime.ingest.blocks import Dropped, Records
 
 INLINE_BYTES = 1 << 17
 T = TypeVar("T")

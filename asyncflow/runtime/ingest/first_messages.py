@@ -13,8 +13,8 @@ import numpy as np
 
 from asyncflow.connectors.contract import Datagram
 from asyncflow.formats.contract import Block
-from asyncflow.runtime import primed
-from asyncflow.runtime.primed import FEW_RECORDS, NOTHING, CountRecords, Head, content
+from asyncflow.runtime.ingest import peek as primed
+from asyncflow.runtime.ingest.peek import FEW_RECORDS, NOTHING, CountRecords, Head, content
 
 Shape: TypeAlias = Callable[[Block], tuple[Hashable, bool]]
 """What messages of one kind have in common (the format and the names of the columns), and whether several can be read as one."""

@@ -19,7 +19,7 @@ from msgspec import Struct
 from asyncflow.connectors.contract import ByteStream
 from asyncflow.errors import ConnectorError, DataError
 from asyncflow.formats.contract import Block, Cut, Decoder, Reject
-from asyncflow.runtime.buffers import BlockPool, InputBlock
+from asyncflow.runtime.ingest.buffers import BlockPool, InputBlock
 
 SMALL_BYTES = 1 << 16
 NEWLINE = 10

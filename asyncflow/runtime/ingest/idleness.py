@@ -15,7 +15,7 @@ from typing import TypeVar
 from asyncflow.connectors.contract import ByteStream
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.closing import closing
-from asyncflow.runtime.in_flight import InFlight
+from asyncflow.runtime.ingest.in_flight import InFlight
 
 T = TypeVar("T")
 

@@ -39,16 +39,16 @@ from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.rejected import Rejected, rejected_batch
 from asyncflow.runtime.base.status import SourceStanding
 from asyncflow.runtime.base.workers import Offload, decoded
-from asyncflow.runtime.blocks import NEWLINE, RECORD_KEPT_BYTES, Dropped, blocks
-from asyncflow.runtime.buffers import BlockPool
 from asyncflow.runtime.edges.fan_out import Outlet, end
-from asyncflow.runtime.event_time import EventTime
-from asyncflow.runtime.first_messages import Shape, first_messages
-from asyncflow.runtime.in_flight import InFlight
-from asyncflow.runtime.primed import CountRecords, Head, PrimedStreams
-from asyncflow.runtime.python_source import ObjectSource
-from asyncflow.runtime.refused import Refused, Tolerant
-from asyncflow.runtime.silence import HeardStream, Silence
+from asyncflow.runtime.ingest.blocks import NEWLINE, RECORD_KEPT_BYTES, Dropped, blocks
+from asyncflow.runtime.ingest.buffers import BlockPool
+from asyncflow.runtime.ingest.event_time import EventTime
+from asyncflow.runtime.ingest.first_messages import Shape, first_messages
+from asyncflow.runtime.ingest.foreign_streams import Refused, Tolerant
+from asyncflow.runtime.ingest.idleness import HeardStream, Silence
+from asyncflow.runtime.ingest.in_flight import InFlight
+from asyncflow.runtime.ingest.peek import CountRecords, Head, PrimedStreams
+from asyncflow.runtime.ingest.python_source import ObjectSource
 
 CHUNK_BYTES = 1 << 20
 IN_FLIGHT_BYTES = 16 << 20

@@ -11,8 +11,8 @@ import numpy as np
 from asyncflow.errors import DataError
 from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, Reject
 from asyncflow.model.schema import Schema
-from asyncflow.runtime.blocks import NEWLINE, RECORD_KEPT_BYTES
-from asyncflow.runtime.primed import BYTE_ORDER_MARK, content
+from asyncflow.runtime.ingest.blocks import NEWLINE, RECORD_KEPT_BYTES
+from asyncflow.runtime.ingest.peek import BYTE_ORDER_MARK, content
 
 
 class Tolerant(Decoder):

@@ -1,0 +1,1 @@
+"""From streams to batches with event time: the sources."""
