@@ -16,7 +16,6 @@ from asyncflow.model.messages import End
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.tables import Plan
-from asyncflow.runtime import stopping
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.failures import first, named, together
 from asyncflow.runtime.base.ledger import Ledger
@@ -25,8 +24,9 @@ from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ingest.source import Reads, SourceStage
-from asyncflow.runtime.sink import SinkStage
-from asyncflow.runtime.stopping import not_delivered, opened, run_to_end
+from asyncflow.runtime.stages import shutdown as stopping
+from asyncflow.runtime.stages.shutdown import not_delivered, opened, run_to_end
+from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.wiring import CHANNEL_BYTES, Wiring, open_source
 
 

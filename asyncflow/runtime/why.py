@@ -23,13 +23,13 @@ from asyncflow.runtime.base.status import (
 )
 from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.ingest.source import SourceStage
-from asyncflow.runtime.map_stage import MapStage
-from asyncflow.runtime.refresh import RefreshedStage
 from asyncflow.runtime.run import Run
-from asyncflow.runtime.sequence import PAST, SequenceStage
-from asyncflow.runtime.sink import SinkStage
-from asyncflow.runtime.stage import Stage
-from asyncflow.runtime.two_inputs import TwoInputStage
+from asyncflow.runtime.stages.join import TwoInputStage
+from asyncflow.runtime.stages.map_concurrent import MapStage
+from asyncflow.runtime.stages.refresh import RefreshedStage
+from asyncflow.runtime.stages.sequence import PAST, SequenceStage
+from asyncflow.runtime.stages.sink import SinkStage
+from asyncflow.runtime.stages.stage import Stage
 
 _KINDS: dict[type, str] = {Window: "window", Join: "join", Top: "top", Dedup: "dedup", Sequence: "sequence"}
 """Stages that have windows or wait on time; a sequence is written as a source."""

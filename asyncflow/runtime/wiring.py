@@ -39,7 +39,6 @@ from asyncflow.plan.tables import (
 )
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.plan.validate import validate
-from asyncflow.runtime import two_inputs
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.failures import named
 from asyncflow.runtime.base.ledger import Ledger
@@ -55,17 +54,18 @@ from asyncflow.runtime.edges.inputs import Inputs, Tracker
 from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ingest.python_source import BytesSource, ObjectSource
 from asyncflow.runtime.ingest.source import Reads, SourceStage
-from asyncflow.runtime.lowest import LowestWatermark
-from asyncflow.runtime.map import MapOperator
-from asyncflow.runtime.map_stage import MapStage
 from asyncflow.runtime.reading_order import ReadingOrder
-from asyncflow.runtime.refresh import RefreshedStage
-from asyncflow.runtime.retiming import RetimedDerive, Retiming
-from asyncflow.runtime.sequence import LIVE_BUFFER_BYTES, SequenceStage
-from asyncflow.runtime.sink import SinkStage
-from asyncflow.runtime.stage import Stage, in_order, in_step, in_turn
-from asyncflow.runtime.stopping import Handed, waits_for_peers
-from asyncflow.runtime.two_inputs import TwoInputStage
+from asyncflow.runtime.stages import join as two_inputs
+from asyncflow.runtime.stages.join import TwoInputStage
+from asyncflow.runtime.stages.map import MapOperator
+from asyncflow.runtime.stages.map_concurrent import MapStage
+from asyncflow.runtime.stages.refresh import RefreshedStage
+from asyncflow.runtime.stages.retiming import RetimedDerive, Retiming
+from asyncflow.runtime.stages.sequence import LIVE_BUFFER_BYTES, SequenceStage
+from asyncflow.runtime.stages.shutdown import Handed, waits_for_peers
+from asyncflow.runtime.stages.sink import SinkStage
+from asyncflow.runtime.stages.stage import Stage, in_order, in_step, in_turn
+from asyncflow.runtime.stages.watermarks import LowestWatermark
 
 CHANNEL_BYTES = 4 << 20
 """Bound of a channel, per input: about two full batches."""
@@ -113,7 +113,7 @@ class Wiring:
     """The parts of one run of ``plan`` (its stages in the order in which they can be worked out), none before ``build``.
 
     ``inputs``: what each stage and sink reads, by its name.  ``handed``: the messages of the sinks that may wait for ever for a peer.
-    ``whole``: as in :class:`~asyncflow.runtime.sink.SinkStage`.
+    ``whole``: as in :class:`~asyncflow.runtime.stages.sink.SinkStage`.
     ``head_of``: the source whose first records are awaited, to tell its schema, or ``""``.
     """
 

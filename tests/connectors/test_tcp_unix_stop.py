@@ -15,7 +15,7 @@ from peers import CSV, SCHEMA, Running, Server, dialled, local, receive_all, say
 
 import asyncflow as af
 from asyncflow.errors import ConnectorError
-from asyncflow.runtime import stopping
+from asyncflow.runtime.stages import shutdown as stopping
 
 
 @pytest.fixture(params=["tcp", "unix"])

@@ -25,7 +25,7 @@ from asyncflow.runtime import Run
 from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.compile import build_operator
 from asyncflow.runtime.ingest.event_time import EventTime
-from asyncflow.runtime.lowest import LowestWatermark
+from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.testing import FakeClock
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

@@ -15,7 +15,7 @@ from asyncflow.model.batch import Batch, iter_pieces
 from asyncflow.model.columns import StringColumn, column_from_values, text_starts
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators import pieces, slot_window, window
-from asyncflow.runtime import sink
+from asyncflow.runtime.stages import sink
 
 ROWS = [{"ts": second, "k": chr(97 + second % 3) * 50, "t": str(second) * 30} for second in range(40)]
 SCHEMA = {"ts": "timestamp[s]", "k": "string", "t": "string"}

@@ -18,7 +18,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Plan
 from asyncflow.runtime import Run
 from asyncflow.runtime.ingest.idleness import Silence
-from asyncflow.runtime.lowest import LowestWatermark
+from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.testing import FakeClock
 
 NUMBERS = Schema.of([("n", DataType.INT64)])

@@ -20,9 +20,10 @@ import asyncflow as af
 from asyncflow.errors import ConnectorError, InternalError, StageError
 from asyncflow.model.messages import Watermark
 from asyncflow.plan.tables import Component
-from asyncflow.runtime import Run, stopping, wiring
+from asyncflow.runtime import Run, wiring
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.deadlock import Standstill
+from asyncflow.runtime.stages import shutdown as stopping
 from asyncflow.testing import ListSink, chunks
 
 SOURCES = """
@@ -247,7 +248,7 @@ async def test_what_is_held_has_a_limit_and_the_table_is_named(
     monkeypatch: pytest.MonkeyPatch, text: str, behind: str
 ) -> None:
     monkeypatch.setattr(wiring, "CHANNEL_BYTES", 1)
-    monkeypatch.setattr("asyncflow.runtime.stage.MAX_HELD_BYTES", 200)
+    monkeypatch.setattr("asyncflow.runtime.stages.stage.MAX_HELD_BYTES", 200)
     with pytest.raises(
         StageError,
         match=rf"^(both|all): it holds .* of rows of '\w+' that wait for '{behind}', more than 200B",

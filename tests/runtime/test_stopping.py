@@ -18,11 +18,11 @@ from asyncflow.model.columns import column_from_values
 from asyncflow.model.messages import Message
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Component, Sink
-from asyncflow.runtime import stopping
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.run import Run
-from asyncflow.runtime.sink import SinkStage
-from asyncflow.runtime.stopping import Handed, run_to_end
+from asyncflow.runtime.stages import shutdown as stopping
+from asyncflow.runtime.stages.shutdown import Handed, run_to_end
+from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.testing import ListSink
 
 SCHEMA = Schema.of([("n", DataType.INT64)])

@@ -17,7 +17,7 @@ from asyncflow.plan.tables import Join
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.compile_join import KEPT, build_join
 from asyncflow.runtime.edges.channel import Channel
-from asyncflow.runtime.two_inputs import TwoInputStage, as_they_come, in_step, right_first
+from asyncflow.runtime.stages.join import TwoInputStage, as_they_come, in_step, right_first
 
 SCHEMA = Schema.of([("k", DataType.INT64)])
 

@@ -17,7 +17,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.durations import format_duration
 from asyncflow.model.messages import Message
 from asyncflow.plan.tables import Component
-from asyncflow.runtime.sink import SinkStage
+from asyncflow.runtime.stages.sink import SinkStage
 
 PATIENCE_SECONDS = 5.0
 """How long nothing may move before a stopped run looks whether anything still can."""

@@ -19,7 +19,7 @@ from asyncflow.operators.sequence import SequenceOperator
 from asyncflow.plan.tables import Sequence
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.fan_out import end
-from asyncflow.runtime.stage import Stage
+from asyncflow.runtime.stages.stage import Stage
 
 LIVE_BUFFER_BYTES = 32 << 20
 PAST, LIVE = 0, 1

@@ -27,8 +27,8 @@ from asyncflow.runtime.base.ledger import StageCounts
 from asyncflow.runtime.base.memory import Account, Memory
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.fan_out import Outlet, end
-from asyncflow.runtime.lowest import LowestWatermark
-from asyncflow.runtime.retiming import Retiming
+from asyncflow.runtime.stages.retiming import Retiming
+from asyncflow.runtime.stages.watermarks import LowestWatermark
 
 MAX_HELD_BYTES = 1 << 30
 """What may be held of an input that is ahead of another, where both hang on one table."""

@@ -32,8 +32,8 @@ from asyncflow.plan.tables import MapBatches
 from asyncflow.runtime.base.failures import FROM_INSIDE, asked_to_end, cancellations
 from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
 from asyncflow.runtime.ingest.table_objects import MisshapenError, NoRecordError, is_row
-from asyncflow.runtime.retiming import Retiming, Times, refusals, unambiguous
-from asyncflow.runtime.stage import AsyncOperator
+from asyncflow.runtime.stages.retiming import Retiming, Times, refusals, unambiguous
+from asyncflow.runtime.stages.stage import AsyncOperator
 
 if TYPE_CHECKING:
     from asyncflow.runtime.ingest.objects import Converted

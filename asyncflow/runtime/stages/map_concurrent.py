@@ -19,8 +19,8 @@ from asyncflow.plan.tables import MapBatches
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import Group
 from asyncflow.runtime.edges.fan_out import end
-from asyncflow.runtime.map import Call, MapOperator
-from asyncflow.runtime.stage import Stage
+from asyncflow.runtime.stages.map import Call, MapOperator
+from asyncflow.runtime.stages.stage import Stage
 
 _Entry: TypeAlias = Call | Watermark | End
 

@@ -24,7 +24,7 @@ from asyncflow.plan.tables import Join
 from asyncflow.runtime.base.failures import together
 from asyncflow.runtime.base.status import RefreshStanding
 from asyncflow.runtime.edges.channel import Channel
-from asyncflow.runtime.two_inputs import LEFT, RIGHT, TwoInputStage, right_first
+from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage, right_first
 
 if TYPE_CHECKING:
     from asyncflow.runtime.wiring import Wiring

@@ -23,8 +23,8 @@ from asyncflow.runtime.base.ledger import StageCounts
 from asyncflow.runtime.base.memory import Account, Memory
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.fan_out import Outlet, end
-from asyncflow.runtime.lowest import LowestWatermark
-from asyncflow.runtime.stage import check_held, keys_told
+from asyncflow.runtime.stages.stage import check_held, keys_told
+from asyncflow.runtime.stages.watermarks import LowestWatermark
 
 PortMessages = AsyncIterator[tuple[int, Message]]
 LEFT, RIGHT = 0, 1
@@ -86,7 +86,7 @@ def right_first(
 
 
 class TwoInputStage:
-    """One such stage of a run.  ``kept``, ``clock`` and ``moved_ns``: as of :class:`~asyncflow.runtime.stage.Stage`."""
+    """One such stage of a run.  ``kept``, ``clock`` and ``moved_ns``: as of :class:`~asyncflow.runtime.stages.stage.Stage`."""
 
     clock: Clock = WALL_CLOCK
     moved_ns: int | None = None

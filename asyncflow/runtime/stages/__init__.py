@@ -1,0 +1,1 @@
+"""The coroutines between the sources and the outside: stages and sinks."""
