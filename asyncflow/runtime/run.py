@@ -22,12 +22,12 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Channel
-from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.stages import shutdown as stopping
 from asyncflow.runtime.stages.shutdown import not_delivered, opened, run_to_end
 from asyncflow.runtime.stages.sink import SinkStage
-from asyncflow.runtime.wiring import CHANNEL_BYTES, Wiring, open_source
+from asyncflow.runtime.wiring.inference import find_schema
+from asyncflow.runtime.wiring.wiring import CHANNEL_BYTES, Wiring, open_source
 
 
 class Run:

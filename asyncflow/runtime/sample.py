@@ -15,10 +15,10 @@ from asyncflow.model.schema import TIMESTAMP_UNITS, DataType, Field, Schema
 from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.run import iterate
-from asyncflow.runtime.wiring import open_source
+from asyncflow.runtime.wiring.inference import find_schema
+from asyncflow.runtime.wiring.wiring import open_source
 
 _EPOCH_YEARS_S = (631_152_000, 4_102_444_800)
 """1990 to 2100: numbers that are an instant in here, in some unit, may be epochs."""

@@ -28,7 +28,7 @@ from asyncflow.runtime.expected import Table, differences
 from asyncflow.runtime.ingest.python_source import ObjectSource
 from asyncflow.runtime.process import warnings
 from asyncflow.runtime.run import Run
-from asyncflow.runtime.wiring import open_source
+from asyncflow.runtime.wiring.wiring import open_source
 
 REST_TURNS = 20
 """Turns of the event loop without a message moved before a run counts as at rest: more than any hand-over within it takes."""

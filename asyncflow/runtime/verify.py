@@ -30,7 +30,7 @@ from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.ingest.source import Reads
 from asyncflow.runtime.run import Run
-from asyncflow.runtime.wiring import open_source
+from asyncflow.runtime.wiring.wiring import open_source
 
 
 class Manner(Struct, frozen=True):

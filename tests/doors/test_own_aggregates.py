@@ -25,7 +25,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.expressions import ColumnRef
 from asyncflow.plan.tables import Window
 from asyncflow.plan.windows import PerMessage
-from asyncflow.runtime.compile_window import build_window
+from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import check_aggregate
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

@@ -15,9 +15,9 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output
 from asyncflow.plan.tables import Component, Join, Source
 from asyncflow.runtime.base.ledger import SourceCounts
-from asyncflow.runtime.compile_join import build_join
 from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark
+from asyncflow.runtime.wiring.compile_join import build_join
 from asyncflow.testing import FakeClock
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

@@ -31,7 +31,7 @@ from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Window
 from asyncflow.runtime import Run
-from asyncflow.runtime.compile_window import build_window
+from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import chunks, one_by_one
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

@@ -24,7 +24,8 @@ from msgspec.structs import replace
 import asyncflow as af
 from asyncflow.connectors.contract import Buffer
 from asyncflow.plan.tables import Component
-from asyncflow.runtime import Run, wiring
+from asyncflow.runtime import Run
+from asyncflow.runtime.wiring import wiring
 from asyncflow.testing import ListSink
 
 SCHEMA = {"peer": "int64", "n": "int64", "text": "string"}

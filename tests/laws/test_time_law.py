@@ -23,9 +23,9 @@ from asyncflow.plan.tables import Component, Source
 from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime import Run
 from asyncflow.runtime.base.ledger import SourceCounts
-from asyncflow.runtime.compile import build_operator
 from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark
+from asyncflow.runtime.wiring.compile import build_operator
 from asyncflow.testing import FakeClock
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

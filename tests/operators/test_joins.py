@@ -22,7 +22,7 @@ from asyncflow.operators.joins import results, slots, swept, timed, window
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.plan.tables import Join
 from asyncflow.plan.windows import Hopping, Tumbling
-from asyncflow.runtime.compile_join import build_join
+from asyncflow.runtime.wiring.compile_join import build_join
 
 LEFT = Schema.of([("k", DataType.STRING), ("ts", DataType.TIMESTAMP), ("l", DataType.INT64)])
 RIGHT = Schema.of([("k", DataType.STRING), ("ts", DataType.TIMESTAMP), ("r", DataType.INT64)])

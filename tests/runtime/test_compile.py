@@ -18,8 +18,8 @@ from asyncflow.plan.schemas import stage_schema
 from asyncflow.plan.tables import Derive, Filter, MapBatches, Window
 from asyncflow.plan.typing import ExpressionError
 from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
-from asyncflow.runtime.compile import build_operator, compile_expression, compile_predicate
-from asyncflow.runtime.compile_window import ProjectedWindow
+from asyncflow.runtime.wiring.compile import build_operator, compile_expression, compile_predicate
+from asyncflow.runtime.wiring.compile_window import ProjectedWindow
 
 INT64, FLOAT64, STRING, BOOL = DataType.INT64, DataType.FLOAT64, DataType.STRING, DataType.BOOL
 SCHEMA = Schema.of([("i", INT64), ("f", FLOAT64), ("s", STRING), ("b", BOOL)])

@@ -22,11 +22,11 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.runtime import infer_schemas
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ingest import peek as primed
 from asyncflow.runtime.ingest.foreign_streams import Refused
 from asyncflow.runtime.ingest.peek import PrimedStreams
 from asyncflow.runtime.ingest.source import SourceStage
+from asyncflow.runtime.wiring.inference import find_schema
 from asyncflow.testing import ChunkSource, check_format, chunks
 
 BLANK = [b"", b"\xef\xbb\xbf", b"\n", b"\r\n\n\r\n", b"\xef\xbb\xbf\n\n", b"  \n\t\n", b"\n" * 5000]

@@ -20,10 +20,11 @@ import asyncflow as af
 from asyncflow.errors import ConnectorError, InternalError, StageError
 from asyncflow.model.messages import Watermark
 from asyncflow.plan.tables import Component
-from asyncflow.runtime import Run, wiring
+from asyncflow.runtime import Run
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.deadlock import Standstill
 from asyncflow.runtime.stages import shutdown as stopping
+from asyncflow.runtime.wiring import wiring
 from asyncflow.testing import ListSink, chunks
 
 SOURCES = """

@@ -15,9 +15,9 @@ from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Join
 from asyncflow.runtime.base.memory import Memory
-from asyncflow.runtime.compile_join import KEPT, build_join
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.stages.join import TwoInputStage, as_they_come, in_step, right_first
+from asyncflow.runtime.wiring.compile_join import KEPT, build_join
 
 SCHEMA = Schema.of([("k", DataType.INT64)])
 

@@ -27,7 +27,7 @@ from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage, right_first
 
 if TYPE_CHECKING:
-    from asyncflow.runtime.wiring import Wiring
+    from asyncflow.runtime.wiring.wiring import Wiring
 
 CHANNEL_BYTES = 4 << 20
 TELL_AGAIN_NS = 600_000_000_000

@@ -17,7 +17,7 @@ from asyncflow.plan.tables import Dedup, Top
 from asyncflow.plan.typed import Typed
 from asyncflow.plan.typing import resolve_expression
 from asyncflow.plan.windows import AllRows, Hopping, Tumbling
-from asyncflow.runtime.compile_expressions import Frame, compile_typed
+from asyncflow.runtime.wiring.compile_expressions import Frame, compile_typed
 
 
 def build_dedup(stage: Dedup, schema: Schema) -> DedupOperator:

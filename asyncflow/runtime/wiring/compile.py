@@ -10,15 +10,15 @@ from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.filter import FilterOperator
 from asyncflow.plan.tables import Dedup, Derive, Filter, Stage, Top, Window
 from asyncflow.plan.typing import resolve_expression
-from asyncflow.runtime.compile_expressions import (
+from asyncflow.runtime.wiring.compile_expressions import (
     Compiled,
     Frame,
     compile_expression,
     compile_predicate,
     compile_typed,
 )
-from asyncflow.runtime.compile_keyed import build_dedup, build_top
-from asyncflow.runtime.compile_window import build_window
+from asyncflow.runtime.wiring.compile_keyed import build_dedup, build_top
+from asyncflow.runtime.wiring.compile_window import build_window
 
 __all__ = ["Compiled", "build_operator", "compile_expression", "compile_predicate"]
 

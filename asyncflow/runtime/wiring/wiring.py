@@ -44,17 +44,12 @@ from asyncflow.runtime.base.failures import named
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.compile import build_operator
-from asyncflow.runtime.compile_join import KEPT as KEPT_BY_JOIN
-from asyncflow.runtime.compile_join import build_join
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.deadlock import Standstill
 from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.edges.inputs import Inputs, Tracker
-from asyncflow.runtime.inference import find_schema
 from asyncflow.runtime.ingest.python_source import BytesSource, ObjectSource
 from asyncflow.runtime.ingest.source import Reads, SourceStage
-from asyncflow.runtime.reading_order import ReadingOrder
 from asyncflow.runtime.stages import join as two_inputs
 from asyncflow.runtime.stages.join import TwoInputStage
 from asyncflow.runtime.stages.map import MapOperator
@@ -66,6 +61,11 @@ from asyncflow.runtime.stages.shutdown import Handed, waits_for_peers
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.stages.stage import Stage, in_order, in_step, in_turn
 from asyncflow.runtime.stages.watermarks import LowestWatermark
+from asyncflow.runtime.wiring.compile import build_operator
+from asyncflow.runtime.wiring.compile_join import KEPT as KEPT_BY_JOIN
+from asyncflow.runtime.wiring.compile_join import build_join
+from asyncflow.runtime.wiring.inference import find_schema
+from asyncflow.runtime.wiring.reading_order import ReadingOrder
 
 CHANNEL_BYTES = 4 << 20
 """Bound of a channel, per input: about two full batches."""

@@ -32,7 +32,7 @@ from asyncflow.plan.windows import (
     Tumbling,
     WindowShape,
 )
-from asyncflow.runtime.compile_expressions import Frame, compile_typed
+from asyncflow.runtime.wiring.compile_expressions import Frame, compile_typed
 
 
 def build_window(stage: Window, schema: Schema, *, by_rows: bool = True) -> Operator:

@@ -1,0 +1,1 @@
+"""Plan to stages: schemas inferred, expressions and operators made, channels laid between stages."""
