@@ -16,7 +16,7 @@ import pytest
 
 import asyncflow as af
 from asyncflow.errors import StoppedError
-from asyncflow.runtime.run import Run
+from asyncflow.runtime.run.run import Run
 
 RUN = [sys.executable, "-m", "asyncflow", "run"]
 LINES = b"n\n" + b"".join(b"%d\n" % n for n in range(3_000_000))

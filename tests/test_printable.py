@@ -301,7 +301,7 @@ def test_a_question_that_no_shell_asks_is_answered_by_nothing(question: str) -> 
 
 def test_what_a_process_says_of_itself_hides_its_name() -> None:
     from asyncflow.runtime.process import _standing
-    from asyncflow.runtime.run import Run
+    from asyncflow.runtime.run.run import Run
 
     hide("TOKEN", SECRET)
     plan = af.load(

@@ -5,6 +5,6 @@ times rows, ``stage`` drives an operator, ``sink`` encodes and writes; ``why`` s
 """
 
 from asyncflow.runtime.base.ledger import Ledger
-from asyncflow.runtime.run import Run, infer_schemas, iterate
+from asyncflow.runtime.run.run import Run, infer_schemas, iterate
 
 __all__ = ["Ledger", "Run", "infer_schemas", "iterate"]

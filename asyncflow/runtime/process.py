@@ -35,7 +35,7 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.loop import run_in_loop
 from asyncflow.runtime.base.memory import default_memory
 from asyncflow.runtime.control import Control
-from asyncflow.runtime.run import Run
+from asyncflow.runtime.run.run import Run
 
 if TYPE_CHECKING:
     from asyncflow.runtime.base.status import Standing

@@ -16,7 +16,7 @@ from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.ingest.source import SourceStage
-from asyncflow.runtime.run import iterate
+from asyncflow.runtime.run.run import iterate
 from asyncflow.runtime.wiring.inference import find_schema
 from asyncflow.runtime.wiring.wiring import open_source
 

@@ -27,7 +27,7 @@ from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.expected import Table, differences
 from asyncflow.runtime.ingest.python_source import ObjectSource
 from asyncflow.runtime.process import warnings
-from asyncflow.runtime.run import Run
+from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.wiring.wiring import open_source
 
 REST_TURNS = 20

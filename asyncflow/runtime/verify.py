@@ -29,7 +29,7 @@ from asyncflow.errors import InternalError, PipelineError, Problem
 from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.ingest.source import Reads
-from asyncflow.runtime.run import Run
+from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.wiring.wiring import open_source
 
 

@@ -23,7 +23,7 @@ from asyncflow.runtime.base.status import (
 )
 from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.ingest.source import SourceStage
-from asyncflow.runtime.run import Run
+from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.stages.join import TwoInputStage
 from asyncflow.runtime.stages.map_concurrent import MapStage
 from asyncflow.runtime.stages.refresh import RefreshedStage

@@ -22,7 +22,7 @@ import asyncflow as af
 from asyncflow.connectors._follow import FollowSource
 from asyncflow.connectors.file import FileSource, SourceOptions, open_source
 from asyncflow.errors import ConnectorError
-from asyncflow.runtime.run import Run
+from asyncflow.runtime.run.run import Run
 
 POLL = "5ms"
 SEVERAL_POLLS = 0.04

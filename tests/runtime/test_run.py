@@ -16,7 +16,7 @@ import asyncflow as af
 from asyncflow.errors import DataError, InternalError, PipelineError, StageError
 from asyncflow.model.messages import End
 from asyncflow.runtime import infer_schemas
-from asyncflow.runtime.run import Run
+from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.stages.stage import told
 
 SECOND = 1_000_000_000

@@ -19,7 +19,7 @@ from asyncflow.model.messages import Message
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Component, Sink
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.run import Run
+from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.stages import shutdown as stopping
 from asyncflow.runtime.stages.shutdown import Handed, run_to_end
 from asyncflow.runtime.stages.sink import SinkStage

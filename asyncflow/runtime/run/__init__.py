@@ -1,0 +1,1 @@
+"""One run of a plan: its task group, its stop, its failure."""
