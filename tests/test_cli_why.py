@@ -20,8 +20,8 @@ import pytest
 import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.errors import ConnectorError
-from asyncflow.runtime import control
 from asyncflow.runtime.base.status import Standing
+from asyncflow.runtime.inspect import control
 
 PIPELINE = """
 name = "visits"

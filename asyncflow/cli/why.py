@@ -28,7 +28,7 @@ def why(target: str, as_json: bool, verbose: bool) -> int:
     PID: of an asyncflow run; FILE: all runs of that pipeline file.  They are this user's on this machine; nothing is changed by asking.
     """
     from asyncflow.errors import ConnectorError
-    from asyncflow.runtime.why_text import text
+    from asyncflow.runtime.inspect.why_text import text
 
     try:
         is_pid = target.isdecimal() and len(target) <= LONGEST_PID
@@ -48,7 +48,7 @@ def why(target: str, as_json: bool, verbose: bool) -> int:
 
 def _of_process(pid: int) -> list[Standing]:
     from asyncflow.errors import ConnectorError
-    from asyncflow.runtime import control
+    from asyncflow.runtime.inspect import control
 
     for each in control.found():
         if each.pid == pid:
@@ -63,7 +63,7 @@ def _of_process(pid: int) -> list[Standing]:
 
 def _of_file(file: str) -> list[Standing]:
     from asyncflow.errors import ConnectorError
-    from asyncflow.runtime import control
+    from asyncflow.runtime.inspect import control
 
     path = os.path.realpath(file)
     answers, silent = [], []

@@ -34,7 +34,7 @@ from asyncflow.printable import hidden, printable_lines, tell, write_error
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.loop import run_in_loop
 from asyncflow.runtime.base.memory import default_memory
-from asyncflow.runtime.control import Control
+from asyncflow.runtime.inspect.control import Control
 from asyncflow.runtime.run.run import Run
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _check_stats(plan: Plan, path: str, file: str | None) -> None:
 
 
 def _standing(run: Run, file: str | None) -> Standing:
-    from asyncflow.runtime.why import standing
+    from asyncflow.runtime.inspect.why import standing
 
     found = standing(run)
     return replace(found, name=hidden(found.name), pid=os.getpid(), file=file)
@@ -122,7 +122,7 @@ def _why_answer(run: Run, file: str | None) -> bytes:
 
 def _tell_why(run: Run, file: str | None) -> None:
     """What the run waits for, on stderr; above the progress display where there is one."""
-    from asyncflow.runtime.why_text import text
+    from asyncflow.runtime.inspect.why_text import text
 
     write_error(printable_lines(text(_standing(run, file))))
 

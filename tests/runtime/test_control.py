@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from asyncflow.errors import ConnectorError
-from asyncflow.runtime import control
-from asyncflow.runtime.control import Control, Found
+from asyncflow.runtime.inspect import control
+from asyncflow.runtime.inspect.control import Control, Found
 
 
 @pytest.fixture

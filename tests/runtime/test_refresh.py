@@ -20,9 +20,9 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End
 from asyncflow.plan.tables import Component, Sink
 from asyncflow.runtime import Run
+from asyncflow.runtime.inspect.why import standing
+from asyncflow.runtime.inspect.why_text import text
 from asyncflow.runtime.stages.refresh import RefreshedStage
-from asyncflow.runtime.why import standing
-from asyncflow.runtime.why_text import text
 from asyncflow.testing import FakeClock, ListSink
 
 RATES = {"who": "string", "rate": "int64"}

@@ -14,8 +14,8 @@ import asyncflow as af
 from asyncflow.plan.tables import Component, Plan, Sink
 from asyncflow.runtime import Run
 from asyncflow.runtime.base.status import Holder, SourceStanding, StageStanding, Standing
-from asyncflow.runtime.why import standing
-from asyncflow.runtime.why_text import instant, length, text
+from asyncflow.runtime.inspect.why import standing
+from asyncflow.runtime.inspect.why_text import instant, length, text
 from asyncflow.testing import ChunkSource, FakeClock, ListSink
 
 SCHEMA = {"ts": "timestamp[s]", "who": "string"}

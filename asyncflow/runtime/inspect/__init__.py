@@ -1,0 +1,1 @@
+"""The status of a run, told in words to whoever asks."""
