@@ -439,7 +439,7 @@ def test_demo_runs_a_few_seconds_on_a_pipe(
 def test_no_terminal_no_progress(
     pipeline: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("asyncflow.runtime.process.PROGRESS_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("asyncflow.runtime.process.process.PROGRESS_AFTER_SECONDS", 0.0)
     assert run_command(["run", str(pipeline)]) == 0
     assert capfd.readouterr().err == ""
 

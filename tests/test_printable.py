@@ -300,7 +300,7 @@ def test_a_question_that_no_shell_asks_is_answered_by_nothing(question: str) -> 
 
 
 def test_what_a_process_says_of_itself_hides_its_name() -> None:
-    from asyncflow.runtime.process import _standing
+    from asyncflow.runtime.process.process import _standing
     from asyncflow.runtime.run.run import Run
 
     hide("TOKEN", SECRET)

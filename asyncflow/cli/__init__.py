@@ -184,7 +184,7 @@ def run(file: str, overrides: tuple[str, ...], **options: Any) -> int:
     The first signal stops reading, lets what was read flow out and closes the open windows; the second ends at once.
     """
     plan = _load(file, overrides)
-    from asyncflow.runtime.process import run_plan
+    from asyncflow.runtime.process.process import run_plan
 
     return run_plan(plan, file=os.path.realpath(file), **options)
 
@@ -358,7 +358,7 @@ def demo(**options: Any) -> int:
     """Run a live example on generated data, nothing else needed: a few seconds on a pipe, until stopped on a terminal."""
     from asyncflow.doors.demo import PIPELINE
     from asyncflow.doors.toml import load
-    from asyncflow.runtime.process import run_plan
+    from asyncflow.runtime.process.process import run_plan
 
     seconds = None if os.isatty(1) else DEMO_SECONDS
     return run_plan(load(PIPELINE), stop_after_seconds=seconds, **options)

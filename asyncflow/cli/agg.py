@@ -55,7 +55,7 @@ def agg(
     """
     from asyncflow.doors.oneliner import AggOptions, in_options, plan_of
     from asyncflow.errors import PipelineError
-    from asyncflow.runtime.process import run_plan
+    from asyncflow.runtime.process.process import run_plan
 
     plan = plan_of(
         AggOptions(

@@ -26,7 +26,7 @@ from asyncflow.plan.tables import Advance, Component, Feed, Plan, Row, Sink, Sou
 from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.expected import Table, differences
 from asyncflow.runtime.ingest.python_source import ObjectSource
-from asyncflow.runtime.process import warnings
+from asyncflow.runtime.process.process import warnings
 from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.wiring.wiring import open_source
 

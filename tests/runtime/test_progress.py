@@ -7,7 +7,7 @@ import io
 
 from rich.console import Console
 
-from asyncflow.runtime.progress import Rate, Snapshot, line, show
+from asyncflow.runtime.process.progress import Rate, Snapshot, line, show
 
 
 def test_the_rate_is_over_the_last_seconds() -> None:

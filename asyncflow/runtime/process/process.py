@@ -39,7 +39,7 @@ from asyncflow.runtime.run.run import Run
 
 if TYPE_CHECKING:
     from asyncflow.runtime.base.status import Standing
-    from asyncflow.runtime.progress import Snapshot
+    from asyncflow.runtime.process.progress import Snapshot
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_FREE_BYTES = 32 << 20
@@ -179,14 +179,14 @@ async def _execute(run: Run, shown: bool, stop_after_seconds: float | None) -> N
 
 async def _display(run: Run) -> None:
     await asyncio.sleep(PROGRESS_AFTER_SECONDS)
-    from asyncflow.runtime import progress
+    from asyncflow.runtime.process import progress
 
     await progress.show(lambda: snapshot(run))
 
 
 def snapshot(run: Run) -> Snapshot:
     """The run at this moment, for the progress display."""
-    from asyncflow.runtime.progress import Snapshot
+    from asyncflow.runtime.process.progress import Snapshot
 
     counts = run.ledger.sources.values()
     watermarks = [each.watermark for each in counts if NO_TIME < each.watermark < END_OF_TIME]

@@ -1,0 +1,1 @@
+"""A plan as a process: signals, progress, and what is told."""
