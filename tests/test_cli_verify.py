@@ -10,8 +10,8 @@ import pytest
 import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.runtime import Run
+from asyncflow.runtime.checks.verify import MANNERS, Manner, verify
 from asyncflow.runtime.ingest.source import SourceStage
-from asyncflow.runtime.verify import MANNERS, Manner, verify
 
 PIPELINE = """
 [sources.hits]

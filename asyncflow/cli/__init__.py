@@ -218,7 +218,7 @@ def test(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     """
     from asyncflow.doors.toml import load
     from asyncflow.runtime.base.loop import run_in_loop
-    from asyncflow.runtime.trial import run_trials
+    from asyncflow.runtime.checks.trial import run_trials
 
     plan = load(Path(file), overrides=overrides)
     outcomes = run_in_loop(lambda: run_trials(plan))
@@ -242,7 +242,7 @@ def verify(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
     Reads bounded input and writes nothing.  Exit code 0 if all runs gave the same bytes, 1 if one differs.
     """
     from asyncflow.runtime.base.loop import run_in_loop
-    from asyncflow.runtime.verify import verify as runs_of
+    from asyncflow.runtime.checks.verify import verify as runs_of
 
     plan = _load(file, overrides)
 
@@ -317,7 +317,7 @@ def infer(file: str, format: str | None, verbose: bool) -> int:
     """Print a ready pipeline file for the data in FILE."""
     from asyncflow.doors.inferred import pipeline_text, source_plan
     from asyncflow.runtime.base.loop import run_in_loop
-    from asyncflow.runtime.sample import sample
+    from asyncflow.runtime.checks.sample import sample
 
     plan = source_plan(file, format)
     click.echo(pipeline_text(file, *run_in_loop(lambda: sample(plan))), nl=False)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 import asyncflow as af
 from asyncflow.plan.tables import Component, Sink
 from asyncflow.runtime import Run
-from asyncflow.runtime.verify import verify
+from asyncflow.runtime.checks.verify import verify
 from asyncflow.testing import FakeClock, ListSink
 
 SCHEMA = {"ts": "timestamp[s]", "who": "string"}

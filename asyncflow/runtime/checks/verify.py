@@ -111,7 +111,7 @@ async def _elsewhere(plan: Plan, manner: Manner, now_ns: int) -> Found | None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        "from asyncflow.runtime.verify import answer; answer()",
+        "from asyncflow.runtime.checks.verify import answer; answer()",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -24,7 +24,7 @@ from asyncflow.model.schema import DataType, Field
 from asyncflow.model.values import instant
 from asyncflow.plan.tables import Advance, Component, Feed, Plan, Row, Sink, Source, Trial
 from asyncflow.runtime.base.clock import VirtualClock
-from asyncflow.runtime.expected import Table, differences
+from asyncflow.runtime.checks.expected import Table, differences
 from asyncflow.runtime.ingest.python_source import ObjectSource
 from asyncflow.runtime.process.process import warnings
 from asyncflow.runtime.run.run import Run
