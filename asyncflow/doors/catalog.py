@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
 from asyncflow.doors.tables import SEQUENCE, STAGES, PipelineTable, SequenceTable, SinkTable, SourceTable
-from asyncflow.plan.aggregates import aggregate_names, find_aggregate
-from asyncflow.plan.functions import SCALARS
+from asyncflow.plan.expressions.aggregates import aggregate_names, find_aggregate
+from asyncflow.plan.expressions.functions import SCALARS
 
 KINDS = ("pipeline", "sources", "stages", "sinks", "formats", "aggregates", "functions")
 

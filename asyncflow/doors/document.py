@@ -36,7 +36,8 @@ from asyncflow.errors import PipelineError
 from asyncflow.model.durations import format_size, parse_duration, parse_size
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import graph
-from asyncflow.plan.expressions import ColumnRef, Expression
+from asyncflow.plan.expressions.nodes import ColumnRef, Expression
+from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import (
     DEFAULT_STOP_TIMEOUT_NS,
@@ -53,7 +54,6 @@ from asyncflow.plan.tables import (
     Top,
     Window,
 )
-from asyncflow.plan.typing import ExpressionError
 
 _ROOMS = ("sources", "stages", "sinks", "tests")
 T = TypeVar("T")

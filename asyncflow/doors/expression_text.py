@@ -2,7 +2,7 @@
 
 The plainest texts are read by ``plain_expression``, all others by sqlglot (its DuckDB dialect, loaded at first use); each node of
 sqlglot's tree is taken over only if it is one we know, so nothing of SQL beyond the language of expressions gets through.  All functions
-are read as plain names: what they are is our own table's business (``plan.functions``).  Nothing is evaluated here.
+are read as plain names: what they are is our own table's business (``plan.expressions.functions``).  Nothing is evaluated here.
 
 Invariants: any text gives an expression or an :class:`ExpressionError`; the tree is never deeper than ``MAX_DEPTH``.
 """
@@ -19,10 +19,19 @@ from typing import TYPE_CHECKING, Any
 from asyncflow.doors.plain_expression import plain_expression
 from asyncflow.model.instants import parse_timestamp
 from asyncflow.model.schema import DataType
-from asyncflow.plan.expressions import Aggregate, Call, Case, Cast, ColumnRef, Expression, Interval, Literal
-from asyncflow.plan.functions import AGGREGATES, ALIASES, OPERATORS, SCALARS
+from asyncflow.plan.expressions.functions import AGGREGATES, ALIASES, OPERATORS, SCALARS
+from asyncflow.plan.expressions.nodes import (
+    Aggregate,
+    Call,
+    Case,
+    Cast,
+    ColumnRef,
+    Expression,
+    Interval,
+    Literal,
+)
+from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.names import nearest
-from asyncflow.plan.typing import ExpressionError
 
 if TYPE_CHECKING:
     from sqlglot import exp

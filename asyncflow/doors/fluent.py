@@ -22,7 +22,7 @@ from asyncflow.model.durations import parse_duration
 from asyncflow.model.schema import Field, Schema
 from asyncflow.plan import graph
 from asyncflow.plan.explain import explain
-from asyncflow.plan.expressions import Expression
+from asyncflow.plan.expressions.nodes import Expression
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Derive, MapBatches, Plan, Sink, Source, Stage
 from asyncflow.plan.windows import AllRows, WindowShape

@@ -16,8 +16,8 @@ from __future__ import annotations
 import re
 
 from asyncflow.model.schema import DataType
-from asyncflow.plan.expressions import Aggregate, Call, ColumnRef, Expression, Literal
-from asyncflow.plan.functions import AGGREGATES, ALIASES
+from asyncflow.plan.expressions.functions import AGGREGATES, ALIASES
+from asyncflow.plan.expressions.nodes import Aggregate, Call, ColumnRef, Expression, Literal
 
 MAX_PLAIN = 400
 """Characters; a longer text is worth a parser."""

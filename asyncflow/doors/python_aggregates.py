@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from asyncflow.doors.expression_text import parse_expression
 from asyncflow.errors import PipelineError
-from asyncflow.plan.aggregates import python_aggregate
-from asyncflow.plan.expressions import Aggregate, Call, Case, Cast, Expression
-from asyncflow.plan.typing import ExpressionError
+from asyncflow.plan.expressions.aggregates import python_aggregate
+from asyncflow.plan.expressions.nodes import Aggregate, Call, Case, Cast, Expression
+from asyncflow.plan.expressions.typing import ExpressionError
 
 
 def aggregate(cls: type, /, *arguments: str, where: str | None = None) -> Expression:

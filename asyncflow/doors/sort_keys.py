@@ -6,8 +6,8 @@ import re
 
 from asyncflow.doors.components import Problems
 from asyncflow.doors.expression_text import parse_expression
+from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.tables import SortKey
-from asyncflow.plan.typing import ExpressionError
 
 _DIRECTION = re.compile(
     r"(?P<text>.*?\S)(?:\s+(?P<way>ASC|DESC))?(?:\s+NULLS\s+(?P<nulls>FIRST|LAST))?\s*\Z", re.I | re.S

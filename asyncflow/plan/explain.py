@@ -14,9 +14,9 @@ import msgspec
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
-from asyncflow.plan.aggregates import python_classes
-from asyncflow.plan.expression_print import expression_text
-from asyncflow.plan.expressions import Expression
+from asyncflow.plan.expressions.aggregates import python_classes
+from asyncflow.plan.expressions.expression_print import expression_text
+from asyncflow.plan.expressions.nodes import Expression
 from asyncflow.plan.joins import join_state, join_texts
 from asyncflow.plan.schemas import goes_over_windows, input_schema, read_columns, table_schemas
 from asyncflow.plan.tables import (

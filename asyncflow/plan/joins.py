@@ -8,9 +8,9 @@ from asyncflow.errors import Problem
 from asyncflow.model.durations import format_duration, format_size
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan import graph
+from asyncflow.plan.expressions.typed import to_one_type
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Join, Plan, Sequence
-from asyncflow.plan.typed import to_one_type
 from asyncflow.plan.windows import Hopping, Tumbling, too_many
 
 KINDS = ("inner", "left", "right", "full", "semi", "anti")

@@ -6,7 +6,7 @@ than once, unless a filter leaves the final ones only.
 
 from __future__ import annotations
 
-from asyncflow.plan.expressions import Call, ColumnRef, Expression, Literal
+from asyncflow.plan.expressions.nodes import Call, ColumnRef, Expression, Literal
 from asyncflow.plan.tables import Filter, MapBatches, Plan, Stage, Window
 
 FINAL = ColumnRef("final")

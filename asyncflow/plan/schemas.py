@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import graph
-from asyncflow.plan.expressions import Expression, columns_of
+from asyncflow.plan.expressions.nodes import Expression, columns_of
+from asyncflow.plan.expressions.typing import check_expression
 from asyncflow.plan.joins import join_reads, join_schema
 from asyncflow.plan.tables import (
     SIDE_OUTPUTS,
@@ -27,7 +28,6 @@ from asyncflow.plan.tables import (
     Window,
 )
 from asyncflow.plan.times import re_timed_columns, time_columns
-from asyncflow.plan.typing import check_expression
 from asyncflow.plan.windows import BOUNDED, Hopping, Tumbling
 
 REJECTED = Schema.of((name, DataType.STRING) for name in ("record", "reason", "position"))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from asyncflow.model.schema import Schema
-from asyncflow.plan.expressions import Expression
+from asyncflow.plan.expressions.nodes import Expression
 from asyncflow.plan.windows import WindowShape
 
 DAY_NS = 86_400_000_000_000

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from asyncflow.errors import Problem
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan import graph
-from asyncflow.plan.expressions import ColumnRef
+from asyncflow.plan.expressions.nodes import ColumnRef
 from asyncflow.plan.joins import right_columns
 from asyncflow.plan.tables import (
     SIDE_OUTPUTS,

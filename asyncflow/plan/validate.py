@@ -12,7 +12,9 @@ from asyncflow.errors import Problem
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan import graph, trials
-from asyncflow.plan.expressions import Expression
+from asyncflow.plan.expressions.nodes import Expression
+from asyncflow.plan.expressions.typed import as_condition
+from asyncflow.plan.expressions.typing import check_expression
 from asyncflow.plan.joins import join_problems
 from asyncflow.plan.names import TABLE_NAME, nearest
 from asyncflow.plan.resources import resource_problems
@@ -41,8 +43,6 @@ from asyncflow.plan.tables import (
     Window,
 )
 from asyncflow.plan.times import time_problems
-from asyncflow.plan.typed import as_condition
-from asyncflow.plan.typing import check_expression
 from asyncflow.plan.windows import (
     BOUNDED,
     AllRows,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from asyncflow.doors.expression_text import MAX_TEXT, parse_expression
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan.expressions import (
+from asyncflow.plan.expressions.nodes import (
     Aggregate,
     Call,
     Case,
@@ -23,7 +23,7 @@ from asyncflow.plan.expressions import (
     Interval,
     Literal,
 )
-from asyncflow.plan.typing import ExpressionError
+from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.runtime.wiring.compile import compile_expression
 
 A, B = ColumnRef("a"), ColumnRef("b")

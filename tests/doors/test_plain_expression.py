@@ -16,8 +16,8 @@ from sqlglot.tokens import TokenType
 
 from asyncflow.doors.expression_text import parse_expression, read_by_sqlglot
 from asyncflow.doors.plain_expression import KEYWORDS, MAX_PLAIN, plain_expression
-from asyncflow.plan.expressions import ColumnRef
-from asyncflow.plan.functions import AGGREGATES, ALIASES, SCALARS
+from asyncflow.plan.expressions.functions import AGGREGATES, ALIASES, SCALARS
+from asyncflow.plan.expressions.nodes import ColumnRef
 
 
 def agrees(text: str) -> bool:

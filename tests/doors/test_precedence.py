@@ -11,7 +11,7 @@ from asyncflow.doors.expression_text import parse_expression
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan.expression_print import expression_text
+from asyncflow.plan.expressions.expression_print import expression_text
 from asyncflow.runtime.wiring.compile import compile_expression
 
 VALUES = {"a": 7, "b": 3, "c": -5, "p": True, "q": False, "n": None, "s": "ab"}

@@ -9,7 +9,7 @@ import pytest
 from asyncflow.doors.toml import load
 from asyncflow.errors import PipelineError
 from asyncflow.model.schema import DataType, Field
-from asyncflow.plan.expressions import ColumnRef
+from asyncflow.plan.expressions.nodes import ColumnRef
 from asyncflow.plan.tables import DAY_NS, Derive, Filter, Window
 from asyncflow.plan.windows import AllRows, Count, Hopping, PerMessage, Session, Tumbling
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from asyncflow.doors.expression_text import parse_expression
 from asyncflow.doors.toml import load
 from asyncflow.plan.explain import describe, explain, state_text, window_text
-from asyncflow.plan.expression_print import expression_text
-from asyncflow.plan.expressions import ColumnRef
+from asyncflow.plan.expressions.expression_print import expression_text
+from asyncflow.plan.expressions.nodes import ColumnRef
 from asyncflow.plan.tables import Window
 from asyncflow.plan.windows import Count, Session, WindowShape
 

@@ -14,9 +14,9 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.filter import FilterOperator
 from asyncflow.operators.functions import FUNCTIONS
 from asyncflow.operators.window import WindowOperator
+from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.schemas import stage_schema
 from asyncflow.plan.tables import Derive, Filter, MapBatches, Window
-from asyncflow.plan.typing import ExpressionError
 from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
 from asyncflow.runtime.wiring.compile import build_operator, compile_expression, compile_predicate
 from asyncflow.runtime.wiring.compile_window import ProjectedWindow

@@ -8,8 +8,8 @@ from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator
 from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.filter import FilterOperator
+from asyncflow.plan.expressions.typing import resolve_expression
 from asyncflow.plan.tables import Dedup, Derive, Filter, Stage, Top, Window
-from asyncflow.plan.typing import resolve_expression
 from asyncflow.runtime.wiring.compile_expressions import (
     Compiled,
     Frame,
@@ -27,7 +27,7 @@ def build_operator(stage: Stage, input_schema: Schema, *, by_rows: bool = True) 
     """The operator of a stage with one core over rows of ``input_schema``; its ``output`` is the schema of what it gives.
 
     ``by_rows``: the watermarks that rows carry are those of the stage (not so where inputs without end are read as they come).
-    Raises :class:`~asyncflow.plan.typing.ExpressionError` for an expression that does not check.
+    Raises :class:`~asyncflow.plan.expressions.typing.ExpressionError` for an expression that does not check.
     """
     match stage:
         case Filter(where=where):

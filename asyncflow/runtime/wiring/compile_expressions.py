@@ -1,6 +1,6 @@
 """Expressions to array operations: the plan's trees become closures over columns, once per plan.
 
-A resolved tree (``plan.typing``) is compiled bottom up.  Constants stay columns of one row and are spread only where a whole column is
+A resolved tree (``plan.expressions.typing``) is compiled bottom up.  Constants stay columns of one row and are spread only where a whole column is
 asked for; a call of constants is computed at once; a part that occurs several times is computed once per batch.  All branches of a CASE
 are computed over all rows, but a value lost in a branch that a row does not take is not counted.
 """
@@ -18,9 +18,9 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.functions import COUNTED, FUNCTIONS
 from asyncflow.operators.functions.arrays import choose, expand, rows_of
 from asyncflow.operators.functions.logic import is_true
-from asyncflow.plan.expressions import Expression
-from asyncflow.plan.typed import Typed
-from asyncflow.plan.typing import resolve_expression
+from asyncflow.plan.expressions.nodes import Expression
+from asyncflow.plan.expressions.typed import Typed
+from asyncflow.plan.expressions.typing import resolve_expression
 
 
 class Frame:
@@ -80,7 +80,7 @@ class Compiled:
 def compile_expression(node: Expression, schema: Schema, losses: dict[str, int] | None = None) -> Compiled:
     """One expression over the columns of ``schema``.  ``losses`` counts values lost (``overflow``, ``invalid_cast``).
 
-    Raises :class:`~asyncflow.plan.typing.ExpressionError` for an expression that does not check.
+    Raises :class:`~asyncflow.plan.expressions.typing.ExpressionError` for an expression that does not check.
     """
     return compile_typed([resolve_expression(node, schema)], schema, losses)[0]
 

@@ -11,11 +11,11 @@ from asyncflow.model.schema import Schema
 from asyncflow.operators.dedup import DedupOperator
 from asyncflow.operators.ordering import Direction
 from asyncflow.operators.top import SortColumns, TopOperator
-from asyncflow.plan.expressions import Expression
+from asyncflow.plan.expressions.nodes import Expression
+from asyncflow.plan.expressions.typed import Typed
+from asyncflow.plan.expressions.typing import resolve_expression
 from asyncflow.plan.schemas import BOUNDS, goes_over_windows, top_schema
 from asyncflow.plan.tables import Dedup, Top
-from asyncflow.plan.typed import Typed
-from asyncflow.plan.typing import resolve_expression
 from asyncflow.plan.windows import AllRows, Hopping, Tumbling
 from asyncflow.runtime.wiring.compile_expressions import Frame, compile_typed
 

@@ -18,9 +18,9 @@ from asyncflow.operators.lattice import WindowLattice
 from asyncflow.operators.revised import REVISIONS, RevisedWindowOperator
 from asyncflow.operators.slot_window import CountWindowOperator, SessionOperator
 from asyncflow.operators.window import AggregateSpec, Prepared, WindowOperator
+from asyncflow.plan.expressions.typed import AggregateCall, Typed
+from asyncflow.plan.expressions.typing import resolve_expression
 from asyncflow.plan.tables import Window
-from asyncflow.plan.typed import AggregateCall, Typed
-from asyncflow.plan.typing import resolve_expression
 from asyncflow.plan.windows import (
     AllRows,
     Count,

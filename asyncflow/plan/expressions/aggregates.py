@@ -11,8 +11,8 @@ from functools import cache
 
 from asyncflow.model.aggregate import declared, qualified
 from asyncflow.model.components import registered
-from asyncflow.plan.expressions import Aggregate, Call, Expression, walk
-from asyncflow.plan.functions import AGGREGATES, Function, find_function
+from asyncflow.plan.expressions.functions import AGGREGATES, Function, find_function
+from asyncflow.plan.expressions.nodes import Aggregate, Call, Expression, walk
 
 GROUP = "asyncflow.aggregates"
 

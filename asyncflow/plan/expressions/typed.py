@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from asyncflow.model.schema import DataType
-from asyncflow.plan.functions import Signature
+from asyncflow.plan.expressions.functions import Signature
 
 NULL = "NULL"
 INTERVAL = "interval"

@@ -13,10 +13,22 @@ from msgspec import Struct
 
 from asyncflow.model.instants import EXTRACT_FIELDS, parse_timestamp
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan.aggregates import aggregate_names, find_aggregate, is_aggregate, python_aggregate
-from asyncflow.plan.constant_arguments import CONSTANT_CHECKS, constant_of
-from asyncflow.plan.expression_print import name_text
-from asyncflow.plan.expressions import (
+from asyncflow.plan.expressions.aggregates import (
+    aggregate_names,
+    find_aggregate,
+    is_aggregate,
+    python_aggregate,
+)
+from asyncflow.plan.expressions.constant_arguments import CONSTANT_CHECKS, constant_of
+from asyncflow.plan.expressions.expression_print import name_text
+from asyncflow.plan.expressions.functions import (
+    ALIASES,
+    SCALARS,
+    Function,
+    Signature,
+    find_function,
+)
+from asyncflow.plan.expressions.nodes import (
     Aggregate,
     Call,
     Case,
@@ -26,15 +38,7 @@ from asyncflow.plan.expressions import (
     Interval,
     Literal,
 )
-from asyncflow.plan.functions import (
-    ALIASES,
-    SCALARS,
-    Function,
-    Signature,
-    find_function,
-)
-from asyncflow.plan.names import nearest
-from asyncflow.plan.typed import (
+from asyncflow.plan.expressions.typed import (
     INTERVAL,
     NULL,
     AggregateCall,
@@ -50,6 +54,7 @@ from asyncflow.plan.typed import (
     to_one_type,
     word_of,
 )
+from asyncflow.plan.names import nearest
 from asyncflow.printable import hidden_name
 
 BOOL, INT64, FLOAT64 = DataType.BOOL, DataType.INT64, DataType.FLOAT64

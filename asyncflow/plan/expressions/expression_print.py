@@ -7,7 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import DataType
-from asyncflow.plan.expressions import Aggregate, Call, Case, Cast, ColumnRef, Expression, Interval, Literal
+from asyncflow.plan.expressions.nodes import (
+    Aggregate,
+    Call,
+    Case,
+    Cast,
+    ColumnRef,
+    Expression,
+    Interval,
+    Literal,
+)
 
 _INFIX = {
     "or": ("OR", 1), "and": ("AND", 2),

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from asyncflow.model.instants import EXTRACT_FIELDS, TRUNC_UNITS
 from asyncflow.model.patterns import like, regexp
+from asyncflow.plan.expressions.typed import Typed
 from asyncflow.plan.names import nearest
-from asyncflow.plan.typed import Typed
 
 Problem: TypeAlias = tuple[str, str]
 """A message and a hint."""

@@ -1,0 +1,1 @@
+"""Expressions: their nodes, types and functions, and how they are written."""
