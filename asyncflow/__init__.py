@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncflow.doors.python_aggregates import aggregate, expression
+    from asyncflow.doors.expressions.python_aggregates import aggregate, expression
     from asyncflow.doors.windows import all_rows, count, cumulate, hopping, per_message, session, tumbling
     from asyncflow.errors import (
         AsyncflowError,
@@ -44,7 +44,7 @@ _HOMES = {
         "session",
         "tumbling",
     ),
-    "asyncflow.doors.python_aggregates": ("aggregate", "expression"),
+    "asyncflow.doors.expressions.python_aggregates": ("aggregate", "expression"),
     "asyncflow.model.aggregate": ("Aggregate",),
     "asyncflow.model.batch": ("Batch",),
     "asyncflow.model.schema": ("DataType", "Field", "Schema"),

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from asyncflow.doors import components
 from asyncflow.doors.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
+from asyncflow.doors.expressions.sort_keys import sort_key
 from asyncflow.doors.joins import join_stage
-from asyncflow.doors.sort_keys import sort_key
 from asyncflow.doors.tables import (
     LATER_KEYS,
     LATER_STAGES,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow.doors.expression_text import MAX_TEXT, parse_expression
+from asyncflow.doors.expressions.expression_text import MAX_TEXT, parse_expression
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.expressions.nodes import (
@@ -293,5 +293,5 @@ def test_operators_bind_as_in_duckdb(
 
 
 def test_importing_does_not_load_sqlglot() -> None:
-    code = "import sys, asyncflow.doors.expression_text, asyncflow.runtime.wiring.compile; assert 'sqlglot' not in sys.modules"
+    code = "import sys, asyncflow.doors.expressions.expression_text, asyncflow.runtime.wiring.compile; assert 'sqlglot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

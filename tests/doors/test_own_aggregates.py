@@ -16,7 +16,7 @@ import pytest
 
 import asyncflow as af
 from asyncflow.cli import run_command
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.errors import PipelineError, StageError
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values

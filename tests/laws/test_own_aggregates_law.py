@@ -25,7 +25,7 @@ import asyncflow.operators.slots
 import asyncflow.operators.window
 import asyncflow.runtime.base.workers
 from asyncflow._kernels import MODE
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.doors.toml import load
 from asyncflow.plan.explain import describe, explain, state_text, window_text
 from asyncflow.plan.expressions.expression_print import expression_text

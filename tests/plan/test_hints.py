@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asyncflow import source
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.errors import PipelineError
 from asyncflow.model.durations import format_duration, parse_duration
 from asyncflow.model.schema import DataType, Schema

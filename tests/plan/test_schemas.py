@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan.schemas import read_columns, table_schemas
 from asyncflow.plan.tables import Component, Derive, Filter, MapBatches, Plan, Sink, Source, Stage, Window

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.expressions.functions import AGGREGATES, ALIASES, OPERATORS, SCALARS, Signature
 from asyncflow.plan.expressions.nodes import Aggregate, Call, ColumnRef

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from asyncflow.connectors.stdin import SourceOptions
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import (
     Component,

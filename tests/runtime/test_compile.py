@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, FixedColumn, StringColumn, column_from_values
 from asyncflow.model.schema import DataType, Schema

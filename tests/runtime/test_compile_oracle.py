@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from asyncflow.doors.components import Problems
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.tables import SortKey
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from asyncflow.doors.expression_text import parse_expression
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.errors import PipelineError
 from asyncflow.plan.expressions.aggregates import python_aggregate
 from asyncflow.plan.expressions.nodes import Aggregate, Call, Case, Cast, Expression

@@ -16,7 +16,7 @@ from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from asyncflow.doors.plain_expression import plain_expression
+from asyncflow.doors.expressions.plain_expression import plain_expression
 from asyncflow.model.instants import parse_timestamp
 from asyncflow.model.schema import DataType
 from asyncflow.plan.expressions.functions import AGGREGATES, ALIASES, OPERATORS, SCALARS

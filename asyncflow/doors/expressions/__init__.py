@@ -1,0 +1,1 @@
+"""Text and Python objects to expressions of a plan."""
