@@ -13,8 +13,8 @@ from typing import Any, NoReturn, cast
 
 from msgspec.structs import replace
 
-from asyncflow.doors.document import memory_bytes
 from asyncflow.doors.fluent import FlowBuilder, build_loaded, build_sequence, build_source, build_union
+from asyncflow.doors.pipeline_file.document import memory_bytes
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.batch import Batch, concat_batches
 from asyncflow.model.columns import column_from_values

@@ -17,9 +17,9 @@ import pytest
 
 import asyncflow
 from asyncflow.cli import run_command
-from asyncflow.doors.json_schema import json_schema
-from asyncflow.doors.tables import STAGES
-from asyncflow.doors.toml import load
+from asyncflow.doors.pipeline_file.json_schema import json_schema
+from asyncflow.doors.pipeline_file.tables import STAGES
+from asyncflow.doors.pipeline_file.toml import load
 
 ROWS = [
     {"ts": "2024-01-01T00:00:01Z", "host": "a", "ms": 5},

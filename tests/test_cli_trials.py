@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from asyncflow.cli import run_command
-from asyncflow.doors.json_schema import json_schema
-from asyncflow.doors.toml import load
+from asyncflow.doors.pipeline_file.json_schema import json_schema
+from asyncflow.doors.pipeline_file.toml import load
 
 PIPELINE = """
 [sources.sales]

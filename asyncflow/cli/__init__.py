@@ -190,7 +190,7 @@ def run(file: str, overrides: tuple[str, ...], **options: Any) -> int:
 
 
 def _load(file: str, overrides: Sequence[str]) -> Plan:
-    from asyncflow.doors.toml import load
+    from asyncflow.doors.pipeline_file.toml import load
 
     return load(Path(file), overrides=overrides, sink_required=True)
 
@@ -216,7 +216,7 @@ def test(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
 
     Exit code 0 if all pass, 1 if one fails.
     """
-    from asyncflow.doors.toml import load
+    from asyncflow.doors.pipeline_file.toml import load
     from asyncflow.runtime.base.loop import run_in_loop
     from asyncflow.runtime.checks.trial import run_trials
 
@@ -277,7 +277,7 @@ def verify(file: str, overrides: tuple[str, ...], verbose: bool) -> int:
 @VERBOSE
 def explain(file: str, overrides: tuple[str, ...], form: str, verbose: bool) -> int:
     """Print the plan of the pipeline FILE: tables, schemas, which columns are read, where state is held."""
-    from asyncflow.doors.toml import load
+    from asyncflow.doors.pipeline_file.toml import load
     from asyncflow.plan.explain import explain as explained
 
     plan = load(Path(file), overrides=overrides)
@@ -289,7 +289,7 @@ def _inferred(plan: Plan) -> dict[str, Schema]:
     """The schemas that the plan leaves out and that can be had without waiting: those of files that are there."""
     from msgspec.structs import replace
 
-    from asyncflow.doors.components import check as problems_of
+    from asyncflow.doors.pipeline_file.components import check as problems_of
     from asyncflow.errors import AsyncflowError, PipelineError
 
     left_out = tuple(each for each in plan.sources if each.schema is None and each.connector.type == "file")
@@ -315,7 +315,7 @@ def _inferred(plan: Plan) -> dict[str, Schema]:
 @VERBOSE
 def infer(file: str, format: str | None, verbose: bool) -> int:
     """Print a ready pipeline file for the data in FILE."""
-    from asyncflow.doors.inferred import pipeline_text, source_plan
+    from asyncflow.doors.pipeline_file.inferred import pipeline_text, source_plan
     from asyncflow.runtime.base.loop import run_in_loop
     from asyncflow.runtime.checks.sample import sample
 
@@ -332,7 +332,7 @@ def infer(file: str, format: str | None, verbose: bool) -> int:
 )
 def list_(kinds: tuple[str, ...]) -> int:
     """List what there is, with options: the keys of a pipeline, sources, stages, sinks, formats, aggregates, functions."""
-    from asyncflow.doors import catalog
+    from asyncflow.doors.pipeline_file import catalog
 
     for position, kind in enumerate(kinds or catalog.KINDS):
         if position:
@@ -346,7 +346,7 @@ def schema() -> int:
     """Print the JSON Schema of the pipeline file, for editors."""
     import json
 
-    from asyncflow.doors.json_schema import json_schema
+    from asyncflow.doors.pipeline_file.json_schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
     return 0
@@ -356,8 +356,8 @@ def schema() -> int:
 @run_options
 def demo(**options: Any) -> int:
     """Run a live example on generated data, nothing else needed: a few seconds on a pipe, until stopped on a terminal."""
-    from asyncflow.doors.demo import PIPELINE
-    from asyncflow.doors.toml import load
+    from asyncflow.doors.pipeline_file.demo import PIPELINE
+    from asyncflow.doors.pipeline_file.toml import load
     from asyncflow.runtime.process.process import run_plan
 
     seconds = None if os.isatty(1) else DEMO_SECONDS

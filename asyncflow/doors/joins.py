@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncflow.doors.components import Problems
+from asyncflow.doors.pipeline_file.components import Problems
 from asyncflow.doors.windows import window_shape
 from asyncflow.model.durations import parse_duration, parse_size
 from asyncflow.plan.tables import Join
 
 
 def join_stage(name: str, values: Mapping[str, Any], path: str, problems: Problems) -> Join:
-    """``values``: the keys of a :class:`~asyncflow.doors.tables.JoinTable` that fit."""
+    """``values``: the keys of a :class:`~asyncflow.doors.pipeline_file.tables.JoinTable` that fit."""
     on = values.get("on", ())
     window = values.get("window")
     settings: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from asyncflow.doors.document import read_document
+from asyncflow.doors.pipeline_file.document import read_document
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.schema import TIMESTAMP_UNITS
 from asyncflow.plan.names import nearest

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from asyncflow.doors.document import read_document
-from asyncflow.doors.json_schema import json_schema
-from asyncflow.doors.toml import load
+from asyncflow.doors.pipeline_file.document import read_document
+from asyncflow.doors.pipeline_file.json_schema import json_schema
+from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.errors import PipelineError
 from asyncflow.plan.explain import explain
 from asyncflow.plan.schemas import read_columns, table_schemas

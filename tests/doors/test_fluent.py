@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 import asyncflow as af
 from asyncflow.doors.oneliner import AggOptions, plan_of
-from asyncflow.doors.toml import load
+from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.plan.explain import explain
 from asyncflow.plan.tables import Plan
 

@@ -8,8 +8,8 @@ import pytest
 
 import asyncflow as af
 from asyncflow.cli import run_command
-from asyncflow.doors.json_schema import json_schema
-from asyncflow.doors.toml import load
+from asyncflow.doors.pipeline_file.json_schema import json_schema
+from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.plan.explain import describe, explain
 from asyncflow.plan.tables import Join
 from asyncflow.plan.windows import Hopping

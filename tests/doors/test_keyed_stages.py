@@ -9,7 +9,7 @@ import pytest
 
 import asyncflow as af
 from asyncflow.cli import run_command
-from asyncflow.doors import catalog, json_schema
+from asyncflow.doors.pipeline_file import catalog, json_schema
 from asyncflow.errors import PipelineError
 from asyncflow.plan.explain import describe
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncflow.doors.toml import load
+from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.errors import PipelineError
 from asyncflow.model.schema import DataType, Field
 from asyncflow.plan.expressions.nodes import ColumnRef

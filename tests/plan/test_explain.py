@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncflow.doors.expressions.expression_text import parse_expression
-from asyncflow.doors.toml import load
+from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.plan.explain import describe, explain, state_text, window_text
 from asyncflow.plan.expressions.expression_print import expression_text
 from asyncflow.plan.expressions.nodes import ColumnRef

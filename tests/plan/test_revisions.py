@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import asyncflow as af
-from asyncflow.doors.toml import load
+from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.errors import PipelineError
 from asyncflow.plan.explain import explain
 from asyncflow.plan.schemas import table_schemas

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import asyncflow as af
-from asyncflow.doors.toml import load
+from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.errors import OutOfMemoryError
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn

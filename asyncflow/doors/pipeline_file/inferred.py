@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from asyncflow.doors.document import read_document
+from asyncflow.doors.pipeline_file.document import read_document
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan.explain import component_options
 from asyncflow.plan.tables import Component, Plan

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
-from asyncflow.doors.tables import STAGES, PipelineTable, SequenceTable, SinkTable, SourceTable
-from asyncflow.doors.trials import AdvanceTable, RowsTable, TrialTable
+from asyncflow.doors.pipeline_file.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
+from asyncflow.doors.pipeline_file.tables import STAGES, PipelineTable, SequenceTable, SinkTable, SourceTable
+from asyncflow.doors.pipeline_file.trials import AdvanceTable, RowsTable, TrialTable
 
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 

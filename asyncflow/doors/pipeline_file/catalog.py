@@ -13,8 +13,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Struct
 
-from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
-from asyncflow.doors.tables import SEQUENCE, STAGES, PipelineTable, SequenceTable, SinkTable, SourceTable
+from asyncflow.doors.pipeline_file.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
+from asyncflow.doors.pipeline_file.tables import (
+    SEQUENCE,
+    STAGES,
+    PipelineTable,
+    SequenceTable,
+    SinkTable,
+    SourceTable,
+)
 from asyncflow.plan.expressions.aggregates import aggregate_names, find_aggregate
 from asyncflow.plan.expressions.functions import SCALARS
 
