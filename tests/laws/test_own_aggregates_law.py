@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 import asyncflow as af
 import asyncflow.operators.python_aggregates
-import asyncflow.operators.slot_window
-import asyncflow.operators.slots
-import asyncflow.operators.window
+import asyncflow.operators.windows.slot_window
+import asyncflow.operators.windows.slots
+import asyncflow.operators.windows.window
 import asyncflow.runtime.base.workers
 from asyncflow._kernels import MODE
 from asyncflow.doors.expressions.expression_text import parse_expression
@@ -253,9 +253,9 @@ def test_keys_that_come_and_go(window: str) -> None:
         watermark_delay="1s",
     ).window(options.pop("shape"), by=["key"], e="sum(qty)", o=af.aggregate(Sum, "qty"), **options)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (asyncflow.operators.window, asyncflow.operators.slot_window):
+        for module in (asyncflow.operators.windows.window, asyncflow.operators.windows.slot_window):
             patch.setattr(module, "FEW_GROUPS", 16)
-        patch.setattr(asyncflow.operators.slots, "FEW_SLOTS", 16)
+        patch.setattr(asyncflow.operators.windows.slots, "FEW_SLOTS", 16)
         found = asyncio.run(rows_of(flow))
     assert len(found) > 400
     assert [row["o"] for row in found] == [row["e"] for row in found]

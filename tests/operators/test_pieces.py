@@ -14,7 +14,8 @@ from asyncflow.model import columns
 from asyncflow.model.batch import Batch, iter_pieces
 from asyncflow.model.columns import StringColumn, column_from_values, text_starts
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.operators import pieces, slot_window, window
+from asyncflow.operators import pieces
+from asyncflow.operators.windows import slot_window, window
 from asyncflow.runtime.stages import sink
 
 ROWS = [{"ts": second, "k": chr(97 + second % 3) * 50, "t": str(second) * 30} for second in range(40)]

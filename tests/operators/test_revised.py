@@ -20,12 +20,12 @@ import asyncflow as af
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.operators import revised, slots
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Output
-from asyncflow.operators.lattice import WindowLattice
-from asyncflow.operators.revised import RevisedWindowOperator
-from asyncflow.operators.window import Prepared
+from asyncflow.operators.windows import revised, slots
+from asyncflow.operators.windows.bounds import WindowLattice
+from asyncflow.operators.windows.revised import RevisedWindowOperator
+from asyncflow.operators.windows.window import Prepared
 from asyncflow.plan.tables import Component
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))

@@ -11,8 +11,8 @@ from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.columns import StringColumn
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.aggregates import AggregateSpec
-from asyncflow.operators.slot_window import CountWindowOperator, SessionOperator
-from asyncflow.operators.window import Prepared
+from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
+from asyncflow.operators.windows.window import Prepared
 
 KEYS = Schema.of([("key", DataType.STRING)])
 COMMON: dict[str, Any] = {

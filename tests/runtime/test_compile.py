@@ -13,7 +13,7 @@ from asyncflow.model.columns import Column, FixedColumn, StringColumn, column_fr
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.filter import FilterOperator
 from asyncflow.operators.functions import FUNCTIONS
-from asyncflow.operators.window import WindowOperator
+from asyncflow.operators.windows.window import WindowOperator
 from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.schemas import stage_schema
 from asyncflow.plan.tables import Derive, Filter, MapBatches, Window

@@ -29,7 +29,7 @@ from asyncflow.operators.joins.results import (
 )
 from asyncflow.operators.joins.rows import Rows, before, concat_rows
 from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, TimedJoin
-from asyncflow.operators.lattice import WindowLattice
+from asyncflow.operators.windows.bounds import WindowLattice
 
 FEW_BYTES = 1 << 20
 """Parts smaller than this become one with the part before them, so that there are few."""
@@ -40,7 +40,7 @@ MAX_ENTRIES = 1 << 20
 
 
 class WindowJoin(TimedJoin):
-    """Windows as in :class:`~asyncflow.operators.window.WindowOperator`, by their numbers on the lattice."""
+    """Windows as in :class:`~asyncflow.operators.windows.window.WindowOperator`, by their numbers on the lattice."""
 
     def __init__(self, spec: JoinSpec, *, size_ns: int, every_ns: int, offset_ns: int = 0) -> None:
         super().__init__(spec, size_ns - 1)

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Field, Schema
 from asyncflow.operators.contract import Operator, Output
-from asyncflow.operators.lattice import WindowLattice
-from asyncflow.operators.revised import REVISIONS, RevisedWindowOperator
-from asyncflow.operators.slot_window import CountWindowOperator, SessionOperator
-from asyncflow.operators.window import AggregateSpec, Prepared, WindowOperator
+from asyncflow.operators.windows.bounds import WindowLattice
+from asyncflow.operators.windows.revised import REVISIONS, RevisedWindowOperator
+from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
+from asyncflow.operators.windows.window import AggregateSpec, Prepared, WindowOperator
 from asyncflow.plan.expressions.typed import AggregateCall, Typed
 from asyncflow.plan.expressions.typing import resolve_expression
 from asyncflow.plan.tables import Window

@@ -25,7 +25,7 @@ from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.python_aggregates import window_state
 from asyncflow.operators.raw import column_of_raw, raw_column, rows_of_raw
-from asyncflow.operators.window import FEW_GROUPS, Prepared
+from asyncflow.operators.windows.window import FEW_GROUPS, Prepared
 
 
 class _SlotWindow(Operator):

@@ -39,13 +39,13 @@ from asyncflow.model.columns import (
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
-from asyncflow.operators.lattice import WindowLattice
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.operators.python_aggregates import window_state
 from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.revisions import Entries, SentRows, turns_of
-from asyncflow.operators.slots import SlotTable
-from asyncflow.operators.window import Prepared
+from asyncflow.operators.windows.bounds import WindowLattice
+from asyncflow.operators.windows.revisions import Entries, SentRows, turns_of
+from asyncflow.operators.windows.slots import SlotTable
+from asyncflow.operators.windows.window import Prepared
 
 REVISIONS = (Field("revision", DataType.INT64), Field("final", DataType.BOOL))
 """Columns of a row that may be sent again: which sending of its (window, key) it is, from 0, and whether it is the last."""

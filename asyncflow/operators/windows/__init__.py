@@ -1,0 +1,1 @@
+"""Windows: rows in, rows of closed or revised windows out."""
