@@ -20,7 +20,7 @@ from asyncflow.model.aggregate import Aggregate, declared
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, concat_columns
 from asyncflow.model.schema import DataType
-from asyncflow.operators.python_values import checked_value
+from asyncflow.operators.aggregates.python_values import checked_value
 from asyncflow.runtime.base.clock import VirtualClock as FakeClock
 
 __all__ = [

@@ -20,7 +20,7 @@ import asyncflow as af
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.operators.aggregates import AggregateSpec
+from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Output
 from asyncflow.operators.windows import revised, slots
 from asyncflow.operators.windows.bounds import WindowLattice

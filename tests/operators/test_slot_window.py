@@ -10,7 +10,7 @@ import pytest
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.columns import StringColumn
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.operators.aggregates import AggregateSpec
+from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
 from asyncflow.operators.windows.window import Prepared
 

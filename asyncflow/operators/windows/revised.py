@@ -37,10 +37,10 @@ from asyncflow.model.columns import (
     Int64Array,
 )
 from asyncflow.model.schema import DataType, Field, Schema
-from asyncflow.operators.aggregates import AggregateSpec
+from asyncflow.operators.aggregates.python_aggregates import window_state
+from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
-from asyncflow.operators.python_aggregates import window_state
 from asyncflow.operators.raw import column_of_raw, raw_column
 from asyncflow.operators.windows.bounds import WindowLattice
 from asyncflow.operators.windows.revisions import Entries, SentRows, turns_of

@@ -20,10 +20,10 @@ from asyncflow._kernels import kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array
 from asyncflow.model.schema import DataType, Field, Schema
-from asyncflow.operators.aggregates import AggregateSpec
+from asyncflow.operators.aggregates.python_aggregates import window_state
+from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
-from asyncflow.operators.python_aggregates import window_state
 from asyncflow.operators.raw import column_of_raw, raw_column
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]

@@ -28,8 +28,8 @@ from asyncflow.errors import StageError
 from asyncflow.model.aggregate import ROWS_AT_ONCE, declared, qualified
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, watermarks_of
 from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Array, column_from_values
-from asyncflow.operators.aggregates import AggregateSpec
-from asyncflow.operators.python_values import array_of, checked_value
+from asyncflow.operators.aggregates.python_values import array_of, checked_value
+from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.raw import raw_column, rows_of_raw
 from asyncflow.operators.windows.bounds import WindowLattice
 

@@ -1,0 +1,1 @@
+"""Aggregates: those of the kernels and those written in Python."""
