@@ -289,7 +289,7 @@ def _inferred(plan: Plan) -> dict[str, Schema]:
     """The schemas that the plan leaves out and that can be had without waiting: those of files that are there."""
     from msgspec.structs import replace
 
-    from asyncflow.doors.pipeline_file.components import check as problems_of
+    from asyncflow.doors.components import check as problems_of
     from asyncflow.errors import AsyncflowError, PipelineError
 
     left_out = tuple(each for each in plan.sources if each.schema is None and each.connector.type == "file")

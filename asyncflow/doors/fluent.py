@@ -14,8 +14,8 @@ from typing import Any, Self, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from asyncflow.doors.components import Problems
 from asyncflow.doors.pipeline_file import document, toml
-from asyncflow.doors.pipeline_file.components import Problems
 from asyncflow.doors.python_objects import no_function, no_source
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.durations import parse_duration

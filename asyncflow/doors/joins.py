@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncflow.doors.pipeline_file.components import Problems
+from asyncflow.doors.components import Problems
 from asyncflow.doors.windows import window_shape
 from asyncflow.model.durations import parse_duration, parse_size
 from asyncflow.plan.tables import Join

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncflow.doors.pipeline_file.components import Problems
+from asyncflow.doors.components import Problems
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.durations import parse_duration
 from asyncflow.plan.names import nearest

@@ -1,4 +1,4 @@
-"""What travels between stages, in order and in band: ``Batch``, ``Watermark``, ``End`` (and later ``Barrier``)."""
+"""What travels between stages, in order and in band: ``Batch``, ``Watermark``, ``Barrier``, ``End``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ class Watermark(Struct, frozen=True):
 
     time_ns: int
     idle: bool = False
+
+
+class Barrier(Struct, frozen=True):
+    """A cut through the stream: what came before belongs to snapshot ``epoch``, what follows does not.
+
+    A table that reads several inputs takes nothing more from an input that has delivered the barrier until all open inputs have; then it
+    freezes its state and sends the barrier on.
+    """
+
+    epoch: int
 
 
 class End(Struct, frozen=True):

@@ -21,9 +21,9 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.aggregates.table import AggregateSpec
+from asyncflow.operators.bounds import WindowLattice
 from asyncflow.operators.contract import Output
 from asyncflow.operators.windows import revised, slots
-from asyncflow.operators.windows.bounds import WindowLattice
 from asyncflow.operators.windows.revised import RevisedWindowOperator
 from asyncflow.operators.windows.window import Prepared
 from asyncflow.plan.tables import Component

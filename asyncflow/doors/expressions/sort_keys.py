@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from asyncflow.doors.components import Problems
 from asyncflow.doors.expressions.expression_text import parse_expression
-from asyncflow.doors.pipeline_file.components import Problems
 from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.tables import SortKey
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Struct
 
-from asyncflow.doors.pipeline_file.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
+from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
 from asyncflow.doors.pipeline_file.tables import (
     SEQUENCE,
     STAGES,

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from asyncflow.doors import components
+from asyncflow.doors.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
 from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.doors.expressions.sort_keys import sort_key
 from asyncflow.doors.joins import join_stage
-from asyncflow.doors.pipeline_file import components
-from asyncflow.doors.pipeline_file.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
 from asyncflow.doors.pipeline_file.tables import (
     LATER_KEYS,
     LATER_STAGES,

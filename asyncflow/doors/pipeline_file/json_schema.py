@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from asyncflow.doors.pipeline_file.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
+from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
 from asyncflow.doors.pipeline_file.tables import STAGES, PipelineTable, SequenceTable, SinkTable, SourceTable
 from asyncflow.doors.pipeline_file.trials import AdvanceTable, RowsTable, TrialTable
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from asyncflow.doors.pipeline_file.components import FromEnvironment, Problems
+from asyncflow.doors.components import FromEnvironment, Problems
 from asyncflow.doors.pipeline_file.document import read_document
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.plan.names import nearest

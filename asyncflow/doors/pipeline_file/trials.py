@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from asyncflow.doors.pipeline_file.components import Problems, convert_fields
+from asyncflow.doors.components import Problems, convert_fields
 from asyncflow.doors.pipeline_file.tables import Duration
 from asyncflow.model.durations import parse_duration
 from asyncflow.plan.tables import Advance, Expect, Feed, Row, Trial

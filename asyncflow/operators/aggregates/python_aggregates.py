@@ -30,8 +30,8 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, watermarks_of
 from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Array, column_from_values
 from asyncflow.operators.aggregates.python_values import array_of, checked_value
 from asyncflow.operators.aggregates.table import AggregateSpec
+from asyncflow.operators.bounds import WindowLattice
 from asyncflow.operators.raw import raw_column, rows_of_raw
-from asyncflow.operators.windows.bounds import WindowLattice
 
 Span: TypeAlias = tuple[int, int]
 Raw: TypeAlias = tuple[Any, ...]

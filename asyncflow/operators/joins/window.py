@@ -19,6 +19,7 @@ import numpy as np
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, Column, IndexArray, Int32Array, Int64Array
+from asyncflow.operators.bounds import WindowLattice
 from asyncflow.operators.joins.results import (
     Piece,
     batches,
@@ -29,7 +30,6 @@ from asyncflow.operators.joins.results import (
 )
 from asyncflow.operators.joins.rows import Rows, before, concat_rows
 from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, TimedJoin
-from asyncflow.operators.windows.bounds import WindowLattice
 
 FEW_BYTES = 1 << 20
 """Parts smaller than this become one with the part before them, so that there are few."""

@@ -39,10 +39,10 @@ from asyncflow.model.columns import (
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
+from asyncflow.operators.bounds import WindowLattice
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.windows.bounds import WindowLattice
 from asyncflow.operators.windows.revisions import Entries, SentRows, turns_of
 from asyncflow.operators.windows.slots import SlotTable
 from asyncflow.operators.windows.window import Prepared

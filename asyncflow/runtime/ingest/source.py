@@ -38,10 +38,11 @@ from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.rejected import Rejected, rejected_batch
 from asyncflow.runtime.base.status import SourceStanding
-from asyncflow.runtime.base.workers import Offload, decoded
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.fan_out import Outlet, end
 from asyncflow.runtime.ingest.blocks import NEWLINE, RECORD_KEPT_BYTES, Dropped, blocks
 from asyncflow.runtime.ingest.buffers import BlockPool
+from asyncflow.runtime.ingest.decoding import decoded
 from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.ingest.first_messages import Shape, first_messages
 from asyncflow.runtime.ingest.foreign_streams import Refused, Tolerant

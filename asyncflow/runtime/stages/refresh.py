@@ -1,6 +1,6 @@
 """A lookup whose right table is read again while the flow runs: what it means is said at :class:`~asyncflow.plan.tables.Join`.
 
-A reading is a run of a part of the plan: the tables that the right one comes from are made anew (``Wiring.part``), with channels and a
+A reading is a run of a part of the plan: the tables that the right one comes from are made anew (``Reopened.part``), with channels and a
 ledger of their own, and run to their end beside the flow.  The rows go into a new table of the operator.  Only when all of it is there, and
 its ledger adds up, does it take the old one's place, between two messages of the left side, and its counts become part of the run's.
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from asyncflow.errors import ConnectorError
 from asyncflow.model.batch import Batch
@@ -22,12 +22,13 @@ from asyncflow.operators.contract import Output
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.plan.tables import Join
 from asyncflow.runtime.base.failures import together
+from asyncflow.runtime.base.ledger import Ledger
+from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.status import RefreshStanding
 from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.edges.fan_out import Outlet
+from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage, right_first
-
-if TYPE_CHECKING:
-    from asyncflow.runtime.wiring.wiring import Wiring
 
 CHANNEL_BYTES = 4 << 20
 TELL_AGAIN_NS = 600_000_000_000
@@ -36,22 +37,43 @@ TELL_AGAIN_NS = 600_000_000_000
 _log = logging.getLogger("asyncflow.refresh")
 
 
+class Reopened(Protocol):
+    """Tables of a run, opened again: what the right table comes from, to be read from its start once more."""
+
+    @property
+    def memory(self) -> Memory: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def outlets(self) -> Mapping[str, Outlet]: ...
+    @property
+    def sources(self) -> Sequence[SourceStage]: ...
+    def coroutines(self) -> Iterator[tuple[str, Coroutine[Any, Any, None], object]]: ...
+
+
+class Tables(Reopened, Protocol):
+    """Those of the run that the join is part of: a part of them can be opened again, and counted."""
+
+    def part(self, table: str) -> Tables: ...
+    def add(self, part: Any) -> None: ...
+
+
 class RefreshedStage(TwoInputStage):
-    """``wiring``: that of the run which the join is part of.  ``counts`` have ``refreshed`` and ``refresh_failed``: later readings that
+    """``tables``: those of the run which the join is part of.  ``counts`` have ``refreshed`` and ``refresh_failed``: later readings that
     became the table, and that did not."""
 
     operator: LookupJoin
 
     def __init__(
-        self, table: Join, channel: Channel, operator: LookupJoin, kept: tuple[str, ...], wiring: Wiring
+        self, table: Join, channel: Channel, operator: LookupJoin, kept: tuple[str, ...], tables: Tables
     ) -> None:
-        account = wiring.memory.account(table.name, "rows of one input that wait for another")
+        account = tables.memory.account(table.name, "rows of one input that wait for another")
         read = right_first(table.max_state_bytes, table.inputs, account)
         super().__init__(table.name, channel, read, operator, kept, right_first=True)
         assert table.refresh_ns is not None
         self._every_ns = table.refresh_ns
         self._right = table.inputs[RIGHT]
-        self._wiring = wiring
+        self._tables = tables
         self._ways = operator.counts
         self._ways |= {"refreshed": 0, "refresh_failed": 0}
         self._read_first = asyncio.Event()
@@ -93,14 +115,14 @@ class RefreshedStage(TwoInputStage):
 
     async def _read_again(self) -> None:
         try:
-            part = self._wiring.part(self._right)
+            part = self._tables.part(self._right)
             num_rows = await self._read(part)
         except Exception as error:  # whatever it is, there is a table to go on with
             self._failed(str(error) or type(error).__name__)
         else:
             await self._take_over(part, num_rows)
 
-    async def _read(self, part: Wiring) -> int:
+    async def _read(self, part: Reopened) -> int:
         """Fills the operator's new table; gives how many rows it has."""
         channel = Channel(1, CHANNEL_BYTES, self.name, part.memory)
         part.outlets[self._right].connect(channel, 0)
@@ -120,14 +142,14 @@ class RefreshedStage(TwoInputStage):
                 raise ConnectorError(stage.cut_short, table=stage.source.name)
         return num_rows
 
-    async def _take_over(self, part: Wiring, num_rows: int) -> None:
+    async def _take_over(self, part: Reopened, num_rows: int) -> None:
         part.ledger.check()
         async with self._between:
             if self._lowest.ports[LEFT].ended:
                 return
             self.operator.take_over()
             self.counts.rows_in += num_rows
-            self._wiring.add(part)
+            self._tables.add(part)
         self._ways["refreshed"] += 1
         self._read_ns = self.clock.now_ns()
         if self._failure:

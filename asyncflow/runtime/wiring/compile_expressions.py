@@ -1,8 +1,8 @@
 """Expressions to array operations: the plan's trees become closures over columns, once per plan.
 
-A resolved tree (``plan.expressions.typing``) is compiled bottom up.  Constants stay columns of one row and are spread only where a whole column is
-asked for; a call of constants is computed at once; a part that occurs several times is computed once per batch.  All branches of a CASE
-are computed over all rows, but a value lost in a branch that a row does not take is not counted.
+A resolved tree (``plan.expressions.typing``) is compiled bottom up.  Constants stay columns of one row and are spread only where a
+whole column is asked for; a call of constants is computed at once; a part that occurs several times is computed once per batch.
+All branches of a CASE are computed over all rows, but a value lost in a branch that a row does not take is not counted.
 """
 
 from __future__ import annotations

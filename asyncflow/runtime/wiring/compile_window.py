@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Field, Schema
+from asyncflow.operators.bounds import WindowLattice
 from asyncflow.operators.contract import Operator, Output
-from asyncflow.operators.windows.bounds import WindowLattice
 from asyncflow.operators.windows.revised import REVISIONS, RevisedWindowOperator
 from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
 from asyncflow.operators.windows.window import AggregateSpec, Prepared, WindowOperator

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from asyncflow import connectors, formats
 from asyncflow.connectors.contract import MessageSource
-from asyncflow.doors.pipeline_file.lookups import lookup_problems
+from asyncflow.doors.lookups import lookup_problems
 from asyncflow.errors import AsyncflowError, Problem
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
