@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import strangers
 
 import asyncflow as af
-from asyncflow.model.components import registered
 
 
 class GeometricMean(af.Aggregate):
@@ -138,23 +137,10 @@ REGISTERED = {
 }
 
 
-def distribution(folder: Path, points: Mapping[str, str] = REGISTERED) -> Path:
-    """Puts the metadata of a distribution with these entry points into ``folder``."""
-    metadata = folder / "own_aggregates-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: own-aggregates\nVersion: 1.0\n")
-    lines = [f"{name} = {target}" for name, target in points.items()]
-    (metadata / "entry_points.txt").write_text("\n".join(["[asyncflow.aggregates]", *lines, ""]))
-    return folder
-
-
 @contextmanager
 def installed(folder: Path, points: Mapping[str, str] = REGISTERED) -> Iterator[None]:
-    """As if that distribution were installed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(distribution(folder, points))
+    """As if a distribution with these aggregates, made in ``folder``, were installed."""
+    strangers.distribution(folder, {"asyncflow.aggregates": points}, name="own-aggregates")
+    with strangers.installed(folder), pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent)
-        importlib.invalidate_caches()
-        registered.cache_clear()
         yield
-    registered.cache_clear()

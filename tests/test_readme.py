@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import strangers
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -64,11 +65,8 @@ def test_three_doors(sales: Path) -> None:
 def test_an_aggregate_of_your_own(sales: Path) -> None:
     """By class, and by the name that a distribution registers it under."""
     (sales / "mine.py").write_text(snippet("aggregate.py"))
-    metadata = sales / "mine-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[asyncflow.aggregates]\ngeometric_mean = mine:GeometricMean\n"
+    strangers.distribution(
+        sales, {"asyncflow.aggregates": {"geometric_mean": "mine:GeometricMean"}}, name="mine"
     )
     text = """
 import asyncio

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from own_aggregates import GeometricMean, Rows, Sum, Trace, Values, installed
 
 import asyncflow as af
 from asyncflow.cli import run_command
@@ -27,10 +28,6 @@ from asyncflow.plan.tables import Window
 from asyncflow.plan.windows import PerMessage
 from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import check_aggregate
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from own_aggregates import GeometricMean, Rows, Sum, Trace, Values, installed
 
 ROWS = [{"ts": i * 1000, "key": "ab"[i % 2], "price": float(1 + i % 4), "qty": i} for i in range(40)]
 SCHEMA = {"ts": "timestamp[ms]", "key": "string", "price": "float64", "qty": "int64"}
@@ -152,7 +149,7 @@ def test_registered_ones_that_cannot_be_used(tmp_path: Path, capfd: pytest.Captu
     points = {
         "missing": "own_aggregates:NotThere",
         "nowhere": "no_such_module_of_mine:X",
-        "no_class": "own_aggregates:distribution",
+        "no_class": "own_aggregates:installed",
         "sum": "own_aggregates:GeometricMean",
     }
     with installed(tmp_path, points):

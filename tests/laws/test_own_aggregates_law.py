@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import sys
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ import pytest
 from flows import LATE, SINKS, SOURCE, csv_bytes, outcome, rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from own_aggregates import All, GeometricMean, Least, Rows, Sum, Values, installed
 
 import asyncflow as af
 import asyncflow.operators.aggregates.python_aggregates
@@ -33,10 +32,6 @@ from asyncflow.plan.tables import Window
 from asyncflow.runtime import Run
 from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import chunks, one_by_one
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from own_aggregates import All, GeometricMean, Least, Rows, Sum, Values, installed
 
 Table = list[tuple[int, str, float | None, int | None]]
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from collections.abc import AsyncIterator, Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from time_model import Moment, Result, Row, Schedule, TimeModel, schedule
 
 import asyncflow as af
 from asyncflow.model.batch import NO_TIME, Batch
@@ -27,9 +26,6 @@ from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.runtime.wiring.compile import build_operator
 from asyncflow.testing import FakeClock
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from time_model import Moment, Result, Row, Schedule, TimeModel, schedule
 
 SCHEMA = Schema.of([("time", DataType.TIMESTAMP), ("key", DataType.STRING), ("value", DataType.INT64)])
 SUMMARY = {
