@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ BENCH = Path(__file__).resolve().parent.parent / "bench"
 GROUPS = "window,key,n,total,low,high,average\n60000,b,2,0.30000000000000004,0.1,0.2,0.15\n60000,a,1,5.0,5.0,5.0,5.0\n"
 
 
-def python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def python(script: str, *arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """``path``: the only folder that commands are looked for in."""
     command = [sys.executable, str(BENCH / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    environment = None if path is None else {**os.environ, "PATH": str(path)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
 def test_data_has_the_shape_that_the_cases_count_on(tmp_path: Path) -> None:
@@ -151,3 +154,26 @@ def test_updates_end_in_the_rows_of_final() -> None:
     done = python("compare.py", "--case", "updates", "--quick", "--scale", 0.001)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" ok |") == 2
+
+
+def test_a_profile_is_of_the_case_and_names_what_is_hot(tmp_path: Path) -> None:
+    """With a sampler that runs the command, as py-spy does, and has always seen the same."""
+    sampler = tmp_path / "py-spy"
+    stacks = "main;read 1\nmain;read;fill (csv.so) 6\nmain;fill (csv.so) 1\n"
+    sampler.write_text(
+        f"""#!{sys.executable}
+import subprocess, sys
+command = sys.argv[sys.argv.index("--") + 1 :]
+done = subprocess.run(command)
+open(sys.argv[sys.argv.index("--output") + 1], "w").write({stacks!r})
+pipeline = open(command[command.index("run") + 1]).read()
+sys.exit(done.returncode or "csv-10k" not in pipeline)
+"""
+    )
+    sampler.chmod(0o755)
+    done = python("profiling.py", "--case", "csv-10k", "--rows", 5000, path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == [" 87.5%  fill (csv.so)", " 12.5%  read"]
+    absent = python("profiling.py", "--case", "csv-10k", "--rows", 5000, path=tmp_path / "nothing")
+    assert absent.returncode == 1
+    assert "pip install -e '.[bench]'" in absent.stderr
