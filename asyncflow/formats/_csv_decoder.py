@@ -12,15 +12,13 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import csv as _csv
 from asyncflow.errors import DataError
 from asyncflow.formats._csv_dialect import check_dialect
 from asyncflow.formats._lines import BYTE_ORDER_MARK, NOT_UTF8
 from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Reject, RejectLog
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
 from asyncflow.model.schema import DataType, Schema
-
-_csv = kernel("csv")
 
 INFERRED_RECORDS = 1000
 VALUE_SHOWN_BYTES = 60

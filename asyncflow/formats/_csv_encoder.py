@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import encode as _encode
 from asyncflow.errors import DataError
 from asyncflow.formats._cells import Timestamps, batch_cells, column_cells, tick_ns
 from asyncflow.formats._csv_decoder import DecoderOptions, first_record
@@ -22,7 +22,6 @@ from asyncflow.model.columns import StringColumn
 from asyncflow.model.held import Held
 from asyncflow.model.schema import DataType, Schema
 
-_encode = kernel("encode")
 SHOWN_COLUMNS = 8
 
 
@@ -82,7 +81,7 @@ class CsvEncoder(Encoder):
 
     def encode(self, batch: Batch) -> bytes | memoryview:
         header, self._header = self._header, b""
-        rows: memoryview = _encode.csv_rows(batch.num_rows, batch_cells(batch), *self._dialect)
+        rows = _encode.csv_rows(batch.num_rows, batch_cells(batch), *self._dialect)
         return header + rows if header else rows
 
     def finish(self) -> bytes:

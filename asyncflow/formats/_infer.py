@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import spans as _spans
 from asyncflow.model.columns import StringColumn
 from asyncflow.model.schema import DataType, Field, Schema
 
@@ -70,5 +70,5 @@ def are_times(texts: set[str]) -> bool:
         np.empty(len(texts), bool),
     )
     data, starts, lengths = column.data, column.starts, column.lengths
-    _, wrong = kernel("spans").parse_spans("timestamp", data, starts, lengths, times, good, failed)
+    _, wrong = _spans.parse_spans("timestamp", data, starts, lengths, times, good, failed)
     return not wrong

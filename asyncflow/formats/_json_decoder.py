@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import json as _json
+from asyncflow._kernels import lines as _lines
 from asyncflow.formats._lines import NOT_UTF8, LineStream
 from asyncflow.formats.contract import Block, Decoded, DecodeRequest, Reject, RejectLog
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
-
-_json = kernel("json")
-_lines = kernel("lines")
 
 VALUE_SHOWN_BYTES = 60
 VALUE_BYTES = 9

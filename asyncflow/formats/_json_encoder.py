@@ -10,13 +10,11 @@ import json
 
 import msgspec
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import encode as _encode
 from asyncflow.formats._cells import Timestamps, batch_cells, tick_ns
 from asyncflow.formats.contract import Encoder
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Schema
-
-_encode = kernel("encode")
 
 
 class EncoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,9 +30,8 @@ class JsonEncoder(Encoder):
         self._tick_ns = tick_ns(options.timestamps)
         self._keys = [json.dumps(name, ensure_ascii=False).encode() + b":" for name in schema.names]
 
-    def encode(self, batch: Batch) -> memoryview:
-        rows: memoryview = _encode.json_rows(batch.num_rows, batch_cells(batch), self._keys, self._tick_ns)
-        return rows
+    def encode(self, batch: Batch) -> bytes | memoryview:
+        return _encode.json_rows(batch.num_rows, batch_cells(batch), self._keys, self._tick_ns)
 
 
 def encoder(options: EncoderOptions, schema: Schema) -> JsonEncoder:

@@ -15,11 +15,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import lines as _lines
 from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Reject, RejectLog
 from asyncflow.model.columns import Column, Int32Array
-
-_lines = kernel("lines")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 RECORD_KEPT_BYTES = 4096

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import lines as _lines
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.formats._cells import column_cells
 from asyncflow.formats._lines import LineDecoder, Lines
@@ -17,7 +17,6 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import StringColumn
 from asyncflow.model.schema import DataType, Schema
 
-_lines = kernel("lines")
 COLUMN = "line"
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import spans as _spans
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.formats._infer import infer_types
 from asyncflow.formats._lines import BYTE_ORDER_MARK, LineDecoder, Lines
@@ -20,8 +20,6 @@ from asyncflow.formats.contract import Block, Decoded, DecodeRequest
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int32Array, StringColumn
 from asyncflow.model.patterns import Pattern, regexp
 from asyncflow.model.schema import DataType, Field, Schema
-
-_spans = kernel("spans")
 
 INFERRED_LINES = 1000
 VALUE_SHOWN_BYTES = 60

@@ -12,15 +12,13 @@ from typing import Annotated
 
 import msgspec
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import encode as _encode
 from asyncflow.formats._cells import Timestamps, column_cells, tick_ns
 from asyncflow.formats.contract import Encoder
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, StringColumn
 from asyncflow.model.held import Held
 from asyncflow.model.schema import DataType, Field, Schema
-
-_encode = kernel("encode")
 
 GAP = "  "
 _WIDTHS = {

@@ -28,7 +28,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import json as json_kernel
 from asyncflow.errors import safe_repr
 from asyncflow.model.columns import (
     BoolArray,
@@ -248,7 +248,7 @@ def _one_by_one(values: list[Any], field: Field) -> Fitted:
 def _read(tokens: list[str], field: Field, misfits: dict[int, str]) -> Any:
     """The column of JSON values, as the JSON decoder reads it; those that do not fit are null, and in ``misfits``."""
     block = np.frombuffer(bytearray("".join(f'{{"v":{each}}}\n' for each in tokens), "ascii"), np.uint8)
-    decoder = kernel("json").Decoder(("v",), [field.type_text], [False], len(block) + 1)
+    decoder = json_kernel.Decoder(("v",), [field.type_text], [False], len(block) + 1)
     num_rows, _, [arrays], _, rejects = decoder.decode(block)
     wrong = [int(reject[0]) for reject in rejects.tolist()]
     misfits.update((row, _misfit(field, tokens[row])) for row in wrong)

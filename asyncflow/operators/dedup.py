@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import dedup as dedup_kernel
+from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.columns import Column
 from asyncflow.model.schema import DataType, Schema
@@ -45,8 +46,8 @@ class DedupOperator(Operator):
         self.counts = losses
         self.counts["duplicate"] = 0
         self._keys = keys
-        self._groups = kernel("groups").GroupTable([kind.value for kind in kinds])
-        self._state = kernel("dedup").DedupState(within_ns)
+        self._groups = groups_kernel.GroupTable([kind.value for kind in kinds])
+        self._state = dedup_kernel.DedupState(within_ns)
         self._watermark_ns = NO_TIME
         self._collect_above = FEW_KEYS
 

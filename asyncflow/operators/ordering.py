@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, StringColumn
 from asyncflow.model.schema import DataType
 from asyncflow.operators.raw import raw_column
@@ -54,7 +54,7 @@ def _text_ranks(column: StringColumn) -> Int64Array:
 
 def group_ranks(columns: Sequence[Column], kinds: Sequence[DataType], num_rows: int) -> Int64Array:
     """For each row the place of its key tuple among all of them, ascending, nulls last; equal tuples share one."""
-    table = kernel("groups").GroupTable([kind.value for kind in kinds])
+    table = groups_kernel.GroupTable([kind.value for kind in kinds])
     ids = table.assign([raw_column(column) for column in columns], num_rows)
     order = table.order()
     ranks = np.empty(len(order), np.int64)

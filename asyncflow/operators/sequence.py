@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec.structs import replace
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray
 from asyncflow.model.schema import Schema
@@ -44,7 +44,7 @@ class SequenceOperator(Operator):
         self.watermark = NO_TIME
         self._unique = tuple(unique)
         self._keys = (
-            kernel("groups").GroupTable([output[name].type.value for name in unique]) if unique else None
+            groups_kernel.GroupTable([output[name].type.value for name in unique]) if unique else None
         )
         self._known = 0
         self._live_from = NO_TIME

@@ -1,1 +1,5 @@
 """Correctly rounded exp, log and pow."""
+
+from asyncflow._kernels import names_of_kernel
+
+__getattr__ = names_of_kernel(__name__)

@@ -1,1 +1,5 @@
 """Keys of rows to dense ids."""
+
+from asyncflow._kernels import names_of_kernel
+
+__getattr__ = names_of_kernel(__name__)

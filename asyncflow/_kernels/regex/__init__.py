@@ -1,1 +1,5 @@
 """Regular expressions in linear time."""
+
+from asyncflow._kernels import names_of_kernel
+
+__getattr__ = names_of_kernel(__name__)

@@ -1,1 +1,5 @@
 """Texts within a block to typed columns."""
+
+from asyncflow._kernels import names_of_kernel
+
+__getattr__ = names_of_kernel(__name__)

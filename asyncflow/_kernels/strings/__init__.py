@@ -1,1 +1,5 @@
 """Operations on columns of strings."""
+
+from asyncflow._kernels import names_of_kernel
+
+__getattr__ = names_of_kernel(__name__)

@@ -1,1 +1,5 @@
 """Windowed aggregation of groups."""
+
+from asyncflow._kernels import names_of_kernel
+
+__getattr__ = names_of_kernel(__name__)

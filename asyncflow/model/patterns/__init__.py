@@ -30,13 +30,13 @@ class Pattern:
     """
 
     def __init__(self, tree: Tree) -> None:
-        from asyncflow._kernels import kernel
+        from asyncflow._kernels.regex import Machine
         from asyncflow.model.patterns.program import compiled
 
         program = compiled(tree.root)
         self.groups = tree.groups
         self.names = MappingProxyType(tree.names)
-        self._machine = kernel("regex").Machine(
+        self._machine = Machine(
             program.code, program.moves, program.start, program.anchored, program.prefix, program.literal
         )
 

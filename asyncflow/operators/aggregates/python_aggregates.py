@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import window as window_kernel
 from asyncflow.errors import StageError
 from asyncflow.model.aggregate import ROWS_AT_ONCE, declared, qualified
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, watermarks_of
@@ -41,12 +41,16 @@ CELL_BYTES = 512
 """What a cell and its object take, about: how much a user's object really holds is not known."""
 
 
+State: TypeAlias = "window_kernel.WindowState | PythonWindowState"
+"""The state of a window stage."""
+
+
 def window_state(
     aggregates: Sequence[AggregateSpec], size_ns: int | None = None, every_ns: int = 1, offset_ns: int = 0
-) -> Any:
+) -> State:
     """The state of a window stage: the kernel's, with what its Python aggregates need where there are any."""
     raw = [spec.raw for spec in aggregates if spec.python is None]
-    state = kernel("window").WindowState(size_ns, every_ns, offset_ns, raw)
+    state = window_kernel.WindowState(size_ns, every_ns, offset_ns, raw)
     if len(raw) == len(aggregates):
         return state
     lattice = None if size_ns is None else WindowLattice(size_ns, every_ns, offset_ns)
@@ -57,7 +61,10 @@ class PythonWindowState:
     """``WindowState`` with aggregates written in Python: the same methods with the same meaning.  ``lattice`` None: of no size."""
 
     def __init__(
-        self, state: Any, aggregates: Sequence[AggregateSpec], lattice: WindowLattice | None
+        self,
+        state: window_kernel.WindowState,
+        aggregates: Sequence[AggregateSpec],
+        lattice: WindowLattice | None,
     ) -> None:
         self._state = state
         self._lattice = lattice
@@ -79,7 +86,7 @@ class PythonWindowState:
         masks: Sequence[BoolArray],
         merges: tuple[Int64Array, Int32Array, Int32Array] | None = None,
     ) -> tuple[IndexArray, int]:
-        done = self._state.add(
+        late, partly = self._state.add(
             groups, group_count, time, watermarks, watermark_before, delay_ns, inputs, masks, merges
         )
         spans = None
@@ -89,14 +96,15 @@ class PythonWindowState:
             spans = np.maximum(first, self._lattice.ended(np.maximum(clock, self._advanced)) + 1), last
         for hosted in self._hosted:
             hosted.add(groups, spans, inputs, masks, merges)
-        late: IndexArray = done[0]
-        return late, int(done[1])
+        return late, partly
 
     def ready(self, watermark_ns: int) -> bool:
         self._advanced = max(self._advanced, watermark_ns)
-        return bool(self._state.ready(watermark_ns))
+        return self._state.ready(watermark_ns)
 
-    def close(self, watermark_ns: int, order: Int32Array, max_rows: int, max_bytes: int = END_OF_TIME) -> Any:
+    def close(
+        self, watermark_ns: int, order: Int32Array, max_rows: int, max_bytes: int = END_OF_TIME
+    ) -> window_kernel.Closed | None:
         closed = self._state.close(watermark_ns, order, max_rows, max_bytes)
         if closed is None:
             for hosted in self._hosted:
@@ -149,7 +157,7 @@ class PythonWindowState:
         for hosted, values in zip(self._hosted, self._sent, strict=True):
             values += hosted.window(0, slots.tolist())
 
-    def sent(self) -> Any:
+    def sent(self) -> window_kernel.Rows:
         windows, keys, revisions, results, overflows = self._state.sent()
         values, self._sent = self._sent, [[] for _ in self._hosted]
         return windows, keys, revisions, self._joined(results, values), overflows
@@ -168,8 +176,7 @@ class PythonWindowState:
     # -- what is held ------------------------------------------------------------------------------------------------
 
     def live_groups(self, group_count: int) -> Int32Array:
-        live: Int32Array = self._state.live_groups(group_count)
-        return live
+        return self._state.live_groups(group_count)
 
     def keep(self, groups: Int32Array) -> None:
         self._state.keep(groups)
@@ -179,21 +186,19 @@ class PythonWindowState:
 
     @property
     def windows_closed(self) -> int:
-        return int(self._state.windows_closed)
+        return self._state.windows_closed
 
     @property
     def open_windows(self) -> int:
-        return int(self._state.open_windows)
+        return self._state.open_windows
 
     @property
     def next_end(self) -> int | None:
-        due: int | None = self._state.next_end
-        return due
+        return self._state.next_end
 
     @property
     def held_rows(self) -> int | None:
-        rows: int | None = self._state.held_rows
-        return rows
+        return self._state.held_rows
 
     @property
     def nbytes(self) -> int:

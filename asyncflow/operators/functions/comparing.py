@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import strings as _text
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, StringColumn
 from asyncflow.operators.functions.arrays import choose, fixed, rows_of, valid_of, validity
 
-_text = kernel("strings")
 MAX_SEPARATE = 12
 """Up to this many constants ``IN`` compares one after the other; beyond, it looks them up."""
 

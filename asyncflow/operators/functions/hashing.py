@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import strings as _text
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
 from asyncflow.operators.functions.arrays import rows_of
 
-_text = kernel("strings")
 _NULL = np.uint64(0x5851F42D4C957F2D)
 _FOLD = np.uint64(0xD6E8FEB86659FD93)
 _STEP = np.uint64(0x9E3779B97F4A7C15)

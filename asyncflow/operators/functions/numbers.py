@@ -8,14 +8,16 @@ are the rows looked at.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import elementary as elementary_kernel
 from asyncflow.model.columns import BoolArray, FixedColumn
 from asyncflow.operators.functions.arrays import Count, fixed, rows_of, valid_of
+
+Floats: TypeAlias = NDArray[np.float64]
 
 LEAST, GREATEST = -(2**63), 2**63 - 1
 
@@ -150,38 +152,43 @@ ceil = _of_floats(np.ceil)
 sqrt = _of_floats(np.sqrt)
 
 
-def _elementary(name: str) -> Callable[[FixedColumn], FixedColumn]:
-    """By our own kernel: numpy's results hang on the processor, and those of the C library on its version."""
-
-    def apply(a: FixedColumn) -> FixedColumn:
-        values = np.ascontiguousarray(a.values)
-        out = np.empty_like(values)
-        getattr(kernel("elementary"), name)(values, out)
-        return fixed(out, a.valid)
-
-    return apply
+def ln(a: FixedColumn) -> FixedColumn:
+    return _elementary(elementary_kernel.ln, a)
 
 
-ln = _elementary("ln")
-log10 = _elementary("log10")
-exp = _elementary("exp")
+def log10(a: FixedColumn) -> FixedColumn:
+    return _elementary(elementary_kernel.log10, a)
 
 
-def _of_two(name: str, a: FixedColumn, b: FixedColumn) -> FixedColumn:
-    out = np.empty(rows_of(a, b), np.float64)
-    getattr(kernel("elementary"), name)(np.ascontiguousarray(a.values), np.ascontiguousarray(b.values), out)
-    return fixed(out, valid_of(a, b))
+def exp(a: FixedColumn) -> FixedColumn:
+    return _elementary(elementary_kernel.exp, a)
+
+
+def _elementary(function: Callable[[Floats, Floats], None], a: FixedColumn) -> FixedColumn:
+    """By the kernel: numpy's results depend on the processor, and those of the C library on its version."""
+    values = np.ascontiguousarray(a.values)
+    out = np.empty_like(values)
+    function(values, out)
+    return fixed(out, a.valid)
 
 
 def power(a: FixedColumn, b: FixedColumn) -> FixedColumn:
-    return _of_two("power", a, b)
+    return _of_two(elementary_kernel.power, a, b)
+
+
+def _of_two(function: Callable[[Floats, Any, Floats], None], a: FixedColumn, b: FixedColumn) -> FixedColumn:
+    out = np.empty(rows_of(a, b), np.float64)
+    function(np.ascontiguousarray(a.values), np.ascontiguousarray(b.values), out)
+    return fixed(out, valid_of(a, b))
 
 
 def round_(count: Count, a: FixedColumn, digits: FixedColumn | None = None) -> FixedColumn:
     """To ``digits`` decimals by the number's value, halves away from zero; negative digits round before the point."""
     if a.values.dtype == np.int64:
         return fixed(a.values, a.valid) if digits is None else _round_whole(count, a, digits)
-    return _of_two("round_to", a, FixedColumn(np.zeros(1, np.int64)) if digits is None else digits)
+    return _of_two(
+        elementary_kernel.round_to, a, FixedColumn(np.zeros(1, np.int64)) if digits is None else digits
+    )
 
 
 def _round_whole(count: Count, a: FixedColumn, digits: FixedColumn) -> FixedColumn:

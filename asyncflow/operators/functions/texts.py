@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import strings as _text
 from asyncflow.model import patterns
 from asyncflow.model.columns import (
     BoolArray,
@@ -26,7 +26,6 @@ from asyncflow.model.schema import DataType
 from asyncflow.operators.functions import comparing
 from asyncflow.operators.functions.arrays import fixed, rows_of, valid_of
 
-_text = kernel("strings")
 _SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import join as join_kernel
 from asyncflow.model.columns import (
     BoolArray,
     Column,
@@ -109,7 +109,7 @@ class _StringSlots:
         self._valid.put(slots, column.valid, size)
 
     def take(self, slots: Int64Array) -> StringColumn:
-        data, starts = kernel("join").copy_texts(self._data, self._starts, self._lengths, slots)
+        data, starts = join_kernel.copy_texts(self._data, self._starts, self._lengths, slots)
         check_text_bytes(len(data))
         return StringColumn(data, starts.astype(np.int32), self._lengths[slots], self._valid.take(slots))
 
@@ -128,7 +128,7 @@ class _StringSlots:
 
     def _make_room(self, added: int) -> None:
         """All texts side by side, with room for as many again."""
-        data, self._starts = kernel("join").copy_texts(self._data, self._starts, self._lengths, None)
+        data, self._starts = join_kernel.copy_texts(self._data, self._starts, self._lengths, None)
         self._used = len(data)
         self._data = _grown(data, max(FEW_BYTES, 2 * (self._used + added)))
 

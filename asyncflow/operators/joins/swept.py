@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import join as join_kernel
 from asyncflow.model.batch import END_OF_TIME, Batch, iter_slices
 from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int32Array, Int64Array, concat_columns
 from asyncflow.operators.joins import results
@@ -83,7 +83,7 @@ class SweptJoin(TimedJoin):
     """``mode``: ``interval``, ``backward``, ``forward`` or ``nearest``; the bounds are those of the kernel."""
 
     def __init__(self, spec: JoinSpec, mode: str, lower_ns: int, upper_ns: int | None) -> None:
-        self._state = kernel("join").JoinState(mode, spec.kind, lower_ns, upper_ns)
+        self._state = join_kernel.JoinState(mode, spec.kind, lower_ns, upper_ns)
         self._wait: int = self._state.wait
         self._looks_both_ways = mode == "interval"
         self._numbered = mode == "interval" and tuple(spec.key_types) == ("int64",)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from msgspec import Struct
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import groups as groups_kernel
 from asyncflow.errors import StageError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
@@ -69,7 +69,7 @@ class KeyIds:
     """Ids of join keys, the same for equal keys of both sides."""
 
     def __init__(self, types: Sequence[str]) -> None:
-        self.table = kernel("groups").GroupTable(list(types))
+        self.table = groups_kernel.GroupTable(list(types))
         self._collect_above = FEW_KEYS
 
     def groups(self, columns: Sequence[Column], count: int) -> Int32Array:

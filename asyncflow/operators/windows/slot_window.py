@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import groups as groups_kernel
+from asyncflow._kernels import sessions as sessions_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Array, Int64Array
 from asyncflow.model.schema import DataType, Field, Schema
@@ -33,7 +34,7 @@ class _SlotWindow(Operator):
 
     def __init__(
         self,
-        windows: Any,
+        windows: sessions_kernel.Sessions | sessions_kernel.CountWindows,
         *,
         keys: Schema,
         aggregates: Sequence[AggregateSpec],
@@ -48,10 +49,10 @@ class _SlotWindow(Operator):
                 *(Field(name, spec.result_type) for name, spec in zip(names, aggregates, strict=True)),
             )
         )
-        self._windows = windows
+        self._windows: sessions_kernel.Sessions | sessions_kernel.CountWindows = windows
         self._prepare = prepare
         self._kinds = [field.type.value for field in keys]
-        self._groups = kernel("groups").GroupTable(self._kinds)
+        self._groups = groups_kernel.GroupTable(self._kinds)
         self._state = window_state(aggregates)
         self._collect_above = FEW_GROUPS
         self.counts = dict.fromkeys(
@@ -82,15 +83,20 @@ class _SlotWindow(Operator):
 
     @property
     def waiting_rows(self) -> int | None:
-        rows: int | None = self._state.held_rows
-        return rows
+        return self._state.held_rows
 
     @property
     def open_keys(self) -> int:
         """Keys held now, about: those of open windows and some that will go."""
         return int(self._groups.size)
 
-    def _fold(self, batch: Batch, prepared: Prepared, slots: Int32Array, merges: Any = None) -> None:
+    def _fold(
+        self,
+        batch: Batch,
+        prepared: Prepared,
+        slots: Int32Array,
+        merges: sessions_kernel.Merges | None = None,
+    ) -> None:
         inputs = [raw_column(column) for column in prepared.inputs]
         self._state.add(
             slots, self._windows.slot_count, batch.time, None, NO_TIME, 0, inputs, prepared.masks, merges
@@ -159,8 +165,10 @@ class SessionOperator(_SlotWindow):
     keys, nulls last.  ``counts``: as WindowOperator's; a session that was merged into another does not count.
     """
 
+    _windows: sessions_kernel.Sessions
+
     def __init__(self, *, gap_ns: int, **common: Any) -> None:
-        super().__init__(kernel("sessions").Sessions(gap_ns), **common)
+        super().__init__(sessions_kernel.Sessions(gap_ns), **common)
 
     def _take(self, batch: Batch, prepared: Prepared, groups: Int32Array) -> list[Output]:
         if batch.time is None:
@@ -190,8 +198,7 @@ class SessionOperator(_SlotWindow):
 
     @property
     def next_due_ns(self) -> int | None:
-        due: int | None = self._windows.next_end
-        return due
+        return self._windows.next_end
 
     def _order(self, groups: Int32Array, starts: Int64Array, ends: Int64Array) -> IndexArray:
         """Puts sessions of the same bounds, which come by bounds, into the order of their keys.
@@ -202,7 +209,7 @@ class SessionOperator(_SlotWindow):
         same = (ends[1:] == ends[:-1]) & (starts[1:] == starts[:-1])
         tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
         if len(tied):
-            table = kernel("groups").GroupTable(self._kinds)
+            table = groups_kernel.GroupTable(self._kinds)
             names = table.assign(self._groups.columns(groups[tied]), len(tied))
             ranks = np.empty(table.size, np.intp)
             ranks[table.order()] = np.arange(table.size)
@@ -218,8 +225,10 @@ class CountWindowOperator(_SlotWindow):
     the start), null where rows have none.  A key's rows are held until their window is full.
     """
 
+    _windows: sessions_kernel.CountWindows
+
     def __init__(self, *, size: int, **common: Any) -> None:
-        super().__init__(kernel("sessions").CountWindows(size), **common)
+        super().__init__(sessions_kernel.CountWindows(size), **common)
         self._timed = True
 
     def _take(self, batch: Batch, prepared: Prepared, groups: Int32Array) -> list[Output]:

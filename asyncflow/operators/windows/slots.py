@@ -7,12 +7,13 @@ are forgotten once they are the greater part, and with them keys that no slot ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import groups as groups_kernel
+from asyncflow._kernels import window as window_kernel
 from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
+from asyncflow.operators.aggregates.python_aggregates import State
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, key_columns
 from asyncflow.operators.raw import column_of_raw
 
@@ -25,9 +26,8 @@ NEAR_WINDOWS = 1 << 30
 class _Pairs:
     """Dense ids of (window, key id), in one word each for as long as all windows lie near the first."""
 
-    def __init__(self, table: Any) -> None:
-        self._table = table
-        self._ids = table(["int64"])
+    def __init__(self) -> None:
+        self._ids = groups_kernel.GroupTable(["int64"])
         self._base: int | None = None
         self._packed = True
 
@@ -63,7 +63,7 @@ class _Pairs:
     def _unpack(self) -> None:
         windows, keys = self.columns(np.arange(self.size, dtype=np.int32))
         self._packed = False
-        self._ids = self._table(["int64", "int64"])
+        self._ids = groups_kernel.GroupTable(["int64", "int64"])
         self._ids.assign(self._words(windows, keys.astype(np.int32)), len(windows))
 
 
@@ -108,11 +108,9 @@ class SlotTable:
     ``open``: the slots of each open window, in pieces.
     """
 
-    def __init__(self, kinds: Sequence[str], state: Any) -> None:
-        self._table = kernel("groups").GroupTable
-        self._flags = kernel("window")
-        self.keys = self._table(list(kinds))
-        self._pairs = _Pairs(self._table)
+    def __init__(self, kinds: Sequence[str], state: State) -> None:
+        self.keys = groups_kernel.GroupTable(list(kinds))
+        self._pairs = _Pairs()
         self._state = state
         self.size = 0
         self._live = 0
@@ -216,12 +214,11 @@ class SlotTable:
 
     def touch(self, slots: Int32Array) -> None:
         """They changed since they were last sent."""
-        self._flags.mark(self.changed, slots)
+        window_kernel.mark(self.changed, slots)
 
     def touched(self) -> Int32Array:
         """All slots that changed since they were last sent, ascending."""
-        slots: Int32Array = self._flags.marked(self.changed, self.size)
-        return slots
+        return window_kernel.marked(self.changed, self.size)
 
     def send(self, slots: Int32Array) -> None:
         """The state takes down a row of each."""
@@ -277,7 +274,7 @@ class SlotTable:
         )
         self.key_of = np.searchsorted(kept, self.key_of[live]).astype(np.int32)
         self.size = len(live)
-        self._pairs = _Pairs(self._table)
+        self._pairs = _Pairs()
         self._pairs.assign(self.windows, self.key_of)
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array
 from asyncflow.model.schema import DataType, Field, Schema
@@ -79,7 +79,7 @@ class WindowOperator(Operator):
                 *(Field(name, spec.result_type) for name, spec in zip(names, aggregates, strict=True)),
             )
         )
-        self._groups = kernel("groups").GroupTable([field.type.value for field in keys])
+        self._groups = groups_kernel.GroupTable([field.type.value for field in keys])
         self._state = window_state(aggregates, size_ns, every_ns or 1, offset_ns)
         self._collect_above = FEW_GROUPS
         self.counts = dict.fromkeys(
@@ -139,17 +139,15 @@ class WindowOperator(Operator):
     @property
     def open_windows(self) -> int:
         """Windows that hold a row and are not closed."""
-        return int(self._state.open_windows)
+        return self._state.open_windows
 
     @property
     def next_due_ns(self) -> int | None:
-        due: int | None = self._state.next_end
-        return due
+        return self._state.next_end
 
     @property
     def waiting_rows(self) -> int | None:
-        rows: int | None = self._state.held_rows
-        return rows
+        return self._state.held_rows
 
     @property
     def open_keys(self) -> int:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import signals as signals_kernel
 from asyncflow.connectors._paths import file_taken
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
@@ -253,7 +253,7 @@ def _signals(run: Run, tell_why: Callable[[], None]) -> Iterator[None]:
         for number in numbers[:2]:
             loop.add_signal_handler(number, on_signal, number)
         loop.add_signal_handler(signal.SIGUSR1, tell_why)
-        kernel("signals").end_at_second(*numbers[:2])
+        signals_kernel.end_at_second(*numbers[:2])
     except (NotImplementedError, RuntimeError, ValueError):  # not the main thread, or no such signals here
         yield
         return

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from msgspec.structs import replace
 
-from asyncflow._kernels import kernel
+from asyncflow._kernels import groups as groups_kernel
 from asyncflow.errors import safe_repr
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Array, Int64Array
@@ -185,7 +185,7 @@ def _alike(
         sides[1].append((np.ascontiguousarray(times), None))
     if not kinds:
         return np.zeros(before.num_rows, np.int32), np.zeros(rows.num_rows, np.int32)
-    table = kernel("groups").GroupTable(kinds)
+    table = groups_kernel.GroupTable(kinds)
     there, here = (
         table.assign(columns, batch.num_rows) for columns, batch in zip(sides, (before, rows), strict=True)
     )

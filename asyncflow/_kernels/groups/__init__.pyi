@@ -1,0 +1,1 @@
+from asyncflow._kernels.groups.compiled import *
