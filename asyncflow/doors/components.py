@@ -23,7 +23,9 @@ from asyncflow.errors import AsyncflowError, Problem
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.names import nearest
-from asyncflow.plan.tables import Component, Plan, Stage, Top, Window
+from asyncflow.plan.stages.top import Top
+from asyncflow.plan.stages.window import Window
+from asyncflow.plan.tables import Component, Plan, Stage
 from asyncflow.plan.validate import validate
 from asyncflow.plan.windows import PerMessage
 

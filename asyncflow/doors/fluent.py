@@ -24,7 +24,9 @@ from asyncflow.plan import graph
 from asyncflow.plan.explain import explain
 from asyncflow.plan.expressions.nodes import Expression
 from asyncflow.plan.names import nearest
-from asyncflow.plan.tables import Derive, MapBatches, Plan, Sink, Source, Stage
+from asyncflow.plan.stages.derive import Derive
+from asyncflow.plan.stages.map import MapBatches
+from asyncflow.plan.tables import Plan, Sink, Source, Stage
 from asyncflow.plan.windows import AllRows, WindowShape
 
 _GENERATED = re.compile(r"(source|stage|sink)_\d+\Z")
@@ -244,9 +246,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         )
 
     def _free(self, kind: str) -> str:
-        return _free_name(
-            kind, {table.name for table in (*self.plan.sources, *self.plan.stages, *self.plan.sinks)}
-        )
+        return _free_name(kind, {table.name for table in self.plan.tables})
 
     def _one_table(self) -> Self:
         """The same flow with a head of one table."""
@@ -340,7 +340,7 @@ def _merged(plan: Plan, other: FlowBuilder) -> tuple[Plan, tuple[str, ...]]:
 
 
 def _tables(plan: Plan) -> tuple[Source | Stage | Sink, ...]:
-    return (*plan.sources, *plan.stages, *plan.sinks)
+    return plan.tables
 
 
 def _free_name(kind: str, taken: set[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from asyncflow.doors.components import Problems
 from asyncflow.doors.windows import window_shape
 from asyncflow.model.durations import parse_duration, parse_size
-from asyncflow.plan.tables import Join
+from asyncflow.plan.stages.join import Join
 
 
 def join_stage(name: str, values: Mapping[str, Any], path: str, problems: Problems) -> Join:

@@ -8,7 +8,8 @@ from asyncflow import connectors
 from asyncflow.connectors.contract import SourceConnector
 from asyncflow.errors import Problem
 from asyncflow.plan import graph
-from asyncflow.plan.tables import Component, Join, Plan
+from asyncflow.plan.stages.join import Join
+from asyncflow.plan.tables import Component, Plan
 
 
 def is_bounded(connector: Component) -> bool:

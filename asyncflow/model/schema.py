@@ -108,5 +108,9 @@ class Schema(Struct, frozen=True, dict=True):
     def __len__(self) -> int:
         return len(self.fields)
 
+    def plain(self) -> Schema:
+        """The same columns as rows on their way have them: without the units that a source reads times in."""
+        return Schema.of((field.name, field.type) for field in self.fields)
+
     def select(self, names: Iterable[str]) -> Schema:
         return Schema(tuple(self[name] for name in names))

@@ -1,4 +1,4 @@
-"""The wires of a plan: which table reads which, in what order they can be worked out, and what a table comes from.
+"""The wires of a plan: which table reads which, in what order they can be worked out, and which sources a table comes from.
 
 An input names a table (``sales``) or a side output (``sales.rejected``).  A stage may be written before a table it reads: order in the
 file only decides the inputs that were left out.  Cycles are found here and reported by ``validate``.
@@ -6,9 +6,12 @@ file only decides the inputs that were left out.  Cycles are found here and repo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
-from asyncflow.plan.tables import SIDE_OUTPUTS, Plan, Sequence, Sink, Source, Stage
+from asyncflow.model.schema import Schema
+from asyncflow.plan.tables import Plan, Read, Sink, Source, Stage, TimeColumns
 
 
 def owner(name: str) -> str:
@@ -18,24 +21,47 @@ def owner(name: str) -> str:
 
 def side_outputs(table: Source | Stage | Sink) -> tuple[str, ...]:
     """Full names of a table's side outputs: ``("sales.rejected", "sales.future")``."""
-    return tuple(f"{table.name}.{kind}" for kind in SIDE_OUTPUTS.get(type(table), ()))
+    return tuple(f"{table.name}.{kind}" for kind in table.side_outputs)
+
+
+def ports(stage: Stage) -> tuple[tuple[str, ...], ...]:
+    """The inputs of a stage, those together that it reads as one union."""
+    return tuple((name,) for name in stage.inputs) if stage.apart else (stage.inputs,)
+
+
+def read_schemas(stage: Stage, schemas: Mapping[str, Schema | None]) -> Read:
+    """The schemas of what a stage reads, of a union that of the first input known; ``schemas``: of all tables, by name."""
+    return tuple(
+        next((schema for name in names if (schema := schemas.get(name)) is not None), None)
+        for names in ports(stage)
+    )
+
+
+def read_times(stage: Stage, times: Mapping[str, TimeColumns]) -> tuple[TimeColumns, ...]:
+    """The time columns of what a stage reads, none of a union whose inputs differ; ``times``: of all tables, by name."""
+    found = [{times.get(name, ()) for name in names} for names in ports(stage)]
+    return tuple(each.pop() if len(each) == 1 else () for each in found)
 
 
 def readable(plan: Plan) -> tuple[str, ...]:
     """Every name that may stand in ``inputs``."""
     return tuple(
-        name for table in (*plan.sources, *plan.stages) for name in (table.name, *side_outputs(table))
+        name
+        for table in plan.tables
+        if not isinstance(table, Sink)
+        for name in (table.name, *side_outputs(table))
     )
 
 
 def read_names(plan: Plan) -> frozenset[str]:
     """Every name that does stand in some table's ``inputs``."""
-    return frozenset(name for table in (*plan.stages, *plan.sinks) for name in table.inputs)
+    return frozenset(name for table in plan.readers for name in table.inputs)
 
 
 def ends(plan: Plan) -> tuple[str, ...]:
-    """The tables that a sink reads where it does not say: the last stage, or all sources (a sequence instead of those that it reads)."""
-    stages = [stage for stage in plan.stages if not isinstance(stage, Sequence)]
+    """The tables that a sink reads where it does not say: the last stage, or all sources (a stage among the sources instead of those that
+    it reads)."""
+    stages = [stage for stage in plan.stages if stage.room == "stages"]
     if stages:
         return (stages[-1].name,)
     members = {name for stage in plan.stages for name in stage.inputs}

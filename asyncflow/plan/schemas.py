@@ -1,7 +1,7 @@
-"""What columns every table of a plan has, and which of a source's columns the plan reads at all.
+"""The columns of every table of a plan, and which of a source's columns the plan reads at all.
 
 A schema is None where it is not known yet: the source's was left out and nothing was read of it, the stage is a user's function, or an
-expression before it does not type.  Projection (``read_columns``) is what lets a decoder skip the other columns.
+expression before it does not type.  Projection (``read_columns``) lets a decoder skip the columns that nobody reads.
 """
 
 from __future__ import annotations
@@ -10,37 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import graph
-from asyncflow.plan.expressions.nodes import Expression, columns_of
-from asyncflow.plan.expressions.typing import check_expression
-from asyncflow.plan.joins import join_reads, join_schema
-from asyncflow.plan.tables import (
-    SIDE_OUTPUTS,
-    Dedup,
-    Derive,
-    Filter,
-    Join,
-    MapBatches,
-    Plan,
-    Sequence,
-    Source,
-    Stage,
-    Top,
-    Window,
-)
-from asyncflow.plan.times import re_timed_columns, time_columns
-from asyncflow.plan.windows import BOUNDED, Hopping, Tumbling
+from asyncflow.plan.tables import Plan, Source, Stage, Wanted
+from asyncflow.plan.times import time_columns
 
 REJECTED = Schema.of((name, DataType.STRING) for name in ("record", "reason", "position"))
 """Columns of every ``NAME.rejected``."""
-
-BOUNDS = ("window_start", "window_end")
-"""Columns that stand first in the rows of a window with bounds."""
-
-RANK = "rank"
-"""The last column of a top stage."""
-
-REVISIONS = (("revision", DataType.INT64), ("final", DataType.BOOL))
-"""Columns that stand last in the rows of a window that may be sent more than once."""
 
 
 def source_schema(source: Source, inferred: Schema | None = None) -> Schema | None:
@@ -68,85 +42,18 @@ def table_schemas(
     for source in plan.sources:
         schema = source_schema(source, (inferred or {}).get(source.name))
         schemas[source.name] = None if source.name in incomplete else schema
-        schemas[f"{source.name}.rejected"] = REJECTED
-        schemas[f"{source.name}.future"] = schemas[source.name]
+        schemas |= side_schemas(source, schemas[source.name])
     ordered, cyclic = graph.order(plan)
     for stage in (*ordered, *cyclic):
-        if isinstance(stage, Join):
-            left, right = (schemas.get(name) for name in stage.inputs)
-            schemas[stage.name] = None if stage.name in incomplete else join_schema(stage, left, right)
-            schemas[f"{stage.name}.late"] = left
-            continue
-        read = input_schema(stage.inputs, schemas)
-        schemas[stage.name] = None if stage.name in incomplete else stage_schema(stage, read)
-        for kind in SIDE_OUTPUTS.get(type(stage), ()):
-            schemas[f"{stage.name}.{kind}"] = REJECTED if kind == "rejected" else read
+        read = graph.read_schemas(stage, schemas)
+        schemas[stage.name] = None if stage.name in incomplete else stage.output(read)
+        schemas |= side_schemas(stage, read[0])
     return schemas
 
 
-def input_schema(inputs: tuple[str, ...], schemas: Mapping[str, Schema | None]) -> Schema | None:
-    """The schema of the union of ``inputs``: that of the first one known."""
-    return next((schema for name in inputs if (schema := schemas.get(name)) is not None), None)
-
-
-def stage_schema(stage: Stage, read: Schema | None) -> Schema | None:
-    """What the stage's rows look like where it reads ``read``; None where that is not known or an expression does not type."""
-    match stage:
-        case MapBatches(schema=schema):
-            return schema
-        case Join():
-            raise TypeError("a join reads two tables: see join_schema")
-        case Filter() | Dedup() | Sequence():
-            return None if read is None else Schema.of((field.name, field.type) for field in read)
-        case Derive(columns=columns):
-            if read is None:
-                return None
-            added = _typed(columns, read)
-            if added is None:
-                return None
-            types = {field.name: field.type for field in read} | dict(added)
-            return Schema.of(types.items())
-        case Window(shape=shape, by=by, aggregates=aggregates, revised=revised):
-            if read is None:
-                return None
-            keys, values = _typed(by, read), _typed(aggregates, read, aggregates=True)
-            if keys is None or values is None:
-                return None
-            bounds = [(name, DataType.TIMESTAMP) for name in BOUNDS] if isinstance(shape, BOUNDED) else []
-            columns_out = [*bounds, *keys, *values, *(REVISIONS if revised else ())]
-            return Schema.of(columns_out) if len(dict(columns_out)) == len(columns_out) else None
-
-        case Top():
-            return None if read is None else top_schema(stage, read)
-
-
-def top_schema(stage: Top, read: Schema) -> Schema | None:
-    """Bounds where it has windows of its own, the input's columns, the rank; None where a name would stand there twice."""
-    added = [(name, DataType.TIMESTAMP) for name in top_bounds(stage)]
-    columns = [*added, *((field.name, field.type) for field in read), (RANK, DataType.INT64)]
-    return Schema.of(columns) if len(dict(columns)) == len(columns) else None
-
-
-def top_bounds(stage: Top) -> tuple[str, ...]:
-    """The bounds columns that a top stage adds."""
-    return BOUNDS if isinstance(stage.shape, Tumbling | Hopping) else ()
-
-
-def goes_over_windows(stage: Top, read: Schema) -> bool:
-    """Whether a top stage groups its input's rows by the window they come from."""
-    return stage.shape is None and BOUNDS[1] in read and read[BOUNDS[1]].type is DataType.TIMESTAMP
-
-
-def _typed(
-    columns: tuple[tuple[str, Expression], ...], read: Schema, *, aggregates: bool = False
-) -> list[tuple[str, DataType]] | None:
-    types = []
-    for name, expression in columns:
-        type_, problems = check_expression(expression, read, aggregates=aggregates)
-        if problems:
-            return None
-        types.append((name, type_ or DataType.STRING))
-    return types
+def side_schemas(table: Source | Stage, read: Schema | None) -> dict[str, Schema | None]:
+    """The schemas of a table's side outputs, by their names; ``read``: of a source's own rows, or of a stage's (first) input."""
+    return {f"{table.name}.{kind}": REJECTED if kind == "rejected" else read for kind in table.side_outputs}
 
 
 def read_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str, tuple[str, ...]]:
@@ -170,73 +77,35 @@ def passed_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str
     for all sources of a union, whatever else is read of each.
     """
     readers = graph.read_names(plan)
-    needed: dict[str, set[str]] = {}
+    times = time_columns(plan, schemas)
+    needed: dict[str, Wanted] = {}
 
-    def need(inputs: tuple[str, ...], names: Collection[str] | None) -> None:
-        """``names`` None: all columns of that table."""
-        for name in inputs:
-            schema = schemas.get(name)
-            wanted = names if names is not None else schema.names if schema is not None else ("*",)
-            needed.setdefault(name, set()).update(wanted)
+    def need(names: Iterable[str], columns: Wanted) -> None:
+        for name in names:
+            known = needed.get(name, frozenset())
+            needed[name] = None if columns is None or known is None else known | columns
 
     for sink in plan.sinks:
         need(sink.inputs, None)
     ordered, cyclic = graph.order(plan)
-    times = time_columns(plan, schemas)
     for stage in reversed((*ordered, *cyclic)):
-        if stage.name not in readers:
-            need((stage.name,), None)
-        wanted = needed.get(stage.name, set())
-        everything = None if "*" in wanted else wanted
-        match stage:
-            case Filter(where=where):
-                need(stage.inputs, None if everything is None else everything | set(columns_of(where)))
-            case Derive(columns=columns):
-                used = {name for _, expression in columns for name in columns_of(expression)}
-                made = {name for name, _ in columns}
-                used |= re_timed_columns(stage, schemas.get(stage.name), times.get(stage.inputs[0], ()))
-                need(stage.inputs, None if everything is None else (everything - made) | used)
-            case Window(by=by, aggregates=aggregates):
-                used = {name for _, expression in (*by, *aggregates) for name in columns_of(expression)}
-                need(stage.inputs, None if f"{stage.name}.late" in readers else used)
-            case Dedup(by=by):
-                need(stage.inputs, _passed(stage, wanted, readers, _columns_of(e for _, e in by)))
-            case Top(by=by, order=order):
-                used = _columns_of((*(e for _, e in by), *(key.expression for key in order)))
-                read = input_schema(stage.inputs, schemas)
-                if read is not None and goes_over_windows(stage, read):
-                    used.add(BOUNDS[1])
-                need(stage.inputs, _passed(stage, wanted - {RANK, *top_bounds(stage)}, readers, used))
-            case Sequence(unique=unique):
-                need(stage.inputs, _passed(stage, wanted, readers, set(unique)))
-            case Join(inputs=(left, right)):
-                both = join_reads(
-                    stage,
-                    everything,
-                    schemas.get(left),
-                    schemas.get(right),
-                    late=f"{stage.name}.late" in readers,
-                )
-                for name, names in zip(stage.inputs, both, strict=True):
-                    need((name,), names)
-            case MapBatches():
-                need(stage.inputs, None)
-    result = {}
-    for source in plan.sources:
-        schema = schemas.get(source.name)
-        if schema is None:
-            continue
-        names = needed.get(source.name, set())
-        whole = "*" in names or source.name not in readers
-        result[source.name] = tuple(name for name in schema.names if whole or name in names)
-    return result
+        wanted = needed.get(stage.name, frozenset()) if stage.name in readers else None
+        if wanted is None and (schema := schemas.get(stage.name)) is not None:
+            wanted = frozenset(schema.names)
+        before = graph.read_times(stage, times)[0]
+        columns = list(stage.reads(wanted, graph.read_schemas(stage, schemas), before))
+        if any(f"{stage.name}.{kind}" in readers for kind in stage.side_outputs if kind != "rejected"):
+            columns[0] = None
+        for inputs, part in zip(graph.ports(stage), columns, strict=True):
+            need(inputs, part)
+    return {
+        source.name: _in_order(
+            schema, needed.get(source.name, frozenset()) if source.name in readers else None
+        )
+        for source in plan.sources
+        if (schema := schemas.get(source.name)) is not None
+    }
 
 
-def _columns_of(expressions: Iterable[Expression]) -> set[str]:
-    return {name for expression in expressions for name in columns_of(expression)}
-
-
-def _passed(stage: Stage, wanted: set[str], readers: Collection[str], used: set[str]) -> set[str] | None:
-    """What a stage that passes whole rows on needs of its input: None (all) where a side output is read, for it has the input's columns."""
-    whole = "*" in wanted or any(name in readers for name in graph.side_outputs(stage))
-    return None if whole else wanted | used
+def _in_order(schema: Schema, wanted: Wanted) -> tuple[str, ...]:
+    return schema.names if wanted is None else tuple(name for name in schema.names if name in wanted)

@@ -1,20 +1,23 @@
-"""The tables of a plan: sources, stages and sinks, as the doors write them down.
+"""The tables of a plan: sources, stages and sinks, and the tests written beside them.
 
-``inputs`` names tables or side outputs (``sales.rejected``, ``per_minute.late``).  Component options are frozen msgspec
-structs that belong to their connector or format; the plan only carries them.
+The doors make these frozen structs; checks, ``explain`` and every engine walk them.  A kind of stage is a struct of its own in
+``plan.stages`` that answers the questions of :class:`Stage`, so whoever walks a plan names no kind.
+
+``inputs`` name tables or side outputs (``sales.rejected``, ``per_minute.late``).  Options of a component are frozen msgspec structs of its
+connector or format; the plan only carries them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-from asyncflow.model.schema import Schema
-from asyncflow.plan.expressions.nodes import Expression
-from asyncflow.plan.windows import WindowShape
+from asyncflow.errors import Problem
+from asyncflow.model.schema import DataType, Schema
 
 DAY_NS = 86_400_000_000_000
 
@@ -49,137 +52,163 @@ class Source(Struct, frozen=True):
     max_record_bytes: int = 1 << 20
     idle_timeout_ns: int | None = None
 
-
-class Filter(Struct, frozen=True):
-    name: str
-    inputs: tuple[str, ...]
-    where: Expression
+    side_outputs: ClassVar[tuple[str, ...]] = ("rejected", "future")
 
 
-class Derive(Struct, frozen=True):
-    """Adds columns, or replaces those of the same name; each expression sees the input's columns only.
-
-    One that replaces the time column re-times its rows (``plan.times``); a row whose new time is null is rejected."""
+class TimeColumn(NamedTuple):
+    """A row's time is the value of the column ``name`` less ``before_ns``."""
 
     name: str
-    inputs: tuple[str, ...]
-    columns: tuple[tuple[str, Expression], ...]
+    before_ns: int = 0
 
 
-class Window(Struct, frozen=True):
-    """Groups rows by window and ``by``; ``aggregates`` are expressions over :class:`Aggregate` nodes.
+TimeColumns: TypeAlias = tuple[TimeColumn, ...]
+"""A row's event time is the greatest of these that is not null; of none, its time of arrival."""
 
-    ``allowed_lateness_ns``: for how long after its end late rows still change a window.  ``emit_every_ns``: windows are also sent before
-    they end, whenever the watermark passes a multiple of it; None: not before.
+WINDOW_TIMES: TimeColumns = (TimeColumn("window_end", 1),)
+"""Of a window's rows."""
+
+Read: TypeAlias = tuple[Schema | None, ...]
+"""The schemas of what a stage reads: one, of the union of its inputs, or one for each of inputs that are read apart.  None: not known."""
+
+Wanted: TypeAlias = frozenset[str] | None
+"""Names of columns; None: all."""
+
+
+def not_timestamps(columns: TimeColumns, schema: Schema | None) -> list[str]:
+    """Those of the columns that are no timestamps in ``schema``; none where it is not known."""
+    if schema is None:
+        return []
+    return [name for name, _ in columns if name not in schema or schema[name].type is not DataType.TIMESTAMP]
+
+
+class Stage(Struct, frozen=True):
+    """A stage: what every kind answers for itself.  Methods take the schemas of what the stage reads, never another stage.
+
+    Abstract methods are what a kind has to say; the others are said here as most kinds have them.
     """
 
     name: str
     inputs: tuple[str, ...]
-    shape: WindowShape
-    by: tuple[tuple[str, Expression], ...] = ()
-    aggregates: tuple[tuple[str, Expression], ...] = ()
-    allowed_lateness_ns: int = 0
-    emit_every_ns: int | None = None
+
+    type: ClassVar[str]
+    """The kind's name, as ``type`` in a pipeline file."""
+    room: ClassVar[str] = "stages"
+    """The room of the pipeline file that the table is written in."""
+    side_outputs: ClassVar[tuple[str, ...]] = ()
+    """Side outputs (``NAME.KIND``): ``rejected`` has the columns of rejected records, every other one those of the (first) input."""
+    apart: ClassVar[bool] = False
+    """Inputs are tables of different columns (a join's), not the parts of a union."""
+
+    def path(self, *keys: object) -> str:
+        """A path in the pipeline file: ``stages.sold.where``."""
+        return ".".join((self.room, self.name, *map(str, keys)))
+
+    def input_key(self, port: int) -> str:
+        """The key that names an input in the pipeline file."""
+        return "inputs"
+
+    # -- rows and columns ----------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def ways(self) -> tuple[str, ...] | None:
+        """The counts that together are the stage's ``rows_in``: of rows that left by each way (``rows_out``: as results) or were taken up;
+        None where a row may become any number of rows."""
+
+    @abstractmethod
+    def output(self, read: Read) -> Schema | None:
+        """The schema of the stage's rows; None where it is not known or an expression does not type."""
+
+    @abstractmethod
+    def reads(self, wanted: Wanted, read: Read, times: TimeColumns) -> tuple[Wanted, ...]:
+        """For each of ``read`` the columns needed where ``wanted`` are needed of the results.  ``times``: the time columns of the first.
+
+        Side outputs need not be thought of: where one is read, its input is read whole."""
+
+    # -- problems and words --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def problems(self, read: Read, plan: Plan) -> Iterable[Problem]:
+        """All that is wrong with the stage; what needs a schema that is not known is left out."""
+
+    @abstractmethod
+    def describe(self, read: Read) -> dict[str, Any]:
+        """The stage's settings as plain data, for ``explain``.  The tree shows the texts, then the tables; ``summary`` the rest."""
+
+    def summary(self) -> str:
+        """A line that stands first in the tree of ``explain``, for what texts and tables do not tell; or nothing."""
+        return ""
+
+    @abstractmethod
+    def state_text(self) -> str | None:
+        """Where the stage holds state and until when; None where it holds none."""
+
+    # -- event time ----------------------------------------------------------------------------------------------------
+
+    by_time: ClassVar[bool] = True
+    """What the stage gives hangs on the event times of its input, not on the rows alone."""
+    passes_rows: ClassVar[bool] = False
+    """Results are rows of the (first) input, in its order, with the watermarks that they came with."""
+    own_watermarks: ClassVar[bool] = False
+    """Results carry watermarks that the stage makes, whatever its input's rows carry."""
+
+    def times(self, before: tuple[TimeColumns, ...], read: Read) -> TimeColumns:
+        """The time columns of the results; ``before``: those of what is read, as ``read``."""
+        return before[0]
+
+    def re_times(self, before: TimeColumns, read: Read) -> bool:
+        """Whether results over rows of these time columns have times of their own."""
+        return False
+
+    def lost_times(self, lost: list[str], before: TimeColumns, read: Read) -> Iterable[Problem]:
+        """What is wrong where these time columns of the input are no timestamps in the results, and times are still needed."""
+        return ()
+
+    @property
+    def delay_ns(self) -> int:
+        """How far the stage holds its watermark back behind its input's."""
+        return 0
+
+    @property
+    def closes(self) -> str:
+        """What lets results out: ``time`` (the watermark), ``count``, ``message``, ``end`` (of the input), ``at once``; ``""``: no rows
+        ever wait."""
+        return ""
+
+    @property
+    def closes_after(self) -> int:
+        """Where ``closes`` is ``count``: how many rows."""
+        return 0
+
+    # -- relations to other stages -------------------------------------------------------------------------------------
 
     @property
     def revised(self) -> bool:
-        """Whether a window may be sent more than once: its rows then say which ``revision`` they are and whether it is ``final``."""
-        return self.allowed_lateness_ns != 0 or self.emit_every_ns is not None
+        """Whether a result may be sent again when it has changed."""
+        return False
 
-
-class MapBatches(Struct, frozen=True):
-    """The user's own function, batch to batch (or row to row); Python door only.  ``schema``: of its result, if known.
-
-    ``concurrency``: calls under way at once; ``ordered`` False: rows may be swapped, but never across a watermark; ``timeout_ns``: of one
-    call; ``on_error``: what a call that fails does, ``"fail"`` or ``"reject"``.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    function: Callable[..., Any]
-    rows: bool = False
-    schema: Schema | None = None
-    concurrency: int = 1
-    ordered: bool = True
-    timeout_ns: int | None = None
-    on_error: str = "fail"
-
-
-class Dedup(Struct, frozen=True):
-    """The first row by arrival of each key ``by`` goes on; others within ``within_ns`` of event time of it are duplicates."""
-
-    name: str
-    inputs: tuple[str, ...]
-    by: tuple[tuple[str, Expression], ...]
-    within_ns: int
-
-
-class SortKey(Struct, frozen=True):
-    """One part of an order.  Nulls come last in either direction unless ``nulls_first``."""
-
-    expression: Expression
-    descending: bool = False
-    nulls_first: bool = False
-
-
-class Top(Struct, frozen=True):
-    """The ``n`` first rows by ``order`` of each window and key ``by``, with their ``rank``.
-
-    ``shape`` None: over the windows of its input (rows of one ``window_end``), or over everything where the input has no such column.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    n: int
-    order: tuple[SortKey, ...]
-    by: tuple[tuple[str, Expression], ...] = ()
-    shape: WindowShape | None = None
-
-
-class Sequence(Struct, frozen=True):
-    """Two sources read one after the other as one table; written as ``[sources.NAME]``, its ``inputs`` as ``of``.
-
-    ``unique``: rows of the overlap are told by these columns; none: by event time.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    unique: tuple[str, ...] = ()
-
-
-class Join(Struct, frozen=True):
-    """Two tables into one; ``inputs`` are the left and the right one.  At most one of ``within_ns`` (right time - left time lies between
-    the two, with them), ``window`` and ``as_of`` is given; with none of them the right table is read whole first.
-
-    ``on``: pairs of a left and a right column, equal in rows that meet.
-
-    ``refresh_ns``: a right table that is read whole is read again, so long by the wall clock after its last reading ended, beside the
-    running flow.  Once the new table is whole it takes the old one's place, between two batches of the left table: no row ever sees half a
-    table, and rows that came before have seen the old one.  Where a reading fails (the file is gone or broken off, a record is bad and the
-    source says ``on_error = "fail"``, ``max_state_bytes`` does not hold the old and the new table together) the old one stays, a warning
-    says so, and the run goes on.  Whatever can be read is a table: a file is best replaced by renaming another over it.  Where the left
-    table ends the join ends, whatever is being read again.  Which rows see which table hangs on the clock, so a left side that is sure to
-    end is refused, as is a kind whose right rows without a partner would come at the end.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    on: tuple[tuple[str, str], ...]
-    kind: str = "inner"
-    within_ns: tuple[int, int] | None = None
-    window: WindowShape | None = None
-    as_of: str | None = None
-    tolerance_ns: int | None = None
-    suffix: str = "_right"
-    max_state_bytes: int = 1 << 30
-    refresh_ns: int | None = None
+    def settles(self, output: str) -> bool:
+        """Whether rows that an input sends again end here, and do not go on by this output (``""``: the results)."""
+        return False
 
     @property
-    def is_lookup(self) -> bool:
-        return self.within_ns is None and self.window is None and self.as_of is None
+    def by_message(self) -> bool:
+        """Whether the stage needs rows that know the message they came in."""
+        return False
 
+    makes_rows: ClassVar[bool] = False
+    """Results are rows that no message brought."""
 
-Stage: TypeAlias = Filter | Derive | Window | Join | Dedup | Top | Sequence | MapBatches
+    @property
+    def opened_first(self) -> tuple[str, ...]:
+        """Sources that have to be open before anything is read."""
+        return ()
+
+    @property
+    def not_again(self) -> str:
+        """Why the stage's rows cannot be read a second time in one run, said of the stage; or nothing."""
+        return ""
 
 
 class Sink(Struct, frozen=True):
@@ -187,6 +216,8 @@ class Sink(Struct, frozen=True):
     inputs: tuple[str, ...]
     connector: Component
     format: Component | None = None
+
+    side_outputs: ClassVar[tuple[str, ...]] = ()
 
 
 Row: TypeAlias = Mapping[str, Any]
@@ -239,22 +270,19 @@ class Plan(Struct, frozen=True):
     stop_timeout_ns: int = DEFAULT_STOP_TIMEOUT_NS
     memory_bytes: int | None = None
 
+    @property
+    def tables(self) -> tuple[Source | Stage | Sink, ...]:
+        """All tables: sources, stages, sinks."""
+        return (*self.sources, *self.stages, *self.sinks)
+
+    @property
+    def readers(self) -> tuple[Stage | Sink, ...]:
+        """The tables that read others."""
+        return (*self.stages, *self.sinks)
+
     def table(self, name: str) -> Source | Stage | Sink:
         """The table of that name; KeyError when there is none."""
-        for table in (*self.sources, *self.stages, *self.sinks):
+        for table in self.tables:
             if table.name == name:
                 return table
         raise KeyError(name)
-
-
-SIDE_OUTPUTS: dict[type, tuple[str, ...]] = {
-    Source: ("rejected", "future"),
-    Derive: ("rejected",),
-    Window: ("late",),
-    MapBatches: ("rejected",),
-    Join: ("late",),
-    Dedup: ("duplicate",),
-    Top: ("late",),
-    Sequence: ("duplicate", "late"),
-}
-"""Which side outputs (``NAME.KIND``) a table has."""

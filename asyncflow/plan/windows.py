@@ -1,11 +1,16 @@
-"""Window shapes.  All lengths in ns; windows are ``[start, end)``, aligned to the Unix epoch in UTC plus ``offset_ns``."""
+"""Window shapes: their lengths, what can be wrong with them, their text.
+
+All lengths are in ns; windows are ``[start, end)``, aligned to the Unix epoch in UTC plus ``offset_ns``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from msgspec import Struct
 
+from asyncflow.errors import Problem
 from asyncflow.model.durations import format_duration
 
 MOST_WINDOWS = 100_000
@@ -61,12 +66,71 @@ BOUNDED = (Tumbling, Hopping, Cumulate, Session, Count)
 """Shapes whose rows have bounds columns."""
 
 
-def too_many(size_ns: int, every_ns: int) -> tuple[str, str] | None:
-    """What is wrong with windows of this size that start (or end) so often, and what to do; None where a row is in few enough."""
-    if every_ns <= 0 or size_ns <= MOST_WINDOWS * every_ns:
-        return None
-    windows = f"{size_ns // every_ns:,} windows, one every {format_duration(every_ns)}"
-    return (
-        f"a row would be in {windows}: more than {MOST_WINDOWS:,}",
-        "write a longer every, or a shorter window",
-    )
+BOUNDS = ("window_start", "window_end")
+"""Columns that stand first in the rows of such a window."""
+
+
+def shape_problems(shape: WindowShape, path: str) -> Iterable[Problem]:
+    """What is wrong with the lengths; ``path``: of the key that has the shape."""
+    match shape:
+        case Tumbling(size_ns=size):
+            if size <= 0:
+                yield Problem(f"{path}.tumbling", "a window must be longer than 0s")
+        case Hopping(size_ns=size, every_ns=every):
+            if size <= 0:
+                yield Problem(f"{path}.hopping", "a window must be longer than 0s")
+            yield from _apart(size, every, path)
+            if every > size > 0:
+                yield Problem(
+                    f"{path}.every",
+                    f"every ({format_duration(every)}) is longer than the window ({format_duration(size)}): rows would fall between",
+                )
+        case Session(gap_ns=gap):
+            if gap <= 0:
+                yield Problem(f"{path}.session", "the gap between sessions must be longer than 0s")
+        case Count(size=size):
+            if size < 1:
+                yield Problem(f"{path}.count", "a window must have at least 1 row")
+        case Cumulate(size_ns=size, every_ns=every):
+            if size <= 0:
+                yield Problem(f"{path}.cumulate", "a window must be longer than 0s")
+            yield from _apart(size, every, path)
+            if 0 < every < size <= MOST_WINDOWS * every and size % every:
+                yield Problem(
+                    f"{path}.every",
+                    f"the window ({format_duration(size)}) is not a multiple of every ({format_duration(every)})",
+                )
+        case AllRows() | PerMessage():
+            pass
+
+
+def _apart(size_ns: int, every_ns: int, path: str) -> Iterable[Problem]:
+    if every_ns <= 0:
+        yield Problem(f"{path}.every", "it must be longer than 0s")
+    elif size_ns > MOST_WINDOWS * every_ns:
+        windows = f"{size_ns // every_ns:,} windows, one every {format_duration(every_ns)}"
+        yield Problem(
+            f"{path}.every",
+            f"a row would be in {windows}: more than {MOST_WINDOWS:,}",
+            "write a longer every, or a shorter window",
+        )
+
+
+def window_text(shape: WindowShape) -> str:
+    """``tumbling 1m``, ``hopping 5m every 1m``, ``cumulate 1d every 1h``, ``session 30s``, ``count 100``, ``all``, ``message``."""
+    match shape:
+        case Tumbling(size_ns=size, offset_ns=offset):
+            text = f"tumbling {format_duration(size)}"
+        case Hopping(size_ns=size, every_ns=every, offset_ns=offset):
+            text = f"hopping {format_duration(size)} every {format_duration(every)}"
+        case Session(gap_ns=gap):
+            return f"session {format_duration(gap)}"
+        case Count(size=rows):
+            return f"count {rows}"
+        case Cumulate(size_ns=size, every_ns=every, offset_ns=offset):
+            text = f"cumulate {format_duration(size)} every {format_duration(every)}"
+        case AllRows():
+            return "all"
+        case PerMessage():
+            return "message"
+    return f"{text} offset {format_duration(offset)}" if offset else text

@@ -11,7 +11,7 @@ from asyncflow.cli import run_command
 from asyncflow.doors.pipeline_file.json_schema import json_schema
 from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.plan.explain import describe, explain
-from asyncflow.plan.tables import Join
+from asyncflow.plan.stages.join import Join
 from asyncflow.plan.windows import Hopping
 
 GOOD = """

@@ -90,7 +90,7 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "unknown stage": ('type = "dedup"', 'type = "dedupe"', ("stages.once.type", "'dedup'")),
     "no n": ("n = 3\n", "", ("stages.dearest.n", "missing")),
     "n of nothing": ("n = 3\n", "n = 0\n", ("stages.dearest.n", "1")),
-    "no order": ('order = ["price"]', "order = []", ("stages.first.order", "nothing to go by")),
+    "no order": ('order = ["price"]', "order = []", ("stages.first.order", "nothing to sort by")),
     "unknown order column": ('order = ["price"]', 'order = ["prize DESC"]', ("stages.first.order.0", "'prize'", "price")),
     "order that is none": ('order = ["price"]', 'order = ["price DSC"]', ("stages.first.order.0",)),
     "order as text": ('order = ["price"]', 'order = "price"', ("stages.first.order", "list")),

@@ -7,7 +7,8 @@ import pytest
 from asyncflow.doors.oneliner import AggOptions, plan_of
 from asyncflow.errors import PipelineError
 from asyncflow.plan.expressions.nodes import Aggregate, ColumnRef
-from asyncflow.plan.tables import Filter, Window
+from asyncflow.plan.stages.filter import Filter
+from asyncflow.plan.stages.window import Window
 from asyncflow.plan.windows import AllRows, Hopping, Session, Tumbling
 
 

@@ -24,7 +24,7 @@ from asyncflow.model.columns import column_from_values
 from asyncflow.model.components import registered
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.expressions.nodes import ColumnRef
-from asyncflow.plan.tables import Window
+from asyncflow.plan.stages.window import Window
 from asyncflow.plan.windows import PerMessage
 from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import check_aggregate

@@ -10,7 +10,10 @@ from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.errors import PipelineError
 from asyncflow.model.schema import DataType, Field
 from asyncflow.plan.expressions.nodes import ColumnRef
-from asyncflow.plan.tables import DAY_NS, Derive, Filter, Window
+from asyncflow.plan.stages.derive import Derive
+from asyncflow.plan.stages.filter import Filter
+from asyncflow.plan.stages.window import Window
+from asyncflow.plan.tables import DAY_NS
 from asyncflow.plan.windows import AllRows, Count, Hopping, PerMessage, Session, Tumbling
 
 SECOND_NS = 1_000_000_000

@@ -12,7 +12,8 @@ from asyncflow.model.columns import column_from_values
 from asyncflow.model.messages import Watermark
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output
-from asyncflow.plan.tables import Component, Join, Source
+from asyncflow.plan.stages.join import Join
+from asyncflow.plan.tables import Component, Source
 from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark

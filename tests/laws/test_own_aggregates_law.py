@@ -28,7 +28,7 @@ from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan.tables import Window
+from asyncflow.plan.stages.window import Window
 from asyncflow.runtime import Run
 from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import chunks, one_by_one

@@ -20,7 +20,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output, TwoInputOperator
 from asyncflow.operators.joins import results, slots, swept, timed, window
 from asyncflow.operators.joins.lookup import LookupJoin
-from asyncflow.plan.tables import Join
+from asyncflow.plan.stages.join import Join
 from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime.wiring.compile_join import build_join
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.doors.pipeline_file.toml import load
-from asyncflow.plan.explain import describe, explain, state_text, window_text
+from asyncflow.plan.explain import describe, explain
 from asyncflow.plan.expressions.expression_print import expression_text
 from asyncflow.plan.expressions.nodes import ColumnRef
-from asyncflow.plan.tables import Window
-from asyncflow.plan.windows import Count, Session, WindowShape
+from asyncflow.plan.stages.window import Window
+from asyncflow.plan.windows import Count, Session, WindowShape, window_text
 
 SECOND_NS = 1_000_000_000
 
@@ -155,7 +155,7 @@ def test_any_expression_reads_back_the_same(text: str) -> None:
 )  # fmt: skip
 def test_windows_that_follow_their_rows(shape: WindowShape, by: Any, shown: str, state: str) -> None:
     assert window_text(shape) == shown
-    assert state_text(Window("w", ("rows",), shape, by)) == state
+    assert Window("w", ("rows",), shape, by).state_text() == state
 
 
 @pytest.mark.parametrize("text", ["(a) AND ((a) AND (a))", "(a OR a) OR (a OR a)", "a AND (a OR (a OR a))"])

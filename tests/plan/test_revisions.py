@@ -9,7 +9,8 @@ from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.errors import PipelineError
 from asyncflow.plan.explain import explain
 from asyncflow.plan.schemas import table_schemas
-from asyncflow.plan.tables import Plan, Window
+from asyncflow.plan.stages.window import Window
+from asyncflow.plan.tables import Plan
 from asyncflow.plan.windows import Cumulate
 
 SECOND_NS = 1_000_000_000

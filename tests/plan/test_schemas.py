@@ -7,7 +7,11 @@ from msgspec.structs import replace
 from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan.schemas import read_columns, table_schemas
-from asyncflow.plan.tables import Component, Derive, Filter, MapBatches, Plan, Sink, Source, Stage, Window
+from asyncflow.plan.stages.derive import Derive
+from asyncflow.plan.stages.filter import Filter
+from asyncflow.plan.stages.map import MapBatches
+from asyncflow.plan.stages.window import Window
+from asyncflow.plan.tables import Component, Plan, Sink, Source, Stage
 from asyncflow.plan.windows import AllRows, Tumbling
 
 COLUMNS = Schema(

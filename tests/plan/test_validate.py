@@ -8,18 +8,12 @@ from msgspec.structs import replace
 from asyncflow.connectors.stdin import SourceOptions
 from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan.tables import (
-    Component,
-    Derive,
-    Filter,
-    Join,
-    Plan,
-    Sink,
-    Source,
-    Stage,
-    Top,
-    Window,
-)
+from asyncflow.plan.stages.derive import Derive
+from asyncflow.plan.stages.filter import Filter
+from asyncflow.plan.stages.join import Join
+from asyncflow.plan.stages.top import Top
+from asyncflow.plan.stages.window import Window
+from asyncflow.plan.tables import Component, Plan, Sink, Source, Stage
 from asyncflow.plan.validate import validate
 from asyncflow.plan.windows import Cumulate, Hopping, Tumbling
 

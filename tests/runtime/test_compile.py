@@ -15,8 +15,10 @@ from asyncflow.operators.filter import FilterOperator
 from asyncflow.operators.functions import FUNCTIONS
 from asyncflow.operators.windows.window import WindowOperator
 from asyncflow.plan.expressions.typing import ExpressionError
-from asyncflow.plan.schemas import stage_schema
-from asyncflow.plan.tables import Derive, Filter, MapBatches, Window
+from asyncflow.plan.stages.derive import Derive
+from asyncflow.plan.stages.filter import Filter
+from asyncflow.plan.stages.map import MapBatches
+from asyncflow.plan.stages.window import Window
 from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
 from asyncflow.runtime.wiring.compile import build_operator, compile_expression, compile_predicate
 from asyncflow.runtime.wiring.compile_window import ProjectedWindow
@@ -209,7 +211,7 @@ def test_derive_replaces_in_place_and_sees_the_input_only() -> None:
     )
     stage = Derive("d", ("t",), columns)
     operator = build_operator(stage, SCHEMA)
-    assert operator.output == stage_schema(stage, SCHEMA)  # type: ignore[attr-defined]
+    assert operator.output == stage.output((SCHEMA,))  # type: ignore[attr-defined]
     batch = batch_of(*ROWS, time=[1, 2, 3, 4])
     (output,) = operator.process(batch)
     assert output.batch.schema.names == ("i", "f", "s", "b", "t")
@@ -245,7 +247,7 @@ def run(stage: Window, *batches: Batch) -> tuple[list[dict[str, Any]], Any]:
     for output in outputs:
         if not output.kind:
             assert output.batch.schema == operator.output  # type: ignore[attr-defined]
-    assert operator.output == stage_schema(stage, SCHEMA)  # type: ignore[attr-defined]
+    assert operator.output == stage.output((SCHEMA,))  # type: ignore[attr-defined]
     return [row for output in outputs if not output.kind for row in output.batch.to_pylist()], operator
 
 

@@ -13,11 +13,11 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan.tables import Join
+from asyncflow.plan.stages.join import Join
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.stages.join import TwoInputStage, as_they_come, in_step, right_first
-from asyncflow.runtime.wiring.compile_join import KEPT, build_join
+from asyncflow.runtime.wiring.compile_join import build_join
 
 SCHEMA = Schema.of([("k", DataType.INT64)])
 
@@ -33,8 +33,9 @@ async def told(
 ) -> tuple[TwoInputStage, list[Message]]:
     """What a join within 10 ns says to these messages of its ports."""
     channel, results = Channel(2, 1 << 20), Channel(1, 1 << 20)
-    operator = build_join(Join("j", ("l", "r"), (("k", "k"),), kind, within_ns=(-10, 10)), SCHEMA, SCHEMA)
-    stage = TwoInputStage("j", channel, as_they_come, operator, KEPT)
+    table = Join("j", ("l", "r"), (("k", "k"),), kind, within_ns=(-10, 10))
+    operator = build_join(table, SCHEMA, SCHEMA)
+    stage = TwoInputStage("j", channel, as_they_come, operator, table.ways)
     stage.outlet.connect(results, 0)
     for port, message in messages:
         await channel.send(port, message)

@@ -7,7 +7,7 @@ import re
 from asyncflow.doors.components import Problems
 from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.plan.expressions.typing import ExpressionError
-from asyncflow.plan.tables import SortKey
+from asyncflow.plan.stages.top import SortKey
 
 _DIRECTION = re.compile(
     r"(?P<text>.*?\S)(?:\s+(?P<way>ASC|DESC))?(?:\s+NULLS\s+(?P<nulls>FIRST|LAST))?\s*\Z", re.I | re.S

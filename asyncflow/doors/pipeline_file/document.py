@@ -39,21 +39,14 @@ from asyncflow.plan import graph
 from asyncflow.plan.expressions.nodes import ColumnRef, Expression
 from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.names import nearest
-from asyncflow.plan.tables import (
-    DEFAULT_STOP_TIMEOUT_NS,
-    Component,
-    Dedup,
-    Derive,
-    Filter,
-    MapBatches,
-    Plan,
-    Sequence,
-    Sink,
-    Source,
-    Stage,
-    Top,
-    Window,
-)
+from asyncflow.plan.stages.dedup import Dedup
+from asyncflow.plan.stages.derive import Derive
+from asyncflow.plan.stages.filter import Filter
+from asyncflow.plan.stages.sequence import Sequence
+from asyncflow.plan.stages.top import Top
+from asyncflow.plan.stages.unreadable import Unreadable
+from asyncflow.plan.stages.window import Window
+from asyncflow.plan.tables import DEFAULT_STOP_TIMEOUT_NS, Component, Plan, Sink, Source, Stage
 
 _ROOMS = ("sources", "stages", "sinks", "tests")
 T = TypeVar("T")
@@ -286,7 +279,7 @@ def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems
     made: Stage
     if struct is FilterTable:
         where = expression(values["where"], f"{path}.where", problems) if "where" in values else None
-        made = MapBatches(name, inputs, _never) if where is None else Filter(name, inputs, where)
+        made = Unreadable(name, inputs) if where is None else Filter(name, inputs, where)
     elif struct is DeriveTable:
         if values.get("columns") == {}:
             problems.add(f"{path}.columns", "there is no column to add", 'for example { twice = "qty * 2" }')
@@ -347,11 +340,7 @@ def _inputs(written: object, before: tuple[str, ...]) -> tuple[str, ...]:
 
 def _unreadable(name: str, inputs: tuple[str, ...], problems: Problems) -> Stage:
     problems.incomplete.add(name)
-    return MapBatches(name, inputs, _never)
-
-
-def _never(_batch: object) -> None:
-    raise AssertionError("a stage that could not be read was run")
+    return Unreadable(name, inputs)
 
 
 def expression(text: str, path: str, problems: Problems) -> Expression | None:

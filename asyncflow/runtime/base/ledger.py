@@ -23,9 +23,6 @@ from msgspec import Struct, field
 from asyncflow.errors import InternalError
 from asyncflow.model.batch import NO_TIME
 
-TAKEN_UP = frozenset({"aggregated", "ranked", "left_matched"})
-"""Ways of rows into an operator that gives rows of its own for them."""
-
 
 class SourceCounts(Struct):
     """``rows``: records read, good or bad; ``bytes``: of decoded input; times in ns (None before the first row).  ``outside``: gives what
@@ -69,14 +66,14 @@ class SourceCounts(Struct):
 
 
 class StageCounts(Struct):
-    """``ways``: the operator's own counts (``filtered``, ``late``, ``aggregated``, ...); ``kept``: the names of those that are ways a row
-    can leave (or be taken up); empty where every row may become any number of rows (a user's function)."""
+    """``ways``: the operator's own counts (``filtered``, ``late``, ``aggregated``, ...); ``kept``: the counts that together are ``rows_in``
+    (see :attr:`Stage.ways <asyncflow.plan.tables.Stage.ways>`); None where a row may become any number of rows."""
 
     rows_in: int = 0
     rows_out: int = 0
     watermark: int = NO_TIME
     ways: Mapping[str, int] = field(default_factory=dict)
-    kept: tuple[str, ...] | None = ()
+    kept: tuple[str, ...] | None = ("rows_out",)
 
     def to_dict(self) -> dict[str, Any]:
         watermark = None if self.watermark == NO_TIME else self.watermark
@@ -93,9 +90,7 @@ class StageCounts(Struct):
     def balance(self) -> str | None:
         if self.kept is None:
             return None
-        gone = sum(self.ways.get(way, 0) for way in self.kept)
-        if not TAKEN_UP.intersection(self.kept):
-            gone += self.rows_out
+        gone = sum(self.rows_out if way == "rows_out" else self.ways.get(way, 0) for way in self.kept)
         return None if self.rows_in == gone else f"{self.rows_in} rows in, {gone} accounted for"
 
 

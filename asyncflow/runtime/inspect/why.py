@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
-from asyncflow.plan.tables import Dedup, Join, Sequence, Top, Window
-from asyncflow.plan.windows import AllRows, Count, PerMessage
+from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.runtime.base.status import (
     Holder,
     InputStanding,
@@ -31,8 +30,6 @@ from asyncflow.runtime.stages.sequence import PAST, SequenceStage
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.stages.stage import Stage
 
-_KINDS: dict[type, str] = {Window: "window", Join: "join", Top: "top", Dedup: "dedup", Sequence: "sequence"}
-"""Stages that have windows or wait on time; a sequence is written as a source."""
 _WAYS = ("late", "late_right", "late_partly", "duplicate")
 
 
@@ -66,7 +63,7 @@ class _Look:
             stages=tuple(
                 self._stage(tables[name], stage)
                 for name, stage in self._stages.items()
-                if type(tables[name]) in _KINDS
+                if tables[name].closes
             ),
             sinks=tuple(map(self._sink, self._wiring.sinks)),
         )
@@ -79,7 +76,7 @@ class _Look:
             return found
         return replace(found, waits_for=self._waits_for((stage.outlet, stage.rejected, stage.future)))
 
-    def _stage(self, table: object, stage: Stage | TwoInputStage) -> StageStanding:
+    def _stage(self, table: PlanStage, stage: Stage | TwoInputStage) -> StageStanding:
         inputs, operator = self._wiring.inputs[stage.name], stage.operator
         next_due_ns = None if operator is None else operator.next_due_ns
         chosen, any_holder, _ = self._chosen(stage.name)
@@ -89,7 +86,7 @@ class _Look:
         rows = None if operator is None else operator.waiting_rows
         return StageStanding(
             name=stage.name,
-            kind=_KINDS[type(table)],
+            kind=table.type,
             state=self._state(stage),
             waits_for=self._waits_for(self._outlets[stage.name]),
             closes=closes,
@@ -101,8 +98,8 @@ class _Look:
             holders=holders,
             any_holder=any_holder,
             next_due_ns=next_due_ns,
-            revised=isinstance(table, Window) and table.revised,
-            size=table.shape.size if isinstance(table, Window) and isinstance(table.shape, Count) else 0,
+            revised=table.revised,
+            size=table.closes_after,
             open_windows=getattr(operator, "open_windows", None),
             open_keys=getattr(operator, "open_keys", None),
             held_rows=() if rows is None else rows if isinstance(rows, tuple) else (rows,),
@@ -212,18 +209,6 @@ def _known(time_ns: int) -> int | None:
     return None if time_ns in (NO_TIME, END_OF_TIME) else time_ns
 
 
-def _closes(table: object, stage: Stage | TwoInputStage) -> str:
-    match table:
-        case Window(shape=AllRows()):
-            return "end"
-        case Window(shape=Count()):
-            return "count"
-        case Window(shape=PerMessage()):
-            return "message"
-        case Top() if not getattr(stage.operator, "timed", True):
-            return "end"
-        case Dedup() | Sequence():
-            return "at once"
-        case Join() if table.is_lookup:
-            return "at once"
-    return "time"
+def _closes(table: PlanStage, stage: Stage | TwoInputStage) -> str:
+    """What lets the stage's results out; a top is of everything where its input came without windows."""
+    return "end" if table.closes == "time" and not getattr(stage.operator, "timed", True) else table.closes

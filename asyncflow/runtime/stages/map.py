@@ -28,7 +28,7 @@ from asyncflow.model.columns import FixedColumn
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Output
-from asyncflow.plan.tables import MapBatches
+from asyncflow.plan.stages.map import MapBatches
 from asyncflow.runtime.base.failures import FROM_INSIDE, asked_to_end, cancellations
 from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
 from asyncflow.runtime.ingest.table_objects import MisshapenError, NoRecordError, is_row

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import Schema
-from asyncflow.plan.tables import MapBatches
+from asyncflow.plan.stages.map import MapBatches
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import Group
 from asyncflow.runtime.edges.fan_out import end

@@ -1,4 +1,4 @@
-"""A lookup whose right table is read again while the flow runs: what it means is said at :class:`~asyncflow.plan.tables.Join`.
+"""A lookup whose right table is read again while the flow runs: what it means is said at :class:`~asyncflow.plan.stages.join.Join`.
 
 A reading is a run of a part of the plan: the tables that the right one comes from are made anew (``Reopened.part``), with channels and a
 ledger of their own, and run to their end beside the flow.  The rows go into a new table of the operator.  Only when all of it is there, and
@@ -20,7 +20,7 @@ from asyncflow.model.durations import format_duration
 from asyncflow.model.messages import End, Message
 from asyncflow.operators.contract import Output
 from asyncflow.operators.joins.lookup import LookupJoin
-from asyncflow.plan.tables import Join
+from asyncflow.plan.stages.join import Join
 from asyncflow.runtime.base.failures import together
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory

@@ -26,7 +26,8 @@ from asyncflow.model.schema import DataType
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.raw import raw_column
-from asyncflow.plan.times import TIMES, TimeColumns
+from asyncflow.plan.stages.map import TIMES
+from asyncflow.plan.tables import TimeColumns
 from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, rejected_batch
 
 Times: TypeAlias = tuple[Int64Array, BoolArray | None]

@@ -16,7 +16,7 @@ from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator, Port
 from asyncflow.operators.sequence import SequenceOperator
-from asyncflow.plan.tables import Sequence
+from asyncflow.plan.stages.sequence import Sequence
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.fan_out import end
 from asyncflow.runtime.stages.stage import Stage
@@ -36,7 +36,7 @@ class SequenceStage(Stage):
         def make(schema: Schema) -> Operator:
             return SequenceOperator(schema, table.unique)
 
-        super().__init__(table.name, _nothing(), make, schema, ("duplicate", "late"))
+        super().__init__(table.name, _nothing(), make, schema, table.ways)
         self._past, self._live = past, live
         self._by_keys = bool(table.unique)
         self._idle = False

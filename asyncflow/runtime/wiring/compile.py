@@ -9,7 +9,12 @@ from asyncflow.operators.contract import Operator
 from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.filter import FilterOperator
 from asyncflow.plan.expressions.typing import resolve_expression
-from asyncflow.plan.tables import Dedup, Derive, Filter, Stage, Top, Window
+from asyncflow.plan.stages.dedup import Dedup
+from asyncflow.plan.stages.derive import Derive
+from asyncflow.plan.stages.filter import Filter
+from asyncflow.plan.stages.top import Top
+from asyncflow.plan.stages.window import Window
+from asyncflow.plan.tables import Stage
 from asyncflow.runtime.wiring.compile_expressions import (
     Compiled,
     Frame,

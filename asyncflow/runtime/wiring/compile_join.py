@@ -10,12 +10,8 @@ from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.operators.joins.results import Shape
 from asyncflow.operators.joins.timed import JoinSpec
 from asyncflow.operators.joins.window import WindowJoin
-from asyncflow.plan.joins import join_schema, right_columns
-from asyncflow.plan.tables import Join
+from asyncflow.plan.stages.join import Join
 from asyncflow.plan.windows import Hopping, Tumbling
-
-KEPT = ("left_matched", "left_unmatched", "late", "right_matched", "right_unmatched", "late_right")
-"""The ways of the rows of a join, of both sides."""
 
 
 def build_join(stage: Join, left: Schema, right: Schema) -> TwoInputOperator:
@@ -36,9 +32,9 @@ def build_join(stage: Join, left: Schema, right: Schema) -> TwoInputOperator:
 
 
 def _spec(stage: Join, left: Schema, right: Schema) -> JoinSpec:
-    schema = join_schema(stage, left, right)
+    schema = stage.output((left, right))
     assert schema is not None
-    taken = right_columns(stage, left.names, right.names)
+    taken = stage.right_columns(left.names, right.names)
     # Keys that stand once are the right row's where there is no left one.
     merged = [name for name, other in stage.on if name == other] if stage.kind in ("right", "full") else []
     kept = [*taken, *merged]

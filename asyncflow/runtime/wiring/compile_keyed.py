@@ -14,9 +14,9 @@ from asyncflow.operators.top import SortColumns, TopOperator
 from asyncflow.plan.expressions.nodes import Expression
 from asyncflow.plan.expressions.typed import Typed
 from asyncflow.plan.expressions.typing import resolve_expression
-from asyncflow.plan.schemas import BOUNDS, goes_over_windows, top_schema
-from asyncflow.plan.tables import Dedup, Top
-from asyncflow.plan.windows import AllRows, Hopping, Tumbling
+from asyncflow.plan.stages.dedup import Dedup
+from asyncflow.plan.stages.top import Top
+from asyncflow.plan.windows import BOUNDS, AllRows, Hopping, Tumbling
 from asyncflow.runtime.wiring.compile_expressions import Frame, compile_typed
 
 
@@ -38,7 +38,7 @@ def build_top(stage: Top, schema: Schema) -> TopOperator:
     by = _resolved((expression for _, expression in stage.by), schema)
     order = _resolved((key.expression for key in stage.order), schema)
     compiled = compile_typed([*by, *order], schema)
-    output = top_schema(stage, schema)
+    output = stage.output((schema,))
     assert output is not None
 
     def prepare(batch: Batch) -> SortColumns:
@@ -53,7 +53,7 @@ def build_top(stage: Top, schema: Schema) -> TopOperator:
         kinds=[tree.type for tree in by],
         directions=[Direction(key.descending, key.nulls_first) for key in stage.order],
         prepare=prepare,
-        end_column=BOUNDS[1] if goes_over_windows(stage, schema) else None,
+        end_column=BOUNDS[1] if stage.over_windows(schema) else None,
         **_windows(stage),
     )
 

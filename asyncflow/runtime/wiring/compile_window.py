@@ -20,7 +20,7 @@ from asyncflow.operators.windows.slot_window import CountWindowOperator, Session
 from asyncflow.operators.windows.window import AggregateSpec, Prepared, WindowOperator
 from asyncflow.plan.expressions.typed import AggregateCall, Typed
 from asyncflow.plan.expressions.typing import resolve_expression
-from asyncflow.plan.tables import Window
+from asyncflow.plan.stages.window import Window
 from asyncflow.plan.windows import (
     AllRows,
     Count,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from asyncflow.plan import graph, tables
-from asyncflow.plan.tables import Dedup, Derive, Filter, Join, Plan, Window
+from asyncflow.plan import graph
+from asyncflow.plan.tables import Plan
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.runtime.ingest.source import SourceStage
 
@@ -44,8 +44,8 @@ class ReadingOrder:
         stages = {stage.name: stage for stage in self._plan.stages}
         above = [stages[name] for read in inputs if (name := graph.owner(read)) in stages]
         return all(
-            isinstance(stage, Window | tables.Sequence)
-            or (isinstance(stage, Derive) and self._re_times(stage))
+            stage.own_watermarks
+            or (stage.passes_rows and self._re_times(stage))
             or self.by_rows(stage.inputs)
             for stage in above
         )
@@ -56,8 +56,8 @@ class ReadingOrder:
         stage = next((stage for stage in self._plan.stages if stage.name == graph.owner(read)), None)
         if stage is None:
             return True
-        passed_on = isinstance(stage, Filter | Derive | Dedup) or read.endswith(".late")
-        alone = len(stage.inputs) == 1 or isinstance(stage, Join)
+        passed_on = stage.passes_rows or read.endswith(".late")
+        alone = len(stage.inputs) == 1 or stage.apart
         return passed_on and alone and self.rising(stage.inputs[0])
 
     def _sources_of(self, inputs: tuple[str, ...]) -> set[str]:

@@ -20,23 +20,12 @@ from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.operators.merge import InStepMerge
 from asyncflow.plan import graph, times
-from asyncflow.plan.joins import unknown_side
-from asyncflow.plan.schemas import REJECTED, passed_columns, read_columns, table_schemas
-from asyncflow.plan.tables import (
-    SIDE_OUTPUTS,
-    Component,
-    Dedup,
-    Derive,
-    Filter,
-    Join,
-    MapBatches,
-    Plan,
-    Sequence,
-    Sink,
-    Source,
-    Top,
-    Window,
-)
+from asyncflow.plan.schemas import passed_columns, read_columns, side_schemas, table_schemas
+from asyncflow.plan.stages.derive import Derive
+from asyncflow.plan.stages.join import Join
+from asyncflow.plan.stages.map import MapBatches
+from asyncflow.plan.stages.sequence import Sequence
+from asyncflow.plan.tables import WINDOW_TIMES, Component, Plan, Sink, Source, TimeColumns
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.plan.validate import validate
 from asyncflow.runtime.base.clock import Clock
@@ -62,7 +51,6 @@ from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.stages.stage import Stage, in_order, in_step, in_turn
 from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.runtime.wiring.compile import build_operator
-from asyncflow.runtime.wiring.compile_join import KEPT as KEPT_BY_JOIN
 from asyncflow.runtime.wiring.compile_join import build_join
 from asyncflow.runtime.wiring.inference import find_schema
 from asyncflow.runtime.wiring.reading_order import ReadingOrder
@@ -74,14 +62,6 @@ Flowing: TypeAlias = dict[str, Schema | None]
 """The columns of each table's rows on their way, where they are known: a source passes on what the plan uses of it."""
 
 ROWS_AHEAD = "rows of one input that wait for another"
-
-_KEPT: dict[type, tuple[str, ...]] = {
-    Filter: ("filtered",),
-    Derive: ("rejected",),
-    Window: ("aggregated", "late"),
-    Dedup: ("duplicate",),
-    Top: ("ranked", "late"),
-}
 
 
 def open_source(source: Source) -> SourceConnector:
@@ -145,7 +125,7 @@ class Wiring:
         self._offload = Offload(1)
         self._of_sources: Flowing = {}
         self._schemas: Flowing = {}
-        self._times: dict[str, times.TimeColumns] = {}
+        self._times: dict[str, TimeColumns] = {}
 
     async def build(self, offload: Offload) -> None:
         """Makes all parts; PipelineError where the plan does not fit what the head of the input shows."""
@@ -153,9 +133,8 @@ class Wiring:
         plan = self.plan
         self._make_sources()
         for table in plan.stages:
-            # Nothing may fall between the past's end and the first of what is live, so that is opened first.
-            if isinstance(table, Sequence):
-                live = next(stage for stage in self.sources if stage.source.name == table.inputs[-1])
+            for name in table.opened_first:
+                live = next(stage for stage in self.sources if stage.source.name == name)
                 self.sources.remove(live)
                 self.sources.insert(0, live)
                 await named(live.source.name, live.open(), live.connector)
@@ -253,28 +232,27 @@ class Wiring:
         flowing[table.name] = (
             getattr(stage.operator, "output", None) if not isinstance(table, MapBatches) else table.schema
         )
-        for kind in SIDE_OUTPUTS.get(type(table), ()):
+        for kind in table.side_outputs:
             stage.side[kind] = self.outlets[f"{table.name}.{kind}"] = Outlet()
-            flowing[f"{table.name}.{kind}"] = REJECTED if kind == "rejected" else read
+        flowing |= side_schemas(table, read)
 
     def _stage(self, table: PlanStage, read: Schema | None, flowing: Flowing) -> Stage:
         messages = self._messages(table, read, flowing)
         retiming = self._retiming(table)
         if isinstance(table, MapBatches):
-            named = retiming is not None and retiming.columns != times.WINDOWS
+            named = retiming is not None and retiming.columns != WINDOW_TIMES
             by_time = named and times.goes_by_time(self.plan, table.name)
             stage = _map_stage(table, messages, partial(MapOperator, table, retiming, by_time), read)
         else:
             make = partial(_operator, table, retiming, self._order.by_rows(table.inputs))
-            stage = Stage(table.name, messages, make, read, _KEPT.get(type(table), ()))
+            stage = Stage(table.name, messages, make, read, table.ways)
         stage.retiming = retiming
         return stage
 
     def _retiming(self, table: PlanStage) -> Retiming | None:
         """Where a stage gives its rows times of their own."""
-        read = {self._times.get(name, ()) for name in table.inputs}
-        columns = read.pop() if len(read) == 1 else ()
-        if not times.re_times(table, columns, self._schemas.get(table.name)):
+        columns = graph.read_times(table, self._times)[0]
+        if not table.re_times(columns, graph.read_schemas(table, self._schemas)):
             return None
         ahead_ns = max(source.max_future_ns for source in graph.sources_of(self.plan, table.name))
         return Retiming(
@@ -301,7 +279,7 @@ class Wiring:
     def _join(self, table: Join, flowing: Flowing) -> TwoInputStage:
         left, right = (flowing[name] for name in table.inputs)
         if left is None or right is None:
-            raise PipelineError(list(unknown_side(table, flowing)))
+            raise PipelineError(list(table.unknown_sides((left, right))))
         channel = self._channel(table.name, table.inputs, (None, None))
         read: Callable[[Channel], two_inputs.PortMessages] = two_inputs.as_they_come
         if table.is_lookup:
@@ -311,10 +289,10 @@ class Wiring:
             read = two_inputs.in_step
         operator = build_join(table, left, right)
         if table.refresh_ns is not None and isinstance(operator, LookupJoin):
-            stage: TwoInputStage = RefreshedStage(table, channel, operator, KEPT_BY_JOIN, self)
+            stage: TwoInputStage = RefreshedStage(table, channel, operator, table.ways, self)
         else:
             stage = TwoInputStage(
-                table.name, channel, read, operator, KEPT_BY_JOIN, right_first=table.is_lookup
+                table.name, channel, read, operator, table.ways, right_first=table.is_lookup
             )
         self._reads(table, channel, stage)
         return stage
@@ -398,7 +376,6 @@ def _map_stage(
     make: Callable[[Schema], MapOperator],
     read: Schema | None,
 ) -> Stage:
-    kept = ("filtered", "rejected") if table.rows else None
     if table.concurrency > 1:
-        return MapStage(table, messages, make, read, kept)
-    return Stage(table.name, messages, make, read, kept)
+        return MapStage(table, messages, make, read, table.ways)
+    return Stage(table.name, messages, make, read, table.ways)
