@@ -15,7 +15,9 @@ MOST_LINES = 600
 TABLE_ROW = re.compile(r"[\s{},0-9a-fA-FxXuUlL]+")
 
 KERNEL_NAMES = sorted(path.parent.name for path in KERNELS.glob("*/compiled.pyx"))
-KERNEL_SOURCES = sorted(path for pattern in ("*.pyx", "*.pxd", "*.py") for path in KERNELS.rglob(pattern))
+KERNEL_SOURCES = sorted(
+    path for pattern in ("*.pyx", "*.pxd", "*.pxi", "*.py") for path in KERNELS.rglob(pattern)
+)
 
 
 def sources(*suffixes: str) -> list[Path]:
@@ -57,7 +59,7 @@ def test_kernels_import_neither_the_package_nor_asyncio(path: Path) -> None:
 
 def test_no_file_is_longer_than_one_can_read() -> None:
     long = []
-    for path in sources(".py", ".pyx", ".pyi", ".h", ".c", ".md"):
+    for path in sources(".py", ".pyx", ".pxd", ".pxi", ".pyi", ".h", ".c", ".md"):
         # Nobody reads a table of numbers: its rows do not count.
         count = sum(not TABLE_ROW.fullmatch(line) for line in path.read_text().splitlines())
         if count > MOST_LINES:
@@ -67,7 +69,7 @@ def test_no_file_is_longer_than_one_can_read() -> None:
 
 def test_every_module_opens_with_what_it_is() -> None:
     silent = []
-    for path in sources(".py", ".pyx", ".h", ".c"):
+    for path in sources(".py", ".pyx", ".pxd", ".pxi", ".h", ".c"):
         text = path.read_text().lstrip()
         if text and not text.startswith(('"""', 'r"""', "/*", "//", "#")):
             silent.append(str(path.relative_to(ROOT)))

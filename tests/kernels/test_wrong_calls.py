@@ -95,6 +95,12 @@ def dedup() -> Any:
     return state
 
 
+def keys_loaded(lengths: Any, size: int = 1, nulls: Any = (False,)) -> Any:
+    table = kernel("groups").GroupTable(["string"])
+    fields = {"kinds": ["string"], "size": size, "nulls": list(nulls)}
+    return table.load(fields, {"0.text": bytes_of(b"abc"), "0.lengths": lengths})
+
+
 REFUSED: dict[str, Callable[[], Any]] = {
     "find, one text for many rows": lambda: kernel("strings").find(*ABC, b"b", 2, np.empty(100_000, bool)),
     "hash64, one text for many rows": lambda: kernel("strings").hash64(*ABC, np.empty(100_000, np.uint64)),
@@ -136,6 +142,13 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "keys, a start beyond the bytes": lambda: texts_of_keys(1 << 28, 8),
     "keys, a length below 0": lambda: texts_of_keys(0, -8),
     "keys.keep, a group twice": lambda: kernel("groups").GroupTable(["int64"]).keep(ints(0, 0)),
+    "keys.load, a text longer than the bytes": lambda: keys_loaded(ints(1 << 30)),
+    "keys.load, a length below 0": lambda: keys_loaded(ints(-1, 4), 2),
+    "keys.load, lengths that are no array": lambda: keys_loaded([3]),
+    "keys.load, more groups than keys": lambda: keys_loaded(ints(3), 1 << 20),
+    "keys.load, fewer groups than keys": lambda: keys_loaded(ints(3), 1, [True]),
+    "keys.load, fields of no table": lambda: kernel("groups").GroupTable(["string"]).load({}, {}),
+    "keys.load, nothing": lambda: kernel("groups").GroupTable(["string"]).load(None, None),
     "a cutter given less than before": cut_less,
     "a csv plan made without its settings": lambda: (
         kernel("csv").Plan.__new__(kernel("csv").Plan).decode(np.zeros(4, np.uint8))

@@ -1,18 +1,26 @@
-"""Group table, plain: key tuples to dense ids 0, 1, 2, ... in order of first appearance.  The twin of ``groups.pyx``.
+"""Group table, plain: key tuples to dense ids 0, 1, 2, ... in order of first appearance.  The twin of ``compiled.pyx``.
 
 A raw column is ``(values, valid)`` for fixed types and ``(data, starts, lengths, valid)`` for strings; ``valid`` is None or a
 bool array.  Null is a key value like any other; -0.0 is 0.0 and every NaN is the same key.  Keys are ordered column by column,
 ascending: false before true, strings by their UTF-8 bytes, NaN above every number, null last.
+
+A snapshot has the groups in the order of their keys.  Fields: ``kinds``; ``size``, the number of groups; ``nulls``, per key column
+whether null is among its values.  Parts of key column j: its distinct values in their order, without null, as ``j.values`` or, for strings,
+``j.text`` (all bytes end to end) and ``j.lengths`` (int32); and, where there are several key columns, ``j.places`` (int32), per group the
+place of its value among these (null: the place behind them).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from asyncflow._kernels.base import saved
 
 RawColumn: TypeAlias = tuple[Any, ...]
 Int32Array: TypeAlias = NDArray[np.int32]
@@ -73,6 +81,7 @@ class GroupTable:
         self._kinds = tuple(kinds)
         self._ids: dict[tuple[Any, ...], int] = {} if kinds else {(): 0}
         self._order: Int32Array | None = None
+        self._frozen = saved.Parts()
 
     @property
     def size(self) -> int:
@@ -125,3 +134,104 @@ class GroupTable:
             keys = list(self._ids)
             self._ids = {keys[group]: i for i, group in enumerate(groups.tolist())}
             self._order = None
+
+    def ranks(self) -> Int32Array:
+        """The place (int32) of each id in the order of their keys."""
+        order = self.order()
+        ranks = np.empty(len(order), np.int32)
+        ranks[order] = np.arange(len(order), dtype=np.int32)
+        return ranks
+
+    def freeze(self) -> dict[str, Any]:
+        """The fields of a snapshot, whose parts ``pieces`` gives from now on: see above."""
+        parts: dict[str, NDArray[Any]] = {}
+        keys = list(self._ids)
+        groups = [keys[group] for group in self.order().tolist()]
+        nulls = []
+        for j, kind in enumerate(self._kinds):
+            values = sorted({key[j] for key in keys}, key=sort_key)
+            nulls.append(None in values)
+            some = [value for value in values if value is not None]
+            parts |= _saved_values(kind, f"{j}", some)
+            if len(self._kinds) > 1:
+                places = {value: place for place, value in enumerate(values)}
+                parts[f"{j}.places"] = np.array([places[key[j]] for key in groups], np.int32)
+        self._frozen = saved.Parts(parts)
+        return {"kinds": list(self._kinds), "size": self.size, "nulls": nulls}
+
+    def pieces(self, budget: int) -> list[tuple[str, NDArray[Any]]] | None:
+        """The next parts of the snapshot, of about ``budget`` bytes: ``[(name, array), ...]``; None: all were given."""
+        return self._frozen.pieces(budget)
+
+    def drop(self) -> None:
+        """The snapshot is given up."""
+        self._frozen.drop()
+
+    def load(self, fields: Mapping[str, Any], parts: Mapping[str, NDArray[Any]]) -> None:
+        """Takes a snapshot into an empty table: group i is the i-th in the order of keys.  ValueError says what does not fit."""
+        if self._kinds and self._ids:
+            raise ValueError("a snapshot is loaded into a table that holds keys")
+        saved.same(fields, kinds=list(self._kinds))
+        size = saved.number(fields, "size", 0, saved.MOST_NUMBERED)
+        nulls = saved.flags(fields, "nulls", len(self._kinds))
+        columns, names, places = [], list[str](), []
+        for j, kind in enumerate(self._kinds):
+            values, read = _loaded_values(kind, f"{j}", parts)
+            columns.append(values + [None] * nulls[j])
+            names += read
+        if len(self._kinds) > 1:
+            for j, values in enumerate(columns):
+                places.append(saved.all_of(parts, f"{j}.places", size, len(values)))
+                names.append(f"{j}.places")
+            if not saved.rising(*places):
+                raise ValueError("places: groups that are not in order, each once")
+        elif size != (len(columns[0]) if columns else 1):
+            raise ValueError(f"size: {size} groups, but {[len(values) for values in columns]} keys")
+        else:
+            places = [np.arange(size, dtype=np.int32)] * len(columns)
+        saved.nothing_else(parts, names)
+        rows = zip(*(each.tolist() for each in places), strict=True) if places else [()]
+        self._ids = {
+            tuple(columns[j][place] for j, place in enumerate(row)): group for group, row in enumerate(rows)
+        }
+        self._order = None
+
+
+def _saved_values(kind: str, name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    """Distinct values of a column, in order and without null, as parts."""
+    if kind == "string":
+        lengths = np.array([len(value) for value in values], np.int32)
+        return {f"{name}.text": np.frombuffer(b"".join(values), np.uint8), f"{name}.lengths": lengths}
+    plain = [math.nan if value == _NAN else value for value in values]
+    return {f"{name}.values": np.array(plain, DTYPES[kind])}
+
+
+def _loaded_values(kind: str, name: str, parts: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+    """The values that were saved, as they stand in key tuples, and the names of the parts that were read; ValueError."""
+    values: list[Any]
+    if kind == "string":
+        names = [f"{name}.lengths", f"{name}.text"]
+        lengths, text = saved.array(parts, names[0], np.int32), saved.array(parts, names[1], np.uint8)
+        ends = np.cumsum(lengths, dtype=np.int64)
+        if (lengths < 0).any() or len(text) != (int(ends[-1]) if len(ends) else 0):
+            raise ValueError(f"{name}.lengths: they are not those of {name}.text")
+        raw = text.tobytes()
+        values = [
+            raw[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+        ]
+        for value in values:
+            try:
+                value.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{name}.text: a text that is not UTF-8") from error
+    else:
+        names = [f"{name}.values"]
+        numbers = saved.array(parts, names[0], DTYPES[kind])
+        values = [canonical(value) for value in numbers.tolist()]
+        if _saved_values(kind, name, values)[names[0]].tobytes() != numbers.tobytes():
+            raise ValueError(f"{name}.values: values that are not in order, each once")
+    if any(sort_key(value) >= sort_key(after) for value, after in pairwise(values)):
+        raise ValueError(
+            f"{name}.{'text' if kind == 'string' else 'values'}: values that are not in order, each once"
+        )
+    return values, names
