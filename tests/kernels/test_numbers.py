@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import asyncflow._kernels as kernels
 from asyncflow._kernels.csv import compiled as compiled_csv
 from asyncflow._kernels.csv import reference as twin_csv
 from asyncflow._kernels.json import compiled as compiled_json
 from asyncflow._kernels.json import reference as twin_json
+from asyncflow._kernels.numbers import powers
 from asyncflow._kernels.spans import compiled as compiled_spans
 from asyncflow._kernels.spans import reference as reference_spans
 
@@ -447,3 +450,8 @@ def test_times_of_other_zones_are_not_taken_for_utc() -> None:
 def test_the_oracle_of_times_is_datetime() -> None:
     there = datetime(2024, 2, 29, 12, tzinfo=timezone(timedelta(minutes=-330)))
     assert instant(there.replace(tzinfo=None), -330, "") == int(there.timestamp()) * 10**9
+
+
+def test_the_table_of_powers_is_its_generators() -> None:
+    path = Path(kernels.__file__).with_name("numbers") / "powers.h"
+    assert path.read_text() == powers.header()

@@ -20,8 +20,8 @@
 #ifndef ASYNCFLOW_COLUMNS_H
 #define ASYNCFLOW_COLUMNS_H
 
-#include "base/numbers.h"
-#include "base/timestamps.h"
+#include "numbers/numbers.h"
+#include "numbers/timestamps.h"
 
 enum { AF_REACH = 48 };
 

@@ -11,12 +11,13 @@ from libc.string cimport memset
 
 cimport numpy as cnp
 
+from asyncflow._kernels.base.levels cimport cpu_level
+
 import numpy as np
 
 cnp.import_array()
 
 cdef extern from "csv/csv.h" nogil:
-    int af_cpu_level()
     uint32_t af_code(uint32_t column)
     uint32_t af_code_column(uint32_t failed)
     uint32_t af_code_status(uint32_t failed)
@@ -110,11 +111,7 @@ cdef extern from "csv/csv.h" nogil:
     const csv_functions *csv_functions_of(int level)
     uint64_t csv_count_newlines(const uint8_t *data, uint64_t start, uint64_t stop)
 
-cdef int LEVEL = af_cpu_level()
-if LEVEL == -1:
-    raise ImportError("ASYNCFLOW_CPU must be portable, v2, v3 or v4")
-if LEVEL == -2:
-    raise ImportError("ASYNCFLOW_CPU names an instruction-set level that this machine does not have")
+cdef int LEVEL = cpu_level()
 cdef const csv_functions *FUNCTIONS = csv_functions_of(LEVEL)
 
 cdef dict KINDS = {

@@ -18,6 +18,7 @@ from asyncflow._kernels.base.guarded import guarded
 cimport numpy as cnp
 
 from asyncflow._kernels.base.arrays cimport array_of, empty, int32_data, uint8_data, uint64_data
+from asyncflow._kernels.base.levels cimport cpu_level
 from asyncflow._kernels.base.views cimport check_ids, check_kept, check_views
 
 cnp.import_array()
@@ -43,7 +44,6 @@ cdef extern from "groups/saved.h" nogil:
         AF_KEY_FLOAT64
         AF_KEY_BOOL
 
-    int af_cpu_level()
     bint af_strings_init(af_strings *, const uint64_t *seeds)
     void af_strings_free(af_strings *)
     bint af_strings_rebuild(af_strings *, const af_strings *source, const int32_t *ids, int32_t count)
@@ -72,11 +72,7 @@ cdef extern from "groups/saved.h" nogil:
     void af_words_save(const af_words *, const int32_t *ids, int64_t count, uint64_t *words)
     af_loaded af_words_load(af_words *, af_key_kind, const uint64_t *words, int64_t count, bint null)
 
-cdef int LEVEL = af_cpu_level()
-if LEVEL < 0:
-    raise ImportError(
-        f"ASYNCFLOW_CPU={os.environ.get('ASYNCFLOW_CPU')!r} must be portable, v2, v3 or v4, and a level this machine has"
-    )
+cdef int LEVEL = cpu_level()
 
 SEEDS = np.frombuffer(os.urandom(80), np.uint64)
 

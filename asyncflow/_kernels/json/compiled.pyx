@@ -15,6 +15,8 @@ from libc.string cimport memcpy
 
 import numpy as np
 
+from asyncflow._kernels.base.levels cimport cpu_level
+
 cdef extern from "json/levels.h" nogil:
     enum:
         JSON_NULL, JSON_NUMBER, JSON_CONSTANT, JSON_TRUE, JSON_FALSE, JSON_TEXT, JSON_ESCAPED, JSON_SURROGATE, JSON_NESTED, JSON_KINDS
@@ -60,7 +62,6 @@ cdef extern from "json/levels.h" nogil:
         int64_t rows, rejected
         json_reject *rejects
         uint64_t reject_count, reject_room
-    int af_cpu_level()
     bint json_survey(int level, json_job *job)
     bint json_decode(int level, json_job *job)
     void json_release(json_job *job)
@@ -86,9 +87,7 @@ _TYPES = {
 
 _serials = count(1)
 
-cdef int LEVEL = af_cpu_level()
-if LEVEL < 0:
-    raise ImportError("ASYNCFLOW_CPU names no level (portable, v2, v3, v4), or one that this machine does not have")
+cdef int LEVEL = cpu_level()
 
 
 def _key_tree(names):

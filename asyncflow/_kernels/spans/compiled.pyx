@@ -5,7 +5,7 @@ is said by ``reference.spans``.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-cdef extern from "base/timestamps.h" nogil:
+cdef extern from "numbers/timestamps.h" nogil:
     enum:
         AF_OK
     int af_parse_int64(const uint8_t *begin, const uint8_t *end, int64_t *out)

@@ -1,12 +1,14 @@
 """The table of powers of five behind exact float parsing: ``powers.h`` is this module's output.
 
 For each exponent q the 128 most significant bits of 5**q (truncated for q >= 0, rounded up for q < 0), as Eisel-Lemire needs them
-(D. Lemire, "Number Parsing at a Gigabyte per Second", 2021).  ``python -m asyncflow._kernels.base.powers`` prints the header.
+(D. Lemire, "Number Parsing at a Gigabyte per Second", 2021).  ``python -m asyncflow._kernels.numbers.powers`` prints the header.
 """
 
 from __future__ import annotations
 
 SMALLEST, LARGEST = -342, 308
+A_LINE = 3
+"""Powers to a line of the table."""
 
 
 def mantissa(exponent: int) -> int:
@@ -25,13 +27,16 @@ def mantissa(exponent: int) -> int:
 def header() -> str:
     """The text of ``powers.h``."""
     lines = [
-        "/* 128-bit mantissas of 5**q, high and low half: the output of base/powers.py, checked by a test. */",
+        "/* 128-bit mantissas of 5**q, high and low half: the output of numbers/powers.py, checked by a test. */",
         f"enum {{ AF_POWER_MIN = {SMALLEST}, AF_POWER_MAX = {LARGEST} }};",
         f"static const uint64_t af_powers[{LARGEST - SMALLEST + 1}][2] = {{",
     ]
-    for exponent in range(SMALLEST, LARGEST + 1):
-        value = mantissa(exponent)
-        lines.append(f"    {{0x{value >> 64:016x}u, 0x{value & (2**64 - 1):016x}u}},")
+    for first in range(SMALLEST, LARGEST + 1, A_LINE):
+        values = [mantissa(exponent) for exponent in range(first, min(first + A_LINE, LARGEST + 1))]
+        lines.append(
+            "    "
+            + " ".join(f"{{0x{value >> 64:016x}u, 0x{value & (2**64 - 1):016x}u}}," for value in values)
+        )
     return "\n".join([*lines, "};", ""])
 
 

@@ -16,7 +16,7 @@
 #define ASYNCFLOW_NUMBERS_H
 
 #include "base/cpu.h"
-#include "base/powers.h"
+#include "numbers/powers.h"
 
 enum { AF_OK = 0, AF_WRONG = 1, AF_RANGE = 2 };
 

@@ -11,7 +11,7 @@
 #ifndef ASYNCFLOW_TIMESTAMPS_H
 #define ASYNCFLOW_TIMESTAMPS_H
 
-#include "base/numbers.h"
+#include "numbers/numbers.h"
 
 /* Days from 1970-01-01 to a date of the proleptic Gregorian calendar.  Years are counted from March, so the leap day is a year's last. */
 static inline int64_t af_days(int64_t year, unsigned month, unsigned day) {

@@ -1,0 +1,1 @@
+"""Texts as numbers and timestamps, to the last bit."""
