@@ -1,4 +1,4 @@
-"""asyncflow: a stream processor for one machine.  The public names; each is imported when it is first used.
+"""asyncflow: a stream processor for one machine.  The public names.  A name is imported when it is first used, so that import is quick.
 
 import asyncflow as af
 flow = af.source("file", path="sales.csv", time="ts").window(af.tumbling("1m"), by=["store"], n="count(*)")

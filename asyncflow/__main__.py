@@ -1,4 +1,4 @@
-"""``python -m asyncflow``: the command line."""
+"""``python -m asyncflow`` runs the command line, as the script ``asyncflow`` does."""
 
 from asyncflow.cli import main
 

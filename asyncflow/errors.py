@@ -1,9 +1,11 @@
-"""One tree of errors: whose fault it is, whether trying again can help, and which table it happened at.
+"""The tree of errors.  The class of an error says whose fault the error is, and whether another try can help.
 
-Every error that asyncflow raises on purpose is an :class:`AsyncflowError`.  Its class says whose fault it is:
-the user's (:class:`PipelineError`, :class:`DataError`, :class:`StageError`), the outside world's (:class:`ConnectorError`), ours
-(:class:`InternalError`), or that there was not enough memory (:class:`OutOfMemoryError`).  ``table`` names the source, stage or sink;
-the runtime fills it in on the way up.
+Every error that asyncflow raises on purpose is an :class:`AsyncflowError`: the fault is the user's (:class:`PipelineError`,
+:class:`DataError`, :class:`StageError`), the outside world's (:class:`ConnectorError`) or asyncflow's own (:class:`InternalError`),
+or memory ran out (:class:`OutOfMemoryError`).  ``table`` names the source, stage or sink; the engine fills the name in on the way
+up.
+
+All rooms import this module.  Texts of errors never show a value that came from the environment (``printable.hidden``).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from asyncflow.printable import hidden
 
 
 class AsyncflowError(Exception):
-    """Base of all errors raised on purpose.  ``table`` is the table it happened at, or ``""``."""
+    """Base of all errors raised on purpose.  ``table``: the source, stage or sink that failed, or ``""``."""
 
     retriable = False
 
@@ -30,7 +32,7 @@ class AsyncflowError(Exception):
 
 
 class Problem(Struct, frozen=True):
-    """One thing wrong with a pipeline: ``path`` is its TOML path (``stages.sold.where``), ``hint`` may name the nearest valid name."""
+    """One problem of a pipeline.  ``path``: its TOML path (``stages.sold.where``); ``hint``: the nearest valid name, or what to write."""
 
     path: str
     message: str
@@ -41,7 +43,7 @@ class Problem(Struct, frozen=True):
 
 
 class PipelineError(AsyncflowError):
-    """The pipeline as written cannot run.  ``problems`` holds every problem found, not only the first."""
+    """The pipeline as written cannot run.  ``problems`` holds all problems found."""
 
     def __init__(self, problems: Sequence[Problem] | str, *, table: str = "") -> None:
         self.problems: tuple[Problem, ...] = (
@@ -51,7 +53,7 @@ class PipelineError(AsyncflowError):
 
 
 class DataError(AsyncflowError):
-    """The input broke a rule the user set to be fatal (``on_error = "fail"``)."""
+    """The input broke a rule that the user made fatal (``on_error = "fail"``)."""
 
 
 class ConnectorError(AsyncflowError):
@@ -59,26 +61,26 @@ class ConnectorError(AsyncflowError):
 
 
 class RetriableError(ConnectorError):
-    """Like :class:`ConnectorError`, but trying again later may help (connection refused or reset)."""
+    """A :class:`ConnectorError` that another try may mend (connection refused or reset)."""
 
     retriable = True
 
 
 class StoppedError(AsyncflowError):
-    """The run was asked to stop before the end of input that is bounded: its results are those of a part."""
+    """The run was stopped before the end of bounded input: its results are those of a part of the input."""
 
 
 class ReaderGoneError(ConnectorError):
-    """Whoever read our output went away (a closed pipe, as behind ``| head``): reason to stop quietly, not a failure."""
+    """The reader of the output went away (a closed pipe, as behind ``| head``): the command stops quietly, without an error message."""
 
 
 class TooLargeError(AsyncflowError, OverflowError):
-    """More text than one batch can hold (2 GiB): shorter texts, or fewer rows at a time, do."""
+    """More text than one batch can hold (2 GiB).  Shorter texts, or fewer rows at a time, fit."""
 
 
 class OutOfMemoryError(AsyncflowError):
-    """A run holds more than its bound (``memory``), or the system had no more to give.  Whose data it is says ``table``; ``used_bytes``:
-    what was held there, or by the whole run where the system gave up."""
+    """A run holds more than its bound (``memory``), or the system has no more memory.  ``table``: the table that asked for more;
+    ``used_bytes``: the bytes held for that table, or by the whole run where the system has no more memory."""
 
     def __init__(self, message: str, *, table: str = "", used_bytes: int = 0) -> None:
         super().__init__(message, table=table)
@@ -86,35 +88,35 @@ class OutOfMemoryError(AsyncflowError):
 
 
 DISTRIBUTION = "asyncflow-streams"
-"""What this package is called where it is installed from; what is imported is ``asyncflow``."""
+"""The name of the distribution, for pip.  The name of the package, for import, is ``asyncflow``."""
 
 
 class MissingExtraError(AsyncflowError):
-    """A library that only an extra installs is not there.  The message names the extra."""
+    """A library that only an extra installs is not installed.  The message names the extra."""
 
     @classmethod
     def of(cls, library: str, extra: str) -> MissingExtraError:
-        """``library`` is not installed; ``extra`` of this package installs it."""
+        """The error for ``library``, which ``extra`` of this package installs."""
         return cls(f"{library} is not installed: pip install '{DISTRIBUTION}[{extra}]'")
 
 
 class StageError(AsyncflowError):
-    """The user's own code raised (a function, an aggregate, an iterable, a connector); the cause is chained."""
+    """Code of the user raised (a function, an aggregate, an iterable, a connector).  The cause is chained."""
 
     @classmethod
     def of(cls, error: BaseException, *, doing: str = "") -> StageError:
-        """What the user's code raised, as its cause.  ``doing``: what was asked of that code, before the error's own words."""
+        """A StageError with ``error`` as its cause.  ``doing``: what the code was called for, put before the text of the error."""
         told = cls(f"{doing}{described(error)}")
         told.__cause__ = error
         return told
 
 
 class InternalError(AsyncflowError):
-    """A law of the engine was broken (a ledger that does not add up, ...): a bug in asyncflow."""
+    """A bug in asyncflow: a law of the engine was broken (a ledger that does not add up, ...)."""
 
 
 def described(error: BaseException) -> str:
-    """An error in one line, ``ValueError: not a number``; also one whose own text cannot be had."""
+    """An error in one line, ``ValueError: not a number``.  Where ``str(error)`` raises, the line is the class name."""
     try:
         text = str(error)
     except Exception:
@@ -123,7 +125,7 @@ def described(error: BaseException) -> str:
 
 
 def safe_repr(value: object) -> str:
-    """``repr``, whatever the object thinks of it."""
+    """``repr(value)``; where that raises, the class name in angle brackets."""
     try:
         return repr(value)
     except Exception:

@@ -1,9 +1,9 @@
-"""Text for people: values from the data and from the environment, made safe before they reach a terminal, a log or an error.
+"""Text for people: makes values from the data and the environment safe before a terminal, a log or an error shows them.
 
-Everything that asyncflow says on stderr goes through :func:`tell`; errors and explained plans go through :func:`hidden`.
+All lines on stderr go through :func:`tell`; errors and explained plans go through :func:`hidden`.  This module stands below all rooms.
 
-* Control characters and what turns the direction of text are shown as escapes, so no value can move a cursor or forge a line.
-* What a pipeline file took from the environment (``${VAR}``) is shown as ``${VAR}``: that is where secrets live.
+* Control characters and characters that change the direction of text become escapes: no value moves a cursor or forges a line.
+* A value that a pipeline file took from the environment (``${VAR}``) is shown as ``${VAR}``, because secrets come that way.
 * A stderr that is closed or full never fails a run.
 """
 
@@ -15,28 +15,28 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 SHORTEST_HIDDEN = 4
-"""Characters: a shorter value is no secret, and hiding it would make other text unreadable."""
+"""Characters.  Shorter values are not hidden: they are no secrets, and hiding them would make other text unreadable."""
 NO_SECRETS = ("true", "false", "null", "none")
-"""Words of every message."""
+"""Words that stand in every message, so they are not hidden."""
 SHORTEST_ANYWHERE = 8
-"""Characters: a shorter value is hidden only where it is a word of its own."""
+"""Characters.  Shorter values are hidden only as whole words."""
 SHORTEST_START = 6
-"""Characters: the start of a value is hidden from this length on where the text was cut (``...``)."""
+"""Characters.  Where text was cut (``...``), the start of a value is hidden from this length on."""
 MOST_FOLDERS = 8
-"""So many folders of a path are hidden, from the last one up."""
+"""How many folders of a path are hidden, from the innermost outwards."""
 
-# Patterns are compiled when they are first needed: most commands never do.
+# Patterns are compiled at first use: most commands never use them.
 _UNSAFE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LITERAL = "'((?:[^']|'')+)'"
 _DATE = r"\d{4}-\d\d-\d\d."
 _from_environment: dict[str, str] = {}
-"""What is not shown, and what is shown in its place."""
+"""Texts that are hidden, and what is shown in their place."""
 
 
 def hide(variable: str, value: str) -> None:
-    """From now on ``value``, which came from the environment variable, is shown as ``${variable}`` in this process."""
-    import json  # not for every command
+    """From now on this process shows ``value``, which came from the environment variable, as ``${variable}``."""
+    import json  # imported here because most commands do not need it
 
     for form, shown in _forms(value, f"${{{variable}}}"):
         if len(form) < SHORTEST_HIDDEN or form.lower() in NO_SECRETS:
@@ -53,10 +53,10 @@ def hide(variable: str, value: str) -> None:
 
 
 def _forms(value: str, name: str) -> Iterator[tuple[str, str]]:
-    """What the value may be turned into before it is told, each with what is shown for it.
+    """The forms in which the value may be shown, each with the text to show in its place.
 
-    Besides itself: the literals of an expression; a path with its slashes in order, and its folders; a number and an instant as
-    explained plans write them.
+    The forms: the value; the literals in it, where it is an expression; its normalized path and the folders of the path; its number and its
+    instant, as explained plans write them.
     """
     yield value, name
     for literal in re.findall(_LITERAL, value):
@@ -88,7 +88,7 @@ def _numbers(value: str) -> Iterator[str]:
 
 
 def hidden_name(name: str) -> str:
-    """The name of something that does not exist: hidden where it is a word of a value from the environment, too."""
+    """A name that does not exist, for a message.  Hidden also where the name is only a word of a value from the environment."""
     for value, shown in _from_environment.items():
         if name in value and re.search(rf"\b{re.escape(name)}\b", value):
             return shown
@@ -117,7 +117,7 @@ def _start_hidden(text: str, value: str, name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """One line: control characters, changes of direction and halves of surrogate pairs as ``\\n``, ``\\x1b``, ``\\u202e``."""
+    """The text as one safe line: control characters, changes of direction and lone surrogates become ``\\n``, ``\\x1b``, ``\\u202e``."""
     return text if text.isprintable() else re.sub(_UNSAFE, _escaped, text)
 
 
@@ -128,17 +128,17 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Lines of text, each :func:`printable`, with what is :func:`hidden` left out."""
+    """Lines of text, each made :func:`printable`, with values from the environment :func:`hidden`."""
     return "\n".join(printable(line) for line in hidden(text).split("\n"))
 
 
 def tell(text: str) -> None:
-    """One line on stderr.  Where stderr is closed or full the line is lost, and nothing else happens."""
+    """Writes one safe line to stderr.  Where stderr is closed or full, the line is lost without an error."""
     write_error(printable(hidden(text)) + "\n")
 
 
 def write_error(text: str) -> None:
-    """Text on stderr, as it is; lost where stderr is closed or full."""
+    """Writes the text to stderr unchanged.  Where stderr is closed or full, the text is lost without an error."""
     try:
         if sys.stderr is not None:
             sys.stderr.write(text)

@@ -1,7 +1,8 @@
-"""Standard input, output and error that were closed when the process began (``>&-``, some daemons, cron).
+"""Standard streams that were closed when the process began (``>&-``, some daemons, cron).
 
-The lowest free number is what the next ``open`` gives, so without care a data file would become descriptor 1, and an event loop's own
-descriptor 0, which libuv refuses by an abort.  :func:`keep_numbers` holds the places; who needs a stream asks :func:`is_closed`.
+``open`` returns the lowest free descriptor.  Where a standard stream is closed, a data file would become descriptor 1, and a
+descriptor of the event loop would become 0, on which libuv aborts.  The command calls :func:`keep_numbers` first, so that
+descriptors 0 to 2 are never given to anything else.  Connectors call :func:`is_closed` before they use a standard stream.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ _closed: set[int] = set()
 
 
 def keep_numbers() -> None:
-    """Opens the null device in the place of each standard stream that is closed, so that nothing else gets its number.
+    """Opens the null device as each standard stream that is closed.
 
-    What is written to it through Python fails, as it would on a closed descriptor; to stderr it is lost.
+    A write through Python to such a stdout fails, as on a closed descriptor; a write to such a stderr is lost.
     """
     for fd in (0, 1, 2):
         try:
@@ -23,7 +24,7 @@ def keep_numbers() -> None:
         except OSError:
             os.open(
                 os.devnull, os.O_WRONLY if fd != 1 else os.O_RDONLY
-            )  # those below are open, so it is `fd`
+            )  # all lower descriptors are open, so the new one is `fd`
             _closed.add(fd)
     if 1 in _closed and sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as the process
@@ -32,5 +33,5 @@ def keep_numbers() -> None:
 
 
 def is_closed(fd: int) -> bool:
-    """Whether a standard stream was closed from the start."""
+    """Whether the standard stream ``fd`` was closed when the process began."""
     return fd in _closed

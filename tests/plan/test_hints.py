@@ -70,6 +70,9 @@ def problems(written: str, aggregates: bool) -> list[str]:
         ("lowr(s)", "did you mean 'lower'?", "lower(s)"),
         ("x + 1", "there is b, i, f, s, t, odd name", "i + 1"),
         ("date_trunc('dya', t)", "did you mean 'day'?", "date_trunc('day', t)"),
+        ("date_trunc('fortnight', t)", "for example date_trunc('hour', t)", "date_trunc('hour', t)"),
+        ("date_trunc(s, t)", "date_trunc('hour', t)", "date_trunc('hour', t)"),
+        ("extract('lustrum' FROM t)", "extract(hour FROM t)", "extract(hour FROM t)"),
         ("s LIKE 'a' ESCAPE 'ab'", "ESCAPE takes one character", "s LIKE 'a' ESCAPE '!'"),
     ],
 )  # fmt: skip
@@ -90,6 +93,7 @@ def test_one_who_follows_the_hint_gets_on(wrong: str, hint: str, followed: str) 
         ),
         ("sum(i) FILTER (WHERE s)", "compare it: x = 'text'", "sum(i) FILTER (WHERE s = 'text')"),
         ("sum(DISTINCT i)", "only count(DISTINCT x)", "count(DISTINCT i)"),
+        ("count(DISTINCT i, s)", "join them: count(DISTINCT a || ',' || b)", "count(DISTINCT i || ',' || s)"),
         ("sum(*)", "count(*)", "count(*)"),
         ("quantile(f, 2)", "quantile(x, 0.99)", "quantile(f, 0.99)"),
         ("approx_top_k(s, i)", "approx_top_k(x, 10)", "approx_top_k(s, 10)"),

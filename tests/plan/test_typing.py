@@ -88,9 +88,9 @@ def test_types_of_aggregates(text: str, type_: DataType) -> None:
         ("CASE WHEN b THEN 1 ELSE 'x' END", ["the branches of CASE have no common type: int64, string (CAST them to one type)"]),
         ("CAST(t AS int64)", ["cannot CAST timestamp to int64 (epoch_ms(x) gives milliseconds)"]),
         ("CAST(b AS timestamp)", ["cannot CAST bool to timestamp"]),
-        ("extract(yaer FROM t)", ["there is no field of extract 'YAER' (did you mean 'year'?)"]),
-        ("date_trunc(s, t)", ["unit of date_trunc must be a constant text"]),
-        ("date_trunc('fortnight', t)", ["there is no unit of date_trunc 'fortnight'"]),
+        ("extract(yaer FROM t)", ["extract has no field 'YAER' (did you mean 'year'?)"]),
+        ("date_trunc(s, t)", ["the unit in date_trunc must be a constant text (date_trunc('hour', t))"]),
+        ("date_trunc('fortnight', t)", ["date_trunc has no unit 'fortnight' (for example date_trunc('hour', t))"]),
         ("regexp_matches(s, '(')", ["bad pattern '(': missing ): ("]),
         (r"regexp_extract(s, '(a)\1')",
          [r"bad pattern '(a)\\1': back-references are not supported "
@@ -112,12 +112,25 @@ def test_problems(text: str, problems: list[str]) -> None:
     [
         ("price", ["column 'price' stands outside an aggregate (write any_value(price), or add it to by)"]),
         ("sum(i) + i", ["column 'i' stands outside an aggregate (write any_value(i), or add it to by)"]),
-        ("sum(max(i))", ["the aggregate max stands inside another aggregate"]),
-        ("sum(i) FILTER (WHERE count(*) > 1)", ["the aggregate count stands inside another aggregate"]),
+        (
+            "sum(max(i))",
+            [
+                "the aggregate max stands inside another aggregate (compute the inner one in a window stage of its own)"
+            ],
+        ),
+        (
+            "sum(i) FILTER (WHERE count(*) > 1)",
+            [
+                "the aggregate count stands inside another aggregate (compute the inner one in a window stage of its own)"
+            ],
+        ),
         ("sum(i) FILTER (WHERE i)", ["FILTER takes a bool, not int64 (compare it: x <> 0)"]),
         ("sum(s)", ["sum does not take (string) (sum(int64) -> int64; sum(float64) -> float64)"]),
         ("sum(DISTINCT i)", ["DISTINCT is not supported in sum (only count(DISTINCT x))"]),
-        ("count(DISTINCT i, s)", ["count(DISTINCT ...) takes one argument"]),
+        (
+            "count(DISTINCT i, s)",
+            ["count(DISTINCT ...) takes one argument (join them: count(DISTINCT a || ',' || b))"],
+        ),
         ("quantile(f, 1.5)", ["the share in quantile must be from 0 to 1, not 1.5 (quantile(x, 0.99))"]),
         ("quantile(f, -0.5)", ["the share in quantile must be from 0 to 1, not -0.5 (quantile(x, 0.99))"]),
         ("quantile(f, -1)", ["the share in quantile must be from 0 to 1, not -1 (quantile(x, 0.99))"]),
@@ -131,7 +144,7 @@ def test_problems(text: str, problems: list[str]) -> None:
             "approx_quantile(f, i)",
             ["the share in approx_quantile must be a constant from 0 to 1 (approx_quantile(x, 0.99))"],
         ),
-        ("quantile(f)", ["quantile does not take 1 arguments (quantile(float64, float64) -> float64)"]),
+        ("quantile(f)", ["quantile does not take 1 argument (quantile(float64, float64) -> float64)"]),
         ("median(s)", ["median does not take (string) (median(float64) -> float64)"]),
         ("median(DISTINCT f)", ["DISTINCT is not supported in median (only count(DISTINCT x))"]),
         (
@@ -156,7 +169,7 @@ def test_problems(text: str, problems: list[str]) -> None:
         ),
         ("quantil(f, 0.5)", ["there is no function 'quantil' (did you mean 'quantile'?)"]),
         ("summ(i)", ["there is no function 'summ' (did you mean 'sum'?)"]),
-        ("arg_min(s)", ["arg_min does not take 1 arguments (arg_min(a, b) -> a)"]),
+        ("arg_min(s)", ["arg_min does not take 1 argument (arg_min(a, b) -> a)"]),
     ],
 )
 def test_problems_of_aggregates(text: str, problems: list[str]) -> None:

@@ -1,4 +1,7 @@
-"""Arguments whose value decides whether a call is right: units, fields and patterns written as constants."""
+"""Checks of constant arguments whose value decides whether a call is valid: units, fields, patterns, shares of quantiles.
+
+``typing`` calls the checks once the types of a call fit, so a wrong unit or pattern is a problem of the plan, not of a run.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,26 @@ Problem: TypeAlias = tuple[str, str]
 """A message and a hint."""
 
 Check: TypeAlias = Callable[[tuple[Typed, ...]], Problem | None]
-"""Looks at a call's arguments; None where all is well."""
+"""Takes the arguments of a call; returns the problem, or None."""
 
 
-def _unit(words: Sequence[str], what: str) -> Check:
+def _unit(words: Sequence[str], function: str, what: str, example: str) -> Check:
+    """The first argument is a constant text, one of ``words``."""
+
     def check(args: tuple[Typed, ...]) -> Problem | None:
         unit = args[0].value if args[0].operation == "literal" else None
         if not isinstance(unit, str):
-            return f"{what} must be a constant text", ""
+            return f"the {what} in {function} must be a constant text", example
         if unit.lower() not in words:
-            return f"there is no {what} {unit!r}", nearest(unit, words)
+            return f"{function} has no {what} {unit!r}", nearest(unit, words) or f"for example {example}"
         return None
 
     return check
 
 
 def _pattern(compile_: Callable[..., object]) -> Check:
+    """The constants after the first argument compile as a pattern."""
+
     def check(args: tuple[Typed, ...]) -> Problem | None:
         texts = [arg.value for arg in args[1:] if arg.operation == "literal" and isinstance(arg.value, str)]
         if texts:
@@ -51,11 +58,11 @@ CONSTANT_BOUNDS: Mapping[str, tuple[str, int, int, str]] = MappingProxyType(
         "approx_top_k": ("number", 1, 1000, "approx_top_k(x, 10)"),
     }
 )
-"""Aggregates whose second argument is a constant: what it is, its least and greatest value, and an example."""
+"""Aggregates whose second argument is a constant: the word for the constant, its least and greatest value, and an example."""
 
 
 def constant_of(name: str, args: Sequence[Typed]) -> float | Problem | None:
-    """The constant that an aggregate goes by besides its first argument, None where it takes none; or what is wrong with it."""
+    """The constant argument of an aggregate, None where the aggregate takes none; or the problem of the argument."""
     if name == "median":
         return 0.5
     if name not in CONSTANT_BOUNDS:
@@ -74,8 +81,8 @@ def constant_of(name: str, args: Sequence[Typed]) -> float | Problem | None:
 
 CONSTANT_CHECKS: Mapping[str, Check] = MappingProxyType(
     {
-        "date_trunc": _unit(tuple(TRUNC_UNITS), "unit of date_trunc"),
-        "extract": _unit(tuple(EXTRACT_FIELDS), "field of extract"),
+        "date_trunc": _unit(tuple(TRUNC_UNITS), "date_trunc", "unit", "date_trunc('hour', t)"),
+        "extract": _unit(tuple(EXTRACT_FIELDS), "extract", "field", "extract(hour FROM t)"),
         "regexp_matches": _pattern(regexp),
         "regexp_extract": _pattern(regexp),
         "like": _pattern(like),

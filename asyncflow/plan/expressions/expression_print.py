@@ -1,4 +1,7 @@
-"""Expressions back to text, in one spelling: what ``explain`` shows, equal for equal trees whatever door they came through."""
+"""Expressions to SQL text in one spelling: equal trees give equal text, whatever door they came through.
+
+``explain`` and error messages show this text.  Reading the text back gives the same tree.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def name_text(name: str) -> str:
-    """A column's name as an expression has it."""
+    """A column's name as written in an expression: quoted where it is no plain name."""
     return name if _PLAIN_NAME.match(name) else '"' + name.replace('"', '""') + '"'
 
 
@@ -39,7 +42,7 @@ def expression_text(node: Expression) -> str:
 
 
 def _print(node: Expression) -> tuple[str, int]:
-    """The text and how tightly it holds together."""
+    """The text, and the precedence of its outermost operator (higher binds tighter)."""
     match node:
         case Literal():
             return _literal(node), _ATOM
@@ -66,7 +69,7 @@ def _call(function: str, args: tuple[Expression, ...]) -> tuple[str, int]:
         return f"{text} ESCAPE {_within(args[2], _COMPARE + 1)}", level
     if function in _INFIX and len(args) >= 2:
         sign, level = _INFIX[function]
-        # The right side binds one tighter: a - (b - c) keeps its brackets; and so do both sides of a comparison.
+        # The right operand needs a higher precedence, so that a - (b - c) keeps its brackets; in a comparison both operands do.
         tighter = [
             level not in (1, 2) and (position > 0 or level == _COMPARE) for position in range(len(args))
         ]
@@ -83,7 +86,10 @@ def _call(function: str, args: tuple[Expression, ...]) -> tuple[str, int]:
         case "not", (arg,):
             return f"NOT {_within(arg, _NOT)}", _NOT
         case "neg", (Literal() as arg,):
-            return f"-({_literal(arg)})", _UNARY  # without brackets it would be a negative constant
+            return (
+                f"-({_literal(arg)})",
+                _UNARY,
+            )  # without brackets this would read back as a negative constant
         case "neg", (arg,):
             return f"-{_within(arg, _UNARY + 1)}", _UNARY
         case "is_null", (arg,):

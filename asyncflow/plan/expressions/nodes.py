@@ -1,8 +1,9 @@
-"""Expressions as frozen trees: what a condition or a computed column says, apart from any text or engine.
+"""Expressions as frozen trees: conditions and computed columns of a plan, independent of any text and any engine.
 
-Operators are calls too, by these names: ``add sub mul div floordiv mod neg``, ``eq ne lt le gt ge``, ``and or not``,
-``is_null``, ``is_distinct``, ``in`` (value, then the candidates), ``like`` (value, pattern), ``concat``; the others are in ``functions``.
-``BETWEEN`` is written out as two comparisons, ``IS NOT NULL`` as not(is_null), ``<>`` as ``ne``, ``ILIKE`` as ``LIKE`` of small letters.
+Doors build the nodes, ``typing`` checks and resolves them.  An operator is a :class:`Call` by one of these names: ``add sub mul div
+floordiv mod neg``, ``eq ne lt le gt ge``, ``and or not``, ``is_null``, ``is_distinct``, ``in`` (value, then the candidates),
+``like`` (value, pattern), ``concat``.  All other names are functions (``functions``).  Doors write some forms out: ``BETWEEN`` is
+two comparisons, ``IS NOT NULL`` is not(is_null), ``<>`` is ``ne``, and ``ILIKE`` is ``LIKE`` of lower-case text.
 """
 
 from __future__ import annotations
@@ -16,23 +17,27 @@ from asyncflow.model.schema import DataType
 
 
 class Literal(Struct, frozen=True):
-    """A constant; ``type`` None is the untyped NULL.  A timestamp's value is int ns; an INTERVAL is ``Interval``."""
+    """A constant.  ``type`` None: the untyped NULL.  The value of a timestamp is int ns."""
 
     value: bool | int | float | str | None
     type: DataType | None
 
 
 class Interval(Struct, frozen=True):
-    """A length of time in ns; may be added to or taken from a timestamp."""
+    """A length of time in ns, to add to a timestamp or to subtract from a timestamp."""
 
     ns: int
 
 
 class ColumnRef(Struct, frozen=True):
+    """The value of a column of the input."""
+
     name: str
 
 
 class Call(Struct, frozen=True):
+    """A function or an operator over its arguments."""
+
     function: str
     args: tuple[Expression, ...]
 
@@ -45,14 +50,16 @@ class Case(Struct, frozen=True):
 
 
 class Cast(Struct, frozen=True):
+    """``CAST(arg AS type)``."""
+
     arg: Expression
     type: DataType
 
 
 class Aggregate(Struct, frozen=True):
-    """``function(args) FILTER (WHERE filter)``; ``count`` with no args is ``count(*)``; ``distinct`` only with count.
+    """``function(args) FILTER (WHERE filter)``.  ``count`` without arguments is ``count(*)``.  ``distinct``: only of count, min and max.
 
-    ``python``: the class, of one written in Python and not found by its name.
+    ``python``: the class of an aggregate that was passed in as a class; else the name finds the aggregate.
     """
 
     function: str
@@ -66,6 +73,7 @@ Expression: TypeAlias = Literal | Interval | ColumnRef | Call | Case | Cast | Ag
 
 
 def children(node: Expression) -> tuple[Expression, ...]:
+    """The nodes right below, in the order written."""
     match node:
         case Call(args=args):
             return args
@@ -87,5 +95,5 @@ def walk(node: Expression) -> Iterator[Expression]:
 
 
 def columns_of(node: Expression) -> tuple[str, ...]:
-    """The names of the columns it reads, each once, in order of first use."""
+    """The names of the columns that the expression reads, each once, in order of first use."""
     return tuple(dict.fromkeys(part.name for part in walk(node) if isinstance(part, ColumnRef)))

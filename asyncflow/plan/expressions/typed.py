@@ -1,7 +1,7 @@
-"""Resolved expressions, and the kinds by which arguments are matched to signatures.
+"""Resolved expressions, and the rule that matches arguments to signatures.
 
-A *kind* is what checking knows of a type before everything around it is known: NULL still fits anything, a text constant may still
-become a timestamp.  ``bind`` is the whole rule of which argument fits where; ``typing`` walks expressions with it.
+``typing`` walks an expression and calls ``bind`` for each call in it.  A *kind* is the type of an argument before its neighbours are
+known: NULL fits every type, and a text constant may become a timestamp.  ``bind`` alone decides which argument fits which parameter.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from asyncflow.plan.expressions.functions import Signature
 NULL = "NULL"
 INTERVAL = "interval"
 Kind: TypeAlias = DataType | str
-"""A type as checking sees it: a DataType, or ``NULL`` (fits anything) or ``INTERVAL`` (only beside + and -)."""
+"""A DataType, ``NULL`` (fits every type) or ``INTERVAL`` (only an operand of + and -)."""
 
 
 class Typed(Struct, frozen=True):
@@ -32,25 +32,28 @@ class Typed(Struct, frozen=True):
 
 
 class AggregateCall(Struct, frozen=True):
+    """Which aggregate a :class:`Typed` node of operation ``aggregate`` computes."""
+
     function: str
     distinct: bool
     filtered: bool
     constant: float | None = None
-    """Which quantile, how many of the top: an argument that is no input."""
+    """The constant argument: the share of a quantile, the k of approx_top_k; None where the aggregate has none."""
     python: type | None = None
-    """The class of an aggregate written in Python."""
+    """The class, where the aggregate is written in Python."""
 
 
 class Found(Struct, frozen=True):
-    """What checking knows of a part: its kind, and its node (None for NULL, whose type comes from what stands around it)."""
+    """A checked part of an expression: its kind and its node.  The node of NULL is None, because the neighbours decide NULL's type."""
 
     kind: Kind
     node: Typed | None
     text: str | None = None
-    """A text constant's value: it may still become a timestamp."""
+    """The value, where the part is a text constant: beside a timestamp it becomes a timestamp."""
 
 
 def word_of(kind: Kind) -> str:
+    """The kind as messages name it."""
     return kind.value if isinstance(kind, DataType) else kind
 
 
@@ -65,6 +68,7 @@ def node_of(found: Found) -> Typed:
 
 
 def fits(part: Found, kind: Kind) -> bool:
+    """Whether the part has that kind or is cast to it implicitly."""
     return (
         part.kind in (kind, NULL)
         or (part.kind == DataType.INT64 and kind == DataType.FLOAT64)
@@ -73,7 +77,7 @@ def fits(part: Found, kind: Kind) -> bool:
 
 
 def common_kind(parts: Sequence[Found]) -> Kind | None:
-    """The one type all parts can have; NULL where all are NULL; None where there is none."""
+    """The type that all parts have or are cast to; NULL where all parts are NULL; None where no type fits all."""
     kinds = {part.kind for part in parts} - {NULL}
     if INTERVAL in kinds:
         return None
@@ -86,13 +90,13 @@ def common_kind(parts: Sequence[Found]) -> Kind | None:
 
 
 def as_condition(kind: Kind) -> str:
-    """How a value of that kind becomes a condition: a hint."""
+    """A hint: how a value of that kind is made a condition."""
     right = {DataType.STRING: "= 'text'", DataType.TIMESTAMP: "> TIMESTAMP '2024-01-31 00:00:00'"}
     return "" if kind == INTERVAL else f"compare it: x {right.get(data_type(kind), '<> 0')}"
 
 
 def to_one_type(kinds: Iterable[Kind]) -> str:
-    """How values of these kinds become values of one: a hint, which a CAST of every one of them obeys."""
+    """A hint: how values of these kinds are cast to one type."""
     present = set(kinds) - {NULL}
     if INTERVAL in present:
         return "an interval can only be added to a timestamp, or taken from it"
@@ -109,7 +113,7 @@ _WORDS: dict[str, Kind] = {**{type_.value: type_ for type_ in DataType}, "interv
 
 
 def bind(words: Sequence[str], found: Sequence[Found]) -> tuple[Kind, ...] | None:
-    """What each argument becomes under these parameter words; None where one does not fit."""
+    """The kind of each argument under these parameter words; None where an argument does not fit."""
     shared: dict[str, Kind] = {}
     for letter in {word for word in words if len(word) == 1}:
         common = common_kind([part for word, part in zip(words, found, strict=True) if word == letter])
@@ -126,6 +130,7 @@ def bind(words: Sequence[str], found: Sequence[Found]) -> tuple[Kind, ...] | Non
 
 
 def result_kind(signature: Signature, kinds: Sequence[Kind]) -> Kind:
+    """The kind of the result where the arguments have these kinds."""
     if len(signature.result) > 1:
         return _WORDS[signature.result]
     return kinds[signature.parameters.index(signature.result)]

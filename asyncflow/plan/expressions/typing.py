@@ -1,8 +1,9 @@
-"""Types of expressions: every problem of one as written, and its resolved form for an engine.
+"""Types of expressions: all problems of an expression, and the resolved form that an engine runs.
 
-``check_expression`` says what is wrong; ``resolve_expression`` gives a tree of :class:`Typed` nodes in which each function was
-chosen by the types of its arguments and every cast is written out.  Casts that happen unasked: int64 to float64; a text constant
-to a timestamp beside a timestamp; NULL to anything; anything to text in ``||``.
+Doors and validation call ``check_expression`` for the problems.  An engine calls ``resolve_expression`` for a tree of :class:`Typed`
+nodes: each names the function that its argument types chose, and every cast is a node.
+
+Implicit casts: int64 to float64; a text constant to a timestamp beside a timestamp; NULL to any type; any type to text in ``||``.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ STRING, TIMESTAMP = DataType.STRING, DataType.TIMESTAMP
 
 
 class ExpressionProblem(Struct, frozen=True):
-    """One thing wrong with an expression; ``hint`` may name the nearest valid name or the way to write it."""
+    """One problem of an expression.  ``hint``: the nearest valid name, or what to write instead; may be empty."""
 
     message: str
     hint: str = ""
@@ -72,7 +73,7 @@ class ExpressionProblem(Struct, frozen=True):
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be read or typed.  ``message`` and ``hint`` are the first problem's; ``problems`` holds all."""
+    """The expression cannot be read or typed.  ``problems`` holds all problems, ``message`` and ``hint`` those of the first."""
 
     def __init__(self, message: str, hint: str = "", problems: Sequence[ExpressionProblem] = ()) -> None:
         self.problems = tuple(problems) or (ExpressionProblem(message, hint),)
@@ -83,17 +84,17 @@ class ExpressionError(ValueError):
 def check_expression(
     node: Expression, schema: Schema | None, *, aggregates: bool = False
 ) -> tuple[DataType | None, list[ExpressionProblem]]:
-    """The type of an expression over a table's columns, and all its problems; the type is None where it cannot be known.
+    """The type of an expression over a table's columns, and all its problems.  The type is None where it is unknown.
 
-    ``schema`` None: the columns are not known yet; only what does not hang on them is judged.  ``aggregates``: aggregates are allowed,
-    and a column may stand only inside one.
+    ``schema`` None: the columns are not known yet, so nothing that depends on a column is checked.  ``aggregates``: aggregates are allowed,
+    and columns only inside an aggregate.
     """
     typed, problems = _check(node, schema, aggregates)
     return (None if typed is None else typed.type), problems
 
 
 def resolve_expression(node: Expression, schema: Schema, *, aggregates: bool = False) -> Typed:
-    """The resolved form.  Raises :class:`ExpressionError` with all problems."""
+    """The resolved form of an expression over ``schema``.  Raises :class:`ExpressionError` with all problems."""
     typed, problems = _check(node, schema, aggregates)
     if problems or typed is None:
         first = problems[0]
@@ -108,7 +109,9 @@ def _check(
     try:
         found = typing.visit(node)
     except RecursionError:
-        return None, [ExpressionProblem("the expression is nested too deeply")]
+        return None, [
+            ExpressionProblem("the expression is nested too deeply", "compute parts of it in a derive stage")
+        ]
     problems = list(dict.fromkeys(typing.problems))
     if problems or found is None:
         return None, problems
@@ -122,7 +125,7 @@ def _check(
 
 
 class _Typing:
-    """One walk over one expression.  A part with a problem gives None, and what stands above it stays silent."""
+    """One walk over one expression.  A node with a problem gives None; the nodes above it report no further problem."""
 
     def __init__(self, schema: Schema | None, aggregates: bool) -> None:
         self.schema = schema
@@ -140,7 +143,7 @@ class _Typing:
                 return self.literal(node)
             case Interval(ns=ns):
                 if not -(2**63) <= ns < 2**63:
-                    self.problem("the interval is too long")
+                    self.problem("the interval is longer than 292 years, the longest there is")
                     return None
                 return Found(INTERVAL, Typed("literal", (), INT64, ns))
             case ColumnRef(name=name):
@@ -241,7 +244,7 @@ class _Typing:
         return Found(type_, Typed(operation, args, type_))
 
     def shift(self, name: str, found: Sequence[Found]) -> Found:
-        """Timestamp plus or minus an interval; the interval is a constant."""
+        """A timestamp plus or minus a constant interval."""
         instant, interval = found if found[0].kind != INTERVAL else (found[1], found[0])
         length = interval.node
         ns = None if length is None else (-length.value if name == "sub" else length.value)
@@ -313,13 +316,16 @@ class _Typing:
             self.problem(f"the aggregate {name} cannot stand here", "aggregates belong to a window stage")
             return None
         if self.inside_aggregate:
-            self.problem(f"the aggregate {name} stands inside another aggregate")
+            self.problem(
+                f"the aggregate {name} stands inside another aggregate",
+                "compute the inner one in a window stage of its own",
+            )
             return None
         if node.distinct and (function.python or name not in ("count", "min", "max")):
             self.problem(f"DISTINCT is not supported in {name}", "only count(DISTINCT x)")
             return None
         if node.distinct and len(node.args) != 1:
-            self.problem("count(DISTINCT ...) takes one argument")
+            self.problem("count(DISTINCT ...) takes one argument", "join them: count(DISTINCT a || ',' || b)")
             return None
         self.inside_aggregate = self.columns_stand = True
         parts = [self.visit(arg) for arg in node.args]
@@ -353,7 +359,7 @@ class _Typing:
     # -- matching and casting ----------------------------------------------------------------------------------------
 
     def match(self, function: Function, found: Sequence[Found]) -> tuple[Signature, tuple[Kind, ...]] | None:
-        """The signature that fits with the fewest casts, with what each argument becomes; None after noting a problem."""
+        """The signature that fits with the fewest casts, and each argument's kind under it; None, after noting a problem, if none fits."""
         best: tuple[int, Signature, tuple[Kind, ...]] | None = None
         fits_in_number = False
         for signature in function.signatures:
@@ -372,7 +378,8 @@ class _Typing:
             given = ", ".join(word_of(part.kind) for part in found)
             usage = "; ".join(function.usage.splitlines())
             if not fits_in_number:
-                self.problem(f"{shown} does not take {len(found)} arguments", usage)
+                many = "argument" if len(found) == 1 else "arguments"
+                self.problem(f"{shown} does not take {len(found)} {many}", usage)
             elif function.name in _COMPARISONS:
                 self.problem(
                     f"cannot compare {' with '.join(dict.fromkeys(given.split(', ')))} ({shown})",
@@ -388,7 +395,7 @@ class _Typing:
         return signature, kinds
 
     def cast(self, found: Found, type_: DataType) -> Typed:
-        """The part as ``type_``; the cast is one that is allowed."""
+        """The part as ``type_``; the caller has checked that the cast is allowed."""
         if found.node is None:
             return Typed("literal", (), type_)
         if found.kind == type_:
@@ -399,7 +406,7 @@ class _Typing:
 
 
 _BY_TYPE = {("epoch_ms", TIMESTAMP): "to_epoch_ms", ("epoch_ms", INT64): "from_epoch_ms"}
-"""Functions that are two, told apart by what they are given."""
+"""Functions with two operations, chosen by the type of the argument."""
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "in", "is_distinct")
 
