@@ -17,8 +17,8 @@ import pytest
 
 import asyncflow
 from asyncflow.cli import run_command
+from asyncflow.doors import stages
 from asyncflow.doors.pipeline_file.json_schema import json_schema
-from asyncflow.doors.pipeline_file.tables import STAGES
 from asyncflow.doors.pipeline_file.toml import load
 
 ROWS = [
@@ -364,7 +364,7 @@ def test_list(capfd: pytest.CaptureFixture[str]) -> None:
 def test_list_has_every_key_of_a_pipeline_file(capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command(["list", "stages"]) == 0
     out = capfd.readouterr().out
-    for struct in STAGES.values():
+    for struct in (stages.find(name).Table for name in stages.names()):
         for field in msgspec.structs.fields(struct):
             assert field.name == "type" or f"    {field.encode_name} (" in out
     assert run_command(["list", "pipeline"]) == 0
@@ -384,9 +384,9 @@ def test_schema(capfd: pytest.CaptureFixture[str]) -> None:
     ]
     assert {"path", "follow", "time", "schema", "watermark_delay"} <= set(sources["file"]["properties"])
     assert not sources["file"]["additionalProperties"]
-    stages = [each["properties"]["type"] for each in schema["$defs"]["stage"]["oneOf"]]
-    assert [stage["enum"] for stage in stages] == [[kind] for kind in STAGES]
-    assert {"filter", "derive", "window", "join", "dedup", "top"} == set(STAGES)
+    kinds = [each["properties"]["type"]["enum"] for each in schema["$defs"]["stage"]["oneOf"]]
+    assert kinds == [[name] for name in stages.names()]
+    assert {"filter", "derive", "window", "join", "dedup", "top"} == set(stages.names())
     assert "$ref" not in json.dumps(
         {key: each for key, each in schema["$defs"].items() if key in ("reading", "stage")}
     )

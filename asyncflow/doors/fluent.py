@@ -7,16 +7,17 @@ and lets ``document`` read them, so defaults, checks and messages are the same a
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from asyncflow.doors.components import Problems
+from asyncflow.doors.merging import free_name, merged, rename, renamed
 from asyncflow.doors.pipeline_file import document, toml
 from asyncflow.doors.python_objects import no_function, no_source
+from asyncflow.doors.stages import read_stage
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.model.durations import parse_duration
 from asyncflow.model.schema import Field, Schema
@@ -26,11 +27,8 @@ from asyncflow.plan.expressions.nodes import Expression
 from asyncflow.plan.names import nearest
 from asyncflow.plan.stages.derive import Derive
 from asyncflow.plan.stages.map import MapBatches
-from asyncflow.plan.tables import Plan, Sink, Source, Stage
+from asyncflow.plan.tables import Plan, Stage
 from asyncflow.plan.windows import AllRows, WindowShape
-
-_GENERATED = re.compile(r"(source|stage|sink)_\d+\Z")
-T = TypeVar("T", Source, Stage, Sink)
 
 
 class FlowBuilder(Struct, frozen=True, eq=False):
@@ -124,7 +122,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         if not isinstance(other, FlowBuilder):
             raise PipelineError(f"a flow is joined with another flow, not with {other!r}")
         left = self._one_table()
-        plan, head = _merged(left.plan, other._one_table())
+        plan, head = _joined(left.plan, other._one_table())
         table = {
             "left": left.head[0],
             "right": head[0],
@@ -202,7 +200,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         if len(self.head) != 1 or "." in self.head[0]:
             raise PipelineError("only one table can be named: do it before the union")
         old = self.head[0]
-        return replace(self, plan=_renamed(self.plan, {old: name}), head=(name,))
+        return replace(self, plan=renamed(self.plan, {old: name}), head=(name,))
 
     def explain(self, form: str = "tree") -> str:
         """The plan as text: ``tree``, ``mermaid`` or ``json``."""
@@ -220,7 +218,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
 
     def _stage(self, table: Mapping[str, Any]) -> Self:
         problems = Problems()
-        made = document.stage(self._free("stage"), table, self.head, problems)
+        made = read_stage(self._free("stage"), table, self.head, problems)
         _raise(problems)
         return self._add(made)
 
@@ -246,7 +244,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         )
 
     def _free(self, kind: str) -> str:
-        return _free_name(kind, {table.name for table in self.plan.tables})
+        return free_name(kind, {table.name for table in self.plan.tables})
 
     def _one_table(self) -> Self:
         """The same flow with a head of one table."""
@@ -293,7 +291,7 @@ def build_union(first: FlowBuilder, *others: FlowBuilder) -> FlowBuilder:
     """One flow whose next table reads all of them; tables that they share stay one.  They need the same columns and types."""
     plan, head = first.plan, first.head
     for other in others:
-        plan, theirs = _merged(plan, other)
+        plan, theirs = _joined(plan, other)
         head += tuple(name for name in theirs if name not in head)
     return replace(first, plan=plan, head=head)
 
@@ -305,7 +303,7 @@ def build_sequence(
     both = build_union(past, live)
     problems = Problems()
     table = {"type": "sequence", "of": list(both.head), "unique": _texts(unique)}
-    made = document.sequence(name or both._free("source"), table, problems)
+    made = read_stage(name or both._free("source"), table, (), problems, room="sources")
     _raise(problems)
     return both._add(made)
 
@@ -318,62 +316,10 @@ def _keys(by: Sequence[str] | Mapping[str, str]) -> list[str] | dict[str, str]:
     return dict(by) if isinstance(by, Mapping) else _texts(by)
 
 
-def _merged(plan: Plan, other: FlowBuilder) -> tuple[Plan, tuple[str, ...]]:
-    """One plan of both, with tables that they share once, and the other's head by the names that its tables have there."""
-    mine = {id(table) for table in _tables(plan)}
-    taken = {table.name for table in _tables(plan)}
-    fresh: dict[str, str] = {}
-    for table in _tables(other.plan):
-        if id(table) not in mine and table.name in taken and _GENERATED.match(table.name):
-            fresh[table.name] = _free_name(
-                table.name.partition("_")[0],
-                taken | {t.name for t in _tables(other.plan)} | set(fresh.values()),
-            )
-    theirs = _renamed(other.plan, fresh)
-    plan = replace(
-        plan,
-        sources=(*plan.sources, *(table for table in theirs.sources if id(table) not in mine)),
-        stages=(*plan.stages, *(table for table in theirs.stages if id(table) not in mine)),
-        sinks=(*plan.sinks, *(table for table in theirs.sinks if id(table) not in mine)),
-    )
-    return plan, tuple(_rename(each, fresh) for each in other.head)
-
-
-def _tables(plan: Plan) -> tuple[Source | Stage | Sink, ...]:
-    return plan.tables
-
-
-def _free_name(kind: str, taken: set[str]) -> str:
-    number = 1
-    while f"{kind}_{number}" in taken:
-        number += 1
-    return f"{kind}_{number}"
-
-
-def _rename(name: str, names: Mapping[str, str]) -> str:
-    table, dot, kind = name.partition(".")
-    return names.get(table, table) + dot + kind
-
-
-def _renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
-    """The plan with tables renamed, and with them all that reads them; a table that is not concerned stays the same object."""
-
-    def reader(table: Any) -> Any:
-        name, inputs = names.get(table.name, table.name), tuple(_rename(each, names) for each in table.inputs)
-        return (
-            table
-            if (name, inputs) == (table.name, table.inputs)
-            else replace(table, name=name, inputs=inputs)
-        )
-
-    return replace(
-        plan,
-        sources=tuple(
-            replace(each, name=names[each.name]) if each.name in names else each for each in plan.sources
-        ),
-        stages=tuple(reader(each) for each in plan.stages),
-        sinks=tuple(reader(each) for each in plan.sinks),
-    )
+def _joined(plan: Plan, other: FlowBuilder) -> tuple[Plan, tuple[str, ...]]:
+    """One plan of both, and the other's head by the names that its tables have there."""
+    both, names = merged(plan, other.plan)
+    return both, tuple(rename(each, names) for each in other.head)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """How components are found: a connector or format is a module of its room's folder, or a stranger's by entry point.
 
 There is no list to edit: ``asyncflow/formats/csv.py`` is the format ``csv``.  A distribution of someone else's adds one through the entry
-points ``asyncflow.sources``, ``asyncflow.sinks`` and ``asyncflow.formats``, each naming a module of the same shape; its aggregates
-(``asyncflow.aggregates``) are classes.
+points ``asyncflow.sources``, ``asyncflow.sinks``, ``asyncflow.formats`` and ``asyncflow.stages``, each naming a module of the same shape;
+its aggregates (``asyncflow.aggregates``) are classes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOT_COMPONENTS = {"contract"}
 @cache
 def names(room: str, capability: str, group: str) -> tuple[str, ...]:
     """Names of the components in package ``room`` whose module defines ``capability`` (``"open_source"``), and of those in ``group``."""
-    found = [name for name in _modules(room) if hasattr(import_module(f"{room}.{name}"), capability)]
+    found = [name for name in modules(room) if hasattr(import_module(f"{room}.{name}"), capability)]
     found += [point.name for point in _entry_points(group) if point.name not in found]
     return tuple(sorted(found))
 
@@ -31,7 +31,7 @@ def names(room: str, capability: str, group: str) -> tuple[str, ...]:
 @cache
 def find(room: str, name: str, capability: str, group: str) -> ModuleType:
     """The module of component ``name``; KeyError when there is none that has ``capability``."""
-    if name in _modules(room):
+    if name in modules(room):
         module = import_module(f"{room}.{name}")
         if hasattr(module, capability):
             return module
@@ -57,7 +57,8 @@ def _entry_points(group: str) -> EntryPoints:
 
 
 @cache
-def _modules(room: str) -> tuple[str, ...]:
+def modules(room: str) -> tuple[str, ...]:
+    """Names of the modules in package ``room`` that may be components."""
     folder = import_module(room).__path__
     return tuple(
         info.name

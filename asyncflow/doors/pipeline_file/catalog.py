@@ -13,15 +13,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import Struct
 
+from asyncflow.doors import stages
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
-from asyncflow.doors.pipeline_file.tables import (
-    SEQUENCE,
-    STAGES,
-    PipelineTable,
-    SequenceTable,
-    SinkTable,
-    SourceTable,
-)
+from asyncflow.doors.pipeline_file.tables import PipelineTable, SinkTable, SourceTable
 from asyncflow.plan.expressions.aggregates import aggregate_names, find_aggregate
 from asyncflow.plan.expressions.functions import SCALARS
 
@@ -51,10 +45,10 @@ def entries(kind: str) -> tuple[Entry, ...]:
     if kind == "pipeline":
         return (_table("(top)", PipelineTable),)
     if kind == "sources":
-        found = (*(_component(SOURCE, name) for name in SOURCE.names()), _table(SEQUENCE, SequenceTable))
+        found = (*(_component(SOURCE, name) for name in SOURCE.names()), *_stages("sources"))
         return (_table("(each)", SourceTable), *sorted(found, key=lambda entry: entry.name))
     if kind == "stages":
-        return tuple(_table(name, struct) for name, struct in STAGES.items())
+        return tuple(_stages("stages"))
     if kind == "sinks":
         return (_table("(each)", SinkTable), *(_component(SINK, name) for name in SINK.names()))
     if kind == "formats":
@@ -62,6 +56,15 @@ def entries(kind: str) -> tuple[Entry, ...]:
     if kind == "aggregates":
         return tuple(_aggregate(name) for name in sorted(aggregate_names()))
     return tuple(Entry(name, function.doc, function.usage) for name, function in sorted(SCALARS.items()))
+
+
+def _stages(room: str) -> Iterator[Entry]:
+    """One of someone else's that cannot be used says why."""
+    for name in stages.names(room):
+        try:
+            yield _table(name, stages.find(name).Table)
+        except ValueError as error:
+            yield Entry(name, str(error))
 
 
 def _aggregate(name: str) -> Entry:

@@ -7,49 +7,23 @@ others are wired and checked as written; its name goes into ``incomplete`` and n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from asyncflow.doors import components
+from asyncflow.doors import stages as kinds
 from asyncflow.doors.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
-from asyncflow.doors.expressions.expression_text import parse_expression
-from asyncflow.doors.expressions.sort_keys import sort_key
-from asyncflow.doors.joins import join_stage
-from asyncflow.doors.pipeline_file.tables import (
-    LATER_KEYS,
-    LATER_STAGES,
-    SEQUENCE,
-    STAGES,
-    DedupTable,
-    DeriveTable,
-    FilterTable,
-    JoinTable,
-    PipelineTable,
-    SequenceTable,
-    SinkTable,
-    SourceTable,
-    TopTable,
-    WindowTable,
-)
+from asyncflow.doors.pipeline_file.tables import LATER_KEYS, PipelineTable, SinkTable, SourceTable
 from asyncflow.doors.pipeline_file.trials import trials
-from asyncflow.doors.windows import emit_every, window_shape
+from asyncflow.doors.stages import inputs_of, read_stage
+from asyncflow.doors.words import duration, size
 from asyncflow.errors import PipelineError
-from asyncflow.model.durations import format_size, parse_duration, parse_size
+from asyncflow.model.durations import format_size
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import graph
-from asyncflow.plan.expressions.nodes import ColumnRef, Expression
-from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.names import nearest
-from asyncflow.plan.stages.dedup import Dedup
-from asyncflow.plan.stages.derive import Derive
-from asyncflow.plan.stages.filter import Filter
-from asyncflow.plan.stages.sequence import Sequence
-from asyncflow.plan.stages.top import Top
-from asyncflow.plan.stages.unreadable import Unreadable
-from asyncflow.plan.stages.window import Window
 from asyncflow.plan.tables import DEFAULT_STOP_TIMEOUT_NS, Component, Plan, Sink, Source, Stage
 
 _ROOMS = ("sources", "stages", "sinks", "tests")
-T = TypeVar("T")
 LEAST_MEMORY_BYTES = 1 << 20
 
 
@@ -86,15 +60,15 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
     sources: list[Source] = []
     stages: list[Stage] = []
     for each, table in rooms["sources"].items():
-        if table.get("type") == SEQUENCE:
-            stages.append(sequence(each, table, problems))
+        if table.get("type") in kinds.names("sources"):
+            stages.append(read_stage(each, table, (), problems, room="sources"))
         else:
             sources.append(source(each, table, problems))
-    # What a sequence reads is read as the sequence.
+    # What a stage among the sources reads (the parts of a sequence) is read as that stage.
     members = {member for each in stages for member in each.inputs}
     before = tuple(each for each in rooms["sources"] if each not in members)
     for each, table in rooms["stages"].items():
-        stages.append(stage(each, table, before, problems))
+        stages.append(read_stage(each, table, before, problems))
         before = (each,)
     sinks = tuple(sink(each, table, before, problems) for each, table in rooms["sinks"].items())
     tests = trials(document.get("tests", []), problems)
@@ -112,7 +86,7 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
 def _stop_timeout(settings: Mapping[str, Any], problems: Problems) -> int:
     if (written := settings.get("stop_timeout")) is None:
         return DEFAULT_STOP_TIMEOUT_NS
-    timeout_ns: int | None = _parsed(parse_duration, written, "stop_timeout", problems)
+    timeout_ns = duration(written, "stop_timeout", problems)
     if timeout_ns is not None and timeout_ns < 0:
         problems.add("stop_timeout", f"{written!r} is below zero")
     return DEFAULT_STOP_TIMEOUT_NS if timeout_ns is None else timeout_ns
@@ -121,14 +95,14 @@ def _stop_timeout(settings: Mapping[str, Any], problems: Problems) -> int:
 def memory_bytes(written: int | str) -> int:
     """The bound on a run's memory as it is written; PipelineError where it is none."""
     problems = Problems()
-    size = _parsed(_size, written, "memory", problems)
-    if size is not None and not LEAST_MEMORY_BYTES <= size < 1 << 63:
+    most = size(written, "memory", problems)
+    if most is not None and not LEAST_MEMORY_BYTES <= most < 1 << 63:
         least = format_size(LEAST_MEMORY_BYTES)
         problems.add("memory", f"a run needs at least {least}, and no more than there is", 'memory = "2GiB"')
     if problems.found:
         raise PipelineError(problems.found)
-    assert isinstance(size, int)
-    return size
+    assert most is not None
+    return most
 
 
 def _room(document: Mapping[str, Any], room: str, problems: Problems) -> dict[str, Mapping[str, Any]]:
@@ -172,16 +146,14 @@ def source(
     format_ = _source_format(connector, values, options, schema, path, problems)
     if connector is not None and schema is None:
         schema = components.known_schema(connector, format_)
-    durations = {
-        f"{key}_ns": _parsed(parse_duration, values[key], f"{path}.{key}", problems)
+    lengths = {
+        f"{key}_ns": duration(values[key], f"{path}.{key}", problems)
         for key in ("watermark_delay", "max_future", "idle_timeout")
         if values.get(key) is not None
     }
     if "max_record_bytes" in values:
-        durations["max_record_bytes"] = _parsed(
-            _size, values["max_record_bytes"], f"{path}.max_record_bytes", problems
-        )
-    settings: dict[str, Any] = {key: value for key, value in durations.items() if value is not None}
+        lengths["max_record_bytes"] = size(values["max_record_bytes"], f"{path}.max_record_bytes", problems)
+    settings: dict[str, Any] = {key: value for key, value in lengths.items() if value is not None}
     if "on_error" in values:
         settings["on_error"] = values["on_error"]
     return Source(name, connector or Component(""), format_, schema, values.get("time"), **settings)
@@ -231,135 +203,10 @@ def _schema(columns: Mapping[str, str] | None, path: str, problems: Problems) ->
 _UNITS = ("s", "ms", "us", "ns")
 
 
-def _size(value: int | str) -> int:
-    return value if isinstance(value, int) else parse_size(value)
-
-
-def _parsed(parse: Any, value: Any, path: str, problems: Problems) -> Any:
-    try:
-        return parse(value)
-    except ValueError as error:
-        problems.add(path, str(error))
-        return None
-
-
 def _split(struct: type, table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys that ``struct`` has, and the others."""
     own = struct.__struct_fields__  # type: ignore[attr-defined]
     return {k: v for k, v in table.items() if k in own}, {k: v for k, v in table.items() if k not in own}
-
-
-def stage(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems: Problems) -> Stage:
-    """One ``[stages.NAME]``; ``before``: what it reads where it does not say."""
-    path = f"stages.{name}"
-    type_ = table.get("type")
-    if name in problems.incomplete:
-        return _unreadable(name, before, problems)
-    if not isinstance(type_, str) or type_ not in STAGES:
-        choices = "there is " + ", ".join(STAGES)
-        if not isinstance(type_, str):
-            problems.add(f"{path}.type", "a stage needs a type", choices)
-        elif type_ in LATER_STAGES:
-            problems.add(f"{path}.type", f"the stage {type_!r} is {NOT_BUILT_YET}", choices)
-        else:
-            problems.add(f"{path}.type", f"unknown stage {type_!r}", nearest(type_, STAGES))
-        return _unreadable(name, _inputs(table.get("inputs"), before), problems)
-    struct = STAGES[type_]
-    shape = table.get("window", "all" if struct is WindowTable else None)
-    windowed = struct in (WindowTable, TopTable, JoinTable)
-    if windowed and shape is not None and not isinstance(shape, str | Mapping):
-        table = {**table, "window": "all"}
-    made_aggregates = {}
-    if struct is WindowTable and isinstance(written := table.get("aggregates"), Mapping):
-        made_aggregates = {key: each for key, each in written.items() if isinstance(each, Expression)}
-        table = {**table, "aggregates": {**written, **dict.fromkeys(made_aggregates, "")}}
-    known = len(problems.found)
-    values = components.convert_fields(struct, table, path, problems)
-    inputs = _inputs(values.get("inputs"), before)
-    made: Stage
-    if struct is FilterTable:
-        where = expression(values["where"], f"{path}.where", problems) if "where" in values else None
-        made = Unreadable(name, inputs) if where is None else Filter(name, inputs, where)
-    elif struct is DeriveTable:
-        if values.get("columns") == {}:
-            problems.add(f"{path}.columns", "there is no column to add", 'for example { twice = "qty * 2" }')
-        made = Derive(name, inputs, _expressions(values.get("columns", {}), f"{path}.columns", problems))
-    elif struct is DedupTable:
-        within = _parsed(parse_duration, values.get("within", "0s"), f"{path}.within", problems)
-        made = Dedup(name, inputs, _keys(values.get("by", ()), path, problems), within or 0)
-    elif struct is TopTable:
-        order = [
-            sort_key(text, f"{path}.order.{position}", problems)
-            for position, text in enumerate(values.get("order", ()))
-        ]
-        keys = _keys(values.get("by", ()), path, problems)
-        window = None if shape is None else window_shape(shape, f"{path}.window", problems)
-        made = Top(name, inputs, values.get("n", 1), tuple(key for key in order if key), keys, window)
-    elif struct is JoinTable:
-        if not ("left" in values and "right" in values):
-            given = tuple(values[side] for side in ("left", "right") if side in values)
-            return _unreadable(name, given or before[:1], problems)
-        made = join_stage(name, {**values, "window": shape}, path, problems)
-    else:
-        keys = _keys(values.get("by", ()), path, problems)
-        texts = {**values.get("aggregates", {}), **made_aggregates}
-        aggregates = _expressions(texts, f"{path}.aggregates", problems)
-        window = window_shape(shape, f"{path}.window", problems)
-        lateness = _parsed(
-            parse_duration, values.get("allowed_lateness", "0s"), f"{path}.allowed_lateness", problems
-        )
-        emit = emit_every(values.get("emit", "final"), window, f"{path}.emit", problems)
-        made = Window(name, inputs, window, keys, aggregates, lateness or 0, emit)
-    if len(problems.found) > known:
-        problems.incomplete.add(name)
-    return made
-
-
-def sequence(name: str, table: Mapping[str, Any], problems: Problems) -> Sequence:
-    """One ``[sources.NAME]`` of type ``sequence``."""
-    known = len(problems.found)
-    values = components.convert_fields(SequenceTable, table, f"sources.{name}", problems)
-    if len(problems.found) > known:
-        problems.incomplete.add(name)
-    return Sequence(name, tuple(values.get("of", ())), tuple(values.get("unique", ())))
-
-
-def _keys(
-    by: Mapping[str, str] | list[str], path: str, problems: Problems
-) -> tuple[tuple[str, Expression], ...]:
-    if isinstance(by, Mapping):
-        return _expressions(by, f"{path}.by", problems)
-    return tuple((column, ColumnRef(column)) for column in by)
-
-
-def _inputs(written: object, before: tuple[str, ...]) -> tuple[str, ...]:
-    if isinstance(written, list | tuple):
-        return tuple(str(each) for each in written)
-    return before
-
-
-def _unreadable(name: str, inputs: tuple[str, ...], problems: Problems) -> Stage:
-    problems.incomplete.add(name)
-    return Unreadable(name, inputs)
-
-
-def expression(text: str, path: str, problems: Problems) -> Expression | None:
-    """The expression that ``text`` says; None, with a problem added, where it cannot be read."""
-    try:
-        return parse_expression(text)
-    except ExpressionError as error:
-        problems.add(path, error.message, error.hint)
-        return None
-
-
-def _expressions(
-    columns: Mapping[str, str | Expression], path: str, problems: Problems
-) -> tuple[tuple[str, Expression], ...]:
-    parsed = [
-        (name, expression(each, f"{path}.{name}", problems) if isinstance(each, str) else each)
-        for name, each in columns.items()
-    ]
-    return tuple((name, each) for name, each in parsed if each is not None)
 
 
 def sink(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems: Problems) -> Sink:
@@ -378,4 +225,4 @@ def sink(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems:
     format_ = components.format_component(ENCODER, written, f"{path}.format", problems)
     if connector is not None and connector.type == "null" and "format" not in table:
         format_ = None
-    return Sink(name, _inputs(values.get("inputs"), before), connector or Component(""), format_)
+    return Sink(name, inputs_of(values.get("inputs"), before), connector or Component(""), format_)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from asyncflow.doors import stages
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
-from asyncflow.doors.pipeline_file.tables import STAGES, PipelineTable, SequenceTable, SinkTable, SourceTable
+from asyncflow.doors.pipeline_file.tables import PipelineTable, SinkTable, SourceTable
 from asyncflow.doors.pipeline_file.trials import AdvanceTable, RowsTable, TrialTable
 
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -22,10 +24,10 @@ def json_schema() -> dict[str, Any]:
         "source": _one_of(
             [
                 *(_table(SourceTable, SOURCE, name, "reading") for name in SOURCE.names()),
-                _closed(_object(SequenceTable)),
+                *_stages("sources"),
             ]
         ),
-        "stage": _one_of(_closed(_object(struct)) for struct in STAGES.values()),
+        "stage": _one_of(_stages("stages")),
         "sink": _one_of(_table(SinkTable, SINK, name, "writing") for name in SINK.names()),
     }
     return {
@@ -43,6 +45,13 @@ def json_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": definitions,
     }
+
+
+def _stages(room: str) -> Iterator[dict[str, Any]]:
+    """The tables of the kinds of stages; one of someone else's that cannot be used is left out."""
+    for name in stages.names(room):
+        with suppress(ValueError):
+            yield _closed(_object(stages.find(name).Table))
 
 
 def _trial() -> dict[str, Any]:

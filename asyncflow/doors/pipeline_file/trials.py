@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from asyncflow.doors.components import Problems, convert_fields
-from asyncflow.doors.pipeline_file.tables import Duration
+from asyncflow.doors.words import Duration
 from asyncflow.model.durations import parse_duration
 from asyncflow.plan.tables import Advance, Expect, Feed, Row, Trial
 
