@@ -46,6 +46,41 @@ class Saved(Struct, frozen=True, eq=False):
             {part.removeprefix(begin): data for part, data in self.parts.items() if part.startswith(begin)},
         )
 
+    def integer(self, name: str, least: int = -(2**63), most: int = 2**64 - 1) -> int:
+        """The field, a whole number from ``least`` to ``most``; ValueError names it where it is missing or none."""
+        value = self.fields.get(name)
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"{name}: a whole number from {least} to {most} is wanted, not {value!r}")
+        return value
+
+    def optional_integer(self, name: str, least: int = -(2**63), most: int = 2**64 - 1) -> int | None:
+        """As :meth:`integer`, or None where None was saved."""
+        if name in self.fields and self.fields[name] is None:
+            return None
+        return self.integer(name, least, most)
+
+    def flag(self, name: str) -> bool:
+        """The field, true or false; ValueError names it where it is missing or neither."""
+        value = self.fields.get(name)
+        if type(value) is not bool:
+            raise ValueError(f"{name}: true or false is wanted, not {value!r}")
+        return value
+
+    def array(self, name: str, dtype: Any, length: int | None = None) -> Array:
+        """The part, an array of ``dtype`` and of ``length`` rows where that is given; ValueError names it where it does not fit."""
+        data = self.parts.get(name)
+        wanted = np.dtype(dtype)
+        if data is None:
+            raise ValueError(f"{name}: the part is missing")
+        if data.dtype != wanted or data.ndim != 1 or (length is not None and len(data) != length):
+            rows = "" if length is None else f" of {length} rows"
+            raise ValueError(
+                f"{name}: an array{rows} of {wanted} is wanted, not {len(data)} rows of {data.dtype}"
+            )
+        if wanted == np.bool_ and len(data) and int(data.view(np.uint8).max()) > 1:
+            raise ValueError(f"{name}: a flag is neither 0 nor 1")
+        return np.ascontiguousarray(data)
+
 
 class Frozen(ABC):
     """A state at a barrier.  ``fields``: what is small, copied."""

@@ -1,16 +1,51 @@
-"""Windows by the numbers of their ends: which of them a row is in, and which have ended.
+"""Windows of event time by number: which windows a row is in, which have ended, and where they start and end.
 
-The ends of a shape's windows lie on a lattice, ``phase + k * every_ns``.  No two windows end at the same time, so a window is known by
-its ``k``, and a row's windows are those from a first to a last ``k``.  Bounds are clamped
-to int64; numbers fit into it where ``every_ns`` is more than a nanosecond.
+:class:`WindowBounds` is what operators ask of a window shape: this is the only window arithmetic in Python.  (The ``window`` kernel has its
+own, in C; see its ``panes.h``.)
+
+The ends of a shape's windows lie on a lattice, ``phase + k * every_ns``.  No two windows end at the same time, so the number ``k`` names a
+window, and a row's windows are those from a first to a last ``k``.  Bounds are clamped to int64; the numbers fit into int64 where
+``every_ns`` is more than a nanosecond.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.model.columns import Int64Array
+
+
+class WindowBounds(Protocol):
+    """The windows of one shape, by numbers that rise with their ends."""
+
+    @property
+    def most(self) -> int:
+        """How many windows a row can be in."""
+
+    @property
+    def growing(self) -> bool:
+        """Several windows begin at one time and end one after the other."""
+
+    def of(self, times: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """The first and the last window of each row."""
+
+    def ended(self, watermarks: Int64Array, lateness_ns: int = 0) -> Int64Array:
+        """The last window that ended at least ``lateness_ns`` before each watermark."""
+
+    def last(self, number: int) -> int:
+        """The last window that begins together with this one."""
+
+    def end(self, number: int) -> int:
+        """The end of a window, ns; not clamped."""
+
+    def number(self, start: int, end: int) -> int:
+        """The window with these bounds, of which one may be clamped; not of growing windows."""
+
+    def bounds(self, numbers: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Start and end of each of these windows, ns, clamped to int64."""
 
 
 class WindowLattice:
@@ -32,10 +67,8 @@ class WindowLattice:
         else:
             self._shift, self._phase = divmod(self._start + size_ns, every_ns)
         self.most = -(-size_ns // every_ns)
-        """How many windows a row can be in."""
 
     def of(self, times: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """The first and the last window of each row."""
         first = _steps(times, self._phase, self.every_ns) + 1
         if self.growing:
             return first, (_steps(times, self._start, self.size_ns) + 1) * self._steps + self._shift
@@ -44,29 +77,24 @@ class WindowLattice:
         return first, _steps(times, self._start, self.every_ns) + self._shift
 
     def ended(self, watermarks: Int64Array, lateness_ns: int = 0) -> Int64Array:
-        """The last window that has ended, and been over for ``lateness_ns``, at each watermark."""
         if lateness_ns:
             watermarks = np.maximum(watermarks, NO_TIME + lateness_ns) - lateness_ns
         return _steps(watermarks, self._phase, self.every_ns)
 
     def last(self, number: int) -> int:
-        """The last window that begins when this one does."""
         if not self.growing:
             return number
         return ((number - 1 - self._shift) // self._steps + 1) * self._steps + self._shift
 
     def end(self, number: int) -> int:
-        """When a window ends, ns; not clamped."""
         return self._phase + number * self.every_ns
 
     def number(self, start: int, end: int) -> int:
-        """The window with these bounds, of which one may be clamped; not of growing windows."""
         if end == END_OF_TIME and start != NO_TIME:
             end = start + self.size_ns
         return (end - self._phase) // self.every_ns
 
     def bounds(self, numbers: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Start and end of each of these windows."""
         ends = self._times(numbers)
         if self.growing:
             first = (numbers - 1 - self._shift) // self._steps * self._steps + self._shift

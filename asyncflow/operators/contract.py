@@ -1,20 +1,25 @@
 """What every operator is: a synchronous core, batches in, batches out.  No asyncio, no plan, no clock.
 
-An operator owns its state and nobody else touches it.  The runtime calls ``process`` for each batch in order, ``advance``
-when the stage's watermark has risen, and ``finish`` once at the end of input; each gives back what is to go on, in order.  What comes back
-is taken whole before the next call: it may be made as it is taken, so that a great result is never held whole.
+An operator owns its state, and nobody else touches that state.  The runtime calls ``process`` for each batch in order, ``advance``
+when the stage's watermark has risen, and ``finish`` once at the end of input; each returns the outputs in order.  The runtime takes all
+outputs of a call before the next call: an operator may make outputs as they are taken, so that a great result is never held whole.
+
+State.  At a barrier, between two calls, ``freeze`` copies the state; ``restore`` gives it to a new operator of the same plan and schemas
+before the first row.  The restored operator returns for every further input what the frozen operator would have returned.  Saved state
+is canonical: equal states have equal bytes, whatever batches, row numbers and key numbers led to them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, NamedTuple
 
 from msgspec import Struct
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Schema
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
 
 
 class Output(Struct, frozen=True, eq=False):
@@ -25,7 +30,7 @@ class Output(Struct, frozen=True, eq=False):
 
 
 class Port(NamedTuple):
-    """How far the reader of an input has come: its watermark, whether it is quiet or has ended, and rows of it that are put back."""
+    """Progress of a reader on one input: its watermark, whether the input is idle or has ended, and how many of its rows are held."""
 
     watermark_ns: int
     quiet: bool = False
@@ -33,40 +38,61 @@ class Port(NamedTuple):
     rows: int = 0
 
 
-class Operator(ABC):
-    """``counts`` is the operator's part of the ledger: rows by every way they can leave; it only grows.
+class _Core(ABC):
+    """What operators of one and of two inputs share.
 
-    For rows in = rows out + ways of leaving, an operator that keeps or merges rows says so here too (see each operator).
+    ``output``: the columns of rows that leave by the main way; None where the first rows decide them.
+
+    ``counts``: the operator's part of the ledger, rows by every way they can leave; the numbers only grow.  For rows in = rows out + ways
+    of leaving, an operator that keeps or merges rows counts these rows too (see each operator).
+
+    ``state_version``: the layout of the saved state; 0 for an operator that keeps nothing but its counts.
     """
 
+    state_version: ClassVar[int]
+    output: Schema | None = None
+    counts: dict[str, int]
+
     def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
+        self.counts = {}
 
     @abstractmethod
-    def process(self, batch: Batch) -> Iterable[Output]:
-        """Takes one batch; its rows' own watermarks travel with it."""
+    def freeze(self) -> Frozen:
+        """The state as of now; later calls of the operator do not change the frozen state.
 
-    def advance(self, watermark_ns: int) -> Iterable[Output]:
-        """The stage's watermark is now ``watermark_ns`` (it never falls)."""
-        return []
+        At most one frozen state of an operator is taken down at a time: a second ``freeze`` gives up the first.
+        """
 
-    def finish(self) -> Iterable[Output]:
-        """End of input: gives up whatever is still held."""
-        return []
+    @abstractmethod
+    def restore(self, saved: Saved) -> None:
+        """Takes over a state that an operator of the same plan and schemas froze; called before the first row.
+
+        ValueError names the field or part that does not fit; the operator is of no use then.
+        """
 
     @property
     def held_ns(self) -> int:
-        """How much later than their time rows may leave: those that read them go by a watermark that is this much lower."""
+        """Delay of the output's watermark behind the stage's, ns: rows may leave that much later than their time."""
         return 0
 
     @property
     def next_due_ns(self) -> int | None:
-        """The watermark at which something that is held comes out next; None where nothing waits for one."""
+        """The watermark at which held rows come out next, ns; None where no held rows wait for a watermark."""
         return None
 
     @property
-    def waiting_rows(self) -> int | None:
-        """Rows that are held, or are part of what is, where that is known."""
+    def timed(self) -> bool:
+        """Held rows come out as event time goes on; False: at the end of input only."""
+        return True
+
+    @property
+    def open_windows(self) -> int | None:
+        """Windows that hold a row and may still be sent; None where the operator has no windows."""
+        return None
+
+    @property
+    def open_keys(self) -> int | None:
+        """Keys held now, about; None where the operator holds nothing by key."""
         return None
 
     @property
@@ -75,22 +101,52 @@ class Operator(ABC):
         return 0
 
 
-class TwoInputOperator(ABC):
+class Operator(_Core):
+    """An operator over one input."""
+
+    @abstractmethod
+    def process(self, batch: Batch) -> Iterable[Output]:
+        """Takes one batch; the watermark before each row travels with the batch."""
+
+    def advance(self, watermark_ns: int) -> Iterable[Output]:
+        """The stage's watermark is now ``watermark_ns`` (it never falls)."""
+        return []
+
+    def finish(self) -> Iterable[Output]:
+        """End of input: gives up all held rows."""
+        return []
+
+    @property
+    def waiting_rows(self) -> int | None:
+        """Rows that are held, or are part of a held result; None where that number is not known."""
+        return None
+
+
+class CountsOnly(Operator):
+    """An operator that keeps nothing but its counts."""
+
+    state_version = 0
+
+    def freeze(self) -> Frozen:
+        return Copied(counted(self.counts))
+
+    def restore(self, saved: Saved) -> None:
+        restore_counts(self.counts, saved)
+
+
+class TwoInputOperator(_Core):
     """An operator over two inputs of different columns; ``port`` 0 is the left one, 1 the right one.
 
     The runtime calls ``process`` for the batches of each port in the port's own order, ``advance`` when the lower of the watermarks that
-    count has risen, and ``finish`` once for each port; what comes back is taken whole before the next call.  The ports may be interleaved
+    count has risen, and ``finish`` once for each port; it takes all outputs of a call before the next call.  The ports may be interleaved
     in any way: the outputs, taken together, must be the same.
     """
 
     output: Schema
 
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-
     @abstractmethod
     def process(self, port: int, batch: Batch) -> Iterable[Output]:
-        """Takes one batch of one input; its rows' own watermarks travel with it."""
+        """Takes one batch of one input; the watermark before each row travels with the batch."""
 
     @abstractmethod
     def advance(self, watermark_ns: int) -> Iterable[Output]:
@@ -103,24 +159,27 @@ class TwoInputOperator(ABC):
     @property
     @abstractmethod
     def watermark(self) -> int:
-        """The watermark of what comes out: no row still to come has a time below it."""
-
-    @property
-    def held_ns(self) -> int:
-        """How much lower than the stage's the watermark of what comes out is."""
-        return 0
-
-    @property
-    def next_due_ns(self) -> int | None:
-        """As of :class:`Operator`."""
-        return None
+        """The watermark of the output: no row still to come has a time below it."""
 
     @property
     @abstractmethod
     def waiting_rows(self) -> tuple[int, int]:
         """Rows of the left and the right side that are held."""
 
-    @property
-    def state_bytes(self) -> int:
-        """Bytes of state held now, about."""
-        return 0
+
+def counted(counts: Mapping[str, int]) -> dict[str, Plain]:
+    """The field of an operator's counts."""
+    return {"counts": dict(counts)}
+
+
+def restore_counts(counts: dict[str, int], saved: Saved) -> None:
+    """Writes the saved counts into ``counts``, which stays the same dict: others hold it too.  ValueError names the count that is missing
+    or no number; counts that an operator begins only with the first row of a kind are new to ``counts``."""
+    found = saved.within("counts").fields
+    for name in counts:
+        if name not in found:
+            raise ValueError(f"counts: {name!r} is missing")
+    for name, value in found.items():
+        if type(value) is not int:
+            raise ValueError(f"counts: {name!r} is not a whole number")
+    counts.update({name: value for name, value in found.items() if type(value) is int})

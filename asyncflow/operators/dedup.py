@@ -17,10 +17,12 @@ import numpy as np
 
 from asyncflow._kernels import dedup as dedup_kernel
 from asyncflow._kernels import groups as groups_kernel
-from asyncflow.model.batch import NO_TIME, Batch
-from asyncflow.model.columns import Column
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.columns import Column, Int32Array
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.model.snapshot import Frozen, Saved, nested
+from asyncflow.operators.contract import Operator, Output, counted, restore_counts
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel
 from asyncflow.operators.raw import raw_column
 
 FEW_KEYS = 1 << 16
@@ -32,6 +34,8 @@ class DedupOperator(Operator):
 
     ``counts``: rows ``duplicate``, also given as output of that kind, and what ``losses`` counts while computing.
     """
+
+    state_version = 1
 
     def __init__(
         self,
@@ -78,8 +82,22 @@ class DedupOperator(Operator):
 
     @property
     def open_keys(self) -> int:
-        """Keys held now, about: those remembered and some that will go."""
         return int(self._groups.size)
+
+    def freeze(self) -> Frozen:
+        """The remembered times by key, without those that the watermark has passed."""
+        self._keep(self._state.live_groups(self._watermark_ns))
+        keys, times = self._groups.freeze(), self._state.freeze(self._groups.ranks())
+        return nested(
+            {**counted(self.counts), "watermark_ns": self._watermark_ns},
+            {"keys": FrozenKernel(self._groups, keys), "times": FrozenKernel(self._state, times)},
+        )
+
+    def restore(self, saved: Saved) -> None:
+        restore_counts(self.counts, saved)
+        self._watermark_ns = saved.integer("watermark_ns", NO_TIME, END_OF_TIME)
+        load_kernel(self._groups, saved, "keys")
+        load_kernel(self._state, saved, "times")
 
     def _forget(self) -> None:
         """Drops what the watermark has passed once there is much; looks again when that has doubled."""
@@ -87,6 +105,9 @@ class DedupOperator(Operator):
             return
         live = self._state.live_groups(self._watermark_ns)
         if 2 * len(live) < self._groups.size:
-            self._groups.keep(live)
-            self._state.keep(live)
+            self._keep(live)
         self._collect_above = max(FEW_KEYS, 2 * max(len(live), self._state.entries))
+
+    def _keep(self, live: Int32Array) -> None:
+        self._groups.keep(live)
+        self._state.keep(live)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column
 from asyncflow.model.schema import Schema
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.contract import CountsOnly, Output
 from asyncflow.operators.pieces import whole_or_halves
 
 
-class DeriveOperator(Operator):
+class DeriveOperator(CountsOnly):
     """``evaluate`` gives the columns of ``output`` for a batch.  ``counts``: what ``losses`` counts while computing."""
+
+    output: Schema
 
     def __init__(
         self,

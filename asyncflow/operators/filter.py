@@ -1,6 +1,6 @@
 """Filter: rows for which a condition is true go on, the others are counted.  Null counts as not true.
 
-The rows that stay keep the watermark before each of them, so taking rows out never changes which rows are late further on.
+Every row that goes on keeps the watermark before it, so a filter never changes which rows are late in later tables.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import BoolArray
 from asyncflow.model.schema import Schema
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.contract import CountsOnly, Output
 from asyncflow.operators.pieces import whole_or_halves
 
 
-class FilterOperator(Operator):
+class FilterOperator(CountsOnly):
     """``predicate`` gives a bool per row of a batch.  ``counts``: rows ``filtered``, and what ``losses`` counts while computing."""
 
     def __init__(

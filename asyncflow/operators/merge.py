@@ -1,16 +1,15 @@
-"""Reading several inputs in step with event time: the one that is behind first, row by row.
+"""Merge of several inputs in step with event time: rows of the input that is behind come first.
 
 Every row has a *level*: its own input's watermark once the row is counted.  Levels never fall along an input, so merging rows by
 (level, input number) is a total order that depends on the data alone: however the inputs were cut into batches and whichever arrived
-first, the merged rows come out in the same order.  At most one batch per input waits, as long as none but the wanted input is fed; an
-input may be fed before that, and then what it is ahead by is held.
+first, the merged rows come out in the same order.  As long as the reader feeds only the wanted input, at most one batch per input waits.
+A reader may feed another input, whose rows are then held until their turn.
 
-A level orders rows and no more: where a table holds its watermark back (a join), the level of a row lies beyond the watermark before
-the next one.  The watermark of what is merged therefore rises with what the inputs themselves say: by their watermarks, and where those
-that their rows carry never fall, by these.
+Levels order rows and nothing else: where a table holds its watermark back (a join), the level of a row lies beyond the watermark before
+the next row.  The merged watermark therefore rises with the watermarks of the inputs, and, where the watermarks that an input's rows
+carry never fall, with these.
 
-Used where all inputs are bounded.  Inputs that never end are taken as they come instead: there, waiting for the one that is behind
-would let a quiet input stop the others.
+Used where all inputs are bounded.  Inputs that never end are taken as they come: waiting for an idle input would stop the others.
 """
 
 from __future__ import annotations
@@ -23,13 +22,16 @@ from msgspec.structs import replace
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches
 from asyncflow.model.columns import Int64Array
+from asyncflow.model.saved_batches import frozen_batches, restored_batches
+from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.contract import Port
 
 
 class _Input:
     """One input: the batches that wait, with the levels of their rows and the watermark before each batch.
 
-    ``floor``: the least level that a row still to come can have; ``said``: the least watermark before such a row."""
+    ``floor``: the least level that a row still to come can have; ``said``: the least watermark before such a row.
+    """
 
     def __init__(self, *, rising: bool) -> None:
         self.waiting: deque[tuple[Batch, Int64Array, int]] = deque()
@@ -82,6 +84,38 @@ class _Input:
             return self.waiting[0][2]
         return END_OF_TIME if self.ended else self.said
 
+    def freeze(self) -> Frozen:
+        fields = {"floor_ns": self.floor, "said_ns": self.said, "ended": self.ended}
+        none = np.empty(0, np.int64)
+        levels = np.concatenate([none, *(levels for _, levels, _ in self.waiting)])
+        said = np.array([said for *_, said in self.waiting], np.int64)
+        return nested(
+            fields,
+            {
+                "waiting": frozen_batches([batch for batch, *_ in self.waiting]),
+                "of_rows": Copied({}, {"levels": levels}),
+                "of_batches": Copied({}, {"said": said}),
+            },
+        )
+
+    def restore(self, saved: Saved) -> None:
+        self.floor = saved.integer("floor_ns", NO_TIME, END_OF_TIME)
+        self.said = saved.integer("said_ns", NO_TIME, END_OF_TIME)
+        self.ended = saved.flag("ended")
+        batches = restored_batches(saved.within("waiting"))
+        if any(batch.time is None or not batch.num_rows for batch in batches):
+            raise ValueError("waiting: batches that wait have rows with times")
+        rows = sum(batch.num_rows for batch in batches)
+        levels = saved.within("of_rows").array("levels", np.int64, rows)
+        said = saved.within("of_batches").array("said", np.int64, len(batches)).tolist()
+        if (levels[1:] < levels[:-1]).any():
+            raise ValueError("of_rows.levels: levels fall")
+        begin = 0
+        for batch, known in zip(batches, said, strict=True):
+            self.waiting.append((batch, levels[begin : begin + batch.num_rows], known))
+            self.held_bytes += _size(batch)
+            begin += batch.num_rows
+
     def _before(self, marks: Int64Array, said: int) -> int:
         """What holds before rows with these watermarks, where the input had said that much."""
         return max(said, int(marks[0])) if self._rising else said
@@ -97,6 +131,18 @@ class InStepMerge:
     def __init__(self, inputs: int, delay_ns: int, rising: Container[int] = ()) -> None:
         self._inputs = [_Input(rising=number in rising) for number in range(inputs)]
         self._delay_ns = delay_ns
+
+    def freeze(self) -> Frozen:
+        """The state as of now: of each input how far it has come, and its batches that wait."""
+        states = {str(number): one.freeze() for number, one in enumerate(self._inputs)}
+        return nested({"inputs": len(self._inputs)}, states)
+
+    def restore(self, saved: Saved) -> None:
+        """Takes over the state of a merge of the same inputs, before the first message.  ValueError names the field that does not fit."""
+        if saved.integer("inputs") != len(self._inputs):
+            raise ValueError(f"inputs: {saved.integer('inputs')} were saved, {len(self._inputs)} are wanted")
+        for number, one in enumerate(self._inputs):
+            one.restore(saved.within(str(number)))
 
     @property
     def wanted(self) -> int | None:

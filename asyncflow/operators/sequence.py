@@ -23,7 +23,9 @@ from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray
 from asyncflow.model.schema import Schema
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.model.snapshot import Frozen, Saved, nested
+from asyncflow.operators.contract import Operator, Output, counted, restore_counts
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel
 from asyncflow.operators.raw import raw_column
 
 MANY_KEYS = 1 << 16
@@ -36,6 +38,8 @@ class SequenceOperator(Operator):
     ``counts``: rows ``duplicate`` and ``late``, also given as outputs of these kinds; ``history_rows``; ``history_last`` and
     ``live_first``: event times, ns, of the last row (the greatest) of the one and the first of the other, once there are any.
     """
+
+    state_version = 1
 
     def __init__(self, output: Schema, unique: Sequence[str] = ()) -> None:
         super().__init__()
@@ -60,6 +64,39 @@ class SequenceOperator(Operator):
     @property
     def state_bytes(self) -> int:
         return 0 if self._keys is None else int(self._keys.nbytes)
+
+    def freeze(self) -> Frozen:
+        """The keys are those of the overlap's past rows; a live row's key tells nothing once the row has gone on."""
+        fields = {
+            **counted(self.counts),
+            "watermark_ns": self.watermark,
+            "live_from_ns": self._live_from,
+            "ceiling_ns": self._ceiling,
+            "last_ns": self._last,
+            "live": self._live,
+            "remembers": self._keys is not None,
+        }
+        if self._keys is None:
+            return nested(fields, {})
+        if self._live:
+            self._keys.keep(np.arange(self._known, dtype=np.int32))
+        return nested(fields, {"keys": FrozenKernel(self._keys, self._keys.freeze())})
+
+    def restore(self, saved: Saved) -> None:
+        restore_counts(self.counts, saved)
+        self.watermark = saved.integer("watermark_ns", NO_TIME, END_OF_TIME)
+        self._live_from = saved.integer("live_from_ns", NO_TIME, END_OF_TIME)
+        self._ceiling = saved.integer("ceiling_ns", NO_TIME, END_OF_TIME)
+        self._last = saved.optional_integer("last_ns", NO_TIME, END_OF_TIME)
+        self._live = saved.flag("live")
+        remembers = saved.flag("remembers")
+        if self._keys is None or not remembers:
+            if remembers:
+                raise ValueError("remembers: keys were saved by a sequence with unique columns")
+            self._keys = None
+            return
+        load_kernel(self._keys, saved, "keys")
+        self._known = self._keys.size if self._live else 0
 
     def begin(self, live_watermark_ns: int) -> None:
         """The live side's watermark after its first row; not called where it has no rows."""

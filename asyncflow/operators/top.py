@@ -1,11 +1,12 @@
 """Top: the n first rows of each window and key, with their rank, when the watermark reaches the window's end.
 
 The order is total: the stage's own, then arrival.  The n first of a set under a total order are the n first of the n firsts of its
-parts, so rows that cannot be among them are dropped at any time without a trace: results do not depend on where batches are cut.  What
-is held: at most n rows of each open window and key, twice that while rows are coming in, their texts on bytes of their own.
+parts, so rows that cannot be among them are dropped at any time without a trace: results do not depend on where batches are cut.  Held
+are at most n rows of each open window and key, twice that while rows are coming in, with copies of their texts.
 
 Rows come out by window end, window start, the key ascending (nulls last), rank.  A row that is late for all of its windows goes to
-``late``.  Windows that are given by the input (``ends``) are told by their end alone; a null there is a window that closes at the end.
+``late``.  Windows that a column of the input gives (``end_column``) are told apart by their end alone; null there is a window that closes
+at the end of input.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches, iter_slices
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, IndexArray, Int64Array, StringColumn
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, IndexArray, Int64Array
+from asyncflow.model.saved_batches import frozen_batches, restored_batches
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
+from asyncflow.operators.bounds import WindowBounds, WindowLattice
+from asyncflow.operators.contract import Operator, Output, counted, restore_counts
 from asyncflow.operators.ordering import (
     Direction,
     first_of_runs,
@@ -54,8 +58,7 @@ class _Rows(Struct, frozen=True, eq=False):
         return _Rows(self.batch.take(rows), self.starts[rows], self.ends[rows], self.arrivals[rows])
 
     def compact(self) -> _Rows:
-        columns = (c.compact() if isinstance(c, StringColumn) else c for c in self.batch.columns)
-        return replace(self, batch=replace(self.batch, columns=tuple(columns)))
+        return replace(self, batch=self.batch.compact())
 
     @property
     def nbytes(self) -> int:
@@ -69,6 +72,9 @@ class TopOperator(Operator):
     ``counts``: rows ``ranked`` (taken into a ranking), ``late`` (also given as output of that kind), of the ranked ones ``late_partly``;
     ``windows_opened``, ``windows_closed``.
     """
+
+    state_version = 1
+    output: Schema
 
     def __init__(
         self,
@@ -87,8 +93,9 @@ class TopOperator(Operator):
         self.output = output
         self.counts = dict.fromkeys(("ranked", "late", "late_partly", "windows_opened", "windows_closed"), 0)
         self._n, self._kinds, self._directions, self._prepare = n, kinds, directions, prepare
-        self._size, self._every = size_ns, every_ns or size_ns
-        self._offset = offset_ns % self._every if self._every else 0
+        self._bounds: WindowBounds | None = None
+        if size_ns is not None:
+            self._bounds = WindowLattice(size_ns, every_ns or size_ns, offset_ns)
         self._end_column = end_column
         self._watermark_ns = NO_TIME
         self._greatest_time: int | None = None
@@ -145,8 +152,7 @@ class TopOperator(Operator):
 
     @property
     def timed(self) -> bool:
-        """Its windows close as event time goes on, not only at the end."""
-        return self._size is not None or self._end_column is not None
+        return self._bounds is not None or self._end_column is not None
 
     @property
     def next_due_ns(self) -> int | None:
@@ -159,8 +165,47 @@ class TopOperator(Operator):
 
     @property
     def open_windows(self) -> int:
-        """Windows that hold a row and are not closed."""
         return len(self._open)
+
+    def freeze(self) -> Frozen:
+        """The held rows by window end, start, key, rank; without any that cannot be among the n first."""
+        self._merge()
+        rows = None if self._held is None else self._held.take(self._ranked(self._held)[0])
+        none = np.empty(0, np.int64)
+        fields = {
+            **counted(self.counts),
+            "watermark_ns": self._watermark_ns,
+            "greatest_time": self._greatest_time,
+            "arrivals": self._arrivals,
+        }
+        windows = {
+            "starts": none if rows is None else rows.starts,
+            "ends": none if rows is None else rows.ends,
+            "arrivals": none if rows is None else rows.arrivals,
+        }
+        held = frozen_batches([] if rows is None else [rows.batch])
+        return nested(fields, {"rows": held, "windows": Copied({}, windows)})
+
+    def restore(self, saved: Saved) -> None:
+        restore_counts(self.counts, saved)
+        self._watermark_ns = saved.integer("watermark_ns", NO_TIME, END_OF_TIME)
+        self._greatest_time = saved.optional_integer("greatest_time", NO_TIME, END_OF_TIME)
+        self._arrivals = saved.integer("arrivals", 0, END_OF_TIME)
+        batches = restored_batches(saved.within("rows"))
+        if not batches:
+            return
+        (batch,) = batches
+        kept = self.output.fields[2 if self._bounds is not None else 0 : -1]
+        if [(f.name, f.type) for f in batch.schema] != [(f.name, f.type) for f in kept]:
+            raise ValueError(
+                f"rows.columns: {batch.schema.names} were saved, {[f.name for f in kept]} are wanted"
+            )
+        windows = saved.within("windows")
+        starts, ends, arrivals = (
+            windows.array(name, np.int64, batch.num_rows) for name in ("starts", "ends", "arrivals")
+        )
+        self._held = _Rows(replace(batch, schema=Schema(kept)), starts, ends, arrivals)
+        self._open = set(zip(ends.tolist(), starts.tolist(), strict=True))
 
     # -- rows in -----------------------------------------------------------------------------------------------------
 
@@ -168,22 +213,17 @@ class TopOperator(Operator):
         """For the first, second, ... window of each row: whether there is one, its start and its end (clamped to int64)."""
         everywhere = np.ones(batch.num_rows, np.bool_)
         none = np.full(batch.num_rows, NO_TIME, np.int64)
-        if self._size is None:
+        if self._bounds is None:
             ends = np.full(batch.num_rows, END_OF_TIME, np.int64)
             if self._end_column is not None:
                 column = batch.column(self._end_column)
                 ends = column.values if column.valid is None else np.where(column.valid, column.values, ends)  # type: ignore[union-attr]
             yield everywhere, none, ends
             return
-        assert self._every is not None
         assert batch.time is not None
-        time = batch.time
-        since = (time % self._every - self._offset) % self._every
-        for back in range(0, self._size, self._every):
-            before, after = since + back, self._size - since - back
-            starts = np.where(time >= NO_TIME + before, time - before, NO_TIME)
-            ends = np.where(time <= END_OF_TIME - after, time + after, END_OF_TIME)
-            yield after > 0, starts, ends
+        first, last = self._bounds.of(batch.time)
+        for step in range(self._bounds.most):
+            yield first + step <= last, *self._bounds.bounds(first + step)
 
     def _add(self, rows: _Rows) -> None:
         if not rows.batch.num_rows:
@@ -243,13 +283,13 @@ class TopOperator(Operator):
 
     def _batch(self, rows: _Rows, ranks: Int64Array) -> Batch:
         columns = (*rows.batch.columns, FixedColumn(ranks))
-        if self._size is not None:
+        if self._bounds is not None:
             columns = (FixedColumn(rows.starts), FixedColumn(rows.ends), *columns)
         time = rows.ends - 1
-        if self._greatest_time is not None and self._size is None:
+        if self._greatest_time is not None and self._bounds is None:
             time = np.where(rows.ends == END_OF_TIME, self._greatest_time, time)
         # Windows close in the order of their ends: nothing older than a row follows it.
-        watermarks = None if self._size is None and self._end_column is None else time
+        watermarks = None if self._bounds is None and self._end_column is None else time
         return Batch(self.output, columns, len(ranks), time, watermarks)
 
     def _count_windows(self) -> None:

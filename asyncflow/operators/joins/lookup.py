@@ -16,7 +16,8 @@ from asyncflow.errors import StageError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import IndexArray, Int64Array
 from asyncflow.model.durations import format_size
-from asyncflow.operators.contract import Output, TwoInputOperator
+from asyncflow.model.snapshot import Frozen, Saved, nested
+from asyncflow.operators.contract import Output, TwoInputOperator, counted, restore_counts
 from asyncflow.operators.joins.lookup_table import LookupTable
 from asyncflow.operators.joins.results import MAX_OUTPUT_ROWS, taker
 from asyncflow.operators.joins.rows import Rows, masked
@@ -29,6 +30,8 @@ class LookupJoin(TwoInputOperator):
     The right side may be read again: ``read_again`` begins a table beside the one in use, ``hold`` fills it, and ``take_over`` puts it in
     the other's place, or ``give_up`` drops it.  ``max_state`` bounds both together.
     """
+
+    state_version = 1
 
     def __init__(self, spec: JoinSpec) -> None:
         super().__init__()
@@ -70,6 +73,17 @@ class LookupJoin(TwoInputOperator):
                     made = replace(made, time=right.times[rows], watermarks=np.full(len(rows), NO_TIME))
                 yield Output(made)
         self._watermark = END_OF_TIME
+
+    def freeze(self) -> Frozen:
+        """The table in use; a table that is being read again is not part of the state."""
+        fields = {**counted(self.counts), "watermark_ns": self._watermark, "timed": self._timed}
+        return nested(fields, {"table": self._table.freeze()})
+
+    def restore(self, saved: Saved) -> None:
+        restore_counts(self.counts, saved)
+        self._watermark = saved.integer("watermark_ns", NO_TIME, END_OF_TIME)
+        self._timed = saved.flag("timed")
+        self._table.restore(saved.within("table"))
 
     @property
     def watermark(self) -> int:

@@ -6,8 +6,10 @@ import numpy as np
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Int64Array
-from asyncflow.operators.joins.rows import Rows, concat_rows
+from asyncflow.model.snapshot import Frozen, Saved, nested
+from asyncflow.operators.joins.rows import Rows, concat_rows, frozen_rows, restored_rows
 from asyncflow.operators.joins.timed import FEW_KEYS, LEFT, NULL_KEYS, RIGHT, JoinSpec, KeyIds
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel
 
 
 class LookupTable:
@@ -50,6 +52,23 @@ class LookupTable:
         self._starts = np.concatenate([[nulls], nulls + np.cumsum(per_key)])
         self.rows = rows
         self._num_keys = self.keys.table.size
+
+    def freeze(self) -> Frozen:
+        if self.rows is not None and self.spec.key_types:
+            self.keys.table.keep(np.arange(self._num_keys, dtype=np.int32))
+        parts = self._parts if self.rows is None else [self.rows] if len(self.rows) else []
+        keys = FrozenKernel(self.keys.table, self.keys.table.freeze())
+        rows = frozen_rows(parts, self.keys.names)
+        return nested({"whole": self.rows is not None}, {"keys": keys, "rows": rows})
+
+    def restore(self, saved: Saved) -> None:
+        whole = saved.flag("whole")
+        load_kernel(self.keys.table, saved, "keys")
+        names = self.keys.table.size + NULL_KEYS
+        self._parts = restored_rows(saved.within("rows"), names, self.spec.shape.types(RIGHT))
+        self._bytes = sum(part.nbytes for part in self._parts)
+        if whole:
+            self.index()
 
     def find(self, batch: Batch) -> tuple[Int64Array, Int64Array]:
         """For each left row where its matches begin among ``rows``, and how many they are."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from asyncflow.model.batch import END_OF_TIME, Batch, iter_slices
 from asyncflow.model.columns import Column, IndexArray, Int64Array, concat_columns
-from asyncflow.model.schema import Schema
+from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.joins.rows import Rows, gathered, nulls, shifted
 
 MAX_OUTPUT_ROWS = 1 << 15
@@ -47,6 +47,13 @@ class Shape(Struct, frozen=True):
         for place, position in enumerate(self.right, len(self.left)):
             found.append(nulls(types[place], count) if right is None else right(position))
         return tuple(found)
+
+    def types(self, port: int) -> dict[int, DataType]:
+        """The types of one side's columns that results have, by position (0: of the left side, 1: of the right)."""
+        fields = self.schema.fields
+        if port == 0:
+            return {position: fields[place].type for place, position in enumerate(self.left)}
+        return {position: fields[place].type for place, position in enumerate(self.right, len(self.left))}
 
 
 def taker(columns: tuple[Column, ...], rows: IndexArray) -> Callable[[int], Column]:

@@ -1,11 +1,11 @@
-"""Rows of one side of a join as they are kept: columns with text of their own, and what matching needs beside them.
+"""Rows of one side of a join as they are kept: columns, and beside them the arrays that matching needs.
 
-Kept text is copied out of the block it came in, so a row that waits does not hold on to the megabyte around it.
+Kept texts are copied out of the block that they came in: a row that waits does not hold the megabyte around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -21,7 +21,9 @@ from asyncflow.model.columns import (
     StringColumn,
     concat_columns,
 )
+from asyncflow.model.saved_batches import column_parts, restored_columns
 from asyncflow.model.schema import DataType
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
 
 
 class Rows(Struct, frozen=True, eq=False):
@@ -62,6 +64,66 @@ class Rows(Struct, frozen=True, eq=False):
             self.seen[rows],
             self.matched[rows],
         )
+
+
+def frozen_rows(parts: Sequence[Rows], names: Int64Array) -> Frozen:
+    """The state of one side's rows, by key and arrival; ``names[key]`` is the key's id among the saved keys."""
+    if not parts:
+        return Copied({"types": None})
+    rows = concat_rows(parts)
+    keys = names[rows.keys]
+    order = np.lexsort((rows.arrivals, keys))
+    rows = rows.take(order)
+    arrays = {"keys": keys[order], "times": rows.times, "arrivals": rows.arrivals, "seen": rows.seen}
+    types: list[Plain] = [kept_type(column).value for column in rows.columns]
+    return Copied({"types": types}, {**column_parts(rows.columns), **arrays, "matched": rows.matched})
+
+
+def restored_rows(saved: Saved, names: int, types: Mapping[int, DataType]) -> list[Rows]:
+    """The rows that :func:`frozen_rows` saved, of keys below ``names``: one part, or none where there are no rows.  ``types``: those of
+    columns that are known, by position.  ValueError names the field or part that does not fit."""
+    if "types" in saved.fields and saved.fields["types"] is None:
+        return []
+    found = restored_types(saved, types)
+    keys = saved.array("keys", np.int64)
+    if len(keys) and not 0 <= int(keys.min()) <= int(keys.max()) < names:
+        raise ValueError(f"keys: a key outside of 0..{names - 1}")
+    times, arrivals, seen = (saved.array(name, np.int64, len(keys)) for name in ("times", "arrivals", "seen"))
+    matched = saved.array("matched", np.bool_, len(keys)).copy()
+    return [Rows.of(restored_columns(saved, found, len(keys)), keys.copy(), times, arrivals, seen, matched)]
+
+
+def restored_types(saved: Saved, types: Mapping[int, DataType]) -> list[DataType]:
+    """The types of the saved columns; ``types``: those that are known, by position."""
+    names = saved.fields.get("types")
+    if not isinstance(names, list):
+        raise ValueError("types: the types of columns are wanted")  # noqa: TRY004  what was saved is wrong, not the caller
+    found = []
+    for position, name in enumerate(names):
+        type_ = next((type_ for type_ in _KEPT if type_.value == name), None)
+        if type_ is None or (position in types and _kept(types[position]) is not type_):
+            raise ValueError(f"types: column {position} cannot be {name!r}")
+        found.append(type_)
+    if types and max(types) >= len(found):
+        raise ValueError(f"types: column {max(types)} is missing")
+    return found
+
+
+_KEPT = (DataType.BOOL, DataType.INT64, DataType.FLOAT64, DataType.STRING)
+
+
+def _kept(type_: DataType) -> DataType:
+    """How values of a type are kept: a timestamp is int64."""
+    return DataType.INT64 if type_ is DataType.TIMESTAMP else type_
+
+
+def kept_type(column: Column) -> DataType:
+    """The type of a column as its arrays tell it: a timestamp is int64."""
+    if isinstance(column, StringColumn):
+        return DataType.STRING
+    return next(
+        type_ for type_ in _KEPT if type_ is not DataType.STRING and type_.dtype == column.values.dtype
+    )
 
 
 def concat_rows(parts: Sequence[Rows]) -> Rows:

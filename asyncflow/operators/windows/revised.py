@@ -37,6 +37,7 @@ from asyncflow.model.columns import (
     Int64Array,
 )
 from asyncflow.model.schema import DataType, Field, Schema
+from asyncflow.model.snapshot import Frozen, Saved
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.bounds import WindowLattice
@@ -62,6 +63,9 @@ class RevisedWindowOperator(Operator):
     watermarks are the stage's; else (inputs that are taken as they come) only ``advance`` moves it.  ``prepare``, ``counts``: as of
     ``WindowOperator``; ``corrections``: rows that changed a window after its end; ``overflow`` counts in every row sent.
     """
+
+    state_version = 1
+    output: Schema
 
     def __init__(
         self,
@@ -109,6 +113,12 @@ class RevisedWindowOperator(Operator):
             ),
             0,
         )
+
+    def freeze(self) -> Frozen:
+        raise NotImplementedError("the window kernels do not freeze their state yet")
+
+    def restore(self, saved: Saved) -> None:
+        raise NotImplementedError("the window kernels do not load a state yet")
 
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:

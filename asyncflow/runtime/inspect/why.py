@@ -100,8 +100,8 @@ class _Look:
             next_due_ns=next_due_ns,
             revised=table.revised,
             size=table.closes_after,
-            open_windows=getattr(operator, "open_windows", None),
-            open_keys=getattr(operator, "open_keys", None),
+            open_windows=None if operator is None else operator.open_windows,
+            open_keys=None if operator is None else operator.open_keys,
             held_rows=() if rows is None else rows if isinstance(rows, tuple) else (rows,),
             refresh=stage.standing() if isinstance(stage, RefreshedStage) else None,
             left={way: count for way in _WAYS if (count := stage.counts.ways.get(way))},
@@ -211,4 +211,5 @@ def _known(time_ns: int) -> int | None:
 
 def _closes(table: PlanStage, stage: Stage | TwoInputStage) -> str:
     """What lets the stage's results out; a top is of everything where its input came without windows."""
-    return "end" if table.closes == "time" and not getattr(stage.operator, "timed", True) else table.closes
+    operator = stage.operator
+    return "end" if table.closes == "time" and operator is not None and not operator.timed else table.closes

@@ -98,7 +98,8 @@ class Run:
 
     @property
     def open_windows(self) -> int:
-        return sum(getattr(stage.operator, "open_windows", 0) for stage in self._stages)
+        operators = (stage.operator for stage in self._stages)
+        return sum(operator.open_windows or 0 for operator in operators if operator is not None)
 
     @property
     def state_bytes(self) -> int:

@@ -26,8 +26,10 @@ from asyncflow.errors import StageError, described, safe_repr
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.durations import format_duration
+from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
-from asyncflow.operators.contract import Output
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
+from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.plan.stages.map import MapBatches
 from asyncflow.runtime.base.failures import FROM_INSIDE, asked_to_end, cancellations
 from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
@@ -63,6 +65,8 @@ class MapOperator(AsyncOperator):
     ``counts``: rows ``rejected``, and of ``map_rows`` those ``filtered``.
     """
 
+    state_version = 1
+
     def __init__(self, stage: MapBatches, retiming: Retiming | None, by_time: bool, _read: Schema) -> None:
         super().__init__()
         self._retiming = retiming
@@ -75,6 +79,29 @@ class MapOperator(AsyncOperator):
         self._taken = 0
         self._timeout_ns = stage.timeout_ns
         self.counts = {"filtered": 0, "rejected": 0} if stage.rows else {"rejected": 0}
+
+    @property
+    def output(self) -> Schema | None:  # type: ignore[override]  # read only: the first result decides it
+        return self._schema
+
+    def freeze(self) -> Frozen:
+        """Between two calls; calls under way belong to the stage."""
+        fields: dict[str, Plain] = {**counted(self.counts), "rows_taken": self._taken}
+        fields["columns"] = None if self._schema is None else plain_schema(self._schema)
+        fields["retiming"] = None if self._retiming is None else self._retiming.fields
+        return Copied(fields)
+
+    def restore(self, saved: Saved) -> None:
+        restore_counts(self.counts, saved)
+        self._taken = saved.integer("rows_taken", 0)
+        columns = saved.fields.get("columns")
+        if columns is not None:
+            found = schema_of(columns)
+            if self._schema is not None and self._schema != found:
+                raise ValueError(f"columns: {found.names} were saved, {self._schema.names} are wanted")
+            self._schema = found
+        if self._retiming is not None:
+            self._retiming.restore(saved.within("retiming"))
 
     def process(self, batch: Batch) -> list[Output]:
         raise NotImplementedError("a user's function is awaited: process_async")

@@ -20,10 +20,11 @@ from msgspec.structs import replace
 
 from asyncflow._kernels import groups as groups_kernel
 from asyncflow.errors import safe_repr
-from asyncflow.model.batch import NO_TIME, Batch
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Array, Int64Array
 from asyncflow.model.schema import DataType
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
+from asyncflow.operators.contract import Operator, Output, counted, restore_counts
 from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.raw import raw_column
 from asyncflow.plan.stages.map import TIMES
@@ -58,6 +59,18 @@ class Retiming:
         self._latest = latest
         self._ordered = ordered
         self._ahead = NO_TIME
+
+    @property
+    def fields(self) -> dict[str, Plain]:
+        """The state, as fields of the operator that uses it."""
+        return {"moved": self.moved, "watermark_ns": self.watermark, "ahead_ns": self._ahead}
+
+    def restore(self, saved: Saved) -> None:
+        """Takes over saved fields.  ValueError names the field that does not fit."""
+        nothing_yet = "moved" in saved.fields and saved.fields["moved"] is None
+        self.moved = None if nothing_yet else saved.flag("moved")
+        self.watermark = saved.integer("watermark_ns", NO_TIME, END_OF_TIME)
+        self._ahead = saved.integer("ahead_ns", NO_TIME, END_OF_TIME)
 
     def times(self, rows: Batch) -> Times | None:
         """The times that rows say; None where a time column is missing."""
@@ -229,6 +242,8 @@ def unambiguous(batch: Batch) -> Iterator[range]:
 class RetimedDerive(Operator):
     """A derive that replaces a time column.  ``counts``: also rows ``rejected``, without a time that they could have."""
 
+    state_version = 1
+
     def __init__(self, derive: DeriveOperator, retiming: Retiming) -> None:
         super().__init__()
         self.output = derive.output
@@ -236,6 +251,14 @@ class RetimedDerive(Operator):
         self.counts["rejected"] = 0
         self._derive, self._retiming = derive, retiming
         self._taken = 0
+
+    def freeze(self) -> Frozen:
+        return Copied({**counted(self.counts), "rows_taken": self._taken, "retiming": self._retiming.fields})
+
+    def restore(self, saved: Saved) -> None:
+        restore_counts(self.counts, saved)
+        self._taken = saved.integer("rows_taken", 0)
+        self._retiming.restore(saved.within("retiming"))
 
     def process(self, batch: Batch) -> list[Output]:
         outputs = []

@@ -19,7 +19,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.durations import format_size
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import Schema
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.contract import Operator, Output, TwoInputOperator
 from asyncflow.operators.merge import InStepMerge
 from asyncflow.runtime.base.clock import WALL_CLOCK, Clock
 from asyncflow.runtime.base.closing import closing
@@ -114,9 +114,9 @@ def check_held(held_bytes: int, name: str, behind: str, max_bytes: int | None = 
         )
 
 
-def keys_told(operator: object) -> str:
+def keys_told(operator: Operator | TwoInputOperator | None) -> str:
     """How many keys an operator holds, in words; nothing where it has none."""
-    open_keys = getattr(operator, "open_keys", None)
+    open_keys = None if operator is None else operator.open_keys
     return "" if open_keys is None else f"{open_keys:,} keys"
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Field, Schema
+from asyncflow.model.snapshot import Frozen, Saved
 from asyncflow.operators.bounds import WindowLattice
 from asyncflow.operators.contract import Operator, Output
 from asyncflow.operators.windows.revised import REVISIONS, RevisedWindowOperator
@@ -165,6 +166,9 @@ class ProjectedWindow(Operator):
     Columns before the aggregates (bounds and keys) and the ``num_last`` after them stay as they are.
     """
 
+    state_version = 1
+    output: Schema
+
     def __init__(
         self, window: AnyWindow, results: list[tuple[str, Typed]], num_primitives: int, num_last: int = 0
     ) -> None:
@@ -177,6 +181,12 @@ class ProjectedWindow(Operator):
         computed = (Field(name, tree.type) for name, tree in results)
         self.output = Schema((*fields[: self._first], *computed, *fields[self._last :]))
         self.counts = window.counts
+
+    def freeze(self) -> Frozen:
+        return self._window.freeze()
+
+    def restore(self, saved: Saved) -> None:
+        self._window.restore(saved)
 
     def process(self, batch: Batch) -> Iterator[Output]:
         return self._project(self._window.process(batch))
@@ -196,7 +206,11 @@ class ProjectedWindow(Operator):
         return self._window.state_bytes
 
     @property
-    def open_windows(self) -> int:
+    def timed(self) -> bool:
+        return self._window.timed
+
+    @property
+    def open_windows(self) -> int | None:
         return self._window.open_windows
 
     @property
@@ -208,7 +222,7 @@ class ProjectedWindow(Operator):
         return self._window.waiting_rows
 
     @property
-    def open_keys(self) -> int:
+    def open_keys(self) -> int | None:
         return self._window.open_keys
 
     def _project(self, outputs: Iterable[Output]) -> Iterator[Output]:

@@ -229,9 +229,10 @@ class Wiring:
         self.stages.append(stage)
         self.ledger.stages[table.name] = stage.counts
         self.outlets[table.name] = stage.outlet
-        flowing[table.name] = (
-            getattr(stage.operator, "output", None) if not isinstance(table, MapBatches) else table.schema
-        )
+        if isinstance(table, MapBatches):
+            flowing[table.name] = table.schema
+        else:
+            flowing[table.name] = None if stage.operator is None else stage.operator.output
         for kind in table.side_outputs:
             stage.side[kind] = self.outlets[f"{table.name}.{kind}"] = Outlet()
         flowing |= side_schemas(table, read)
