@@ -22,7 +22,7 @@ from asyncflow.model.columns import Column, Int32Array
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
 from asyncflow.operators.raw import raw_column
 
 FEW_KEYS = 1 << 16
@@ -87,10 +87,9 @@ class DedupOperator(Operator):
     def freeze(self) -> Frozen:
         """The remembered times by key, without those that the watermark has passed."""
         self._keep(self._state.live_groups(self._watermark_ns))
-        keys, times = self._groups.freeze(), self._state.freeze(self._groups.ranks())
         return nested(
             {**counted(self.counts), "watermark_ns": self._watermark_ns},
-            {"keys": FrozenKernel(self._groups, keys), "times": FrozenKernel(self._state, times)},
+            {"keys": FrozenKernel(self._groups), "times": FrozenKernel(self._state, ranks(self._groups))},
         )
 
     def restore(self, saved: Saved) -> None:

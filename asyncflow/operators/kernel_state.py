@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow.model.snapshot import Array, Frozen, Piece, Plain, Saved
+from asyncflow.model.snapshot import Frozen, Piece, Saved
 
-Ranks = NDArray[np.int32]
-"""By group number: the place of the group among the saved groups."""
+SavedKernel = Any
+"""A kernel with state: ``freeze``, ``pieces``, ``drop`` and ``load``."""
 
 
-class SavedKernel(Protocol):
-    """What every kernel with state has, beside a ``freeze`` that copies the state and returns its fields."""
-
-    def pieces(self, budget: int, /) -> list[tuple[str, Array]] | None: ...
-
-    def drop(self) -> None: ...
-
-    def load(self, fields: Mapping[str, Plain], parts: Mapping[str, Array], /) -> None: ...
+def ranks(keys: SavedKernel) -> NDArray[np.int32]:
+    """By group number of a group table: the place of the group among the saved groups, which are in the order of their keys."""
+    found: NDArray[np.int32] = keys.ranks()
+    return found
 
 
 class FrozenKernel(Frozen):
-    """The state that ``kernel`` has just frozen; ``fields``: as its ``freeze`` returned them."""
+    """The state of ``kernel`` as of now; ``ranks``: of state that is kept by group number, the place of each group among those saved."""
 
-    def __init__(self, kernel: SavedKernel, fields: Mapping[str, Plain]) -> None:
+    def __init__(self, kernel: SavedKernel, *ranks: NDArray[np.int32]) -> None:
         self._kernel = kernel
-        self.fields = fields
+        self.fields = kernel.freeze(*ranks)
 
     def pieces(self, budget_bytes: int) -> Sequence[Piece] | None:
         given = self._kernel.pieces(budget_bytes)
@@ -40,7 +36,7 @@ class FrozenKernel(Frozen):
 
 
 def load_kernel(kernel: SavedKernel, saved: Saved, name: str) -> None:
-    """Gives a new kernel the state that was saved as ``name``.  ValueError says which field or part of it does not fit."""
+    """Gives a new kernel the state that was saved as ``name``.  ValueError says which field or part of that state does not fit."""
     within = saved.within(name)
     try:
         kernel.load(dict(within.fields), dict(within.parts))

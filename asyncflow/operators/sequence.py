@@ -80,7 +80,7 @@ class SequenceOperator(Operator):
             return nested(fields, {})
         if self._live:
             self._keys.keep(np.arange(self._known, dtype=np.int32))
-        return nested(fields, {"keys": FrozenKernel(self._keys, self._keys.freeze())})
+        return nested(fields, {"keys": FrozenKernel(self._keys)})
 
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)

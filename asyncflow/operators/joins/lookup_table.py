@@ -57,7 +57,7 @@ class LookupTable:
         if self.rows is not None and self.spec.key_types:
             self.keys.table.keep(np.arange(self._num_keys, dtype=np.int32))
         parts = self._parts if self.rows is None else [self.rows] if len(self.rows) else []
-        keys = FrozenKernel(self.keys.table, self.keys.table.freeze())
+        keys = FrozenKernel(self.keys.table)
         rows = frozen_rows(parts, self.keys.names)
         return nested({"whole": self.rows is not None}, {"keys": keys, "rows": rows})
 

@@ -31,6 +31,7 @@ from asyncflow.model.snapshot import Frozen, Saved
 from asyncflow.operators.contract import Output, TwoInputOperator
 from asyncflow.operators.joins.results import Shape
 from asyncflow.operators.joins.rows import shifted_time
+from asyncflow.operators.kernel_state import ranks
 from asyncflow.operators.raw import raw_column
 
 LEFT, RIGHT = 0, 1
@@ -102,7 +103,7 @@ class KeyIds:
     @property
     def names(self) -> Int64Array:
         """By id from 0 on, the null keys among them: the id among the saved keys."""
-        return np.concatenate([np.arange(NULL_KEYS), self.table.ranks() + np.int64(NULL_KEYS)])
+        return np.concatenate([np.arange(NULL_KEYS), ranks(self.table) + np.int64(NULL_KEYS)])
 
 
 class TimedJoin(TwoInputOperator):
