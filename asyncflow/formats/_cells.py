@@ -1,6 +1,6 @@
-"""Where a batch on its way out becomes what the encode kernel takes: one tuple of arrays per column.
+"""Columns as the kernels that write text take them: contiguous arrays, one tuple per column.
 
-Shared by the encoders of CSV, JSON and table; ``TIMESTAMPS`` is their common option.
+Shared by the encoders of CSV, JSON, table and lines; ``Timestamps`` is the option that they have in common.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from asyncflow.model.batch import Batch
-from asyncflow.model.columns import Column, StringColumn
+from asyncflow.model.columns import BoolArray, ByteArray, Column, Int32Array, StringColumn
 from asyncflow.model.schema import TIMESTAMP_UNITS, DataType
 
-Cells: TypeAlias = tuple[str, Any, Any, Any, Any]
+Cells: TypeAlias = (
+    tuple[str, NDArray[Any], None, None, BoolArray | None]
+    | tuple[str, ByteArray, Int32Array, Int32Array, BoolArray | None]
+)
 
 Timestamps: TypeAlias = Annotated[
     Literal["iso", "s", "ms", "us", "ns"],
@@ -32,12 +36,25 @@ def tick_ns(timestamps: str) -> int:
 
 def column_cells(type_: DataType, column: Column) -> Cells:
     """One column for the kernel: kind, values, starts, lengths, valid (see the kernel)."""
-    valid = None if column.valid is None else np.ascontiguousarray(column.valid, np.bool_)
     if isinstance(column, StringColumn):
-        data = np.ascontiguousarray(column.data, np.uint8)
-        starts, lengths = (np.ascontiguousarray(part, np.int32) for part in (column.starts, column.lengths))
-        return (type_.value, data, starts, lengths, valid)
-    return (type_.value, np.ascontiguousarray(column.values, type_.dtype), None, None, valid)
+        return (type_.value, *text_arrays(column))
+    return (
+        type_.value,
+        np.ascontiguousarray(column.values, type_.dtype),
+        None,
+        None,
+        _contiguous(column.valid),
+    )
+
+
+def text_arrays(column: StringColumn) -> tuple[ByteArray, Int32Array, Int32Array, BoolArray | None]:
+    """Data, starts, lengths and valid of a string column, contiguous."""
+    starts, lengths = (np.ascontiguousarray(part, np.int32) for part in (column.starts, column.lengths))
+    return np.ascontiguousarray(column.data, np.uint8), starts, lengths, _contiguous(column.valid)
+
+
+def _contiguous(valid: BoolArray | None) -> BoolArray | None:
+    return None if valid is None else np.ascontiguousarray(valid, np.bool_)
 
 
 def batch_cells(batch: Batch) -> list[Cells]:

@@ -53,7 +53,7 @@ class LineStream(Decoder):
 
     def _last_line_end(self, data: Block) -> int:
         """As the kernel's; of an unfinished line that came before only what is new is searched."""
-        found: int = _lines.last_line_end(data[self._searched :])
+        found = _lines.last_line_end(data[self._searched :])
         return found and found + self._searched
 
     def _portion(self, lines: Block) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from asyncflow._kernels import lines as _lines
 from asyncflow.errors import PipelineError, Problem
-from asyncflow.formats._cells import column_cells
+from asyncflow.formats._cells import text_arrays
 from asyncflow.formats._lines import LineDecoder, Lines
 from asyncflow.formats.contract import Block, Decoded, DecodeRequest, Encoder
 from asyncflow.model.batch import Batch
@@ -49,9 +49,9 @@ class LinesEncoder(Encoder):
         self._position = position
 
     def encode(self, batch: Batch) -> bytes:
-        _, data, starts, lengths, valid = column_cells(DataType.STRING, batch.columns[self._position])
-        rows: bytes = _lines.join_lines(data, starts, lengths, valid)
-        return rows
+        column = batch.columns[self._position]
+        assert isinstance(column, StringColumn)
+        return _lines.join_lines(*text_arrays(column))
 
 
 def decoder(options: DecoderOptions, request: DecodeRequest) -> LinesDecoder:

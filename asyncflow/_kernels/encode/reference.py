@@ -20,7 +20,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-Cells: TypeAlias = tuple[str, Any, Any, Any, Any]
+import numpy as np
+from numpy.typing import NDArray
+
+Valid: TypeAlias = "NDArray[np.bool_] | None"
+Cells: TypeAlias = (
+    tuple[str, NDArray[Any], None, None, Valid]
+    | tuple[str, NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32], Valid]
+)
 
 _EPOCH = datetime(1970, 1, 1)
 _SECOND_NS = 1_000_000_000
@@ -72,9 +79,10 @@ def _texts(
     time_quote: str,
 ) -> list[str]:
     kind, values, starts, lengths, valid = cells
-    if len(values if kind != "string" else starts) != num_rows:
+    if len(values if starts is None else starts) != num_rows:
         raise ValueError("a column's length differs from num_rows")
     if kind == "string":
+        assert starts is not None and lengths is not None, "a string column has four arrays"
         raw, text = bytes(values), []
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             if start < 0 or length < 0 or start + length > len(raw):

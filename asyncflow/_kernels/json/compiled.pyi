@@ -1,5 +1,12 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Valid: TypeAlias = NDArray[np.bool_] | None
+Fixed: TypeAlias = tuple[NDArray[Any], Valid]
+Text: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32], Valid]
 
 TOO_LONG: int
 BAD_UTF8: int
@@ -18,4 +25,6 @@ class Decoder:
         max_record_bytes: int,
         max_rejects: int | None = None,
     ) -> None: ...
-    def decode(self, block: Any) -> tuple[int, int, list[tuple[Any, ...]], int, Any]: ...
+    def decode(
+        self, block: NDArray[np.uint8]
+    ) -> tuple[int, int, list[Fixed | Text], int, NDArray[np.int64]]: ...

@@ -23,11 +23,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asyncflow._kernels.columns import reference as texts
+
+Valid: TypeAlias = NDArray[np.bool_] | None
+Fixed: TypeAlias = tuple[NDArray[Any], Valid]
+Text: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32], Valid]
 
 TOO_LONG, BAD_UTF8, NOT_OBJECT, MALFORMED, TOO_DEEP, NO_VALUE, BAD_VALUE = range(1, 8)
 MAX_DEPTH = 1000
@@ -67,7 +72,7 @@ class Decoder:
         self._names, self._types, self._required = tuple(names), tuple(types), tuple(required)
         self._max_record_bytes, self._max_rejects = max_record_bytes, max_rejects
 
-    def decode(self, block: Any) -> tuple[int, int, list[tuple[Any, ...]], int, Any]:
+    def decode(self, block: NDArray[np.uint8]) -> tuple[int, int, list[Fixed | Text], int, NDArray[np.int64]]:
         """Returns (rows, lines, columns, rejected, rejects).
 
         ``block``: uint8, contiguous, writable, below 2 GiB.  ``columns``: (values, valid) each, or (data, starts, lengths, valid)
@@ -249,7 +254,7 @@ def _integral(number: str) -> int:
     return int(match[1] + significant + "0" * zeros)
 
 
-def _column(type_: str, values: list[Any]) -> tuple[Any, ...]:
+def _column(type_: str, values: list[Any]) -> Fixed | Text:
     filled = [value is not None for value in values]
     valid = None if all(filled) else np.array(filled, np.bool_)
     if type_ != "string":

@@ -6,23 +6,30 @@ of it.  Bytes after the last LF are a line too.
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
+from numpy.typing import NDArray
 
 GOOD, TOO_LONG, NOT_UTF8 = 0, 1, 2
 
 
-def last_line_end(data: Any) -> int:
+def last_line_end(data: NDArray[np.uint8]) -> int:
     """The position after the last LF; 0 where there is none."""
     return bytes(data).rfind(b"\n") + 1
 
 
-def count_lines(block: Any) -> int:
+def count_lines(block: NDArray[np.uint8]) -> int:
     """How many lines there are, the unfinished last one included."""
     raw = bytes(block)
     return raw.count(b"\n") + (not raw.endswith(b"\n") and raw != b"")
 
 
-def split_lines(block: Any, max_bytes: int, starts: Any, lengths: Any, faults: Any) -> int:
+def split_lines(
+    block: NDArray[np.uint8],
+    max_bytes: int,
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    faults: NDArray[np.uint8],
+) -> int:
     """Where each line stands: fills ``starts``, ``lengths`` (int32, without the line end) and ``faults`` (uint8).
 
     A fault is ``TOO_LONG`` (more than ``max_bytes`` before the LF), ``NOT_UTF8``, or ``GOOD``.  The three arrays hold at
@@ -49,7 +56,12 @@ def split_lines(block: Any, max_bytes: int, starts: Any, lengths: Any, faults: A
     return bad
 
 
-def join_lines(data: Any, starts: Any, lengths: Any, valid: Any) -> bytes:
+def join_lines(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    valid: NDArray[np.bool_] | None,
+) -> bytes:
     """Each text ``data[start : start + length]`` and its LF; a null (``valid`` False) is an empty line.
 
     Raises ValueError where a text lies outside ``data``.

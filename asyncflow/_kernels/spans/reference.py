@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from asyncflow._kernels.columns import reference as texts
 
 
 def parse_spans(
-    type_text: str, block: Any, starts: Any, lengths: Any, values: Any, valid: Any, failed: Any
+    type_text: str,
+    block: NDArray[np.uint8],
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    values: NDArray[Any],
+    valid: NDArray[np.bool_],
+    failed: NDArray[np.bool_],
 ) -> tuple[int, int]:
     """Row *i* is the text ``block[starts[i] : starts[i] + lengths[i]]``; a length of 0 or below is null.
 
