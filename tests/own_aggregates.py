@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-import strangers
 
 import asyncflow as af
+from tests import strangers
 
 
 class GeometricMean(af.Aggregate):
@@ -129,11 +128,11 @@ class Trace(af.Aggregate):
 
 
 REGISTERED = {
-    "geometric_mean": "own_aggregates:GeometricMean",
-    "own_sum": "own_aggregates:Sum",
-    "own_mean": "own_aggregates:Values",
-    "own_rows": "own_aggregates:Rows",
-    "trace": "own_aggregates:Trace",
+    "geometric_mean": "tests.own_aggregates:GeometricMean",
+    "own_sum": "tests.own_aggregates:Sum",
+    "own_mean": "tests.own_aggregates:Values",
+    "own_rows": "tests.own_aggregates:Rows",
+    "trace": "tests.own_aggregates:Trace",
 }
 
 
@@ -141,6 +140,5 @@ REGISTERED = {
 def installed(folder: Path, points: Mapping[str, str] = REGISTERED) -> Iterator[None]:
     """As if a distribution with these aggregates, made in ``folder``, were installed."""
     strangers.distribution(folder, {"asyncflow.aggregates": points}, name="own-aggregates")
-    with strangers.installed(folder), pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent)
+    with strangers.installed(folder):
         yield

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import strangers
+
+from tests import strangers
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -21,12 +21,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from msgspec.structs import replace
-from streams import eventually
 
 import asyncflow as af
 from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run
 from asyncflow.testing import ListSink
+from tests.connectors.streams import eventually
 
 SCHEMA = {"key": "string", "qty": "int64"}
 CSV = {"type": "csv", "header": False}

@@ -15,14 +15,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import open_descriptors
-from streams import eventually
 
 import asyncflow as af
 from asyncflow.connectors._follow import FollowSource
 from asyncflow.connectors.file import FileSource, SourceOptions, open_source
 from asyncflow.errors import ConnectorError
 from asyncflow.runtime.run.run import Run
+from tests.connectors.conftest import open_descriptors
+from tests.connectors.streams import eventually
 
 POLL = "5ms"
 SEVERAL_POLLS = 0.04

@@ -12,11 +12,11 @@ import threading
 import msgspec
 import pytest
 import zstandard
-from streams import read_source, read_stream
 
 import asyncflow as af
 from asyncflow.connectors.file import SourceOptions, open_source
 from asyncflow.errors import ConnectorError, DataError
+from tests.connectors.streams import read_source, read_stream
 
 ROWS = b"".join(b"%d,key-%d,%.3f\n" % (i, i % 7, 1 / (i + 1)) for i in range(40_000))
 

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from peers import Running, dialled, local, place, send
 
 import asyncflow as af
+from tests.connectors.peers import Running, dialled, local, place, send
 
 SCHEMA = {"ts": "timestamp[ms]", "who": "string"}
 

@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import CSV, SCHEMA, Running, Server, dialled, local, receive, receive_all, reset, send
-from test_tcp_unix_sink import WIDE, WIDE_SCHEMA, Fed, Numbers, writing
 
 import asyncflow as af
 from asyncflow.connectors import tcp, udp
+from tests.connectors.peers import (
+    CSV,
+    SCHEMA,
+    Running,
+    Server,
+    dialled,
+    local,
+    receive,
+    receive_all,
+    reset,
+    send,
+)
+from tests.connectors.test_tcp_unix_sink import WIDE, WIDE_SCHEMA, Fed, Numbers, writing
 
 
 @pytest.fixture(params=["tcp", "unix"])

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Running, Server, receive, receive_all, reset
-from test_tcp_unix_sink import Fed, Numbers, writing
 
 from asyncflow.errors import ConnectorError
+from tests.connectors.peers import Running, Server, receive, receive_all, reset
+from tests.connectors.test_tcp_unix_sink import Fed, Numbers, writing
 
 
 @pytest.fixture(params=["tcp", "unix"])

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import strangers
 
 from asyncflow.cli import run_command
+from tests import strangers
 
 COUNTER = '''"""Connector ``counter``: numbers, one a line."""
 

@@ -8,7 +8,6 @@ import socket
 from pathlib import Path
 
 import pytest
-from peers import CSV, SCHEMA, Running, Server, delivered, dialled, hung_up, reset, send
 
 import asyncflow as af
 from asyncflow.connectors._addresses import TcpEndpoint
@@ -16,6 +15,7 @@ from asyncflow.connectors._descriptors import DescriptorStream
 from asyncflow.connectors.tcp import SourceOptions, open_source
 from asyncflow.errors import ConnectorError, RetriableError
 from asyncflow.runtime import Run
+from tests.connectors.peers import CSV, SCHEMA, Running, Server, delivered, dialled, hung_up, reset, send
 
 
 def arrived(stream: DescriptorStream) -> None:

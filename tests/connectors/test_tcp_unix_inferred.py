@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Running, dialled, local, receive_all, reset, say, send
 
 import asyncflow as af
 from asyncflow.errors import DataError
 from asyncflow.testing import chunks
+from tests.connectors.peers import Running, dialled, local, receive_all, reset, say, send
 
 PROBE = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SCHEMA = {"key": "string", "qty": "int64"}

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import SCHEMA, Running, Server, adverse_proxy, dialled, local, receive_all, send
 
 import asyncflow as af
 from asyncflow.testing import chunks
+from tests.connectors.peers import SCHEMA, Running, Server, adverse_proxy, dialled, local, receive_all, send
 
 
 @pytest.fixture(params=["tcp", "unix"])

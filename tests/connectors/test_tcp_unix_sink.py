@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Running, Server, dialled, local, receive, receive_all, reset, send
 
 import asyncflow as af
 from asyncflow.errors import ConnectorError
+from tests.connectors.peers import Running, Server, dialled, local, receive, receive_all, reset, send
 
 WIDE = "x" * 1000
 HELD_AT_MOST_ROWS = 64_000

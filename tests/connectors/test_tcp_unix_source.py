@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import (
+
+import asyncflow as af
+from asyncflow.errors import ConnectorError, RetriableError
+from asyncflow.runtime import Run
+from asyncflow.testing import chunks
+from tests.connectors.peers import (
     CSV,
     SCHEMA,
     Running,
@@ -26,11 +31,6 @@ from peers import (
     say,
     send,
 )
-
-import asyncflow as af
-from asyncflow.errors import ConnectorError, RetriableError
-from asyncflow.runtime import Run
-from asyncflow.testing import chunks
 
 
 @pytest.fixture(params=["tcp", "unix"])

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import CSV, SCHEMA, Running, Server, dialled, local, receive_all, say
 
 import asyncflow as af
 from asyncflow.errors import ConnectorError
 from asyncflow.runtime.stages import shutdown as stopping
+from tests.connectors.peers import CSV, SCHEMA, Running, Server, dialled, local, receive_all, say
 
 
 @pytest.fixture(params=["tcp", "unix"])

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import CSV, SCHEMA, Running, place
 
 import asyncflow as af
 from asyncflow.connectors.udp import MAX_DATAGRAM_BYTES, split_at_lines
 from asyncflow.errors import ConnectorError, PipelineError
 from asyncflow.runtime import Run
+from tests.connectors.peers import CSV, SCHEMA, Running, place
 
 
 def receiving(**options: Any) -> af.Flow:

@@ -8,12 +8,12 @@ import socket
 from pathlib import Path
 
 import pytest
-from peers import CSV, SCHEMA, Running, Server, dialled, receive_all, say
 
 import asyncflow as af
 from asyncflow.connectors import unix
 from asyncflow.errors import ConnectorError, PipelineError
 from asyncflow.runtime import Run
+from tests.connectors.peers import CSV, SCHEMA, Running, Server, dialled, receive_all, say
 
 
 def listening(path: Path, role: str) -> af.Flow:

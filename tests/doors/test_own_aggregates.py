@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from own_aggregates import GeometricMean, Rows, Sum, Trace, Values, installed
 
 import asyncflow as af
 from asyncflow.cli import run_command
@@ -28,6 +27,7 @@ from asyncflow.plan.stages.window import Window
 from asyncflow.plan.windows import PerMessage
 from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import check_aggregate
+from tests.own_aggregates import GeometricMean, Rows, Sum, Trace, Values, installed
 
 ROWS = [{"ts": i * 1000, "key": "ab"[i % 2], "price": float(1 + i % 4), "qty": i} for i in range(40)]
 SCHEMA = {"ts": "timestamp[ms]", "key": "string", "price": "float64", "qty": "int64"}
@@ -106,7 +106,7 @@ def test_what_is_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     assert run_command(["explain", path]) == 0
     shown = capfd.readouterr().out
     assert "aggregate g = geometric_mean(price) FILTER (WHERE qty > 3) / sum(qty)" in shown
-    assert "python geometric_mean = own_aggregates.GeometricMean" in shown
+    assert "python geometric_mean = tests.own_aggregates.GeometricMean" in shown
     assert "until the watermark reaches the window's end; with each an object of geometric_mean" in shown
     assert run_command(["list", "aggregates"]) == 0
     listed = capfd.readouterr().out
@@ -147,14 +147,14 @@ def test_not_in_a_condition() -> None:
 
 def test_registered_ones_that_cannot_be_used(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     points = {
-        "missing": "own_aggregates:NotThere",
+        "missing": "tests.own_aggregates:NotThere",
         "nowhere": "no_such_module_of_mine:X",
-        "no_class": "own_aggregates:installed",
-        "sum": "own_aggregates:GeometricMean",
+        "no_class": "tests.own_aggregates:installed",
+        "sum": "tests.own_aggregates:GeometricMean",
     }
     with installed(tmp_path, points):
         assert (
-            "the aggregate 'missing' cannot be imported (own_aggregates:NotThere): AttributeError"
+            "the aggregate 'missing' cannot be imported (tests.own_aggregates:NotThere): AttributeError"
             in problem("missing(qty)")
         )
         assert "ModuleNotFoundError" in problem("nowhere(qty)")
@@ -238,7 +238,7 @@ def test_what_is_wrong_with_an_expression_of_classes() -> None:
 def test_classes_in_every_part_of_an_expression() -> None:
     text = "CASE WHEN g(price) IS NULL THEN CAST(s(qty) AS float64) ELSE coalesce(g(price), s(qty)) END"
     built = flow().window(x=af.expression(text, g=GeometricMean, S=Sum))
-    assert "python s = own_aggregates.Sum" in built.explain()
+    assert "python s = tests.own_aggregates.Sum" in built.explain()
     built.checked()
 
 

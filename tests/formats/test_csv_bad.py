@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import Rejected, Rows, block, read
 
 from asyncflow.errors import DataError
 from asyncflow.formats import csv
 from asyncflow.formats.contract import DecodeRequest
 from asyncflow.model.schema import Field, Schema
+from tests.formats.reading import Rejected, Rows, block, read
 
 SCHEMA = Schema((Field.parse("k", "string"), Field.parse("n", "int64"), Field.parse("x", "float64")))
 HEADER = b"k,n,x\n"

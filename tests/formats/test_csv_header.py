@@ -1,12 +1,12 @@
 """A CSV header is held to the same length however its bytes arrive."""
 
 import pytest
-from reading import read
 
 from asyncflow.errors import DataError
 from asyncflow.formats import csv
 from asyncflow.formats.contract import DecodeRequest
 from asyncflow.model.schema import Field, Schema
+from tests.formats.reading import read
 
 SCHEMA = Schema((Field.parse("key", "string"), Field.parse("n", "int64")))
 HEADER = b"key,n," + b"x" * 58  # 64 bytes

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import block, read
 
 from asyncflow.errors import DataError
 from asyncflow.formats import csv
 from asyncflow.formats.contract import DecodeRequest
 from asyncflow.model.schema import Field, Schema
+from tests.formats.reading import block, read
 
 SCHEMA = Schema((Field.parse("key", "string"), Field.parse("n", "int64")))
 MOST = 1 << 18

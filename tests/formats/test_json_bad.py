@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import Rejected, Rows, block, read
 
 from asyncflow.formats import _json_decoder, lines
 from asyncflow.formats import json as format_json
 from asyncflow.formats.contract import DecodeRequest
 from asyncflow.model.schema import Field, Schema
+from tests.formats.reading import Rejected, Rows, block, read
 
 SCHEMA = Schema((Field.parse("k", "string"), Field.parse("n", "int64"), Field.parse("x", "float64")))
 DEEP = 100_000

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import Rejected, block, read
 
 from asyncflow.formats import json as format_json
 from asyncflow.formats.contract import DecodeRequest
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Field, Schema
+from tests.formats.reading import Rejected, block, read
 
 OPTIONS = format_json.DecoderOptions()
 SCHEMA = Schema(tuple(

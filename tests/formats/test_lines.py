@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import Rejected, block, read
 
 from asyncflow.errors import PipelineError
 from asyncflow.formats import lines
@@ -13,6 +12,7 @@ from asyncflow.formats.contract import DecodeRequest
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import StringColumn
 from asyncflow.model.schema import DataType, Schema
+from tests.formats.reading import Rejected, block, read
 
 SCHEMA = Schema.of([("line", DataType.STRING)])
 

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import Rejected, block, read
 
 from asyncflow.errors import DataError, PipelineError
 from asyncflow.formats import raw
@@ -17,6 +16,7 @@ from asyncflow.formats.contract import DecodeRequest
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Field, Schema
+from tests.formats.reading import Rejected, block, read
 
 
 def options(dtype: Any) -> raw.DecoderOptions:

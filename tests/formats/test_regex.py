@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reading import Rejected, block, read
 
 from asyncflow.errors import PipelineError
 from asyncflow.formats import regex
 from asyncflow.formats.contract import DecodeRequest
 from asyncflow.model.schema import DataType, Field, Schema
+from tests.formats.reading import Rejected, block, read
 
 ACCESS = r"^(?P<host>\S+) \[(?P<at>[^]]+)\] (?P<status>\d+)(?: (?P<ms>\S*))?$"
 SCHEMA = Schema((

@@ -1,6 +1,6 @@
 """Fuzzes the decoders: damaged records through the compiled kernels and through their plain twins, which must say the same.
 
-``python tests/fuzz/fuzz_decoders.py --seconds 60 [--format csv] [--seed 7]``.  Two child processes decode each input, whole and cut into
+``python -m tests.fuzz.fuzz_decoders --seconds 60 [--format csv] [--seed 7]``.  Two child processes decode each input, whole and cut into
 pieces: one with compiled kernels (under sanitizers where they are built so), one with ``ASYNCFLOW_KERNELS=reference``.  An input on which
 they differ, on which pieces give other rows than the whole, or which ends a child, is kept in ``build/fuzz`` and ends the run with 1;
 ``--replay FILE`` runs it again.
@@ -100,12 +100,12 @@ def damaged(data: bytes, chance: random.Random, others: list[bytes]) -> bytes:
 def answer(request: dict[str, Any]) -> str:
     """Everything that decoding gives, as text; says so where pieces give something else."""
     import msgspec
-    from reading import read
 
     from asyncflow import formats
     from asyncflow.errors import DataError
     from asyncflow.formats.contract import DecodeRequest
     from asyncflow.model.schema import Field, Schema
+    from tests.formats.reading import read
 
     module = formats.find_decoder(request["format"])
     data = base64.b64decode(request["data"])
@@ -133,7 +133,6 @@ def apart(one: str, other: str) -> str:
 
 
 def child() -> None:
-    sys.path.insert(0, str(ROOT / "tests" / "formats"))
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
 
@@ -144,7 +143,7 @@ class Engine:
     def __init__(self, kernels: str) -> None:
         self.kernels = kernels
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--child"],
+            [sys.executable, "-m", "tests.fuzz.fuzz_decoders", "--child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"ASYNCFLOW_KERNELS": kernels, "PYTHONPATH": str(ROOT)},

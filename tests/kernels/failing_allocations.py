@@ -1,4 +1,4 @@
-"""One kernel's work while allocations fail: ``python failing_allocations.py SHIM WORK MOST SEED``, with the shim preloaded.
+"""One kernel's work while allocations fail: ``python -m tests.kernels.failing_allocations SHIM WORK MOST SEED``, with the shim preloaded.
 
 The work is done once to count its allocations, then again and again with the n-th failing, alone or with all after it (of all n, or
 ``MOST`` of them): each time it ends as before or with MemoryError, and what it leaves behind can be asked, used and freed.

@@ -6,22 +6,18 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import mmap
 import os
 import random
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from asyncflow._kernels import MODE, kernel
+from tests.fuzz.fuzz_decoders import SCHEMA, SEEDS, damaged
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "fuzz"))
-fuzz = importlib.import_module("fuzz_decoders")
-SCHEMA, SEEDS, damaged = fuzz.SCHEMA, fuzz.SEEDS, fuzz.damaged
 LONG = os.environ.get("CI_LONG", "") not in ("", "0")
 INPUTS = 4000 if LONG else 150
 pytestmark = pytest.mark.skipif(

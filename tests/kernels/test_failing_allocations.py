@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from failing_allocations import WORK
 
 from asyncflow._kernels import MODE, kernel
+from tests.kernels import failing_allocations
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 LONG = os.environ.get("CI_LONG", "") not in ("", "0")
 SEED = 20
 COMPILER = shutil.which("gcc") or shutil.which("cc")
@@ -44,11 +45,11 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(1300 if LONG else 300)
-@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("work", failing_allocations.WORK)
 def test_no_memory_is_memory_error(work: str, shim: Path) -> None:
     done = subprocess.run(
         [
-            sys.executable, HERE / "failing_allocations.py", shim, work,
+            sys.executable, "-m", failing_allocations.__name__, shim, work,
             str(500 if LONG else 12), str(SEED),
         ],
         env={**os.environ, "LD_PRELOAD": str(shim)},
@@ -56,6 +57,7 @@ def test_no_memory_is_memory_error(work: str, shim: Path) -> None:
         text=True,
         timeout=1200 if LONG else 120,
         check=False,
+        cwd=ROOT,
     )  # fmt: skip
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and lines[-1].startswith("done"), (

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_json_decode import Columns, assert_twins_agree, compiled, decode
+
+from tests.kernels.test_json_decode import Columns, assert_twins_agree, compiled, decode
 
 COLUMNS: Columns = [
     ("ts", "timestamp[ms]", True),

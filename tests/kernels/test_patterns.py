@@ -11,7 +11,6 @@ from random import Random
 import duckdb
 import numpy as np
 import pytest
-import re2_patterns
 
 from asyncflow import _kernels
 from asyncflow._kernels.regex.reference import Machine as Twin
@@ -20,6 +19,7 @@ from asyncflow.model.patterns import Pattern, like, regexp
 from asyncflow.model.patterns.charsets import _decoded, _folding, _table
 from asyncflow.model.patterns.program import compiled
 from asyncflow.model.patterns.syntax import parse
+from tests.kernels import re2_patterns
 
 COMPILED = _kernels.MODE == "compiled"
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_window_kernel import KINDS, VALUES, aggregate, batch_of, bits
 
 from asyncflow._kernels.groups import reference as raw
 from asyncflow._kernels.window import compiled
 from asyncflow._kernels.window import reference as twin
+from tests.kernels.test_window_kernel import KINDS, VALUES, aggregate, batch_of, bits
 
 NO_TIME = -(2**63)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flows import csv_bytes, pipeline
 
 import asyncflow as af
 from asyncflow.errors import StageError
 from asyncflow.runtime import Run
+from tests.laws.flows import csv_bytes, pipeline
 
 
 def open_files() -> int:

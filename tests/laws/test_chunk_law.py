@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from flows import STAGES, csv_bytes, json_bytes, outcome, pipeline, rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import asyncflow.runtime.base.workers
 from asyncflow.testing import chunks, one_by_one
+from tests.laws.flows import STAGES, csv_bytes, json_bytes, outcome, pipeline, rows
 
 Table = list[tuple[int, str, float | None, int | None]]
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

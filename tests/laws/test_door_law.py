@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flows import csv_bytes, outcome, pipeline
 
 import asyncflow as af
 from asyncflow.runtime import Run
 from asyncflow.testing import chunks
+from tests.laws.flows import csv_bytes, outcome, pipeline
 
 DATA = csv_bytes([(n * 37 % 9000 + n * 5, "abc"[n % 3], n / 7, n % 11 - 3) for n in range(3000)]) + b"1,two\n"
 COMMAND = [sys.executable, "-m", "asyncflow"]

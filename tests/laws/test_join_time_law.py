@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from time_model import JoinModel, Moment, Row, Schedule, two_sides
 
 from asyncflow.model.batch import NO_TIME
 from asyncflow.model.columns import column_from_values
@@ -19,6 +18,7 @@ from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.runtime.wiring.compile_join import build_join
 from asyncflow.testing import FakeClock
+from tests.time_model import JoinModel, Moment, Row, Schedule, two_sides
 
 SCHEMA = Schema.of([("time", DataType.TIMESTAMP), ("key", DataType.STRING), ("value", DataType.INT64)])
 BOUNDS = ((-5, 5), (0, 0), (-3, 0), (0, 7), (2, 9), (-9, -2), (-20, 20))

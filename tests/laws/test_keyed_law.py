@@ -9,13 +9,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
-from flows import csv_bytes, outcome, rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import asyncflow as af
 from asyncflow.runtime import Run
 from asyncflow.testing import chunks, one_by_one
+from tests.laws.flows import csv_bytes, outcome, rows
 
 Row = tuple[int, str, float | None, int | None]
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

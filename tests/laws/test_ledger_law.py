@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from flows import STAGES, csv_bytes, outcome, pipeline, rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncflow.errors import InternalError
 from asyncflow.runtime.base.ledger import Ledger, SourceCounts, StageCounts
+from tests.laws.flows import STAGES, csv_bytes, outcome, pipeline, rows
 
 Table = list[tuple[int, str, float | None, int | None]]
 

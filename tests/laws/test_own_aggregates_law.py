@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flows import LATE, SINKS, SOURCE, csv_bytes, outcome, rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from own_aggregates import All, GeometricMean, Least, Rows, Sum, Values, installed
 
 import asyncflow as af
 import asyncflow.operators.aggregates.python_aggregates
@@ -32,6 +30,8 @@ from asyncflow.plan.stages.window import Window
 from asyncflow.runtime import Run
 from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import chunks, one_by_one
+from tests.laws.flows import LATE, SINKS, SOURCE, csv_bytes, outcome, rows
+from tests.own_aggregates import All, GeometricMean, Least, Rows, Sum, Values, installed
 
 Table = list[tuple[int, str, float | None, int | None]]
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flows import csv_bytes, outcome, pipeline
 
 import asyncflow as af
 import asyncflow.runtime.base.workers
 from asyncflow.runtime import Run
 from asyncflow.testing import chunks, one_by_one
+from tests.laws.flows import csv_bytes, outcome, pipeline
 
 Table = list[tuple[int, str, float | None, int | None]]
 

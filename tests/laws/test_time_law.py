@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from time_model import Moment, Result, Row, Schedule, TimeModel, schedule
 
 import asyncflow as af
 from asyncflow.model.batch import NO_TIME, Batch
@@ -26,6 +25,7 @@ from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.runtime.wiring.compile import build_operator
 from asyncflow.testing import FakeClock
+from tests.time_model import Moment, Result, Row, Schedule, TimeModel, schedule
 
 SCHEMA = Schema.of([("time", DataType.TIMESTAMP), ("key", DataType.STRING), ("value", DataType.INT64)])
 SUMMARY = {

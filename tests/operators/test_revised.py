@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from revised_twin import Shape, Twin
 
 import asyncflow as af
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
@@ -27,9 +24,8 @@ from asyncflow.operators.windows import revised, slots
 from asyncflow.operators.windows.revised import RevisedWindowOperator
 from asyncflow.operators.windows.window import Prepared
 from asyncflow.plan.tables import Component
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))
-from flows import bind, execute, outcome
+from tests.laws.flows import bind, execute, outcome
+from tests.operators.revised_twin import Shape, Twin
 
 Rows = list[tuple[int, str, int]]
 few = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from flows_runtime import SCHEMA, SECOND, Running, Tap, counted
 
 import asyncflow as af
 from asyncflow.runtime.base.clock import ArrivalClock, Clock, VirtualClock
+from tests.runtime.flows_runtime import SCHEMA, SECOND, Running, Tap, counted
 
 DAY = 86_400
 

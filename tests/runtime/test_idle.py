@@ -7,7 +7,6 @@ import socket
 
 import numpy as np
 import pytest
-from flows_runtime import SCHEMA, SECOND, Running, Tap, counted
 
 import asyncflow as af
 from asyncflow.errors import PipelineError
@@ -20,6 +19,7 @@ from asyncflow.runtime import Run
 from asyncflow.runtime.ingest.idleness import Silence
 from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.testing import FakeClock
+from tests.runtime.flows_runtime import SCHEMA, SECOND, Running, Tap, counted
 
 NUMBERS = Schema.of([("n", DataType.INT64)])
 

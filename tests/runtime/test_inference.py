@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flows_runtime import collect
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from asyncflow.runtime.ingest.peek import PrimedStreams
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.wiring.inference import find_schema
 from asyncflow.testing import ChunkSource, check_format, chunks
+from tests.runtime.flows_runtime import collect
 
 BLANK = [b"", b"\xef\xbb\xbf", b"\n", b"\r\n\n\r\n", b"\xef\xbb\xbf\n\n", b"  \n\t\n", b"\n" * 5000]
 

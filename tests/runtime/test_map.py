@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flows_runtime import collect
 
 import asyncflow as af
 from asyncflow.errors import PipelineError, StageError
 from asyncflow.runtime import Run
+from tests.runtime.flows_runtime import collect
 
 SECOND = 1_000_000_000
 SCHEMA = {"ts": "timestamp[s]", "v": "int64"}

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flows_runtime import SECOND, Shut, write
 from msgspec.structs import replace
 
 import asyncflow as af
@@ -24,6 +23,7 @@ from asyncflow.runtime.inspect.why import standing
 from asyncflow.runtime.inspect.why_text import text
 from asyncflow.runtime.stages.refresh import RefreshedStage
 from asyncflow.testing import FakeClock, ListSink
+from tests.runtime.flows_runtime import SECOND, Shut, write
 
 RATES = {"who": "string", "rate": "int64"}
 OLD, NEW = "who,rate\na,1\nb,2\n", "who,rate\na,10\nb,20\nc,30\n"

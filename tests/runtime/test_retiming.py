@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flows_runtime import SECOND, Running, Tap, collect
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import asyncflow as af
 from asyncflow.errors import PipelineError, StageError
+from tests.runtime.flows_runtime import SECOND, Running, Tap, collect
 
 SCHEMA = {"ts": "timestamp[s]", "v": "int64"}
 Rows = list[tuple[int, int]]  # time in s, value

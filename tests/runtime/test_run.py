@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flows_runtime import collect, write
 
 import asyncflow as af
 from asyncflow.errors import DataError, InternalError, PipelineError, StageError
@@ -18,6 +17,7 @@ from asyncflow.model.messages import End
 from asyncflow.runtime import infer_schemas
 from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.stages.stage import told
+from tests.runtime.flows_runtime import collect, write
 
 SECOND = 1_000_000_000
 

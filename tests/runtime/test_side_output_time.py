@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flows_runtime import SECOND, Running, Tap, collect, write
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -19,6 +18,7 @@ from asyncflow.plan.tables import Component, Sink
 from asyncflow.runtime import Run
 from asyncflow.runtime.checks.verify import verify
 from asyncflow.testing import FakeClock, ListSink
+from tests.runtime.flows_runtime import SECOND, Running, Tap, collect, write
 
 SCHEMA = {"ts": "timestamp[s]", "who": "string"}
 BAD = {"ts": "no time"}

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from flows_runtime import batches_of, given_rows, read_given
 
 import asyncflow as af
+from tests.runtime.flows_runtime import batches_of, given_rows, read_given
 
 UTC = dt.UTC
 NOON = dt.datetime(2024, 1, 1, 12, 0, 0, 5)

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from flows_runtime import REJECTED, Given, batches_of, given_rows, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import asyncflow as af
+from tests.runtime.flows_runtime import REJECTED, Given, batches_of, given_rows, outcome
 
 SCHEMA = {
     "b": "bool",

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from flows_runtime import SECOND, Shut, Tap
 from msgspec.structs import replace
 
 import asyncflow as af
@@ -17,6 +16,7 @@ from asyncflow.runtime.base.status import Holder, SourceStanding, StageStanding,
 from asyncflow.runtime.inspect.why import standing
 from asyncflow.runtime.inspect.why_text import instant, length, text
 from asyncflow.testing import ChunkSource, FakeClock, ListSink
+from tests.runtime.flows_runtime import SECOND, Shut, Tap
 
 SCHEMA = {"ts": "timestamp[s]", "who": "string"}
 
