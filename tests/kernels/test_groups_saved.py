@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from saved_states import frozen, refuse_or_keep, shown
 
 from asyncflow._kernels.groups import compiled
 from asyncflow._kernels.groups import reference as twin
+from tests.kernels.saved_states import frozen, refuse_or_keep, shown
 
 TEXTS = [
     b"",
