@@ -21,6 +21,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import StringColumn
 from asyncflow.model.held import Held
 from asyncflow.model.schema import DataType, Schema
+from asyncflow.model.snapshot import Copied, Frozen, Saved
 
 SHOWN_COLUMNS = 8
 
@@ -83,6 +84,13 @@ class CsvEncoder(Encoder):
         header, self._header = self._header, b""
         rows = _encode.csv_rows(batch.num_rows, batch_cells(batch), *self._dialect)
         return header + rows if header else rows
+
+    def freeze(self) -> Frozen:
+        return Copied({"header_written": not self._header})
+
+    def restore(self, saved: Saved) -> None:
+        if saved.flag("header_written"):
+            self._header = b""
 
     def finish(self) -> bytes:
         header, self._header = self._header, b""

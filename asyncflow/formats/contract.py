@@ -25,6 +25,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column
 from asyncflow.model.held import Held
 from asyncflow.model.schema import Schema
+from asyncflow.model.snapshot import Copied, Frozen, Saved
 
 Block: TypeAlias = NDArray[np.uint8]
 """Bytes in memory, 1-d, contiguous, *writable* (a decoder may unescape text in place)."""
@@ -111,6 +112,13 @@ class Encoder(ABC):
 
     @abstractmethod
     def encode(self, batch: Batch) -> bytes | bytearray | memoryview: ...
+
+    def freeze(self) -> Frozen:
+        """Its state between two batches; of an encoder that keeps nothing: nothing."""
+        return Copied({})
+
+    def restore(self, saved: Saved) -> None:  # noqa: B027 - an encoder that keeps nothing
+        """Goes on from a saved state, before the first ``encode``.  Raises ValueError."""
 
     def finish(self) -> bytes:
         """What stands at the end, if anything (also gives the header where no row ever came)."""

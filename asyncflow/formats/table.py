@@ -19,6 +19,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, StringColumn
 from asyncflow.model.held import Held
 from asyncflow.model.schema import DataType, Field, Schema
+from asyncflow.model.snapshot import Copied, Frozen, Saved
 
 GAP = "  "
 _WIDTHS = {
@@ -65,6 +66,13 @@ class TableEncoder(Encoder):
         cells = [self._texts(field, column) for field, column in pairs]
         rows = map(self._line, zip(*cells, strict=True)) if cells else ["\n"] * batch.num_rows
         return self.finish() + "".join(rows).encode()
+
+    def freeze(self) -> Frozen:
+        return Copied({"header_written": not self._header})
+
+    def restore(self, saved: Saved) -> None:
+        if saved.flag("header_written"):
+            self._header = ""
 
     def finish(self) -> bytes:
         header, self._header = self._header, ""

@@ -34,4 +34,4 @@ class End(Struct, frozen=True):
     """Nothing follows.  A stage treats it as the watermark reaching the end of time."""
 
 
-Message: TypeAlias = Batch | Watermark | End
+Message: TypeAlias = Batch | Watermark | Barrier | End

@@ -59,6 +59,20 @@ class Saved(Struct, frozen=True, eq=False):
             return None
         return self.integer(name, least, most)
 
+    def integers(self, name: str) -> list[int]:
+        """The field, a list of whole numbers; ValueError names it where it is missing or none."""
+        values = self.fields.get(name)
+        if not isinstance(values, list) or any(type(value) is not int for value in values):
+            raise ValueError(f"{name}: a list of whole numbers is wanted, not {values!r}")
+        return [value for value in values if isinstance(value, int)]
+
+    def flags(self, name: str) -> list[bool]:
+        """The field, a list of true or false; ValueError names it where it is missing or none."""
+        values = self.fields.get(name)
+        if not isinstance(values, list) or any(type(value) is not bool for value in values):
+            raise ValueError(f"{name}: a list of true or false is wanted, not {values!r}")
+        return [value for value in values if isinstance(value, bool)]
+
     def flag(self, name: str) -> bool:
         """The field, true or false; ValueError names it where it is missing or neither."""
         value = self.fields.get(name)

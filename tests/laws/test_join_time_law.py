@@ -58,7 +58,7 @@ class Driven:
                 self._rows(source, rows)
                 rows = []
             elif moment.kind == "end":
-                news = self.lowest.feed_end(source)
+                news = self.lowest.on_end(source)
                 self._take(self.operator.finish(source))
                 self._advance(news)
             else:
@@ -77,13 +77,13 @@ class Driven:
             column_from_values(each.type, list(value)) for each, value in zip(SCHEMA, values, strict=True)
         )
         timed = self.sources[source].assign(SCHEMA, columns, len(rows))
-        self._take(self.operator.process(source, self.lowest.judged(source, timed.rows)))
+        self._take(self.operator.process(source, self.lowest.with_watermarks(source, timed.rows)))
         if self.sources[source].watermark > before:
             self._say(source, idle=False)
 
     def _say(self, source: int, *, idle: bool) -> None:
         self._silent[source] = idle
-        self._advance(self.lowest.feed(source, Watermark(self.sources[source].watermark, idle)))
+        self._advance(self.lowest.on_watermark(source, Watermark(self.sources[source].watermark, idle)))
 
     def _advance(self, news: Watermark | None) -> None:
         if news is not None and news.time_ns > NO_TIME:

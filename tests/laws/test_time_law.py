@@ -75,7 +75,7 @@ class Driven:
             if kind == "row":
                 self._rows(source, [moment.row for moment in together])
             elif kind == "end":
-                self._raised(self.lowest.feed_end(source))
+                self._raised(self.lowest.on_end(source))
             else:
                 if kind == "watermark":
                     self.sources[source].raise_to(together[0].time)
@@ -92,13 +92,13 @@ class Driven:
         )  # fmt: skip
         timed = self.sources[source].assign(SCHEMA, columns, len(rows))
         assert timed.future is None
-        self._take(self.operator.process(self.lowest.judged(source, timed.rows)))
+        self._take(self.operator.process(self.lowest.with_watermarks(source, timed.rows)))
         if self.sources[source].watermark > before:
             self._say(source, idle=False)
 
     def _say(self, source: int, idle: bool) -> None:
         self._silent[source] = idle
-        self._raised(self.lowest.feed(source, Watermark(self.sources[source].watermark, idle)))
+        self._raised(self.lowest.on_watermark(source, Watermark(self.sources[source].watermark, idle)))
 
     def _raised(self, news: Watermark | None) -> None:
         if news is not None and news.time_ns > NO_TIME:

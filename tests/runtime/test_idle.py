@@ -159,7 +159,7 @@ async def test_an_input_that_waits_for_us_still_counts() -> None:
     await running.settle()
     second.say(3)
     await running.settle()
-    assert channel.statistics().blocked_ports == 1
+    assert channel.blocked(0)
     first.say(25)
     running.clock.advance(100)
     await running.settle()
@@ -225,21 +225,21 @@ def batch_of(*times: int) -> Batch:
 
 def test_the_lowest_of_those_that_count() -> None:
     lowest = LowestWatermark(3)
-    assert lowest.feed(0, Watermark(10)) is None
-    assert lowest.feed(1, Watermark(20)) is None
-    assert lowest.feed(2, Watermark(NO_TIME, idle=True)) == Watermark(10)
-    assert lowest.feed(0, Watermark(10, idle=True)) == Watermark(20)
-    judged = lowest.judged(2, batch_of(5, 40, 6))
+    assert lowest.on_watermark(0, Watermark(10)) is None
+    assert lowest.on_watermark(1, Watermark(20)) is None
+    assert lowest.on_watermark(2, Watermark(NO_TIME, idle=True)) == Watermark(10)
+    assert lowest.on_watermark(0, Watermark(10, idle=True)) == Watermark(20)
+    judged = lowest.with_watermarks(2, batch_of(5, 40, 6))
     assert judged.row_watermarks().tolist() == [20, 20, 40]
-    assert lowest.judged(1, same := batch_of(5)) is same
-    assert lowest.feed(2, Watermark(7)) is None
-    assert lowest.feed(1, Watermark(30)) is None
-    assert lowest.feed_end(2) == Watermark(30)
-    assert lowest.feed(1, Watermark(30, idle=True)) == Watermark(30, idle=True)
-    assert lowest.feed_end(1) is None
+    assert lowest.with_watermarks(1, same := batch_of(5)) is same
+    assert lowest.on_watermark(2, Watermark(7)) is None
+    assert lowest.on_watermark(1, Watermark(30)) is None
+    assert lowest.on_end(2) == Watermark(30)
+    assert lowest.on_watermark(1, Watermark(30, idle=True)) == Watermark(30, idle=True)
+    assert lowest.on_end(1) is None
     assert lowest.idle and not lowest.ended
-    assert lowest.feed(0, Watermark(35)) == Watermark(35)
-    assert lowest.feed_end(0) is None
+    assert lowest.on_watermark(0, Watermark(35)) == Watermark(35)
+    assert lowest.on_end(0) is None
     assert lowest.ended
 
 

@@ -450,7 +450,7 @@ async def test_a_table_that_comes_after_the_last_row_is_none(monkeypatch: pytest
     async with Running(joined(live, af.source(right, name="rates", schema=RATES)), sink=sink) as it:
         live.say("a")
         live.end()
-        await it.until(lambda: it.stage.ports[0].ended)
+        await it.until(lambda: it.stage.reader.ports[0].ended)
         it.clock.advance(300)
         await it.until(lambda: right.closed == 2)
         for _ in range(200):

@@ -249,7 +249,7 @@ async def test_what_is_held_has_a_limit_and_the_table_is_named(
     monkeypatch: pytest.MonkeyPatch, text: str, behind: str
 ) -> None:
     monkeypatch.setattr(wiring, "CHANNEL_BYTES", 1)
-    monkeypatch.setattr("asyncflow.runtime.stages.stage.MAX_HELD_BYTES", 200)
+    monkeypatch.setattr("asyncflow.runtime.stages.readers.MAX_HELD_BYTES", 200)
     with pytest.raises(
         StageError,
         match=rf"^(both|all): it holds .* of rows of '\w+' that wait for '{behind}', more than 200B",

@@ -15,13 +15,15 @@ from asyncflow.errors import AsyncflowError, ConnectorError
 from asyncflow.formats.json import EncoderOptions
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
-from asyncflow.model.messages import Message
+from asyncflow.model.messages import End
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Component, Sink
 from asyncflow.runtime.base.workers import Offload
+from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.stages import shutdown as stopping
-from asyncflow.runtime.stages.shutdown import Handed, run_to_end
+from asyncflow.runtime.stages.readers import AsTheyCome
+from asyncflow.runtime.stages.shutdown import run_to_end
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.testing import ListSink
 
@@ -114,6 +116,14 @@ def test_tables_that_hold_rows_are_told_beside_the_sinks(
     assert str(stopping.not_delivered(waiting, 10**9, under_way)).endswith(f"flow out{told}")
 
 
+async def reader(*rows: Batch) -> AsTheyCome:
+    """What a sink reads: these rows, and the end."""
+    channel = Channel(1, 1 << 20)
+    for message in (*rows, End()):
+        await channel.send(0, message)
+    return AsTheyCome(channel, 1)
+
+
 async def test_without_rows_it_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sink that waits for somebody, to give only a header to, ends well long before the time is over."""
     monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.05)
@@ -122,32 +132,23 @@ async def test_without_rows_it_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
         async def flush(self) -> None:
             await asyncio.Event().wait()
 
-    async def nothing() -> AsyncIterator[Message]:
-        return
-        yield
-
-    handed = Handed(nothing())
     stop = asyncio.Event()
     stop.set()
     sink = Sink("out", ("rows",), Component("list"), Component("json", EncoderOptions()))
-    stage = SinkStage(sink, Waits(), handed, SCHEMA, Offload(1))
+    stage = SinkStage(sink, Waits(), await reader(), SCHEMA, Offload(1))
     async with asyncio.timeout(30):
-        await run_to_end(stage, handed, stop)
+        await run_to_end(stage, stop)
 
 
 async def test_cancelled_it_closes_the_sink() -> None:
-    async def rows() -> AsyncIterator[Message]:
-        for n in range(WRITES):
-            yield Batch(SCHEMA, (column_from_values(DataType.INT64, [n]),), 1)
-
+    rows = [Batch(SCHEMA, (column_from_values(DataType.INT64, [n]),), 1) for n in range(WRITES)]
     connector = SlowSink(0)
-    handed = Handed(rows())
     sink = Sink("out", ("rows",), Component("list"), Component("json", EncoderOptions()))
-    stage = SinkStage(sink, connector, handed, SCHEMA, Offload(1))
-    running = asyncio.create_task(run_to_end(stage, handed, asyncio.Event()))
+    stage = SinkStage(sink, connector, await reader(*rows), SCHEMA, Offload(1))
+    running = asyncio.create_task(run_to_end(stage, asyncio.Event()))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert handed.rows == 1
+    assert stage.taken_rows == 1
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

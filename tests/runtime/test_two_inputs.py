@@ -14,9 +14,11 @@ from asyncflow.model.columns import FixedColumn
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.stages.join import Join
+from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.edges.channel import Channel
-from asyncflow.runtime.stages.join import TwoInputStage, as_they_come, in_step, right_first
+from asyncflow.runtime.stages.join import TwoInputStage
+from asyncflow.runtime.stages.readers import AsTheyCome, OneAfterOther
 from asyncflow.runtime.wiring.compile_join import build_join
 
 SCHEMA = Schema.of([("k", DataType.INT64)])
@@ -34,8 +36,9 @@ async def told(
     """What a join within 10 ns says to these messages of its ports."""
     channel, results = Channel(2, 1 << 20), Channel(1, 1 << 20)
     table = Join("j", ("l", "r"), (("k", "k"),), kind, within_ns=(-10, 10))
+    reader = AsTheyCome(channel, 2, apart=True)
     operator = build_join(table, SCHEMA, SCHEMA)
-    stage = TwoInputStage("j", channel, as_they_come, operator, table.ways)
+    stage = TwoInputStage("j", reader, operator, table.ways, clock=Clock(), memory=Memory())
     stage.outlet.connect(results, 0)
     for port, message in messages:
         await channel.send(port, message)
@@ -82,23 +85,34 @@ async def test_that_both_are_quiet_is_passed_on() -> None:
     assert said[1] == Watermark(50)
 
 
-async def test_in_step_reads_the_one_that_is_behind_and_right_first_the_right_one() -> None:
+def lookup(channel: Channel, max_held_bytes: int = 1 << 20) -> OneAfterOther:
+    account = Memory().account("j", "rows")
+    return OneAfterOther(channel, ("l", "r"), (1, 0), account, max_held_bytes=max_held_bytes, apart=True)
+
+
+async def test_in_step_reads_the_one_that_is_behind_and_a_lookup_the_right_one() -> None:
     messages = [
+        (0, batch((0, 10))),
         (0, Watermark(10)),
+        (0, batch((0, 20))),
         (0, Watermark(20)),
         (0, End()),
+        (1, batch((1, 15))),
         (1, Watermark(15)),
+        (1, batch((1, 30))),
         (1, Watermark(30)),
         (1, End()),
     ]
-    for read, ports in (
-        (in_step, [0, 1, 0, 1, 0, 1]),
-        (right_first(1 << 20, ("l", "r"), Memory().account("j", "rows")), [1, 1, 1, 0, 0, 0]),
+    channel, other = Channel(2, 1 << 20), Channel(2, 1 << 20)
+    for reader, ports in (
+        (AsTheyCome(channel, 2, in_step=True, apart=True), [0, 1, 0, 1, 0, 1]),
+        (lookup(other), [1, 1, 1, 0, 0, 0]),
     ):
-        channel = Channel(2, 1 << 20)
         for port, message in messages:
-            await channel.send(port, message)
-        assert [port async for port, _ in read(channel)] == ports
+            await (channel if reader.wanted is None else other).send(port, message)
+        assert [
+            port async for port, message in reader.messages() if not isinstance(message, Watermark)
+        ] == ports
 
 
 async def test_a_port_that_is_full_is_read_before_an_empty_one_that_is_preferred() -> None:
@@ -132,12 +146,7 @@ async def test_what_a_lookup_holds_of_its_left_side_counts_for_its_max_state() -
             else nullcontext()
         ):
             async with asyncio.timeout(10):
-                ports += [
-                    port
-                    async for port, _ in right_first(limit, ("l", "r"), Memory().account("j", "rows"))(
-                        channel
-                    )
-                ]
+                ports += [port async for port, _ in lookup(channel, limit).messages()]
         assert ports == ([1, 0, 0] if fits else [])
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)

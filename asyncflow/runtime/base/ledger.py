@@ -22,6 +22,7 @@ from msgspec import Struct, field
 
 from asyncflow.errors import InternalError
 from asyncflow.model.batch import NO_TIME
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
 
 
 class SourceCounts(Struct):
@@ -60,6 +61,17 @@ class SourceCounts(Struct):
         self.last_time = max((each for each in lasts if each is not None), default=None)
         self.watermark = max(self.watermark, more.watermark)
 
+    def freeze(self) -> Frozen:
+        """All but ``outside``."""
+        return Copied({name: getattr(self, name) for name in self.__struct_fields__ if name != "outside"})
+
+    def restore(self, saved: Saved) -> None:
+        """Raises ValueError."""
+        for name in ("rows", "bytes", "rejected", "future", "rows_out", "watermark"):
+            setattr(self, name, saved.integer(name))
+        for name in ("first_time", "last_time"):
+            setattr(self, name, None if saved.fields.get(name) is None else saved.integer(name))
+
     def balance(self) -> str | None:
         gone = self.rejected + self.future + self.rows_out
         return None if self.rows == gone else f"{self.rows} rows in, {gone} accounted for"
@@ -86,6 +98,19 @@ class StageCounts(Struct):
         self.watermark = max(self.watermark, more.watermark)
         names = dict.fromkeys((*self.ways, *more.ways))
         self.ways = {name: self.ways.get(name, 0) + more.ways.get(name, 0) for name in names}
+
+    def freeze(self) -> Frozen:
+        fields: dict[str, Plain] = {
+            name: getattr(self, name) for name in ("rows_in", "rows_out", "watermark")
+        }
+        return Copied({**fields, "ways": dict(self.ways)})
+
+    def restore(self, saved: Saved) -> None:
+        """Raises ValueError.  ``ways`` are no operator's counts afterwards."""
+        for name in ("rows_in", "rows_out", "watermark"):
+            setattr(self, name, saved.integer(name))
+        ways = saved.within("ways")
+        self.ways = {name: ways.integer(name) for name in ways.fields}
 
     def balance(self) -> str | None:
         if self.kept is None:
@@ -144,6 +169,10 @@ class Ledger:
             self.sources[name].add(source)
         for name, stage in part.stages.items():
             self.stages[name].add(stage)
+
+    def of(self, table: str) -> SourceCounts | StageCounts:
+        """The counts of a source or stage."""
+        return self.sources[table] if table in self.sources else self.stages[table]
 
     def check(self) -> None:
         """Raises InternalError naming every table that does not add up."""

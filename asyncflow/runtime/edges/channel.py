@@ -4,8 +4,9 @@ A stage owns one channel; each table that it reads writes to a *port* of its own
 runs ahead is held back while the others go on: that is the backpressure, and it reaches the socket.  A table may write to its port from
 several coroutines (a source's clients do, to ``rejected``): they wait for room in a queue, and the oldest goes first.
 
-A reader that wants one port before the others holds these back for as long as it can be helped; where it never can, because what it
-wants hangs on a table that waits for room here, it takes from them after all (``standstill``).
+The reader may take a preferred port first; on a deadlock it takes any blocked port (``deadlock``).  Barriers are aligned here
+(``aligner``): the reader gets one ``Barrier`` for all ports, once every open port has delivered it.  Until then the ports that have
+delivered the barrier are held, and no port is preferred.
 
 Contract.  ``send`` waits while its port holds ``max_bytes`` or more (one message may exceed the bound, so a batch of any size passes);
 where the run has come to the bound of its memory, while its port holds anything.
@@ -22,22 +23,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from msgspec import Struct
-
 from asyncflow.model.batch import Batch
-from asyncflow.model.messages import End, Message
+from asyncflow.model.messages import Barrier, End, Message
 from asyncflow.runtime.base.memory import Account, Memory
+from asyncflow.runtime.edges.aligner import Aligner
 
 MESSAGE_BYTES = 64
 """What a message without rows counts for."""
-
-
-class ChannelStatistics(Struct, frozen=True):
-    """``waiting_bytes`` and ``waiting_messages``: in the channel now, over all ports; ``blocked_ports``: whose writers wait for room."""
-
-    waiting_bytes: int
-    waiting_messages: int
-    blocked_ports: int
+ALL = -1
+"""In place of a port: the message stands for all inputs."""
 
 
 class Channel:
@@ -53,7 +47,7 @@ class Channel:
         self._max_bytes = max_bytes
         self._waiting: list[deque[asyncio.Future[None]]] = [deque() for _ in range(ports)]
         self._arrival: asyncio.Future[None] | None = None
-        self._open = [True] * ports
+        self._aligner = Aligner(ports)
         self._wanted: int | None = None
         self._gives_way = False
         self.on_wait: Callable[[], None] | None = None
@@ -81,28 +75,53 @@ class Channel:
 
     async def receive(self) -> tuple[int, Message]:
         """The oldest message and its port; waits for one."""
+        if self._aligner.under_way:
+            return await self._receive_aligning()
         while not self._queue:
             await self._wait_for_arrival()
-        return self._taken(*self._queue.popleft())
+        taken = self._taken(*self._queue.popleft())
+        if isinstance(taken[1], Barrier):
+            return await self._receive_aligning()
+        return taken
 
     async def receive_preferring(self, port: int) -> tuple[int, Message]:
         """The oldest message of one port; waits for one.  The other ports' messages stay where they are, but where the port's writer
         can never go on while they do, it is the oldest of a port whose writer waits for room."""
+        if self._aligner.under_way:
+            return await self._receive_aligning()
         self._wanted = port
         try:
-            while True:
-                if (taken := self._oldest(lambda number: number == port)) is not None:
-                    return taken
+            while (taken := self._oldest(lambda number: number == port)) is None:
                 if self._gives_way or self.on_wait is None:
                     self._gives_way = False
                     if (taken := self._oldest(self.blocked)) is not None:
-                        return taken
+                        break
                 await self._wait_for_arrival()
         finally:
             self._wanted, self._gives_way = None, False
+        if isinstance(taken[1], Barrier):
+            return await self._receive_aligning()
+        return taken
 
-    def statistics(self) -> ChannelStatistics:
-        return ChannelStatistics(sum(self._used), len(self._queue), sum(map(bool, self._waiting)))
+    async def _receive_aligning(self) -> tuple[int, Message]:
+        """While a barrier is on its way: the oldest message of the ports that are not held, or the barrier, once it is complete."""
+        aligner = self._aligner
+        while not aligner.complete:
+            taken = self._oldest(lambda number: number not in aligner.held)
+            if taken is None:
+                await self._wait_for_arrival()
+            elif not isinstance(taken[1], Barrier):
+                return taken
+        return ALL, aligner.release()
+
+    def close_port(self, port: int) -> None:
+        """The reader has taken the port's End in a run before this one."""
+        self._aligner.ended(port)
+
+    @property
+    def ended_ports(self) -> list[int]:
+        """The ports whose End the reader has taken."""
+        return [port for port in range(len(self._used)) if port not in self._aligner.open]
 
     def waiting_rows(self, port: int) -> int:
         """Rows of a port that are in the channel now."""
@@ -130,7 +149,7 @@ class Channel:
         """The ports a message of which the reader takes, of those that have not ended."""
         if self._wanted is not None:
             return [self._wanted]
-        return [port for port, still_open in enumerate(self._open) if still_open]
+        return sorted(self._aligner.open - self._aligner.held)
 
     @property
     def holds_back(self) -> bool:
@@ -193,7 +212,10 @@ class Channel:
         return None
 
     def _taken(self, port: int, message: Message, size: int) -> tuple[int, Message]:
-        self._open[port] = self._open[port] and not isinstance(message, End)
+        if isinstance(message, End):
+            self._aligner.ended(port)
+        elif isinstance(message, Barrier):
+            self._aligner.arrived(port, message)
         self._used[port] -= size
         self.account.release(size)
         self.moves += 1

@@ -1,4 +1,4 @@
-"""What a table reads, for whoever asks: how far each input has come, and what of it waits in the table's channels."""
+"""Status of a table's inputs: how far each has come, and rows waiting in the table's channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asyncflow.runtime.edges.channel import Channel
 
 
 class Tracker(Protocol):
-    """Who takes a table's messages and knows how far each port has come.  ``wanted``: the only port that is taken from now, None: any."""
+    """The reader of a table, which knows how far each port has come.  ``wanted``: the only port that is taken from now, None: any."""
 
     @property
     def ports(self) -> Sequence[Port]: ...

@@ -23,7 +23,6 @@ from asyncflow.runtime.base.status import (
 from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.run.run import Run
-from asyncflow.runtime.stages.join import TwoInputStage
 from asyncflow.runtime.stages.map_concurrent import MapStage
 from asyncflow.runtime.stages.refresh import RefreshedStage
 from asyncflow.runtime.stages.sequence import PAST, SequenceStage
@@ -76,7 +75,7 @@ class _Look:
             return found
         return replace(found, waits_for=self._waits_for((stage.outlet, stage.rejected, stage.future)))
 
-    def _stage(self, table: PlanStage, stage: Stage | TwoInputStage) -> StageStanding:
+    def _stage(self, table: PlanStage, stage: Stage) -> StageStanding:
         inputs, operator = self._wiring.inputs[stage.name], stage.operator
         next_due_ns = None if operator is None else operator.next_due_ns
         chosen, any_holder, _ = self._chosen(stage.name)
@@ -107,7 +106,7 @@ class _Look:
             left={way: count for way in _WAYS if (count := stage.counts.ways.get(way))},
         )
 
-    def _state(self, stage: Stage | TwoInputStage) -> str:
+    def _state(self, stage: Stage) -> str:
         if stage.outlet.ended:
             return "ended"
         if any(outlet.blocked_by for outlet in self._outlets[stage.name]):
@@ -209,7 +208,7 @@ def _known(time_ns: int) -> int | None:
     return None if time_ns in (NO_TIME, END_OF_TIME) else time_ns
 
 
-def _closes(table: PlanStage, stage: Stage | TwoInputStage) -> str:
+def _closes(table: PlanStage, stage: Stage) -> str:
     """What lets the stage's results out; a top is of everything where its input came without windows."""
     operator = stage.operator
     return "end" if table.closes == "time" and operator is not None and not operator.timed else table.closes

@@ -205,8 +205,8 @@ class Run:
             raise failure
 
     def _run_sink(self, stage: SinkStage) -> Coroutine[Any, Any, None]:
-        handed = self.wiring.handed.get(stage.sink.name)
-        return stage.run() if handed is None else run_to_end(stage, handed, self._stopping)
+        may_wait = stage.sink.name in self.wiring.may_wait
+        return run_to_end(stage, self._stopping) if may_wait else stage.run()
 
     async def _see_it_end(self) -> None:
         """Once stopped, a run whose tables wait for one another, so that nothing can flow out, fails."""

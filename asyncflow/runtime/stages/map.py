@@ -7,7 +7,8 @@ has the greatest time of the batch it was made from, and no row of it is late.
 
 A call that raises, takes longer than its timeout or gives back what is no row or table at all fails the run, or with ``on_error =
 "reject"`` its rows leave by ``NAME.rejected``.  Results are read by the rules of a source in Python (``objects``): a row of them whose
-values do not fit the schema is rejected, whatever ``on_error`` says.  One call after another is here; several at once are in ``map_stage``.
+values do not fit the schema is rejected, whatever ``on_error`` says.  One call after another is here; several at
+once are in ``map_concurrent``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -34,8 +35,8 @@ from asyncflow.plan.stages.map import MapBatches
 from asyncflow.runtime.base.failures import FROM_INSIDE, asked_to_end, cancellations
 from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
 from asyncflow.runtime.ingest.table_objects import MisshapenError, NoRecordError, is_row
+from asyncflow.runtime.stages.one_input import AsyncOperator
 from asyncflow.runtime.stages.retiming import Retiming, Times, refusals, unambiguous
-from asyncflow.runtime.stages.stage import AsyncOperator
 
 if TYPE_CHECKING:
     from asyncflow.runtime.ingest.objects import Converted
@@ -62,7 +63,7 @@ class MapOperator(AsyncOperator):
     """Calls the function; the schema of its results is as declared, or as the first result shows.
 
     ``retiming``: where its input has time columns; ``by_time``: the times of its rows show somewhere.
-    ``counts``: rows ``rejected``, and of ``map_rows`` those ``filtered``.
+    ``counts``: rows ``rejected``, and of ``map_rows`` those ``filtered``.  ``taken``: rows of its input so far.
     """
 
     state_version = 1
@@ -76,7 +77,7 @@ class MapOperator(AsyncOperator):
         from asyncflow.runtime.ingest.objects import Converter  # not loaded by runs without such a stage
 
         self._results = Converter(whole=True)
-        self._taken = 0
+        self.taken = 0
         self._timeout_ns = stage.timeout_ns
         self.counts = {"filtered": 0, "rejected": 0} if stage.rows else {"rejected": 0}
 
@@ -86,14 +87,14 @@ class MapOperator(AsyncOperator):
 
     def freeze(self) -> Frozen:
         """Between two calls; calls under way belong to the stage."""
-        fields: dict[str, Plain] = {**counted(self.counts), "rows_taken": self._taken}
+        fields: dict[str, Plain] = {**counted(self.counts), "rows_taken": self.taken}
         fields["columns"] = None if self._schema is None else plain_schema(self._schema)
         fields["retiming"] = None if self._retiming is None else self._retiming.fields
         return Copied(fields)
 
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)
-        self._taken = saved.integer("rows_taken", 0)
+        self.taken = saved.integer("rows_taken", 0)
         columns = saved.fields.get("columns")
         if columns is not None:
             found = schema_of(columns)
@@ -117,8 +118,8 @@ class MapOperator(AsyncOperator):
 
     def calls(self, batch: Batch) -> Iterator[Call]:
         """The calls that a batch comes to, in order: one, or one for each of its rows."""
-        first = self._taken + 1
-        self._taken += batch.num_rows
+        first = self.taken + 1
+        self.taken += batch.num_rows
         if not self._stage.rows:
             for part in unambiguous(batch) if self._retiming is not None else [range(batch.num_rows)]:
                 rows = batch if len(part) == batch.num_rows else batch.slice(part.start, part.stop)
@@ -304,6 +305,9 @@ class MapOperator(AsyncOperator):
 
             schema = self._schema = infer_schema(objects, texts_are_texts=True)
         return self._results.convert(objects, schema or Schema(()), None)
+
+
+MakeMap: TypeAlias = Callable[[Schema], MapOperator]
 
 
 def _own(batch: Batch) -> Batch:

@@ -17,18 +17,22 @@ from typing import Any, Protocol
 from asyncflow.errors import ConnectorError
 from asyncflow.model.batch import Batch
 from asyncflow.model.durations import format_duration
-from asyncflow.model.messages import End, Message
+from asyncflow.model.messages import Barrier, End
+from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.contract import Output
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.plan.stages.join import Join
+from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.failures import together
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
+from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import RefreshStanding
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.ingest.source import SourceStage
-from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage, right_first
+from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage
+from asyncflow.runtime.stages.readers import OneAfterOther
 
 CHANNEL_BYTES = 4 << 20
 TELL_AGAIN_NS = 600_000_000_000
@@ -62,20 +66,26 @@ class RefreshedStage(TwoInputStage):
     """``tables``: those of the run which the join is part of.  ``counts`` have ``refreshed`` and ``refresh_failed``: later readings that
     became the table, and that did not."""
 
-    operator: LookupJoin
-
     def __init__(
-        self, table: Join, channel: Channel, operator: LookupJoin, kept: tuple[str, ...], tables: Tables
+        self,
+        table: Join,
+        reader: OneAfterOther,
+        operator: LookupJoin,
+        kept: tuple[str, ...],
+        tables: Tables,
+        *,
+        clock: Clock,
+        memory: Memory,
+        collect: Collect | None = None,
     ) -> None:
-        account = tables.memory.account(table.name, "rows of one input that wait for another")
-        read = right_first(table.max_state_bytes, table.inputs, account)
-        super().__init__(table.name, channel, read, operator, kept, right_first=True)
+        super().__init__(table.name, reader, operator, kept, clock=clock, memory=memory, collect=collect)
         assert table.refresh_ns is not None
         self._every_ns = table.refresh_ns
         self._right = table.inputs[RIGHT]
         self._tables = tables
-        self._ways = operator.counts
-        self._ways |= {"refreshed": 0, "refresh_failed": 0}
+        self._lookup = operator
+        operator.counts |= {"refreshed": 0, "refresh_failed": 0}
+        self._inputs_read = reader
         self._read_first = asyncio.Event()
         self._between = asyncio.Lock()
         self._reading = False
@@ -83,12 +93,15 @@ class RefreshedStage(TwoInputStage):
         self._due_ns: int | None = None
         self._failure = ""
         self._told_ns: int | None = None
+        self._read_again_tables: set[str] = set()
 
     def standing(self) -> RefreshStanding:
         """When the table was read, and when it will be again."""
         return RefreshStanding(self._right, self._read_ns, self._due_ns, self._reading, self._failure)
 
     async def run(self) -> None:
+        if self.outlet.ended:
+            return
         async with asyncio.TaskGroup() as tasks:
             refreshing = tasks.create_task(self._refresh(), name=f"asyncflow:{self.name}.refresh")
             await super().run()
@@ -98,20 +111,47 @@ class RefreshedStage(TwoInputStage):
         async with self._between:
             await super()._hand_on(outputs)
 
-    def _given(self, port: int, message: Message) -> Iterator[Output]:
-        yield from super()._given(port, message)
-        if port == RIGHT and isinstance(message, End):
-            self._read_ns = self.clock.now_ns()
+    async def _finish(self, port: int) -> None:
+        await super()._finish(port)
+        if port == RIGHT:
+            self._read_ns = self._clock.now_ns()
             self._read_first.set()
+
+    async def _on_barrier(self, barrier: Barrier) -> None:
+        async with self._between:
+            await super()._on_barrier(barrier)
+
+    def _freeze(self) -> Frozen:
+        """With the counts of the tables that are read again: they ended before, and have grown since.  A reading under way is not part of
+        the state."""
+        ledger = self._tables.ledger
+        again: dict[str, Frozen] = {name: ledger.of(name).freeze() for name in self._read_again_tables}
+        counts = nested({"names": [*sorted(again)]}, again)
+        return nested({"read_ns": self._read_ns}, {"join": super()._freeze(), "tables": counts})
+
+    def _restore(self, saved: Saved) -> None:
+        super()._restore(saved.within("join"))
+        if saved.fields.get("read_ns") is not None:
+            self._read_ns = saved.integer("read_ns")
+            self._due_ns = self._read_ns + self._every_ns
+            self._read_first.set()
+        tables = saved.within("tables")
+        names = tables.fields.get("names")
+        for name in names if isinstance(names, list) else ():
+            assert isinstance(name, str)
+            self._read_again_tables.add(name)
+            self._tables.ledger.of(name).restore(tables.within(name))
 
     async def _refresh(self) -> None:
         await self._read_first.wait()
         while True:
-            self._due_ns = self.clock.now_ns() + self._every_ns
-            await self.clock.sleep(self._every_ns / 1e9)
+            now_ns = self._clock.now_ns()
+            if self._due_ns is None:
+                self._due_ns = now_ns + self._every_ns
+            await self._clock.sleep(max(0, self._due_ns - now_ns) / 1e9)
             self._reading = True
             await self._read_again()
-            self._reading = False
+            self._reading, self._due_ns = False, None
 
     async def _read_again(self) -> None:
         try:
@@ -126,14 +166,14 @@ class RefreshedStage(TwoInputStage):
         """Fills the operator's new table; gives how many rows it has."""
         channel = Channel(1, CHANNEL_BYTES, self.name, part.memory)
         part.outlets[self._right].connect(channel, 0)
-        self.operator.read_again()
+        self._lookup.read_again()
         num_rows = 0
 
         async def hold() -> None:
             nonlocal num_rows
             while not isinstance(message := (await channel.receive())[1], End):
                 if isinstance(message, Batch):
-                    self.operator.hold(message)
+                    self._lookup.hold(message)
                     num_rows += message.num_rows
 
         await together((*part.coroutines(), (self.name, hold(), None)))
@@ -145,22 +185,23 @@ class RefreshedStage(TwoInputStage):
     async def _take_over(self, part: Reopened, num_rows: int) -> None:
         part.ledger.check()
         async with self._between:
-            if self._lowest.ports[LEFT].ended:
+            if self._inputs_read.ports[LEFT].ended:
                 return
-            self.operator.take_over()
+            self._lookup.take_over()
             self.counts.rows_in += num_rows
             self._tables.add(part)
-        self._ways["refreshed"] += 1
-        self._read_ns = self.clock.now_ns()
+            self._read_again_tables |= {*part.ledger.sources, *part.ledger.stages}
+        self._lookup.counts["refreshed"] += 1
+        self._read_ns = self._clock.now_ns()
         if self._failure:
             _log.info("%s: %s is read again", self.name, self._right)
         self._failure, self._told_ns = "", None
 
     def _failed(self, failure: str) -> None:
-        self.operator.give_up()
-        self._ways["refresh_failed"] += 1
+        self._lookup.give_up()
+        self._lookup.counts["refresh_failed"] += 1
         self._failure = failure
-        elapsed_ns = self.clock.elapsed_ns()
+        elapsed_ns = self._clock.elapsed_ns()
         if self._told_ns is None or elapsed_ns - self._told_ns >= TELL_AGAIN_NS:
             self._told_ns = elapsed_ns
             every = format_duration(self._every_ns)

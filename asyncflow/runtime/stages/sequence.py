@@ -1,24 +1,33 @@
-"""The stage of a sequence: reads the past to its end, then what is live, which has waited in a channel of its own since before.
+"""The stage of a sequence: reads the past to its end, then the live side, which has waited in a channel of its own since before.
 
-The live side is opened before anything of the past is read (``Run`` sees to that), so nothing falls into the gap.  What it sends in the
-meantime waits here, up to ``LIVE_BUFFER_BYTES``; beyond that it is held back, and that reaches its socket.  Where the overlap is told by
-keys the past is taken once the live side has said something (or has ended): its first row says where the overlap begins.
+The live side is opened before anything of the past is read (``Run`` sees to that), so nothing falls into the gap.  Its messages wait in the
+channel, up to ``LIVE_BUFFER_BYTES``; beyond that the live side is held back, and the backpressure reaches its socket.  A sequence that
+finds the overlap by keys reads the past once the live side has sent its first row (or has ended): that row says where the overlap begins.
+
+A barrier passes by the side that is read: by the past until the past has ended, then by the live side.  Before that the live side has no
+state: after a restart it is read again from its start.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Iterable
 
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.instants import format_timestamp
 from asyncflow.model.messages import End, Message, Watermark
+from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
-from asyncflow.operators.contract import Operator, Port
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
+from asyncflow.operators.contract import Output, Port
 from asyncflow.operators.sequence import SequenceOperator
 from asyncflow.plan.stages.sequence import Sequence
+from asyncflow.runtime.base.clock import Clock
+from asyncflow.runtime.base.memory import Memory
+from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.edges.channel import Channel
-from asyncflow.runtime.edges.fan_out import end
+from asyncflow.runtime.stages.readers import Messages, Reader
 from asyncflow.runtime.stages.stage import Stage
 
 LIVE_BUFFER_BYTES = 32 << 20
@@ -27,84 +36,165 @@ PAST, LIVE = 0, 1
 _log = logging.getLogger("asyncflow.sequence")
 
 
-class SequenceStage(Stage):
-    """``past`` and ``live``: channels of one port each."""
+class PastThenLive(Reader):
+    """``past`` and ``live``: channels of one port each.  ``live_first``: the live side's first row is given before the past is read, and
+    again in its turn.
 
-    operator: SequenceOperator | None
+    ``seam``: set once the past has ended; ``wanted``: the side that is read now.
+    """
 
-    def __init__(self, table: Sequence, past: Channel, live: Channel, schema: Schema | None) -> None:
-        def make(schema: Schema) -> Operator:
-            return SequenceOperator(schema, table.unique)
-
-        super().__init__(table.name, _nothing(), make, schema, table.ways)
+    def __init__(self, past: Channel, live: Channel, *, live_first: bool) -> None:
+        self.past_ended = False
+        self.seam = asyncio.Event()
+        self.wanted = LIVE if live_first else PAST
         self._past, self._live = past, live
-        self._by_keys = bool(table.unique)
-        self._idle = False
-        self._past_ended = False
-        self.wanted = LIVE if self._by_keys else PAST
+
+    @property
+    def ready(self) -> bool:  # type: ignore[override]
+        return self.wanted == PAST or self.past_ended
+
+    async def messages(self) -> Messages:
+        first: Message | None = None
+        if not self.ready:
+            first = (await self._live.receive())[1]
+            while isinstance(first, Watermark):
+                yield LIVE, first
+                first = (await self._live.receive())[1]
+            if isinstance(first, Batch):
+                yield LIVE, first
+            self.wanted = PAST
+        if not self.past_ended:
+            port, message = await self._past.receive()
+            while not isinstance(message, End):
+                yield port, message
+                port, message = await self._past.receive()
+            self._pass_seam()
+            yield PAST, message
+        if isinstance(first, Batch):
+            yield LIVE, first
+        port, message = (LIVE, first) if isinstance(first, End) else await self._live.receive()
+        while not isinstance(message, End):
+            yield (port if port < 0 else LIVE), message
+            port, message = await self._live.receive()
+        self.ended = True
+        yield LIVE, message
+
+    def freeze(self) -> Frozen:
+        return Copied({"past_ended": self.past_ended})
+
+    def restore(self, saved: Saved) -> None:
+        self.wanted = PAST
+        if saved.flag("past_ended"):
+            self._past.close_port(0)
+            self._pass_seam()
+
+    def _pass_seam(self) -> None:
+        self.wanted, self.past_ended = LIVE, True
+        self.seam.set()
+
+
+class SequenceStage(Stage):
+    """``schema``: of both sides where it is known."""
+
+    reader: PastThenLive
+
+    def __init__(
+        self,
+        table: Sequence,
+        reader: PastThenLive,
+        schema: Schema | None,
+        *,
+        clock: Clock,
+        memory: Memory,
+        collect: Collect | None = None,
+    ) -> None:
+        self._operator: SequenceOperator | None = None
+        super().__init__(table.name, reader, table.ways, clock=clock, memory=memory, collect=collect)
+        self._unique = table.unique
+        self._schema = schema
+        if schema is not None:
+            self._built(schema)
+
+    @property
+    def operator(self) -> SequenceOperator | None:
+        return self._operator
+
+    @property
+    def wanted(self) -> int:
         """The side that is read now."""
+        return self.reader.wanted
 
     @property
     def ports(self) -> list[Port]:
-        """How far each side has come: of the past, then of what is live."""
+        """How far each side has come: of the past, then of the live side."""
         read = Port(self.counts.watermark, self._idle, self.outlet.ended)
-        return [Port(NO_TIME, ended=True), read] if self._past_ended else [read, Port(NO_TIME)]
+        if self.reader.past_ended:
+            return [Port(NO_TIME, ended=True), read]
+        return [read, Port(NO_TIME)]
 
-    async def run(self) -> None:
-        first: Message | None = None
-        if self._by_keys:
-            while isinstance(first := await _next(self._live), Watermark):
-                await self._say(NO_TIME, idle=first.idle)
-            if isinstance(first, Batch):
-                self._ready(first.schema).begin(_first_watermark(first))
-        self.wanted = PAST
-        await self._read(lambda: _next(self._past))
-        self.wanted, self._past_ended = LIVE, True
-        if self.operator is not None:
-            self.operator.hand_over()
-            self._tell_seam()
-        await self._say(self.counts.watermark, idle=False)
-        waiting = [first] if first is not None else []
-        await self._read(lambda: _given(waiting.pop()) if waiting else _next(self._live))
-        if self.operator is not None and self.operator.overlapping:
-            self._tell_overlap()
-        await end((self.outlet, *self.side.values()))
-
-    async def _read(self, following: Callable[[], Awaitable[Message]]) -> None:
-        """One side, to its end."""
-        while not isinstance(message := await following(), End):
-            if isinstance(message, Batch):
-                operator = self._ready(message.schema)
-                self.counts.rows_in += message.num_rows
-                await self._hand_on(await self._guarded(operator, message))
-            elif isinstance(message, Watermark):
-                await self._advance(message)
+    async def _process(self, port: int, batch: Batch) -> Iterable[Output]:
+        operator = self._built(batch.schema)
+        if not self.reader.ready:
+            operator.begin(_first_watermark(batch))
+            return []
+        self.counts.rows_in += batch.num_rows
+        try:
+            return operator.process(batch)
+        except Exception as error:
+            self._fail(error)
 
     async def _advance(self, watermark: Watermark) -> None:
-        operator = self.operator
-        if operator is None:
-            await self._say(NO_TIME, idle=watermark.idle)
+        operator = self._operator
+        if operator is None or not self.reader.ready:
+            await self._send(NO_TIME, idle=watermark.idle)
             return
         overlapping = operator.overlapping
         operator.advance(watermark.time_ns)
-        await self._say(operator.watermark, idle=watermark.idle)
+        await self._send(operator.watermark, idle=watermark.idle)
         if overlapping and not operator.overlapping:
             self._tell_overlap()
 
-    async def _say(self, watermark_ns: int, *, idle: bool) -> None:
-        """The table's watermark, and whether the side that is read is quiet, where that is news."""
+    async def _finish(self, port: int) -> None:
+        if port == LIVE:
+            if self._operator is not None and self._operator.overlapping:
+                self._tell_overlap()
+            return
+        if self._operator is not None:
+            self._operator.hand_over()
+            self._tell_seam()
+        await self._send(self.counts.watermark, idle=False)
+
+    async def _send(self, watermark_ns: int, *, idle: bool) -> None:
+        """The table's watermark, and whether the side that is read is idle, where that is news."""
         if watermark_ns > self.counts.watermark or idle != self._idle:
             self._idle = idle
             if watermark_ns > self.counts.watermark:
                 self._rise(watermark_ns)
-            for outlet in (self.outlet, *self.side.values()):
+            for outlet in self._outlets:
                 await outlet.send(Watermark(watermark_ns, idle))
 
-    def _ready(self, schema: Schema) -> SequenceOperator:
-        if self.operator is None:
-            self._build(schema)
-        assert self.operator is not None
-        return self.operator
+    def _built(self, schema: Schema) -> SequenceOperator:
+        if self._operator is None:
+            self._schema = schema
+            self._operator = SequenceOperator(schema, self._unique)
+            self.counts.ways = self._operator.counts
+        return self._operator
+
+    # -- state -----------------------------------------------------------------------------------------------------------
+
+    def _freeze(self) -> Frozen:
+        if self._operator is None or self._schema is None:
+            return Copied({"schema": None})
+        schema: Plain = plain_schema(self._schema)
+        return nested({"schema": schema}, {"operator": self._operator.freeze()})
+
+    def _restore(self, saved: Saved) -> None:
+        if (fields := saved.fields.get("schema")) is not None:
+            operator = self._built(schema_of(fields))
+            operator.restore(saved.within("operator"))
+            self.counts.ways = operator.counts
+
+    # -- words -----------------------------------------------------------------------------------------------------------
 
     def _tell_seam(self) -> None:
         rows, last = self.counts.ways["history_rows"], self.counts.ways.get("history_last")
@@ -116,19 +206,6 @@ class SequenceStage(Stage):
         where = "" if first is None else f"live began at {format_timestamp(first)}; "
         dropped = f"{ways['duplicate']:,} rows were there already, {ways['late']:,} were late"
         _log.info("%s: the overlap is over: %s%s", self.name, where, dropped)
-
-
-async def _nothing() -> AsyncIterator[Message]:
-    return
-    yield  # a generator
-
-
-async def _next(channel: Channel) -> Message:
-    return (await channel.receive())[1]
-
-
-async def _given(message: Message) -> Message:
-    return message
 
 
 def _first_watermark(batch: Batch) -> int:

@@ -8,14 +8,12 @@ A sink that still waits for somebody although it has no rows left ends well afte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from asyncflow.connectors.contract import SinkConnector
 from asyncflow.errors import ConnectorError
-from asyncflow.model.batch import Batch
 from asyncflow.model.durations import format_duration
-from asyncflow.model.messages import Message
 from asyncflow.plan.tables import Component
 from asyncflow.runtime.stages.sink import SinkStage
 
@@ -28,29 +26,6 @@ def waits_for_peers(component: Component, connector: SinkConnector) -> bool:
     options = component.options
     waits = getattr(options, "listen", None) or getattr(options, "reconnect", False)
     return bool(waits) or connector.taken_bytes is not None
-
-
-class Handed(AsyncIterator[Message]):
-    """A sink's messages on their way to it.  ``rows``: of those it was given; ``ended``: it was given all of them."""
-
-    def __init__(self, messages: AsyncIterator[Message]) -> None:
-        self.rows = 0
-        self.ended = False
-        self._messages = messages
-
-    async def __anext__(self) -> Message:
-        try:
-            message = await anext(self._messages)
-        except StopAsyncIteration:
-            self.ended = True
-            raise
-        if isinstance(message, Batch):
-            self.rows += message.num_rows
-        return message
-
-    async def aclose(self) -> None:
-        if isinstance(self._messages, AsyncGenerator):
-            await self._messages.aclose()
 
 
 async def opened(sink: SinkStage, stopping: asyncio.Event, needed: Callable[[], bool]) -> bool:
@@ -67,7 +42,7 @@ async def opened(sink: SinkStage, stopping: asyncio.Event, needed: Callable[[], 
     return False
 
 
-async def run_to_end(sink: SinkStage, handed: Handed, stopping: asyncio.Event) -> None:
+async def run_to_end(sink: SinkStage, stopping: asyncio.Event) -> None:
     """Runs a sink that may wait for ever: after the stop no longer than it has rows."""
     running = asyncio.create_task(sink.run())
     try:
@@ -75,7 +50,7 @@ async def run_to_end(sink: SinkStage, handed: Handed, stopping: asyncio.Event) -
         while not running.done():
             before = _progress(sink)
             await asyncio.wait((running,), timeout=PATIENCE_SECONDS)
-            delivered = handed.ended and handed.rows == sink.counts.rows
+            delivered = sink.taken_all and sink.taken_rows == sink.counts.rows
             if not running.done() and delivered and _progress(sink) == before:
                 return
         await running

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 
 from asyncflow import formats
 from asyncflow.connectors.contract import SinkConnector
 from asyncflow.formats.contract import Encoder
 from asyncflow.model.batch import Batch, iter_pieces
-from asyncflow.model.messages import Message, Watermark
+from asyncflow.model.messages import Barrier, Watermark
+from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
 from asyncflow.plan.tables import Sink
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import SinkCounts
+from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.workers import Offload
+from asyncflow.runtime.stages.readers import Reader
 
 MAX_ENCODED_ROWS = 1 << 16
 MAX_ENCODED_BYTES = 1 << 26
@@ -32,17 +36,22 @@ class SinkStage:
         self,
         sink: Sink,
         connector: SinkConnector,
-        messages: AsyncIterator[Message],
+        reader: Reader,
         schema: Schema | None,
         offload: Offload,
         whole: Callable[[], bool] = lambda: True,
+        collect: Collect | None = None,
     ) -> None:
         self.sink = sink
         self.connector = connector
         self.counts = SinkCounts(outside=connector.counted)
         self.taken_rows = 0
         """Rows it took from its inputs; ``counts.rows`` are those that it has written."""
-        self._messages = messages
+        self.taken_all = False
+        """Its inputs have ended: it took all rows that there are."""
+        self.reader = reader
+        self._collect = collect
+        self._schema = schema
         self._offload = offload
         self._whole = whole
         self._unflushed = False
@@ -54,23 +63,57 @@ class SinkStage:
 
     async def run(self) -> None:
         failed = True
+        if self.ended:
+            return
         try:
             await self._continue()
-            async with closing(self._messages) as messages:
-                async for message in messages:
+            async with closing(self.reader.messages()) as messages:
+                async for _, message in messages:
                     if isinstance(message, Batch):
                         await self._write(message)
-                    elif isinstance(message, Watermark) and self._unflushed:
-                        await self.connector.flush()
-                        self._unflushed = False
+                    elif isinstance(message, Watermark):
+                        if self._unflushed:
+                            await self.connector.flush()
+                            self._unflushed = False
+                    elif isinstance(message, Barrier) and self._collect is not None:
+                        self._collect(self.sink.name, message.epoch, self._freeze())
+            self.taken_all = True
             self.connector.rows_in_hand = 0
             if self._encoder is not None:
                 await self._put(self._encoder.finish(), None)
             await self.connector.flush()
             failed = not self._whole()
+            if self._collect is not None:
+                self._collect(self.sink.name, None, Copied({"ended": True, **self._counted()}))
         finally:
             await self.connector.aclose(failed=failed)
             self.ended = True
+
+    def restore(self, saved: Saved) -> None:
+        """Takes the state that was collected from the same sink of another run, before ``run``.  Raises ValueError."""
+        self.counts.rows, self.counts.bytes = saved.integer("rows"), saved.integer("bytes")
+        self.taken_rows = self.counts.rows
+        if saved.fields.get("ended"):
+            self.ended = self.taken_all = True
+            return
+        self.reader.restore(saved.within("reader"))
+        if (fields := saved.fields.get("schema")) is not None:
+            if self._encoder is None:
+                self._encoder = self._make_encoder(schema_of(fields))
+            if self._encoder is not None:
+                self._encoder.restore(saved.within("encoder"))
+                self._joint = b""
+
+    def _freeze(self) -> Frozen:
+        """All rows that were taken are written when a barrier comes."""
+        parts = {"reader": self.reader.freeze()}
+        if self._encoder is not None:
+            parts["encoder"] = self._encoder.freeze()
+        schema: Plain = None if self._schema is None else plain_schema(self._schema)
+        return nested({"schema": schema, **self._counted()}, parts)
+
+    def _counted(self) -> dict[str, Plain]:
+        return {"rows": self.counts.rows, "bytes": self.counts.bytes}
 
     async def _write(self, batch: Batch) -> None:
         self.taken_rows += batch.num_rows
@@ -104,6 +147,7 @@ class SinkStage:
             self._joint = await asyncio.to_thread(self._encoder.continues, held)
 
     def _make_encoder(self, schema: Schema) -> Encoder | None:
+        self._schema = schema
         if not self.connector.takes_bytes:
             return None
         assert self.sink.format is not None

@@ -5,15 +5,14 @@ Nothing runs here, but what the plan leaves out is read from the head of the inp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 from asyncflow import connectors
 from asyncflow.connectors.contract import SinkConnector, SourceConnector
 from asyncflow.errors import PipelineError
 from asyncflow.model.batch import END_OF_TIME
-from asyncflow.model.messages import Message
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator
 from asyncflow.operators.derive import DeriveOperator
@@ -32,6 +31,7 @@ from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.failures import named
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
+from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.deadlock import Standstill
@@ -39,17 +39,17 @@ from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.edges.inputs import Inputs, Tracker
 from asyncflow.runtime.ingest.python_source import BytesSource, ObjectSource
 from asyncflow.runtime.ingest.source import Reads, SourceStage
-from asyncflow.runtime.stages import join as two_inputs
-from asyncflow.runtime.stages.join import TwoInputStage
-from asyncflow.runtime.stages.map import MapOperator
+from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage
+from asyncflow.runtime.stages.map import MakeMap, MapOperator
 from asyncflow.runtime.stages.map_concurrent import MapStage
+from asyncflow.runtime.stages.one_input import OneInputStage
+from asyncflow.runtime.stages.readers import AsTheyCome, Merged, OneAfterOther, Reader
 from asyncflow.runtime.stages.refresh import RefreshedStage
 from asyncflow.runtime.stages.retiming import RetimedDerive, Retiming
-from asyncflow.runtime.stages.sequence import LIVE_BUFFER_BYTES, SequenceStage
-from asyncflow.runtime.stages.shutdown import Handed, waits_for_peers
+from asyncflow.runtime.stages.sequence import LIVE_BUFFER_BYTES, PastThenLive, SequenceStage
+from asyncflow.runtime.stages.shutdown import waits_for_peers
 from asyncflow.runtime.stages.sink import SinkStage
-from asyncflow.runtime.stages.stage import Stage, in_order, in_step, in_turn
-from asyncflow.runtime.stages.watermarks import LowestWatermark
+from asyncflow.runtime.stages.stage import Stage
 from asyncflow.runtime.wiring.compile import build_operator
 from asyncflow.runtime.wiring.compile_join import build_join
 from asyncflow.runtime.wiring.inference import find_schema
@@ -60,6 +60,15 @@ CHANNEL_BYTES = 4 << 20
 
 Flowing: TypeAlias = dict[str, Schema | None]
 """The columns of each table's rows on their way, where they are known: a source passes on what the plan uses of it."""
+
+
+class OfRun(TypedDict):
+    """What every stage of a run is made with."""
+
+    clock: Clock
+    memory: Memory
+    collect: Collect | None
+
 
 ROWS_AHEAD = "rows of one input that wait for another"
 
@@ -92,7 +101,7 @@ def open_sink(component: Component) -> SinkConnector:
 class Wiring:
     """The parts of one run of ``plan`` (its stages in the order in which they can be worked out), none before ``build``.
 
-    ``inputs``: what each stage and sink reads, by its name.  ``handed``: the messages of the sinks that may wait for ever for a peer.
+    ``inputs``: what each stage and sink reads, by its name.  ``may_wait``: the sinks that may wait for ever for a peer.
     ``whole``: as in :class:`~asyncflow.runtime.stages.sink.SinkStage`.
     ``head_of``: the source whose first records are awaited, to tell its schema, or ``""``.
     """
@@ -105,6 +114,7 @@ class Wiring:
         reads: Reads,
         memory: Memory,
         whole: Callable[[], bool] = lambda: True,
+        collect: Collect | None = None,
     ) -> None:
         self.plan = plan
         self.memory = memory
@@ -112,13 +122,14 @@ class Wiring:
         self.channels: list[Channel] = []
         self.standstill = Standstill()
         self.sources: list[SourceStage] = []
-        self.stages: list[Stage | TwoInputStage] = []
+        self.stages: list[Stage] = []
         self.sinks: list[SinkStage] = []
-        self.handed: dict[str, Handed] = {}
+        self.may_wait: set[str] = set()
         self.outlets: dict[str, Outlet] = {}
         self.inputs: dict[str, Inputs] = {}
         self.head_of = ""
         self._whole = whole
+        self._collect = collect
         self._clock = clock
         self._how = reads
         self._order = ReadingOrder(plan, self.sources, lambda table: self._retiming(table) is not None)
@@ -213,7 +224,7 @@ class Wiring:
             self._build_sink(sink, flowing)
 
     def _build_stage(self, table: PlanStage, flowing: Flowing) -> None:
-        stage: Stage | TwoInputStage
+        stage: Stage
         if isinstance(table, Join):
             read = flowing[table.inputs[0]]
             stage = self._join(table, flowing)
@@ -224,8 +235,6 @@ class Wiring:
                 if isinstance(table, Sequence)
                 else self._stage(table, read, flowing)
             )
-        stage.clock = self._clock
-        stage.watch(self.memory)
         self.stages.append(stage)
         self.ledger.stages[table.name] = stage.counts
         self.outlets[table.name] = stage.outlet
@@ -238,17 +247,29 @@ class Wiring:
         flowing |= side_schemas(table, read)
 
     def _stage(self, table: PlanStage, read: Schema | None, flowing: Flowing) -> Stage:
-        messages = self._messages(table, read, flowing)
+        reader = self._reader(table, read, flowing)
         retiming = self._retiming(table)
         if isinstance(table, MapBatches):
             named = retiming is not None and retiming.columns != WINDOW_TIMES
             by_time = named and times.goes_by_time(self.plan, table.name)
-            stage = _map_stage(table, messages, partial(MapOperator, table, retiming, by_time), read)
-        else:
-            make = partial(_operator, table, retiming, self._order.by_rows(table.inputs))
-            stage = Stage(table.name, messages, make, read, table.ways)
-        stage.retiming = retiming
-        return stage
+            return self._map(table, reader, partial(MapOperator, table, retiming, by_time), read, retiming)
+        make = partial(_operator, table, retiming, self._order.by_rows(table.inputs))
+        return OneInputStage(table.name, reader, make, read, table.ways, retiming=retiming, **self._of_run())
+
+    def _map(
+        self,
+        table: MapBatches,
+        reader: Reader,
+        make: MakeMap,
+        read: Schema | None,
+        retiming: Retiming | None,
+    ) -> Stage:
+        if table.concurrency > 1:
+            return MapStage(table, reader, make, read, table.ways, retiming=retiming, **self._of_run())
+        return OneInputStage(table.name, reader, make, read, table.ways, retiming=retiming, **self._of_run())
+
+    def _of_run(self) -> OfRun:
+        return {"clock": self._clock, "memory": self.memory, "collect": self._collect}
 
     def _retiming(self, table: PlanStage) -> Retiming | None:
         """Where a stage gives its rows times of their own."""
@@ -273,7 +294,8 @@ class Wiring:
             self.standstill.add(channel, (name,))
         self.ledger.wire(table.name, table.inputs)
         self.channels += (past, live)
-        stage = SequenceStage(table, past, live, read)
+        reader = PastThenLive(past, live, live_first=bool(table.unique))
+        stage = SequenceStage(table, reader, read, **self._of_run())
         self.inputs[table.name] = Inputs(table.inputs, ((past, 0), (live, 0)), stage, in_step=False)
         return stage
 
@@ -282,21 +304,24 @@ class Wiring:
         if left is None or right is None:
             raise PipelineError(list(table.unknown_sides((left, right))))
         channel = self._channel(table.name, table.inputs, (None, None))
-        read: Callable[[Channel], two_inputs.PortMessages] = two_inputs.as_they_come
+        operator = build_join(table, left, right)
         if table.is_lookup:
             account = self.memory.account(table.name, ROWS_AHEAD)
-            read = two_inputs.right_first(table.max_state_bytes, table.inputs, account)
-        elif self._order.in_step(table.inputs):
-            read = two_inputs.in_step
-        operator = build_join(table, left, right)
-        if table.refresh_ns is not None and isinstance(operator, LookupJoin):
-            stage: TwoInputStage = RefreshedStage(table, channel, operator, table.ways, self)
-        else:
-            stage = TwoInputStage(
-                table.name, channel, read, operator, table.ways, right_first=table.is_lookup
+            reader = OneAfterOther(
+                channel,
+                table.inputs,
+                (RIGHT, LEFT),
+                account,
+                max_held_bytes=table.max_state_bytes,
+                apart=True,
             )
-        self._reads(table, channel, stage)
-        return stage
+            self._reads(table, channel, reader)
+            if table.refresh_ns is not None and isinstance(operator, LookupJoin):
+                return RefreshedStage(table, reader, operator, table.ways, self, **self._of_run())
+            return TwoInputStage(table.name, reader, operator, table.ways, **self._of_run())
+        both = AsTheyCome(channel, 2, in_step=self._order.in_step(table.inputs), apart=True)
+        self._reads(table, channel, both)
+        return TwoInputStage(table.name, both, operator, table.ways, **self._of_run())
 
     def _build_sink(self, sink: Sink, flowing: Flowing) -> None:
         connector = open_sink(sink.connector)
@@ -305,29 +330,31 @@ class Wiring:
         if bind_reply is not None and reply:
             bind_reply(next(stage.connector for stage in self.sources if stage.source.name == reply))
         schema = union_schema(sink.inputs, flowing)
-        messages = self._messages(sink, schema, flowing)
+        reader = self._reader(sink, schema, flowing)
         if waits_for_peers(sink.connector, connector):
-            messages = self.handed[sink.name] = Handed(messages)
-        stage = SinkStage(sink, connector, messages, schema, self._offload, self._whole)
+            self.may_wait.add(sink.name)
+        stage = SinkStage(sink, connector, reader, schema, self._offload, self._whole, self._collect)
         self.sinks.append(stage)
         self.ledger.sinks[sink.name] = stage.counts
 
-    def _messages(
-        self, table: PlanStage | Sink, read: Schema | None, flowing: Flowing
-    ) -> AsyncIterator[Message]:
+    def _reader(self, table: PlanStage | Sink, read: Schema | None, flowing: Flowing) -> Reader:
         """Wires a table to what it reads; ``read``: the columns that it takes."""
         inputs = table.inputs
         channel = self._channel(table.name, inputs, [_taken(name, read, flowing) for name in inputs])
-        if len(inputs) > 1 and self._order.in_step(inputs):
+        several = len(inputs) > 1
+        reader: Merged | OneAfterOther | AsTheyCome
+        if several and self._order.in_step(inputs):
             delay_ns = max(s.watermark_delay_ns for read in inputs for s in graph.sources_of(self.plan, read))
             rising = {number for number, read in enumerate(inputs) if self._order.rising(read)}
             merge = InStepMerge(len(inputs), delay_ns, rising)
-            self._reads(table, channel, merge, in_step=True)
-            return in_step(channel, merge, inputs, self.memory.account(table.name, ROWS_AHEAD))
-        lowest = LowestWatermark(len(inputs))
-        turns = len(inputs) > 1 and self._order.bounded(inputs)
-        self._reads(table, channel, lowest, in_step=turns)
-        return in_turn(channel, lowest, inputs) if turns else in_order(channel, lowest)
+            reader = Merged(channel, merge, inputs, self.memory.account(table.name, ROWS_AHEAD))
+        elif several and self._order.bounded(inputs):
+            account = self.memory.account(table.name, ROWS_AHEAD)
+            reader = OneAfterOther(channel, inputs, range(len(inputs)), account)
+        else:
+            reader = AsTheyCome(channel, len(inputs))
+        self._reads(table, channel, reader, in_step=not isinstance(reader, AsTheyCome))
+        return reader
 
     def _reads(
         self, table: PlanStage | Sink, channel: Channel, tracker: Tracker, *, in_step: bool = False
@@ -369,14 +396,3 @@ def _operator(table: PlanStage, retiming: Retiming | None, by_rows: bool, read: 
         return operator
     assert isinstance(operator, DeriveOperator)
     return RetimedDerive(operator, retiming)
-
-
-def _map_stage(
-    table: MapBatches,
-    messages: AsyncIterator[Message],
-    make: Callable[[Schema], MapOperator],
-    read: Schema | None,
-) -> Stage:
-    if table.concurrency > 1:
-        return MapStage(table, messages, make, read, table.ways)
-    return Stage(table.name, messages, make, read, table.ways)
