@@ -91,8 +91,12 @@ def test_a_run_that_differs_is_told(
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('type = "file"', 'type = "stdin"', "sources.hits.type: standard input can be read only once"),
-        ('format = "csv"', 'format = "csv"\nfollow = true', "sources.hits.type: it does not end by itself"),
+        ('type = "file"', 'type = "stdin"', "sources.hits.type: the source can be read only once"),
+        (
+            'format = "csv"',
+            'format = "csv"\nfollow = true',
+            "sources.hits.type: the source does not end by itself",
+        ),
     ],
 )
 def test_input_that_cannot_be_read_twice(

@@ -37,7 +37,7 @@ from asyncflow.standard_streams import keep_numbers
 
 if TYPE_CHECKING:
     from asyncflow.model.schema import Schema
-    from asyncflow.plan.tables import Plan
+    from asyncflow.plan.tables import Plan, Source
 
 COMPLETE = "_ASYNCFLOW_COMPLETE"
 """Set by a shell that asks for completions: ``bash_source`` prints the script for bash; also ``zsh_source``, ``fish_source``."""
@@ -286,13 +286,13 @@ def explain(file: str, overrides: tuple[str, ...], form: str, verbose: bool) -> 
 
 
 def _inferred(plan: Plan) -> dict[str, Schema]:
-    """The schemas that the plan leaves out and that can be had without waiting: those of files that are there."""
+    """The schemas that the plan leaves out and that can be read without waiting and without loss: those of files."""
     from msgspec.structs import replace
 
     from asyncflow.doors.components import check as problems_of
     from asyncflow.errors import AsyncflowError, PipelineError
 
-    left_out = tuple(each for each in plan.sources if each.schema is None and each.connector.type == "file")
+    left_out = tuple(each for each in plan.sources if each.schema is None and _waits_for_nobody(each))
     if not left_out:
         return {}
     from asyncflow.runtime import infer_schemas
@@ -305,6 +305,13 @@ def _inferred(plan: Plan) -> dict[str, Schema]:
     if problems := problems_of(plan, inferred):
         raise PipelineError(problems)
     return inferred
+
+
+def _waits_for_nobody(source: Source) -> bool:
+    from asyncflow.plan import capabilities
+
+    can = capabilities.of_source(source.connector)
+    return bool(can.bounded and can.rereadable)
 
 
 @cli.command()

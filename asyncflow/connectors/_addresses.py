@@ -17,9 +17,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from asyncflow.connectors._paths import file_taken
 from asyncflow.connectors._peers import keep_alive
 from asyncflow.errors import ConnectorError, RetriableError
-from asyncflow.model.resources import Resource
+from asyncflow.model.capabilities import Resource
 
 BACKLOG = 1024
 MAX_PATH_BYTES = 107
@@ -130,6 +131,14 @@ class Endpoint(ABC):
     text: str
 
     @abstractmethod
+    def __init__(self, text: str) -> None:
+        """ValueError where ``text`` is no address."""
+
+    @abstractmethod
+    def taken(self) -> Iterator[Resource]:
+        """What a listener there takes for itself."""
+
+    @abstractmethod
     async def bind(self) -> list[socket.socket]:
         """Non-blocking sockets, bound; ConnectorError says why not."""
 
@@ -160,6 +169,9 @@ class TcpEndpoint(Endpoint):
     def __init__(self, text: str) -> None:
         self.text = text
         self._host, self._port = parse_host_port(text)
+
+    def taken(self) -> Iterator[Resource]:
+        return listening("tcp", self.text)
 
     async def bind(self) -> list[socket.socket]:
         return await bind_all(self._host, self._port, socket.SOCK_STREAM, self.text)
@@ -198,6 +210,9 @@ class UnixEndpoint(Endpoint):
         self.text = text
         self._path = os.path.expanduser(text)
         self._bound: tuple[int, int] | None = None
+
+    def taken(self) -> Iterator[Resource]:
+        return file_taken(self.text, "listen", written=True, use="taken")
 
     async def bind(self) -> list[socket.socket]:
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

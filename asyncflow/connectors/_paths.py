@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import partial
 
-from asyncflow.model.resources import Resource
+from asyncflow.model.capabilities import Resource
 
 _DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
 _STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
@@ -26,6 +26,14 @@ def descriptor_of(path: str) -> int | None:
             return None
         path = os.path.abspath(os.path.join(os.path.dirname(path), os.readlink(path)))
     return None
+
+
+def is_stream(path: str) -> bool:
+    """Whether a pipe, a device or a descriptor is there now: what it gives is gone once it was read."""
+    if descriptor_of(path) is not None:
+        return True
+    _, kind = _identity(os.path.realpath(os.path.expanduser(path)))
+    return kind != 0 and not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
 
 
 def file_taken(path: str, option: str, *, written: bool, use: str = "") -> Iterator[Resource]:

@@ -2,11 +2,11 @@
 
 A connector is one file in this folder.  It may define ``SourceOptions`` with ``open_source(options) -> SourceConnector``
 and ``SinkOptions`` with ``open_sink(options) -> SinkConnector``: frozen msgspec structs (``forbid_unknown_fields``,
-``kw_only``) whose fields carry a line of doc each in ``Annotated[..., msgspec.Meta(description=...)]``.  What a component takes of the
-outside for itself (a file it writes, an address it listens at) its options say by ``resources()``, see ``model.resources``.
+``kw_only``) whose fields carry a line of doc each in ``Annotated[..., msgspec.Meta(description=...)]``.  The options inherit
+``DescribesSource`` or ``DescribesSink`` and say what the connector can do (``model.capabilities``); options that do not promise nothing.
 
-Opening does no I/O;
-the first await does.  Every await can be cancelled; ``aclose`` may be called at any time, more than once, and leaves nothing open.
+``open_source`` and ``open_sink`` do no I/O; the first await does.  Every await can be cancelled; ``aclose`` may be called at any time,
+more than once, and leaves nothing open.
 Failures of the outside are :class:`~asyncflow.errors.ConnectorError` with the path or address in the message.
 """
 
@@ -18,7 +18,14 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from asyncflow.errors import ConnectorError
 from asyncflow.model.batch import Batch
+from asyncflow.model.capabilities import (
+    DescribesSink,
+    DescribesSource,
+    SinkCapabilities,
+    SourceCapabilities,
+)
 from asyncflow.model.held import Held
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
@@ -58,13 +65,21 @@ class Datagram(Struct, frozen=True):
     origin: Any = None
 
 
-class SourceConnector(ABC):
+class SourceConnector(DescribesSource, ABC):
     """Base of the three kinds below.  ``bounded``: it ends by itself.  ``total_bytes``: how much there is in all, where that is known
     (for a progress bar); ``position_bytes``: how much of that was read (compressed bytes where the input is compressed)."""
 
     bounded: bool = True
     total_bytes: int | None = None
     position_bytes: int = 0
+
+    def capabilities(self) -> SourceCapabilities:
+        """Of a connector that was made in Python and is handed over; one made from options is described by them."""
+        return SourceCapabilities(bounded=self.bounded)
+
+    async def started(self) -> tuple[str, ...]:
+        """Binds or connects without reading, once; the addresses that the source listens at, none where it does not listen."""
+        return ()
 
     def counted(self) -> Mapping[str, int]:
         """What it counts of the outside, for the ledger: peers that came and were cut off, datagrams that were dropped."""
@@ -98,6 +113,9 @@ class ByteSource(SourceConnector):
 class MessageSource(SourceConnector):
     """Messages with bounds of their own (datagrams)."""
 
+    def capabilities(self) -> SourceCapabilities:
+        return SourceCapabilities(bounded=self.bounded, messages=True)
+
     @abstractmethod
     async def receive(self) -> Sequence[Datagram]:
         """All messages that are there, at least one; an empty sequence means the end."""
@@ -110,7 +128,7 @@ class BatchSource(SourceConnector):
     def batches(self) -> AsyncIterator[Batch]: ...
 
 
-class SinkConnector(ABC):
+class SinkConnector(DescribesSink, ABC):
     """Takes encoded bytes away.  ``takes_bytes`` False (``null``): the runtime does not encode at all and only counts."""
 
     takes_bytes: bool = True
@@ -123,14 +141,22 @@ class SinkConnector(ABC):
     rows_in_hand: int = 0
     """How many rows the next write holds, for those that count what became of them."""
 
+    def capabilities(self) -> SinkCapabilities:
+        """Of a connector that was made in Python and is handed over; one made from options is described by them."""
+        return SinkCapabilities(takes_bytes=self.takes_bytes, may_wait=self.taken_bytes is not None)
+
+    def bind_reply(self, source: SourceConnector) -> None:
+        """Called before ``open`` where the capabilities say ``replies_to``: ``source`` is the running connector of that source."""
+        raise ConnectorError(f"{type(self).__name__} cannot reply")
+
     def counted(self) -> Mapping[str, int]:
         """What it counts of the outside, for the ledger."""
         return {}
 
-    async def open(self) -> None:  # noqa: B027 - most sinks need nothing here
+    async def open(self) -> None:
         """Opens the outside (creates the file, connects, binds); called once, before the first write."""
 
-    def take_rows(self, batch: Batch) -> None:  # noqa: B027 - most have no use for them
+    def take_rows(self, batch: Batch) -> None:
         """Sees the rows where ``takes_bytes`` is False."""
 
     @abstractmethod
@@ -138,7 +164,7 @@ class SinkConnector(ABC):
         """Takes all of ``data``, which is whole records; returns when it may be forgotten (a slow reader makes this wait).
         ``origin``: see ``Datagram``."""
 
-    async def flush(self) -> None:  # noqa: B027 - unbuffered sinks need nothing here
+    async def flush(self) -> None:
         """Everything written so far is handed to the outside."""
 
     @abstractmethod

@@ -13,7 +13,7 @@ import asyncio
 import io
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -29,17 +29,24 @@ from asyncflow.connectors._files import (
     read_fault,
     suffix_of,
 )
-from asyncflow.connectors._paths import file_taken, files_matching
+from asyncflow.connectors._paths import file_taken, files_matching, is_stream
 from asyncflow.connectors.contract import ByteSource, ByteStream, SourceConnector
 from asyncflow.errors import ConnectorError
+from asyncflow.model.capabilities import (
+    DescribesSink,
+    DescribesSource,
+    Guarantee,
+    Resource,
+    SinkCapabilities,
+    SourceCapabilities,
+)
 from asyncflow.model.durations import parse_duration
-from asyncflow.model.resources import Resource
 
 if TYPE_CHECKING:
     from asyncflow.connectors._compression import CompressedStream
 
 
-class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SourceOptions(msgspec.Struct, DescribesSource, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to read."""
 
     path: Annotated[
@@ -59,7 +66,7 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = "200ms"
 
     def __post_init__(self) -> None:
-        paths = [self.path] if isinstance(self.path, str) else self.path
+        paths = self.paths()
         if not paths or not all(paths):
             raise ValueError("path must name at least one file")
         if any("\0" in path for path in paths):
@@ -69,15 +76,27 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if self.follow and any(map(suffix_of, paths)):
             raise ValueError("follow = true reads plain files only, not compressed ones")
 
-    def resources(self) -> Iterator[Resource]:
-        for path in [self.path] if isinstance(self.path, str) else self.path:
+    def paths(self) -> list[str]:
+        return [self.path] if isinstance(self.path, str) else self.path
+
+    def capabilities(self) -> SourceCapabilities:
+        """A pipe or a device among the files may have no end and is read once.  Following, what a rotation took away is not read again."""
+        streams = any(map(is_stream, self.paths()))
+        resources: list[Resource] = []
+        for path in self.paths():
             if is_glob(path) and not os.path.exists(os.path.expanduser(path)):
-                yield files_matching(path, "path")
+                resources.append(files_matching(path, "path"))
             else:
-                yield from file_taken(path, "path", written=False)
+                resources += file_taken(path, "path", written=False)
+        return SourceCapabilities(
+            bounded=False if self.follow else None if streams else True,
+            rereadable=not streams,
+            guarantee="none" if self.follow or streams else "at-least-once",
+            resources=tuple(resources),
+        )
 
 
-class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where to write, and what to do about a file that is there."""
 
     path: Annotated[str, msgspec.Meta(description="The file; .gz .zst .bz2 .xz at its end compress it.")]
@@ -96,8 +115,19 @@ class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if "\0" in self.path:
             raise ValueError("path must not hold a NUL character")
 
-    def resources(self) -> Iterator[Resource]:
-        return file_taken(self.path, "path", written=True)
+    def capabilities(self) -> SinkCapabilities:
+        """A run that is started again replaces the whole file, adds all rows to it, or (``create``) refuses the part that is there."""
+        stream = is_stream(self.path)
+        by_mode: dict[str, Guarantee] = {
+            "create": "none",
+            "append": "at-least-once",
+            "replace": "exactly-once",
+        }
+        return SinkCapabilities(
+            may_wait=stream,
+            guarantee="at-least-once" if stream else by_mode[self.mode],
+            resources=tuple(file_taken(self.path, "path", written=True)),
+        )
 
 
 class FileSource(ByteSource):
@@ -166,8 +196,7 @@ def open_source(options: SourceOptions) -> SourceConnector:
         return FileSource(options)
     from asyncflow.connectors._follow import FollowSource
 
-    paths = [options.path] if isinstance(options.path, str) else options.path
-    return FollowSource(paths, parse_duration(options.poll) / 1e9)
+    return FollowSource(options.paths(), parse_duration(options.poll) / 1e9)
 
 
 def open_sink(options: SinkOptions) -> FileSink:

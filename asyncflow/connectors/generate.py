@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from asyncflow.connectors.contract import BatchSource
 from asyncflow.model.batch import Batch
+from asyncflow.model.capabilities import DescribesSource, SourceCapabilities
 from asyncflow.model.columns import ByteArray, FixedColumn, Int64Array, StringColumn
 from asyncflow.model.durations import parse_duration
 from asyncflow.model.schema import DataType, Schema
@@ -37,7 +38,7 @@ SCHEMA = Schema.of([("ts", DataType.TIMESTAMP), ("key", DataType.STRING), ("valu
 UInt64Array = NDArray[np.uint64]
 
 
-class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SourceOptions(msgspec.Struct, DescribesSource, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many rows, how fast, and which."""
 
     rows: Annotated[int, msgspec.Meta(ge=0, description="How many rows; 0: without end.")] = 0
@@ -58,6 +59,14 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError("disorder must be 0s or more")
         if self.start != "now":
             parse_instant(self.start)
+
+    def capabilities(self) -> SourceCapabilities:
+        return SourceCapabilities(
+            bounded=bool(self.rows),
+            rereadable=True,
+            guarantee="none" if self.start == "now" else "at-least-once",
+            schema=SCHEMA,
+        )
 
 
 class GenerateSource(BatchSource):
@@ -180,10 +189,6 @@ def parse_instant(text: str) -> int:
         instant = instant.replace(tzinfo=datetime.UTC)
     since = instant - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
-
-
-def source_schema(options: SourceOptions) -> Schema:
-    return SCHEMA
 
 
 def open_source(options: SourceOptions) -> GenerateSource:

@@ -7,10 +7,14 @@ from typing import Any
 import msgspec
 
 from asyncflow.connectors.contract import Buffer, SinkConnector
+from asyncflow.model.capabilities import DescribesSink, SinkCapabilities
 
 
-class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """It has none."""
+
+    def capabilities(self) -> SinkCapabilities:
+        return SinkCapabilities(takes_bytes=False)
 
 
 class NullSink(SinkConnector):

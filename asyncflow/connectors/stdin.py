@@ -8,7 +8,7 @@ import contextlib
 import io
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -17,17 +17,19 @@ from asyncflow.connectors._files import FileStream
 from asyncflow.connectors._paths import descriptor_taken
 from asyncflow.connectors.contract import ByteSource, ByteStream
 from asyncflow.errors import ConnectorError
-from asyncflow.model.resources import Resource
+from asyncflow.model.capabilities import DescribesSource, SourceCapabilities
 from asyncflow.standard_streams import is_closed
 
 STDIN = 0
 
 
-class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SourceOptions(msgspec.Struct, DescribesSource, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """It has none."""
 
-    def resources(self) -> Iterator[Resource]:
-        return descriptor_taken(STDIN, "standard input", "type", written=False)
+    def capabilities(self) -> SourceCapabilities:
+        return SourceCapabilities(
+            resources=tuple(descriptor_taken(STDIN, "standard input", "type", written=False))
+        )
 
 
 class StdinSource(ByteSource):

@@ -8,7 +8,6 @@ import asyncio
 import errno
 import io
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -24,18 +23,22 @@ from asyncflow.connectors._files import FileWriter
 from asyncflow.connectors._paths import descriptor_taken
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import ConnectorError, ReaderGoneError
-from asyncflow.model.resources import Resource
+from asyncflow.model.capabilities import DescribesSink, SinkCapabilities
 from asyncflow.standard_streams import is_closed
 
 STDOUT = 1
 _READER_GONE = (errno.EPIPE, errno.ECONNRESET)
 
 
-class SinkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """It has none."""
 
-    def resources(self) -> Iterator[Resource]:
-        return descriptor_taken(STDOUT, "standard output", "type", written=True)
+    def capabilities(self) -> SinkCapabilities:
+        return SinkCapabilities(
+            may_wait=True,
+            guarantee="at-least-once",
+            resources=tuple(descriptor_taken(STDOUT, "standard output", "type", written=True)),
+        )
 
 
 class StdoutSink(SinkConnector):

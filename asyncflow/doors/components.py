@@ -17,11 +17,10 @@ import numpy as np
 from msgspec import Struct, field
 
 from asyncflow import connectors, formats
-from asyncflow.connectors.contract import MessageSource
 from asyncflow.doors.lookups import lookup_problems
 from asyncflow.errors import AsyncflowError, Problem
 from asyncflow.model.schema import Schema
-from asyncflow.plan import graph
+from asyncflow.plan import capabilities, graph
 from asyncflow.plan.names import nearest
 from asyncflow.plan.stages.top import Top
 from asyncflow.plan.stages.window import Window
@@ -275,24 +274,9 @@ def format_by_suffix(path: object) -> dict[str, Any] | None:
     return _SUFFIXES.get(suffixes[-1]) if suffixes else None
 
 
-def gives_rows(connector: Component) -> bool:
-    """Whether a source hands over rows that are columns already, so that there is nothing to decode (``generate``)."""
-    if connector.type == "python":
-        return False
-    return hasattr(SOURCE.find(connector.type), "source_schema")
-
-
-def has_messages(connector: Component) -> bool:
-    """Whether a source's input comes in messages with bounds of their own (``udp``).  Opening a connector touches nothing outside."""
-    if connector.type == "python" or not connector.type:
-        return False
-    return isinstance(SOURCE.find(connector.type).open_source(connector.options), MessageSource)
-
-
 def known_schema(connector: Component, format_: Component | None) -> Schema | None:
     """A source's columns where they are known without reading anything: its connector makes the rows, or its format fixes them."""
-    if connector.type != "python" and gives_rows(connector):
-        made: Schema = SOURCE.find(connector.type).source_schema(connector.options)
+    if (made := capabilities.of_source(connector).schema) is not None:
         return made
     if format_ is None:
         return None
@@ -317,10 +301,16 @@ def _message_problems(plan: Plan) -> Iterator[Problem]:
     windows = [
         stage for stage in plan.stages if isinstance(stage, Window) and isinstance(stage.shape, PerMessage)
     ]
-    replies = [sink for sink in plan.sinks if getattr(sink.connector.options, "reply", None) is not None]
+    replies = [
+        (sink, target)
+        for sink in plan.sinks
+        if (target := capabilities.of_sink(sink.connector).replies_to) is not None
+    ]
     if not windows and not replies:
         return
-    with_messages = {source.name for source in plan.sources if has_messages(source.connector)}
+    with_messages = {
+        source.name for source in plan.sources if capabilities.of_source(source.connector).messages
+    }
     whole = {source.name for source in plan.sources if source.connector.type} - with_messages
     stages = {stage.name: stage for stage in plan.stages}
     for stage in windows:
@@ -338,8 +328,7 @@ def _message_problems(plan: Plan) -> Iterator[Problem]:
                 "rows of another window do not belong to a message",
                 "it must read the source's own rows",
             )
-    for sink in replies:
-        target = sink.connector.options.reply
+    for sink, target in replies:
         path = f"sinks.{sink.name}.reply"
         if target not in {source.name for source in plan.sources}:
             yield Problem(path, f"unknown source {target!r}", nearest(target, sorted(with_messages)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from asyncflow.errors import Problem
-from asyncflow.model.resources import Resource
+from asyncflow.model.capabilities import Resource
+from asyncflow.plan import capabilities
 from asyncflow.plan.tables import Plan, Sink, Source
 
 
@@ -29,9 +30,10 @@ def resource_problems(plan: Plan) -> Iterable[Problem]:
 
 
 def resources_of(table: Source | Sink) -> tuple[Resource, ...]:
-    """What the table's connector takes; nothing where it does not say."""
-    found = getattr(table.connector.options, "resources", None)
-    return tuple(found()) if callable(found) else ()
+    """What the table's connector takes of the outside."""
+    if isinstance(table, Source):
+        return capabilities.of_source(table.connector).resources
+    return capabilities.of_sink(table.connector).resources
 
 
 def _room(table: Source | Sink) -> str:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from asyncflow.connectors.generate import Rows, SourceOptions, open_source, parse_instant, source_schema
+from asyncflow.connectors.generate import Rows, SourceOptions, open_source, parse_instant
 from asyncflow.model.batch import concat_batches
 
 
@@ -33,7 +33,9 @@ def test_the_same_seed_gives_the_same_rows_however_they_are_cut():
 def test_rows_look_like_sensors(run):
     start = parse_instant("2024-01-01T00:00:00Z")
     rows = run(all_rows(rows=100_000, start="2024-01-01", keys=100, rate=0, disorder="2s"))
-    assert [field.type_text for field in source_schema(SourceOptions())] == ["timestamp", "string", "float64"]
+    schema = SourceOptions().capabilities().schema
+    assert schema is not None
+    assert [field.type_text for field in schema] == ["timestamp", "string", "float64"]
     assert {row["key"] for row in rows} == {f"sensor-{number:03d}" for number in range(100)}
     assert all(0 <= row["value"] <= 100 for row in rows)
     behind = np.array([start + number * 1_000_000 - row["ts"] for number, row in enumerate(rows)])

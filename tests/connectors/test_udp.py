@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import asyncflow as af
-from asyncflow.connectors.udp import MAX_DATAGRAM_BYTES, split_at_lines
+from asyncflow.connectors._udp_sinks import split_at_lines
+from asyncflow.connectors._udp_source import MAX_DATAGRAM_BYTES
 from asyncflow.errors import ConnectorError, PipelineError
 from asyncflow.runtime import Run
 from tests.connectors.peers import CSV, SCHEMA, Running, place
@@ -221,7 +222,7 @@ def test_a_flow_that_is_busy_takes_no_more_than_the_queue_holds(run) -> None:
 def test_what_the_system_drops_is_in_the_ledger_and_what_it_holds_at_the_stop_is_read(
     run, queue: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("asyncflow.connectors.udp.KERNEL_BUFFER_BYTES", 1 << 19)
+    monkeypatch.setattr("asyncflow.connectors._udp_source.KERNEL_BUFFER_BYTES", 1 << 19)
     sent = 20_000
 
     async def main() -> None:

@@ -19,7 +19,7 @@ from asyncflow.doors.words import duration, size
 from asyncflow.errors import PipelineError
 from asyncflow.model.durations import format_size
 from asyncflow.model.schema import DataType, Field, Schema
-from asyncflow.plan import graph
+from asyncflow.plan import capabilities, graph
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import DEFAULT_STOP_TIMEOUT_NS, Component, Plan, Sink, Source, Stage
 
@@ -168,7 +168,7 @@ def _source_format(
     problems: Problems,
 ) -> Component | None:
     written = values.get("format")
-    if connector is not None and components.gives_rows(connector):
+    if connector is not None and capabilities.of_source(connector).schema is not None:
         if written is not None:
             problems.add(
                 f"{path}.format", f"the source {connector.type!r} gives rows: there is nothing to decode"
@@ -178,7 +178,7 @@ def _source_format(
         written = components.format_by_suffix(options.get("path"))
     if written is not None:
         return components.format_component(DECODER, written, f"{path}.format", problems)
-    if connector is not None and connector.type != "python" and schema is not None:
+    if connector is not None and connector.object is None and schema is not None:
         problems.add(f"{path}.format", "'format' is missing", "there is " + ", ".join(DECODER.names()))
     return None
 
@@ -223,6 +223,6 @@ def sink(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems:
     if written == {"type": "lines"}:
         written = "json"
     format_ = components.format_component(ENCODER, written, f"{path}.format", problems)
-    if connector is not None and connector.type == "null" and "format" not in table:
+    if connector is not None and not capabilities.of_sink(connector).takes_bytes and "format" not in table:
         format_ = None
     return Sink(name, inputs_of(values.get("inputs"), before), connector or Component(""), format_)

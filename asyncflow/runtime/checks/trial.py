@@ -22,13 +22,13 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.instants import parse_timestamp
 from asyncflow.model.schema import DataType, Field
 from asyncflow.model.values import instant
+from asyncflow.plan import capabilities
 from asyncflow.plan.tables import Advance, Component, Feed, Plan, Row, Sink, Source, Trial
 from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.checks.expected import Table, differences
 from asyncflow.runtime.ingest.python_source import ObjectSource
 from asyncflow.runtime.process.process import warnings
 from asyncflow.runtime.run.run import Run
-from asyncflow.runtime.wiring.wiring import open_source
 
 REST_TURNS = 20
 """Turns of the event loop without a message moved before a run counts as at rest: more than any hand-over within it takes."""
@@ -152,7 +152,7 @@ class FedSource(ObjectSource):
 
     def __init__(self, source: Source, trial: Trial) -> None:
         super().__init__(())
-        self.bounded = open_source(source).bounded
+        self.bounded = capabilities.of_source(source.connector).bounded is True
         self._source = source
         self._sample = _sample(source, trial)
         self._steps: asyncio.Queue[tuple[Row, ...] | None] = asyncio.Queue()

@@ -26,11 +26,11 @@ from msgspec.structs import replace
 
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import InternalError, PipelineError, Problem
+from asyncflow.plan import capabilities
 from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.ingest.source import Reads
 from asyncflow.runtime.run.run import Run
-from asyncflow.runtime.wiring.wiring import open_source
 
 
 class Manner(Struct, frozen=True):
@@ -150,11 +150,13 @@ def _digested(sink: Any, connector: SinkConnector) -> Any:
 
 def _problems(plan: Plan) -> Iterable[Problem]:
     for source in plan.sources:
-        path = f"sources.{source.name}.type"
-        if source.connector.type == "stdin":
-            yield Problem(path, "standard input can be read only once", "verify a file")
-        elif not open_source(source).bounded:
-            yield Problem(path, "it does not end by itself", "verify bounded input, such as a file")
+        path, can = f"sources.{source.name}.type", capabilities.of_source(source.connector)
+        if can.bounded is False:
+            yield Problem(path, "the source does not end by itself", "verify bounded input, such as a file")
+        elif not can.rereadable:
+            yield Problem(
+                path, "the source can be read only once", "verify input that is there, such as a file"
+            )
     if not plan.sinks:
         yield Problem("sinks", "there is no sink whose output could be compared")
 

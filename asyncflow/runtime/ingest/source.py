@@ -166,10 +166,8 @@ class SourceStage:
 
     async def open(self) -> None:
         """Opens the outside without reading: listens, or connects, or opens the first file.  ``run`` goes on from there."""
-        started = getattr(self.connector, "started", None)
-        if started is not None:
-            await started()
-        elif isinstance(self.connector, ByteSource) and not self.connector.concurrent:
+        await self.connector.started()
+        if isinstance(self.connector, ByteSource) and not self.connector.concurrent:
             self._streams = self._streams or PrimedStreams(self.connector)
             await self._streams.open()
 

@@ -202,10 +202,14 @@ def snapshot(run: Run) -> Snapshot:
 
 
 def _free_terminal(plan: Plan) -> bool:
-    """stderr is a terminal, and rows are not written to the same one."""
-    return sys.stderr.isatty() and not (
-        os.isatty(1) and any(sink.connector.type == "stdout" for sink in plan.sinks)
-    )
+    """stderr is a terminal, and no sink writes rows to the terminal of stdout."""
+    if not sys.stderr.isatty():
+        return False
+    return not os.isatty(1) or not any(map(_writes_stdout, plan.sinks))
+
+
+def _writes_stdout(sink: Sink) -> bool:
+    return any(each.kind == "descriptor" and "1" in each.names for each in resources_of(sink))
 
 
 class _NoteHandler(logging.Handler):

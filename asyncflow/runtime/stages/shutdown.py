@@ -1,8 +1,8 @@
 """How a run ends when it is asked to stop: what was read flows out, within ``stop_timeout`` for the whole run.
 
-A sink that listens, or connects again and again, waits for somebody to take its rows, and one that writes to a pipe for its reader.
-After the stop it goes on until its rows are taken or ``stop_timeout`` has passed; then the run fails and says what was not delivered.
-A sink that still waits for somebody although it has no rows left ends well after ``PATIENCE_SECONDS``.
+After the stop every sink goes on until its rows are taken or ``stop_timeout`` has passed; then the run fails and says what was not
+delivered.  A sink that ``may_wait`` for a peer (``model.capabilities``) and has delivered all its rows ends well after
+``PATIENCE_SECONDS`` without progress.
 """
 
 from __future__ import annotations
@@ -11,21 +11,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asyncflow.connectors.contract import SinkConnector
 from asyncflow.errors import ConnectorError
 from asyncflow.model.durations import format_duration
-from asyncflow.plan.tables import Component
 from asyncflow.runtime.stages.sink import SinkStage
 
 PATIENCE_SECONDS = 5.0
-"""How long nothing may move before a stopped run looks whether anything still can."""
-
-
-def waits_for_peers(component: Component, connector: SinkConnector) -> bool:
-    """Whether a sink may wait for ever for somebody who is not there, or does not read."""
-    options = component.options
-    waits = getattr(options, "listen", None) or getattr(options, "reconnect", False)
-    return bool(waits) or connector.taken_bytes is not None
+"""How long nothing may move before a stopped run is checked for what still can."""
 
 
 async def opened(sink: SinkStage, stopping: asyncio.Event, needed: Callable[[], bool]) -> bool:
@@ -43,7 +34,7 @@ async def opened(sink: SinkStage, stopping: asyncio.Event, needed: Callable[[], 
 
 
 async def run_to_end(sink: SinkStage, stopping: asyncio.Event) -> None:
-    """Runs a sink that may wait for ever: after the stop no longer than it has rows."""
+    """Runs a sink that may wait for ever; after the stop only for as long as the sink has rows or makes progress."""
     running = asyncio.create_task(sink.run())
     try:
         await _first_of(running, stopping)

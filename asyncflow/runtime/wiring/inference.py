@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from asyncflow import connectors
 from asyncflow.connectors.contract import BatchSource, MessageSource
 from asyncflow.errors import AsyncflowError, DataError
 from asyncflow.formats.contract import Block
 from asyncflow.model.schema import Schema
+from asyncflow.plan import capabilities
 from asyncflow.plan.tables import Component
 from asyncflow.runtime.ingest.peek import content
 from asyncflow.runtime.ingest.python_source import ObjectSource
@@ -49,8 +49,7 @@ async def _find(stage: SourceStage) -> None:
         return
     if isinstance(connector, BatchSource):
         if stage.schema is None:
-            module = connectors.find_source(source.connector.type)
-            stage.schema = module.source_schema(source.connector.options or module.SourceOptions())
+            stage.schema = capabilities.of_source(source.connector).schema
         return
     if stage.format is not None and stage.schema is not None:
         return

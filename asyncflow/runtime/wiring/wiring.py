@@ -18,7 +18,7 @@ from asyncflow.operators.contract import Operator
 from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.operators.merge import InStepMerge
-from asyncflow.plan import graph, times
+from asyncflow.plan import capabilities, graph, times
 from asyncflow.plan.schemas import passed_columns, read_columns, side_schemas, table_schemas
 from asyncflow.plan.stages.derive import Derive
 from asyncflow.plan.stages.join import Join
@@ -47,7 +47,6 @@ from asyncflow.runtime.stages.readers import AsTheyCome, Merged, OneAfterOther, 
 from asyncflow.runtime.stages.refresh import RefreshedStage
 from asyncflow.runtime.stages.retiming import RetimedDerive, Retiming
 from asyncflow.runtime.stages.sequence import LIVE_BUFFER_BYTES, PastThenLive, SequenceStage
-from asyncflow.runtime.stages.shutdown import waits_for_peers
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.stages.stage import Stage
 from asyncflow.runtime.wiring.compile import build_operator
@@ -78,7 +77,7 @@ def open_source(source: Source) -> SourceConnector:
     component = source.connector
     if isinstance(component.object, SourceConnector):
         return component.object
-    if component.type == "python":
+    if component.object is not None:
         return BytesSource(component.object) if source.format is not None else ObjectSource(component.object)
     module = connectors.find_source(component.type)
     opened = module.open_source(
@@ -325,13 +324,14 @@ class Wiring:
 
     def _build_sink(self, sink: Sink, flowing: Flowing) -> None:
         connector = open_sink(sink.connector)
-        bind_reply = getattr(connector, "bind_reply", None)
-        reply = getattr(sink.connector.options, "reply", None)
-        if bind_reply is not None and reply:
-            bind_reply(next(stage.connector for stage in self.sources if stage.source.name == reply))
+        can = capabilities.of_sink(sink.connector)
+        if can.replies_to is not None:
+            connector.bind_reply(
+                next(stage.connector for stage in self.sources if stage.source.name == can.replies_to)
+            )
         schema = union_schema(sink.inputs, flowing)
         reader = self._reader(sink, schema, flowing)
-        if waits_for_peers(sink.connector, connector):
+        if can.may_wait:
             self.may_wait.add(sink.name)
         stage = SinkStage(sink, connector, reader, schema, self._offload, self._whole, self._collect)
         self.sinks.append(stage)

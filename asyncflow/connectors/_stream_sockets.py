@@ -1,21 +1,32 @@
-"""What tcp and unix let the user choose; both have the same options and differ in how an address is written."""
+"""The connectors ``tcp`` and ``unix``: their options, what these promise, and what they open.  Only the form of an address differs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from asyncflow.connectors._addresses import Endpoint
+from asyncflow.connectors._connect_sink import ConnectSink
+from asyncflow.connectors._listen_sink import ListenSink
+from asyncflow.connectors._listen_source import ListenSource
 from asyncflow.connectors._peers import Limits
-from asyncflow.connectors._sockets import Connecting
+from asyncflow.connectors._sockets import Connecting, ConnectSource
+from asyncflow.model.capabilities import (
+    DescribesSink,
+    DescribesSource,
+    Resource,
+    SinkCapabilities,
+    SourceCapabilities,
+)
 from asyncflow.model.durations import parse_duration, parse_size
-from asyncflow.model.resources import Resource
 
 
 class SocketOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Either ``listen`` or ``connect``."""
+
+    at: ClassVar[type[Endpoint]]
+    """The form of an address."""
 
     listen: Annotated[
         str | None, msgspec.Meta(description="Address to listen at for many peers, until stopped.")
@@ -66,14 +77,11 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def endpoint(self) -> Endpoint:
         """The address to listen at or to connect to; ValueError when it is none."""
-        raise NotImplementedError
+        return self.at(self.listen or self.connect or "")
 
-    def resources(self) -> Iterator[Resource]:
+    def taken(self) -> tuple[Resource, ...]:
         """The address that is listened at."""
-        return iter(()) if self.listen is None else self.taken(self.listen)
-
-    def taken(self, address: str) -> Iterator[Resource]:
-        raise NotImplementedError
+        return () if self.listen is None else tuple(self.endpoint().taken())
 
     def connecting(self) -> Connecting:
         return Connecting(
@@ -91,15 +99,11 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             slow_seconds=self._seconds("slow_peer"),
         )
 
-    @property
-    def address(self) -> str:
-        return self.listen or self.connect or ""
-
     def _seconds(self, name: str) -> float:
         return parse_duration(getattr(self, name, "0s")) / 1e9
 
 
-class SocketSourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SocketSourceOptions(SocketOptions, DescribesSource, frozen=True):
     """Read what peers send: from many that connect here, or from one."""
 
     peer_idle: Annotated[
@@ -115,8 +119,11 @@ class SocketSourceOptions(SocketOptions, frozen=True, kw_only=True, forbid_unkno
         ),
     ] = "0s"
 
+    def capabilities(self) -> SourceCapabilities:
+        return SourceCapabilities(bounded=False, resources=self.taken())
 
-class SocketSinkOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+class SocketSinkOptions(SocketOptions, DescribesSink, frozen=True):
     """Send rows to peers: to all that connect here, or to one."""
 
     slow_peer: Annotated[
@@ -126,6 +133,22 @@ class SocketSinkOptions(SocketOptions, frozen=True, kw_only=True, forbid_unknown
         ),
     ] = "10s"
 
+    def capabilities(self) -> SinkCapabilities:
+        """Without ``reconnect`` one connection is made, and its end is an error: nobody else is waited for."""
+        return SinkCapabilities(may_wait=self.listen is not None or self.reconnect, resources=self.taken())
+
 
 _TIMES = ("peer_idle", "record_timeout", "slow_peer")
 _OF_PEERS = ("max_peers", "max_peer_bytes", *_TIMES)
+
+
+def open_source(options: SocketSourceOptions) -> ListenSource | ConnectSource:
+    if options.listen is not None:
+        return ListenSource(options.endpoint(), options.limits())
+    return ConnectSource(options.connecting())
+
+
+def open_sink(options: SocketSinkOptions) -> ListenSink | ConnectSink:
+    if options.listen is not None:
+        return ListenSink(options.endpoint(), options.limits())
+    return ConnectSink(options.connecting())
