@@ -1,56 +1,72 @@
-"""What a group keeps of its rows for each aggregate, plain: accumulators that take rows and merge.
+"""What a group keeps of its rows, plain: accumulators that take rows, merge, give results, and are saved and loaded.
 
 Sums of float64 are a pair (sum, compensation) by Neumaier's method; variances are Welford's, merged as Chan, Golub and LeVeque do.
+Which accumulators an aggregate comes down to is in ``table``; what is saved of them, and checked, in words at the head of ``saved.h``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
 from asyncflow._kernels.accumulators.lists import json_lists
+from asyncflow._kernels.accumulators.saved import (
+    KEY,
+    VALUE,
+    Blocks,
+    Loading,
+    View,
+    Word,
+    check,
+    float_of,
+    one_nan,
+    packed,
+    raw_value,
+    raw_word,
+    sorting_word,
+)
+from asyncflow._kernels.accumulators.table import Accumulator, Aggregate, Output, result_kind
 from asyncflow._kernels.encode.reference import json_rows
-from asyncflow._kernels.groups.reference import RawColumn, canonical, column_of, sort_key
+from asyncflow._kernels.groups.reference import RawColumn, canonical, column_of
 from asyncflow._kernels.sketches.reference import ApproxDistinct, ApproxQuantile, Ranks, Top
 
-Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, *tuple[float, ...]]
-"""Function, inputs by position, their types, mask by position; then the constants of quantiles (which) and approx_top_k (how many)."""
+__all__ = ["Aggregate", "Cell", "Overflow", "lists_column", "result_kind"]
 
 
 class Overflow(Exception):  # noqa: N818 - a value that does not fit, reported as null and counted
     pass
 
 
-class Accumulator(Protocol):
+class Part(Protocol):
+    """One accumulator of a cell.  ``save``: the words and the blocks, ``rows`` those of the cell; ``load``: of an empty one."""
+
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None: ...
     def merge(self, other: Any) -> None: ...
-    def result(self) -> Any: ...
+    def save(self, rows: int) -> tuple[list[Word], Blocks]: ...
+    def load(self, saved: Loading) -> None: ...
 
 
-class Count:
-    def __init__(self) -> None:
+class Number:
+    def __init__(self, what: Accumulator) -> None:
+        self.floats, self.kind = what.kind == "float64", what.kind
+        self.summed, self.extremes = what.sum, what.extremes
         self.n = 0
+        self.high = self.low = 0.0
+        self.total = 0
+        self.least, self.greatest = 2**63 - 1, -(2**63)
 
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
         self.n += 1
-
-    def merge(self, other: Count) -> None:
-        self.n += other.n
-
-    def result(self) -> int:
-        return self.n
-
-
-class FloatSum:
-    def __init__(self, mean: bool) -> None:
-        self.mean, self.n, self.high, self.low = mean, 0, 0.0, 0.0
-
-    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
-        self._plus(values[0])
-        self.n += 1
+        if self.summed and self.floats:
+            self._plus(values[0])
+        elif self.summed:
+            self.total += values[0]
+        if self.extremes:
+            word = sorting_word(values[0])
+            self.least, self.greatest = min(self.least, word), max(self.greatest, word)
 
     def _plus(self, value: float) -> None:
         total = self.high + value
@@ -58,43 +74,61 @@ class FloatSum:
         self.low += (self.high - (total - part)) + (value - part)
         self.high = total
 
-    def merge(self, other: FloatSum) -> None:
-        self._plus(other.high)
-        self.low += other.low
-        self.n += other.n
-
-    def result(self) -> float | None:
-        if not self.n:
-            return None
-        total = self.high + self.low if math.isfinite(self.high) else self.high
-        return total / self.n if self.mean else total
-
-
-class IntSum:
-    def __init__(self, mean: bool) -> None:
-        self.mean, self.n, self.total = mean, 0, 0
-
-    def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
-        self.total += values[0]
-        self.n += 1
-
-    def merge(self, other: IntSum) -> None:
+    def merge(self, other: Number) -> None:
+        if self.summed and self.floats:
+            self._plus(other.high)
+            self.low += other.low
         self.total += other.total
         self.n += other.n
+        self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
 
-    def result(self) -> float | int | None:
+    def sum(self) -> float | int | None:
         if not self.n:
             return None
-        if self.mean:
-            return float(self.total) / float(self.n)
+        if self.floats:
+            return self.high + self.low if math.isfinite(self.high) else self.high
         if not -(2**63) <= self.total < 2**63:
             raise Overflow
         return self.total
 
+    def mean(self) -> float | None:
+        if not self.n:
+            return None
+        if self.floats:
+            return (self.high + self.low if math.isfinite(self.high) else self.high) / self.n
+        return float(self.total) / float(self.n)
+
+    def extreme(self, word: int) -> Any:
+        if not self.n:
+            return None
+        return float_of(word) if self.floats else raw_value(self.kind, word)
+
+    def save(self, rows: int) -> tuple[list[Word], Blocks]:
+        words: list[Word] = [rows - self.n]
+        if self.summed:
+            words += (
+                [one_nan(self.high), one_nan(self.low)]
+                if self.floats
+                else [self.total % 2**64, self.total >> 64]
+            )
+        if self.extremes:
+            words += [self.least, self.greatest]
+        return words, []
+
+    def load(self, saved: Loading) -> None:
+        left_out = saved.word()
+        check(0 <= left_out <= saved.rows, "more rows were left out than there are")
+        self.n = saved.rows - left_out
+        if self.summed and self.floats:
+            self.high, self.low = saved.word(), saved.word()
+        elif self.summed:
+            self.total = saved.word() + saved.word() * 2**64
+        if self.extremes:
+            self.least, self.greatest = saved.word(), saved.word()
+
 
 class Moments:
-    def __init__(self, correction: int, root: bool) -> None:
-        self.correction, self.root = correction, root
+    def __init__(self, what: Accumulator) -> None:
         self.n, self.mean, self.m2 = 0.0, 0.0, 0.0
 
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
@@ -117,16 +151,22 @@ class Moments:
         self.m2 = (self.m2 + other.m2) + d * d * (self.n * f)
         self.n = n
 
-    def result(self) -> float | None:
-        if self.n <= self.correction:
-            return None
-        variance = self.m2 / (self.n - self.correction)
-        return math.sqrt(variance) if self.root else variance
+    def variance(self, correction: float) -> float | None:
+        return None if self.n <= correction else self.m2 / (self.n - correction)
+
+    def deviation(self, correction: float) -> float | None:
+        variance = self.variance(correction)
+        return None if variance is None else math.sqrt(variance)
+
+    def save(self, rows: int) -> tuple[list[Word], Blocks]:
+        return [one_nan(word) for word in (self.n, self.mean, self.m2)], []
+
+    def load(self, saved: Loading) -> None:
+        self.n, self.mean, self.m2 = saved.word(), saved.word(), saved.word()
 
 
 class Comoments:
-    def __init__(self, corr: bool) -> None:
-        self.corr = corr
+    def __init__(self, what: Accumulator) -> None:
         self.n = self.mx = self.my = self.m2x = self.m2y = self.c = 0.0
 
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
@@ -157,24 +197,40 @@ class Comoments:
         self.my += dy * f
         self.n = n
 
-    def result(self) -> float | None:
-        if not self.corr:
-            return self.c / (self.n - 1.0) if self.n > 1 else None
+    def covariance(self) -> float | None:
+        return self.c / (self.n - 1.0) if self.n > 1 else None
+
+    def correlation(self) -> float | None:
         scale = math.sqrt(self.m2x) * math.sqrt(self.m2y)
         if self.n < 1:
             return None
         return self.c / scale if scale != 0.0 else math.nan
 
+    def save(self, rows: int) -> tuple[list[Word], Blocks]:
+        return [one_nan(word) for word in (self.n, self.mx, self.my, self.m2x, self.m2y, self.c)], []
+
+    def load(self, saved: Loading) -> None:
+        self.n, self.mx, self.my, self.m2x, self.m2y, self.c = (saved.word() for _ in range(6))
+
 
 class Pick:
-    """Keeps the value whose key is least (or greatest); of equal keys the one that came first (or last)."""
+    """Keeps the value whose key is least (or greatest); of equal keys the one that came first (or last).
 
-    def __init__(self, key: Callable[[tuple[Any, ...], int], Any], greatest: bool, last: bool) -> None:
-        self.key, self.greatest, self.last = key, greatest, last
+    Keys are texts or words; -0.0 and 0.0 tie.  Without a value (``min`` and ``max`` of texts) the key is the result.
+    """
+
+    def __init__(self, what: Accumulator) -> None:
+        self.what = what
         self.best: tuple[Any, int, Any] | None = None
 
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
-        self._offer((self.key(values, time), arrival, values[0]))
+        key: Any = time if self.what.key == "TIME" else 0
+        if self.what.key == "VALUE":
+            key = values[-1]
+            key = (
+                key if isinstance(key, bytes) else sorting_word(key + 0.0 if isinstance(key, float) else key)
+            )
+        self._offer((key, arrival, values[0]))
 
     def _offer(self, other: tuple[Any, int, Any]) -> None:
         if self.best is None:
@@ -182,9 +238,9 @@ class Pick:
             return
         key, arrival, _ = self.best
         if other[0] == key:
-            better = other[1] > arrival if self.last else other[1] < arrival
+            better = other[1] > arrival if self.what.last else other[1] < arrival
         else:
-            better = other[0] > key if self.greatest else other[0] < key
+            better = other[0] > key if self.what.greatest else other[0] < key
         if better:
             self.best = other
 
@@ -192,12 +248,50 @@ class Pick:
         if other.best is not None:
             self._offer(other.best)
 
-    def result(self) -> Any:
-        return None if self.best is None else self.best[2]
+    def picked(self) -> Any:
+        if self.best is None:
+            return None
+        return self.best[2] if self.what.valued else self.best[0]
+
+    def save(self, rows: int) -> tuple[list[Word], Blocks]:
+        key, arrival, value = self.best or (0, -1, 0)
+        words: list[Word] = [arrival]
+        blocks: Blocks = []
+        if not self.what.text_key:
+            words.append(key)
+        elif self.best is not None:
+            blocks.append((KEY, key))
+        if self.what.valued and not self.what.text_value:
+            words.append(raw_word(value))
+        elif self.what.valued and self.best is not None:
+            blocks.append((VALUE, value))
+        return words, blocks
+
+    def load(self, saved: Loading) -> None:
+        arrival = saved.word()
+        check(-1 <= arrival < saved.arrivals, "a row that has not come yet was picked")
+        key = None if self.what.text_key else saved.word()
+        value = saved.word() if self.what.valued and not self.what.text_value else None
+        if arrival < 0:
+            return
+        if self.what.text_key:
+            key = _text(saved.take(KEY))
+        if self.what.text_value:
+            value = _text(saved.take(VALUE))
+        elif self.what.valued:
+            value = raw_value(self.what.kind, value)
+        self.best = key, arrival, value if self.what.valued else key
+
+
+def _text(view: View | None) -> bytes:
+    if view is None:
+        raise ValueError("a text is missing")
+    return view.bytes(view.left)
 
 
 class Distinct:
-    def __init__(self) -> None:
+    def __init__(self, what: Accumulator) -> None:
+        self.kind = what.kind
         self.values: set[Any] = set()
 
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
@@ -206,68 +300,65 @@ class Distinct:
     def merge(self, other: Distinct) -> None:
         self.values |= other.values
 
-    def result(self) -> int:
-        return len(self.values)
+    def save(self, rows: int) -> tuple[list[Word], Blocks]:
+        if self.kind == "string":
+            ordered = [packed(self.kind, value) for value in sorted(self.values)]
+        else:
+            words = sorted(
+                int.from_bytes(packed(self.kind, value), "little", signed=True) for value in self.values
+            )
+            ordered = [word.to_bytes(8, "little", signed=True) for word in words]
+        return [], [(VALUE, b"".join(ordered))] if ordered else []
+
+    def load(self, saved: Loading) -> None:
+        view = saved.take(VALUE)
+        if view is None:
+            return
+        check(view.left > 0, "a set without values")
+        before = None
+        while view.left:
+            value = view.bytes(*_length(view)) if self.kind == "string" else view.word()
+            check(before is None or value > before, "values of a set that are not in order")
+            before = value
+            if self.kind == "float64":
+                value = canonical(float_of(value))
+            self.values.add(raw_value(self.kind, value) if self.kind == "bool" else value)
 
 
-def total_order(value: Any) -> Any:
-    """For min and max: as ``sort_key``, and -0.0 below 0.0 so that the result never depends on order."""
-    if isinstance(value, float):
-        return (*sort_key(value), 0 if math.isnan(value) else math.copysign(1.0, value))
-    return value
+def _length(view: View) -> tuple[int]:
+    return (int.from_bytes(view.bytes(4), "little"),)
 
 
-_SKETCHES: dict[str, Callable[..., Accumulator]] = {
-    "approx_count_distinct": lambda _: ApproxDistinct(),
-    "quantile": lambda types, q: Ranks(types[0], q, False),
-    "quantile_disc": lambda types, q: Ranks(types[0], q, True),
-    "approx_quantile": lambda _, q: ApproxQuantile(q),
-    "approx_top_k": lambda _, k: Top(int(k)),
-}
-MAKE: dict[str, Callable[[tuple[str, ...]], Accumulator]] = {
-    "count": lambda _: Count(),
-    "sum": lambda types: IntSum(False) if types[0] == "int64" else FloatSum(False),
-    "mean": lambda types: IntSum(True) if types[0] == "int64" else FloatSum(True),
-    "min": lambda _: Pick(lambda values, _: total_order(values[0]), False, False),
-    "max": lambda _: Pick(lambda values, _: total_order(values[0]), True, False),
-    "bool_and": lambda _: Pick(lambda values, _: values[0], False, False),
-    "bool_or": lambda _: Pick(lambda values, _: values[0], True, False),
-    "var": lambda _: Moments(1, False),
-    "stddev": lambda _: Moments(1, True),
-    "var_pop": lambda _: Moments(0, False),
-    "stddev_pop": lambda _: Moments(0, True),
-    "first": lambda _: Pick(lambda _, time: time, False, False),
-    "last": lambda _: Pick(lambda _, time: time, True, True),
-    "any_value": lambda _: Pick(lambda _, __: 0, False, False),
-    "arg_min": lambda _: Pick(lambda values, _: sort_key(values[1]), False, False),
-    "arg_max": lambda _: Pick(lambda values, _: sort_key(values[1]), True, False),
-    "covar": lambda _: Comoments(False),
-    "corr": lambda _: Comoments(True),
-    "count_distinct": lambda _: Distinct(),
-}
-
-_SAME_TYPE = {
-    "sum",
-    "min",
-    "max",
-    "first",
-    "last",
-    "any_value",
-    "arg_min",
-    "arg_max",
-    "bool_and",
-    "bool_or",
-    "quantile_disc",
+FAMILIES: dict[str, Callable[[Accumulator], Part]] = {
+    "NUMBER": Number,
+    "MOMENTS": Moments,
+    "COMOMENTS": Comoments,
+    "PICK": Pick,
+    "DISTINCT": Distinct,
+    "ABOUT_DISTINCT": lambda _: ApproxDistinct(),
+    "ABOUT_QUANTILE": lambda _: ApproxQuantile(),
+    "RANKS": lambda what: Ranks(what.kind),
+    "TOP": lambda what: Top(what.kind, what.counters),
 }
 
-
-def result_kind(function: str, types: tuple[str, ...]) -> str:
-    """The type name of an aggregate's result."""
-    if function in ("count", "count_distinct", "approx_count_distinct"):
-        return "int64"
-    if function == "approx_top_k":
-        return "string"
-    return types[0] if function in _SAME_TYPE else "float64"
+RESULTS: dict[str, Callable[[Any, float], Any]] = {
+    "COUNT": lambda part, _: part.n,
+    "SUM": lambda part, _: part.sum(),
+    "MEAN": lambda part, _: part.mean(),
+    "LEAST": lambda part, _: part.extreme(part.least),
+    "GREATEST": lambda part, _: part.extreme(part.greatest),
+    "VARIANCE": lambda part, correction: part.variance(correction),
+    "DEVIATION": lambda part, correction: part.deviation(correction),
+    "COVARIANCE": lambda part, _: part.covariance(),
+    "CORRELATION": lambda part, _: part.correlation(),
+    "PICKED": lambda part, _: part.picked(),
+    "DISTINCT_COUNT": lambda part, _: len(part.values),
+    "DISTINCT_ESTIMATE": lambda part, _: part.result(),
+    "QUANTILE": lambda part, share: part.between(share),
+    "QUANTILE_VALUE": lambda part, share: part.of_share(share),
+    "QUANTILE_ESTIMATE": lambda part, share: part.result(share),
+    "MOST_FREQUENT": lambda part, most: part.result(int(most)),
+}
 
 
 def lists_column(kind: str, lists: Sequence[list[tuple[Any, int]] | None]) -> RawColumn:
@@ -282,14 +373,33 @@ def lists_column(kind: str, lists: Sequence[list[tuple[Any, int]] | None]) -> Ra
 class Cell:
     """One group's accumulators in one pane."""
 
-    def __init__(self, aggregates: Sequence[Aggregate]) -> None:
+    def __init__(self, accumulators: Sequence[Accumulator]) -> None:
         self.rows = 0
-        self.parts = [
-            _SKETCHES[function](types, *constants) if function in _SKETCHES else MAKE[function](types)
-            for function, _, types, _, *constants in aggregates
-        ]
+        self.parts = [FAMILIES[what.family](what) for what in accumulators]
 
     def merge(self, other: Cell) -> None:
         self.rows += other.rows
         for mine, theirs in zip(self.parts, other.parts, strict=True):
             mine.merge(theirs)
+
+    def result(self, output: Output) -> Any:
+        if output.accumulator < 0:
+            return self.rows
+        return RESULTS[output.result](self.parts[output.accumulator], output.parameter)
+
+    def save(self, group: int) -> tuple[tuple[Word, ...], list[tuple[int, int, bytes]]]:
+        """The words of the saved cell, and its blocks as (accumulator, kind, bytes)."""
+        words: list[Word] = [group, self.rows]
+        blocks: list[tuple[int, int, bytes]] = []
+        for position, part in enumerate(self.parts):
+            its_words, its_blocks = part.save(self.rows)
+            words += its_words
+            blocks += [(position, kind, data) for kind, data in its_blocks]
+        return tuple(words), blocks
+
+    def load(self, saved: Loading) -> None:
+        """Takes the words and blocks that come next; the rows were read."""
+        self.rows = saved.rows
+        for position, part in enumerate(self.parts):
+            saved.accumulator = position
+            part.load(saved)

@@ -22,9 +22,11 @@
 
 #include <math.h>
 
+#include "accumulators/saved.h"
 #include "base/words.h"
+#include "sketches/words_sort.h"
 
-enum { AF_REGISTER_BITS = 14, AF_REGISTERS = 1 << AF_REGISTER_BITS, AF_LAST_RANK = 64 - AF_REGISTER_BITS, AF_MAX_SLOTS = 2048 };
+enum { AF_REGISTER_BITS = 14, AF_REGISTERS = 1 << AF_REGISTER_BITS, AF_LAST_RANK = 64 - AF_REGISTER_BITS, AF_MAX_SLOTS = 2048, AF_MAX_HASHES = AF_MAX_SLOTS / 4 * 3 };
 
 typedef struct {
     int64_t values;        /* how many came */
@@ -185,6 +187,50 @@ static int64_t af_distinct_result(const af_distinct *distinct) {
     }
     const double estimate = rate * AF_REGISTERS, greatest = (double)distinct->values;
     return !(estimate < greatest) ? distinct->values : estimate < total ? (int64_t)total : llrint(estimate);
+}
+
+/* -- saved ------------------------------------------------------------------------------------------------------------ */
+
+/* How many values came, how many hashes there are (0: registers), and those in the order of signed words, or the registers. */
+static void af_distinct_save(af_saving *saving, const af_distinct *distinct) {
+    int64_t hashes[AF_MAX_HASHES];
+    uint32_t count = 0;
+    af_block_word(saving, distinct->values);
+    af_block_word(saving, distinct->slots ? distinct->count : 0);
+    if (distinct->slots == 0) {
+        af_block_bytes(saving, distinct->words, AF_REGISTERS);
+        return;
+    }
+    for (uint32_t i = 0; i < distinct->slots; i++)
+        if (distinct->words[i] != 0) hashes[count++] = (int64_t)distinct->words[i];
+    af_words_sort(hashes, count);
+    af_block_bytes(saving, hashes, count * sizeof *hashes);
+}
+
+/* Whether a register can have come about: its greatest rank, and none below the first among the two before it. */
+AF_INLINE bool af_register_fits(uint8_t reg) {
+    const int top = reg >> 2;
+    return reg == 0 || (top >= 1 && top <= AF_LAST_RANK + 1 && (top > 1 || (reg & 3) == 0) && (top > 2 || (reg & 1) == 0));
+}
+
+static int af_distinct_load(af_loading *loading, const af_op *op, af_view *view, af_distinct **place) {
+    uint64_t *held = &loading->store->sketch_bytes;
+    int64_t values, count, hash = 0;
+    if (!af_view_word(view, &values) || !af_view_word(view, &count)) return AF_UNFIT;
+    if (values < 1 || values > AF_MOST_ROWS || count < 0 || count > AF_MAX_HASHES || count > values) return AF_UNFIT;
+    if (!af_distinct_resize(place, count ? 8 : 0, held)) return AF_NO_MEMORY;
+    (*place)->values = values;
+    if (count == 0) {
+        uint8_t *registers = (uint8_t *)(*place)->words;
+        bool fits = values > AF_MAX_HASHES && af_view_bytes(view, registers, AF_REGISTERS);
+        for (uint32_t i = 0; i < AF_REGISTERS; i++) fits &= af_register_fits(registers[i]);
+        return fits ? AF_FITS : AF_UNFIT;
+    }
+    for (int64_t i = 0, before = 0; i < count; i++, before = hash) {
+        if (!af_view_word(view, &hash) || hash == 0 || (i > 0 && hash <= before)) return AF_UNFIT;
+        if (!af_distinct_put(place, (uint64_t)hash, held)) return AF_NO_MEMORY;
+    }
+    return AF_FITS;
 }
 
 #endif

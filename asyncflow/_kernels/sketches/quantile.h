@@ -13,6 +13,7 @@
 #ifndef ASYNCFLOW_SKETCH_QUANTILE_H
 #define ASYNCFLOW_SKETCH_QUANTILE_H
 
+#include "accumulators/saved.h"
 #include "sketches/buckets.h"
 #include "sketches/words_sort.h"
 
@@ -147,6 +148,71 @@ static double af_quantile_result(af_quantile *quantile, double q) {
     const double low = af_value_at(quantile, (int64_t)rank);
     if (part == 0.0) return low;
     return af_between(low, af_value_at(quantile, (int64_t)rank + 1), part);
+}
+
+/* -- saved ------------------------------------------------------------------------------------------------------------ */
+
+/* How many values; up to AF_FEW_VALUES of them: their words in order, else the least and the greatest word and (key, count) of each bucket.
+ * In which form buckets are kept is not saved. */
+static void af_quantile_save(af_saving *saving, const af_quantile *quantile) {
+    af_block_word(saving, quantile->count);
+    if (quantile->form == AF_VALUES) {
+        int64_t words[AF_FEW_VALUES];
+        memcpy(words, quantile->words, quantile->length * sizeof *words);
+        af_words_sort(words, quantile->length);
+        af_block_bytes(saving, words, quantile->length * sizeof *words);
+        return;
+    }
+    af_bucket bucket;
+    af_block_word(saving, quantile->least);
+    af_block_word(saving, quantile->greatest);
+    for (uint32_t at = 0; af_bucket_next(quantile, &at, &bucket);) {
+        af_block_word(saving, bucket.key);
+        af_block_word(saving, bucket.count);
+    }
+}
+
+/* Whether a word stands for a number. */
+AF_INLINE bool af_number_word(int64_t word) { return word >= af_sorting_float(-INFINITY) && word <= af_sorting_float(INFINITY); }
+
+AF_INLINE bool af_key_fits(int64_t key) {
+    const int64_t size = key < 0 ? -key : key;
+    if (key == 0 || key == AF_KEY_NAN || size == AF_KEY_INFINITY) return true;
+    return size >= af_size_bucket(0x1p-1074) + AF_KEY_OFFSET && size <= af_size_bucket(DBL_MAX) + AF_KEY_OFFSET;
+}
+
+static int af_buckets_load(af_loading *loading, af_view *view, int64_t count, af_quantile **place) {
+    uint64_t *held = &loading->store->sketch_bytes;
+    int64_t least, greatest, before = INT64_MIN, upto = 0, of_sign[2] = {0, 0};
+    if (!af_view_word(view, &least) || !af_view_word(view, &greatest)) return AF_UNFIT;
+    if ((*place = af_quantile_new(AF_DENSE, 0, held)) == NULL) return AF_NO_MEMORY;
+    while (view->left) {
+        int64_t key, more;
+        if (!af_view_word(view, &key) || !af_view_word(view, &more) || key <= before || key < -AF_KEY_INFINITY || !af_key_fits(key)) return AF_UNFIT;
+        if (more < 1 || more > count - upto) return AF_UNFIT;
+        if (key != 0 && key < AF_KEY_INFINITY && key > -AF_KEY_INFINITY && ++of_sign[key < 0] > AF_SIGN_BUCKETS) return AF_UNFIT;
+        if (!af_bucket_add(place, key, more, held)) return AF_NO_MEMORY;
+        before = key;
+        upto += more;
+    }
+    const bool nan_only = (*place)->form == AF_SPARSE && (*place)->length == 1 && af_buckets(*place)->key == AF_KEY_NAN;
+    if (nan_only ? least != INT64_MAX || greatest != INT64_MIN : !af_number_word(least) || !af_number_word(greatest) || least > greatest)
+        return AF_UNFIT;
+    (*place)->count = count;
+    (*place)->least = least;
+    (*place)->greatest = greatest;
+    return upto == count ? AF_FITS : AF_UNFIT;
+}
+
+static int af_quantile_load(af_loading *loading, const af_op *op, af_view *view, af_quantile **place) {
+    int64_t count, word, before = INT64_MIN;
+    if (!af_view_word(view, &count) || count < 1 || count > AF_MOST_ROWS) return AF_UNFIT;
+    if (count > AF_FEW_VALUES) return af_buckets_load(loading, view, count, place);
+    for (int64_t i = 0; i < count; i++, before = word) {
+        if (!af_view_word(view, &word) || word < before || !(af_number_word(word) || word == af_sorting_float(NAN))) return AF_UNFIT;
+        if (!af_quantile_add(place, af_float_of(word), &loading->store->sketch_bytes)) return AF_NO_MEMORY;
+    }
+    return AF_FITS;
 }
 
 #endif

@@ -22,10 +22,11 @@
 
 #include <math.h>
 
+#include "accumulators/saved.h"
 #include "base/words.h"
 #include "sketches/words_sort.h"
 
-enum { AF_EXACT = 4096, AF_LEVEL_FULL = 1024 };
+enum { AF_EXACT = 4096, AF_LEVEL_FULL = 1024, AF_MOST_LEVELS = 46 /* more than AF_MOST_ROWS values need */ };
 
 typedef struct {
     int64_t *words; /* in order; fewer than AF_LEVEL_FULL */
@@ -296,6 +297,62 @@ static int64_t af_ranks_of_share(af_ranks *ranks, double q) {
     const double count = (double)ranks->count;
     const int64_t place = ranks->count - (int64_t)floor(count - count * q);
     return af_ranks_at(ranks, place > 1 ? place - 1 : 0);
+}
+
+/* -- saved ------------------------------------------------------------------------------------------------------------ */
+
+/* How many values, how many levels above level 0, and of those that went up the least and the greatest word; then of each level from 0 on its
+ * length and how often it was halved; then the words of each level, in order. */
+static void af_ranks_save(af_saving *saving, const af_ranks *ranks) {
+    int64_t words[AF_EXACT];
+    const int64_t head[] = {ranks->count, ranks->level_count, ranks->least, ranks->greatest, ranks->length, (int64_t)ranks->halved};
+    af_block_bytes(saving, head, sizeof head);
+    for (uint32_t i = 0; i < ranks->level_count; i++) {
+        af_block_word(saving, ranks->levels[i].length);
+        af_block_word(saving, (int64_t)ranks->levels[i].halved);
+    }
+    memcpy(words, ranks->words, ranks->length * sizeof *words);
+    af_words_sort(words, ranks->length);
+    af_block_bytes(saving, words, ranks->length * sizeof *words);
+    for (uint32_t i = 0; i < ranks->level_count; i++) af_block_bytes(saving, ranks->levels[i].words, ranks->levels[i].length * sizeof *words);
+}
+
+/* Words in ascending order into a level. */
+static bool af_view_words(af_view *view, int64_t *words, uint32_t count) {
+    if (!af_view_bytes(view, words, count * sizeof *words)) return false;
+    for (uint32_t i = 1; i < count; i++)
+        if (words[i] < words[i - 1]) return false;
+    return true;
+}
+
+static int af_ranks_load(af_loading *loading, const af_op *op, af_view *view, af_ranks **place) {
+    uint64_t *held = &loading->store->sketch_bytes;
+    int64_t count, levels, least, greatest, length, halved;
+    if (!af_view_word(view, &count) || !af_view_word(view, &levels) || !af_view_word(view, &least) || !af_view_word(view, &greatest) ||
+        !af_view_word(view, &length) || !af_view_word(view, &halved))
+        return AF_UNFIT;
+    if (count < 1 || levels < 0 || levels > AF_MOST_LEVELS || length < 0 || length > AF_EXACT) return AF_UNFIT;
+    if (levels ? least > greatest : least != INT64_MAX || greatest != INT64_MIN || halved != 0) return AF_UNFIT;
+    if (!af_ranks_reserve(place, length ? (uint32_t)length : 1, held) || !af_levels_reserve(*place, (uint32_t)levels, held)) return AF_NO_MEMORY;
+    af_ranks *ranks = *place;
+    ranks->count = count;
+    ranks->least = least;
+    ranks->greatest = greatest;
+    ranks->halved = (uint64_t)halved;
+    int64_t weight = length;
+    for (uint32_t i = 0; i < ranks->level_count; i++) {
+        int64_t of_level;
+        if (!af_view_word(view, &of_level) || !af_view_word(view, &halved) || of_level < 0 || of_level >= AF_LEVEL_FULL) return AF_UNFIT;
+        ranks->levels[i].halved = (uint64_t)halved;
+        if (!af_level_reserve(&ranks->levels[i], (uint32_t)of_level, held)) return AF_NO_MEMORY;
+        ranks->levels[i].length = (uint32_t)of_level;
+        weight += of_level << (i + 1);
+    }
+    if (weight != count || !af_view_words(view, ranks->words, (uint32_t)length)) return AF_UNFIT;
+    ranks->length = ranks->sorted = (uint32_t)length;
+    for (uint32_t i = 0; i < ranks->level_count; i++)
+        if (!af_view_words(view, ranks->levels[i].words, ranks->levels[i].length)) return AF_UNFIT;
+    return AF_FITS;
 }
 
 #endif

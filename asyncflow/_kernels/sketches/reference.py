@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from bisect import insort
 from collections import Counter
-from itertools import accumulate
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
+from asyncflow._kernels.accumulators.saved import (
+    MOST_ROWS,
+    VALUE,
+    Blocks,
+    Loading,
+    Word,
+    check,
+    float_of,
+    packed,
+    sorting_word,
+)
 from asyncflow._kernels.groups.reference import canonical, sort_key
 from asyncflow._kernels.strings.reference import hash_text, mix
 
@@ -25,7 +38,9 @@ FEW_VALUES = 128
 SIGN_BUCKETS = 2048
 OCTAVE = 35
 KEY_OFFSET = 40_000
-INFINITE, NAN = 10**6, 10**6 + 1
+INFINITE, NAN = 2**20, 2**20 + 1
+NO_ENDS = 2**63 - 1, -(2**63)
+MOST_LEVELS = 46
 
 
 def hash_of(value: Any) -> int:
@@ -94,6 +109,57 @@ class ApproxDistinct:
         estimate = _likeliest(seen, missing) * float(2**REGISTER_BITS)
         return round(max(estimate, seen.total())) if estimate < self.seen else self.seen
 
+    def save(self, rows: int) -> tuple[list[Word], Blocks]:
+        if not self.seen:
+            return [], []
+        head = struct.pack("<2q", self.seen, len(self.hashes or ()))
+        if self.hashes is None:
+            registers = (self.registers.get(at, frozenset()) for at in range(2**REGISTER_BITS))
+            return [], [(VALUE, head + bytes(map(_register, registers)))]
+        signed = sorted(_signed(hashed) for hashed in self.hashes)
+        return [], [(VALUE, head + struct.pack(f"<{len(signed)}q", *signed))]
+
+    def load(self, saved: Loading) -> None:
+        view = saved.take(VALUE)
+        if view is None:
+            return
+        self.seen, count = view.words(2)
+        check(0 <= count <= min(MAX_HASHES, self.seen) and 1 <= self.seen <= MOST_ROWS, "numbers of values")
+        if count:
+            hashes = view.words(count)
+            check(0 not in hashes and _rises(hashes), "hashes that are not in order")
+            self.hashes = {hashed % 2**64 for hashed in hashes}
+        else:
+            check(self.seen > MAX_HASHES, "registers of few values")
+            self.hashes = None
+            for at, register in enumerate(view.bytes(2**REGISTER_BITS)):
+                if register:
+                    self.registers[at] = _ranks_of(register)
+        check(not view.left, "a block is too long")
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
+
+
+def _rises(words: Sequence[int]) -> bool:
+    return all(one < other for one, other in pairwise(words))
+
+
+def _register(ranks: frozenset[int]) -> int:
+    """A register's byte: its greatest rank, and which of the two below it came."""
+    if not ranks:
+        return 0
+    top = max(ranks)
+    return top << 2 | (top - 1 in ranks) << 1 | (top - 2 in ranks)
+
+
+def _ranks_of(register: int) -> frozenset[int]:
+    top = register >> 2
+    ranks = frozenset({top, *(top - below for below in (1, 2) if register & 4 >> below)})
+    check(min(ranks) >= 1 and top <= LAST_RANK + 1, "a register that no values give")
+    return ranks
+
 
 def _register_word(item: tuple[frozenset[int], int]) -> list[int]:
     top = max(item[0])
@@ -141,8 +207,8 @@ def between(low: float, high: float, part: float) -> float:
 class Ranks:
     """Values as words in order: level 0, then levels whose values stand for 2, 4, 8, ... each."""
 
-    def __init__(self, kind: str, q: float, picks: bool) -> None:
-        self.q, self.picks, self.floats = q, picks, kind == "float64"
+    def __init__(self, kind: str) -> None:
+        self.floats = kind == "float64"
         self.count = 0
         self.levels: list[list[int]] = [[]]
         self.halved: list[int] = [0]
@@ -151,7 +217,7 @@ class Ranks:
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
         if len(self.levels[0]) == EXACT:
             self._rise(0, self._halve(0), None)
-        insort(self.levels[0], _word(values[0]))
+        insort(self.levels[0], sorting_word(values[0]))
         self.count += 1
 
     def _reserve(self, levels: int) -> None:
@@ -188,13 +254,18 @@ class Ranks:
         self.levels[0] = sorted(self.levels[0] + other.levels[0])
         self._rise(0, self._halve(0) if len(self.levels[0]) > EXACT else [], other)
 
-    def result(self) -> Any:
+    def of_share(self, q: float) -> Any:
+        """The value at that share of the values."""
         if not self.count:
             return None
-        if self.picks:
-            place = self.count - math.floor(self.count - self.count * self.q)
-            return self._value(max(place, 1) - 1)
-        share = (self.count - 1) * self.q
+        place = self.count - math.floor(self.count - self.count * q)
+        return self._value(max(place, 1) - 1)
+
+    def between(self, q: float) -> float | None:
+        """The value at a share of the way from the least to the greatest, between two values by a straight line."""
+        if not self.count:
+            return None
+        share = (self.count - 1) * q
         rank = math.floor(share)
         part = share - rank
         low = float(self._value(rank))
@@ -202,7 +273,7 @@ class Ranks:
 
     def _value(self, rank: int) -> Any:
         word = self._at(rank)
-        return _float_of(word) if self.floats else word
+        return float_of(word) if self.floats else word
 
     def _at(self, rank: int) -> int:
         """The word at a rank, or one near it."""
@@ -215,18 +286,38 @@ class Ranks:
         upto = accumulate(weight for _, weight in weighed)
         return next(word for (word, _), end in zip(weighed, upto, strict=True) if end > rank)
 
+    def save(self, rows: int) -> tuple[list[Word], Blocks]:
+        if not self.count:
+            return [], []
+        least, greatest = self.ends or NO_ENDS
+        head = [self.count, len(self.levels) - 1, least, greatest]
+        for words, halved in zip(self.levels, self.halved, strict=True):
+            head += [len(words), halved]
+        saved = [*head, *(word for words in self.levels for word in words)]
+        return [], [(VALUE, struct.pack(f"<{len(saved)}q", *saved))]
 
-def _word(value: Any) -> int:
-    """A word that sorts like the value; NaN last."""
-    if not isinstance(value, float):
-        return int(value)
-    (bits,) = struct.unpack("<q", struct.pack("<d", math.nan if math.isnan(value) else value))
-    return int(bits if bits >= 0 else bits ^ 2**63 - 1)
-
-
-def _float_of(word: int) -> float:
-    (value,) = struct.unpack("<d", struct.pack("<q", word if word >= 0 else word ^ 2**63 - 1))
-    return float(value)
+    def load(self, saved: Loading) -> None:
+        view = saved.take(VALUE)
+        if view is None:
+            return
+        self.count, levels, *ends = view.words(4)
+        check(self.count >= 1 and 0 <= levels <= MOST_LEVELS, "numbers of values or levels")
+        heads = [view.words(2) for _ in range(levels + 1)]
+        self.halved = [halved for _, halved in heads]
+        for level, (length, _) in enumerate(heads):
+            check(0 <= length <= (LEVEL_FULL - 1 if level else EXACT), "too many values in a level")
+        check(
+            sum(length << level for level, (length, _) in enumerate(heads)) == self.count,
+            "values that are missing",
+        )
+        check(
+            ends[0] <= ends[1] if levels else (*ends, self.halved[0]) == (*NO_ENDS, 0),
+            "the least and the greatest value",
+        )
+        self.ends = ends if levels else []
+        self.levels = [list(view.words(length)) for length, _ in heads]
+        check(all(words == sorted(words) for words in self.levels), "values of a level that are not in order")
+        check(not view.left, "a block is too long")
 
 
 def bucket_of(value: float) -> int:
@@ -269,8 +360,8 @@ def middle_of(key: int) -> float:
 class ApproxQuantile:
     """Values in order while there are few, then counts of buckets, of which only the result leaves some out."""
 
-    def __init__(self, q: float) -> None:
-        self.q, self.count = q, 0
+    def __init__(self) -> None:
+        self.count = 0
         self.values: list[float] = []
         self.buckets: dict[int, int] = {}
         self.least, self.greatest = math.inf, -math.inf
@@ -318,10 +409,10 @@ class ApproxQuantile:
         self.greatest = max(self.greatest, other.greatest, key=_sorting)
         self._count(other.buckets)
 
-    def result(self) -> float | None:
+    def result(self, q: float) -> float | None:
         if not self.count:
             return None
-        place = (self.count - 1) * self.q
+        place = (self.count - 1) * q
         part = place - math.floor(place)
         low = self._at(math.floor(place))
         return low if part == 0.0 else between(low, self._at(math.floor(place) + 1), part)
@@ -341,12 +432,68 @@ class ApproxQuantile:
             return self.greatest
         return middle_of(key) if key == 0 else min(max(middle_of(key), self.least), self.greatest)
 
+    def save(self, rows: int) -> tuple[list[Word], Blocks]:
+        if not self.count:
+            return [], []
+        if not self.buckets:
+            words = sorted(map(sorting_word, self.values))
+        else:
+            ends = (
+                [sorting_word(self.least), sorting_word(self.greatest)]
+                if set(self.buckets) != {NAN}
+                else NO_ENDS
+            )
+            words = [*ends, *(word for pair in self._kept() for word in pair)]
+        return [], [(VALUE, struct.pack(f"<{len(words) + 1}q", self.count, *words))]
+
+    def load(self, saved: Loading) -> None:
+        view = saved.take(VALUE)
+        if view is None:
+            return
+        count = view.word()
+        check(1 <= count <= MOST_ROWS, "a number of values")
+        if count <= FEW_VALUES:
+            words = view.words(count)
+            check(list(words) == sorted(words) and all(map(_is_float, words)), "values that are not in order")
+            for word in words:
+                self._put(float_of(word))
+            check(not view.left, "a block is too long")
+            return
+        least, greatest = view.words(2)
+        check(view.left % 16 == 0, "half a bucket")
+        pairs = [view.words(2) for _ in range(view.left // 16)]
+        keys = [key for key, _ in pairs]
+        check(_rises(keys) and all(map(_is_key, keys)), "keys of buckets")
+        check(
+            all(count >= 1 for _, count in pairs) and sum(count for _, count in pairs) == count,
+            "counts of buckets",
+        )
+        for sign in (1, -1):
+            check(sum(0 < sign * key < INFINITE for key in keys) <= SIGN_BUCKETS, "too many buckets")
+        if keys == [NAN]:
+            check((least, greatest) == NO_ENDS, "the least and the greatest value")
+        else:
+            fits = _is_float(least) and _is_float(greatest) and least <= greatest < sorting_word(math.nan)
+            check(fits, "the least and the greatest value")
+            self.least, self.greatest = float_of(least), float_of(greatest)
+        self.count, self.buckets = count, dict(pairs)
+
+
+def _is_float(word: int) -> bool:
+    return sorting_word(-math.inf) <= word <= sorting_word(math.inf) or word == sorting_word(math.nan)
+
+
+def _is_key(key: int) -> bool:
+    return key in (0, NAN, INFINITE, -INFINITE) or bucket_of(5e-324) <= abs(key) <= bucket_of(
+        sys.float_info.max
+    )
+
 
 class Top:
     """Counts by value, the oldest first; ``exact`` until a value had to go."""
 
-    def __init__(self, k: int) -> None:
-        self.k, self.most = k, max(10 * k, 100)
+    def __init__(self, kind: str, counters: int) -> None:
+        self.kind, self.most = kind, counters
         self.counts: dict[Any, int] = {}
         self.exact = True
 
@@ -369,6 +516,32 @@ class Top:
         self.exact = self.exact and other.exact and len(kept) == len(merged)
         self.counts = {value: count for value, count in merged.items() if value in kept}
 
-    def result(self) -> list[tuple[Any, int]] | None:
+    def result(self, k: int) -> list[tuple[Any, int]] | None:
         ranked = sorted(self.counts.items(), key=lambda item: (-item[1], sort_key(item[0])))
-        return ranked[: self.k] or None
+        return ranked[:k] or None
+
+    def save(self, rows: int) -> tuple[list[Word], Blocks]:
+        if not self.counts:
+            return [], []
+        saved = struct.pack("<2q", self.exact, len(self.counts))
+        for value, count in self.counts.items():
+            saved += struct.pack("<q", count) + packed(self.kind, value)
+        return [], [(VALUE, saved)]
+
+    def load(self, saved: Loading) -> None:
+        view = saved.take(VALUE)
+        if view is None:
+            return
+        exact, length = view.words(2)
+        check(
+            exact in (0, 1) and 1 <= length <= self.most and (exact == 1 or length == self.most),
+            "numbers of values",
+        )
+        self.exact = bool(exact)
+        for _ in range(length):
+            count = view.word()
+            check(1 <= count <= MOST_ROWS, "a count")
+            value = view.value(self.kind)
+            check(value not in self.counts, "a value twice")
+            self.counts[value] = count
+        check(not view.left, "a block is too long")

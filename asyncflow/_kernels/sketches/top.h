@@ -11,6 +11,7 @@
 #ifndef ASYNCFLOW_SKETCH_TOP_H
 #define ASYNCFLOW_SKETCH_TOP_H
 
+#include "accumulators/saved.h"
 #include "base/words.h"
 
 typedef struct {
@@ -34,6 +35,12 @@ typedef struct {
     const uint8_t *text;
     uint32_t length;
 } af_top_value;
+
+AF_INLINE af_top_value af_top_text(uint64_t seed, const uint8_t *text, uint32_t length) {
+    return (af_top_value){af_keyed_text(seed, text, length), 0, text, length};
+}
+
+AF_INLINE af_top_value af_top_word(uint64_t seed, uint64_t word) { return (af_top_value){af_keyed_word(seed, word), word, NULL, 0}; }
 
 AF_INLINE uint64_t af_top_bytes(const af_top *top) {
     return sizeof *top + top->capacity * (sizeof(af_counter) + 2 * sizeof *top->table) + (top->heap ? top->most * sizeof *top->heap : 0);
@@ -273,6 +280,58 @@ static af_ranked *af_top_result(const af_top *top, uint32_t most, uint32_t *coun
     qsort(ranked, *count, sizeof *ranked, af_compare_tops);
     if (*count > most) *count = most;
     return ranked;
+}
+
+/* -- saved ------------------------------------------------------------------------------------------------------------ */
+
+/* Whether it is exact, how many counters, and each one's count and value, the oldest first: a word, or a text with its length before it. */
+static void af_top_save(af_saving *saving, const af_top *top) {
+    af_ranked *ranked = malloc((top->length + 1) * sizeof *ranked);
+    if (ranked == NULL) {
+        saving->failed = true;
+        return;
+    }
+    const uint32_t count = af_top_rank(top, NULL, false, 0, ranked);
+    qsort(ranked, count, sizeof *ranked, af_compare_ages);
+    af_block_word(saving, top->heap == NULL);
+    af_block_word(saving, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const af_counter *counter = ranked[i].counter;
+        af_block_word(saving, counter->count);
+        if (counter->text == NULL) {
+            af_block_word(saving, (int64_t)counter->word);
+        } else {
+            af_block_bytes(saving, &counter->length, sizeof counter->length);
+            af_block_bytes(saving, counter->text, counter->length);
+        }
+    }
+    free(ranked);
+}
+
+static int af_top_load(af_loading *loading, const af_op *op, af_view *view, af_top **place) {
+    uint64_t *held = &loading->store->sketch_bytes;
+    const uint64_t seed = loading->store->seed;
+    int64_t exact, length, count;
+    if (!af_view_word(view, &exact) || !af_view_word(view, &length)) return AF_UNFIT;
+    if ((exact != 0 && exact != 1) || length < 1 || length > op->counters || (!exact && length != op->counters)) return AF_UNFIT;
+    if ((*place = af_top_new((uint32_t)op->counters, held)) == NULL) return AF_NO_MEMORY;
+    for (int64_t i = 0; i < length; i++) {
+        af_top_value value;
+        if (!af_view_word(view, &count) || count < 1 || count > AF_MOST_ROWS) return AF_UNFIT;
+        if (op->input_kind == AF_KIND_STRING) {
+            const uint8_t *text;
+            uint32_t size;
+            if (!af_view_text(view, &text, &size)) return AF_UNFIT;
+            value = af_top_text(seed, text, size);
+        } else {
+            int64_t word;
+            if (!af_view_word(view, &word)) return AF_UNFIT;
+            value = af_top_word(seed, (uint64_t)word);
+        }
+        if ((*place)->table[af_top_slot(*place, &value)] >= 0) return AF_UNFIT; /* a value twice */
+        if (!af_top_append(*place, &value, count, held)) return AF_NO_MEMORY;
+    }
+    return exact || af_top_heap(*place, held) ? AF_FITS : AF_NO_MEMORY;
 }
 
 #endif

@@ -17,6 +17,8 @@ import numpy as np
 from asyncflow._kernels.encode.compiled import json_rows
 from asyncflow._kernels.base.guarded import guarded
 from asyncflow._kernels.accumulators.lists import json_lists
+from asyncflow._kernels.accumulators.table import AGGREGATES, BLOCK, OF_TEXTS, PANE, cell_dtype, laid_out
+from asyncflow._kernels.window.saved import Fields, Pieces, checked_parts, fields_of, wide
 
 cimport numpy as cnp
 
@@ -30,87 +32,15 @@ af_distinct_seed = int.from_bytes(os.urandom(8), "little")
 cdef object MAX_BOUND = 2**63 - 1
 cdef int64_t MOST_KEPT = 1 << 17  # rows that room is kept for
 
-cdef dict KINDS = {"int64": AF_INT64, "timestamp": AF_INT64, "float64": AF_FLOAT64, "bool": AF_BOOL, "string": AF_STRING}
-cdef dict VARIANCES = {
-    "var": (AF_VARIANCE, 1.0), "stddev": (AF_DEVIATION, 1.0), "var_pop": (AF_VARIANCE, 0.0), "stddev_pop": (AF_DEVIATION, 0.0)
+cdef dict KINDS = {
+    "int64": AF_KIND_INT64, "timestamp": AF_KIND_INT64, "float64": AF_KIND_FLOAT64, "bool": AF_KIND_BOOL, "string": AF_KIND_STRING,
 }
-cdef dict NUMBERS = {
-    "count": (AF_COUNT, ""), "sum": (AF_SUM, "sum"), "mean": (AF_MEAN, "sum"), "min": (AF_LEAST, "extremes"),
-    "max": (AF_GREATEST, "extremes"), "bool_and": (AF_LEAST, "extremes"), "bool_or": (AF_GREATEST, "extremes"),
-}
-cdef dict PICKS = {  # key, greatest, last
-    "first": (AF_KEY_TIME, 0, 0), "last": (AF_KEY_TIME, 1, 1), "any_value": (AF_KEY_NONE, 0, 0),
-    "min": (AF_KEY_VALUE, 0, 0), "max": (AF_KEY_VALUE, 1, 0),
-    "arg_min": (AF_KEY_VALUE, 0, 0), "arg_max": (AF_KEY_VALUE, 1, 0),
-}
-
-
-def _accumulators(aggregates):
-    """The accumulators that give these aggregates, each once, and for every aggregate (result, accumulator, kind, parameter)."""
-    places, fields, results = {}, [], []
-
-    def place(kind, *identity, **values):
-        at = places.setdefault((kind, *identity), len(fields))
-        if at == len(fields):
-            fields.append({"kind": kind})
-        for name, value in values.items():
-            fields[at][name] = value
-        return at
-
-    for function, inputs, types, mask, *constants in aggregates:
-        kinds = [KINDS[kind] for kind in types]
-        first = inputs[0] if inputs else -1
-        second = inputs[1] if len(inputs) > 1 else -1
-        given = {"input": first, "second": second, "mask": -1 if mask is None else mask}
-        if kinds:
-            given["input_kind"] = kinds[0]
-        if len(kinds) > 1:
-            given["second_kind"] = kinds[1]
-        text = bool(kinds) and kinds[0] == AF_STRING
-        if function == "count" and first < 0 and mask is None:
-            results.append((AF_ROWS_ALL, -1, AF_INT64, 0.0))
-        elif function in NUMBERS and (function == "count" or not text):
-            result, part = NUMBERS[function]
-            if part:
-                given[part] = 1
-            at = place(AF_NUMBER, first, mask, **given)
-            kind = AF_INT64 if function == "count" else AF_FLOAT64 if function == "mean" else kinds[0]
-            results.append((result, at, kind, 0.0))
-        elif function in VARIANCES:
-            result, correction = VARIANCES[function]
-            results.append((result, place(AF_MOMENTS, first, mask, **given), AF_FLOAT64, correction))
-        elif function in ("covar", "corr"):
-            at = place(AF_COMOMENTS, first, second, mask, **given)
-            results.append((AF_COVARIANCE if function == "covar" else AF_CORRELATION, at, AF_FLOAT64, 0.0))
-        elif function == "count_distinct":
-            results.append((AF_DISTINCT_COUNT, place(AF_DISTINCT, first, mask, **given), AF_INT64, 0.0))
-        elif function == "approx_count_distinct":
-            at = place(AF_SKETCH, function, first, mask, **given, sketch=AF_SKETCH_DISTINCT)
-            results.append((AF_ABOUT_DISTINCT, at, AF_INT64, 0.0))
-        elif function in ("quantile", "quantile_disc"):
-            at = place(AF_SKETCH, "quantile", first, mask, **given, sketch=AF_SKETCH_RANKS)
-            picks = function == "quantile_disc"
-            results.append((AF_QUANTILE_VALUE if picks else AF_QUANTILE, at, kinds[0] if picks else AF_FLOAT64, constants[0]))
-        elif function == "approx_quantile":
-            at = place(AF_SKETCH, function, first, mask, **given, sketch=AF_SKETCH_QUANTILE)
-            results.append((AF_ABOUT_QUANTILE, at, AF_FLOAT64, constants[0]))
-        elif function == "approx_top_k":
-            if not 1 <= constants[0] <= 1000:
-                raise ValueError("approx_top_k gives 1 .. 1000 values")
-            counters = max(10 * constants[0], 100)
-            at = place(AF_SKETCH, function, counters, first, mask, **given, sketch=AF_SKETCH_TOP, counters=counters)
-            results.append((AF_MOST_FREQUENT, at, kinds[0], constants[0]))
-        elif function in PICKS:
-            key, greatest, last = PICKS[function]
-            keyed = 1 if len(inputs) > 1 else 0
-            at = place(
-                AF_PICK, function, inputs, mask, **given, key=key, greatest=greatest, last=last,
-                key_input=inputs[keyed], key_kind=kinds[keyed], valued=0 if function in ("min", "max") else 1,
-            )
-            results.append((AF_PICKED, at, kinds[0], 0.0))
-        else:
-            raise ValueError(f"unknown aggregate {function!r}")
-    return fields, results
+cdef dict KEYS = {"NONE": AF_KEY_NONE, "TIME": AF_KEY_TIME, "VALUE": AF_KEY_VALUE}
+cdef dict FAMILIES = {af_family_names[i].decode(): i for i in range(AF_FAMILY_COUNT)}
+cdef dict RESULTS = {af_result_names[i].decode(): i for i in range(AF_RESULT_COUNT)}
+for _rule in (*AGGREGATES.values(), *OF_TEXTS.values()):
+    if _rule.family not in FAMILIES or _rule.result not in RESULTS:
+        raise ImportError(f"accumulators/list.h has no {_rule.family} or no {_rule.result}")
 
 
 cdef object _array(object values, int typenum, Py_ssize_t count):
@@ -128,6 +58,10 @@ cdef object _copied(const void *data, int typenum, Py_ssize_t count, Py_ssize_t 
     if count:
         memcpy(cnp.PyArray_DATA(array), data, count * width)
     return array
+
+
+cdef object _copied_bytes(const af_bytes *bytes):
+    return _copied(bytes.bytes, cnp.NPY_UINT8, bytes.length, 1)
 
 
 cdef object _by_slot(object values, int typenum, Py_ssize_t least):
@@ -174,10 +108,13 @@ cdef class _WindowState:
 
     cdef af_state state
     cdef af_result result
+    cdef list accumulators
+    cdef list shape  # size (0: none), step, offset
+    cdef object frozen  # pieces that are still to be given
     cdef list kinds  # of the inputs that are read, None for others
     cdef list types  # of the aggregates' first inputs, by name
     cdef int mask_count
-    cdef af_column *inputs
+    cdef af_input *inputs
     cdef const uint8_t **masks
     cdef int64_t group_count
     cdef int64_t shrink_at
@@ -188,7 +125,9 @@ cdef class _WindowState:
         if size_ns is not None and not 0 < every_ns <= size_ns <= MAX_BOUND:
             raise ValueError("a window needs 0 < every_ns <= size_ns < 2**63")
         af_state_shape(&self.state, size_ns or 0, every_ns, offset_ns % every_ns if size_ns else 0)
-        fields, results = _accumulators(aggregates)
+        accumulators, outputs = laid_out(aggregates)
+        self.accumulators = accumulators
+        self.shape = [size_ns, every_ns, offset_ns % every_ns] if size_ns else [0, 1, 0]
         self.kinds = []
         self.types = [types[0] if types else None for _, _, types, *_ in aggregates]
         for _, ins, types, mask, *_ in aggregates:
@@ -198,27 +137,29 @@ cdef class _WindowState:
                 self.kinds[position] = KINDS[kind]
         cdef af_store *store = &self.state.store
         store.seed = int.from_bytes(os.urandom(8), "little")
-        store.ops = <af_op *>calloc(len(fields) + 1, sizeof(af_op))
-        self.result.outputs = <af_output *>calloc(len(results) + 1, sizeof(af_output))
-        self.inputs = <af_column *>calloc(len(self.kinds) + 1, sizeof(af_column))
+        store.ops = <af_op *>calloc(len(accumulators) + 1, sizeof(af_op))
+        self.result.outputs = <af_output *>calloc(len(outputs) + 1, sizeof(af_output))
+        self.inputs = <af_input *>calloc(len(self.kinds) + 1, sizeof(af_input))
         self.masks = <const uint8_t **>calloc(self.mask_count + 1, sizeof(void *))
         if not store.ops or not self.result.outputs or not self.inputs or not self.masks:
             raise MemoryError
-        store.op_count = len(fields)
+        store.op_count = len(accumulators)
         store.own_sets = size_ns is None
-        for i, field in enumerate(fields):
-            _fill(&store.ops[i], field)
-            if store.ops[i].kind == AF_DISTINCT and not store.own_sets:
+        for i, accumulator in enumerate(accumulators):
+            _fill(&store.ops[i], accumulator)
+            if store.ops[i].family == AF_DISTINCT and not store.own_sets:
                 store.ops[i].set = store.set_count
                 store.set_count += 1
-        self.result.output_count = len(results)
-        for i, (result, op, kind, parameter) in enumerate(results):
-            self.result.outputs[i].result = result
-            self.result.outputs[i].op = op
-            self.result.outputs[i].kind = kind
-            self.result.outputs[i].parameter = parameter
+        self.result.output_count = len(outputs)
+        for i, output in enumerate(outputs):
+            self.result.outputs[i].result = RESULTS[output.result]
+            self.result.outputs[i].op = output.accumulator
+            self.result.outputs[i].kind = KINDS[output.kind]
+            self.result.outputs[i].parameter = output.parameter
         if not af_store_layout(store):
             raise MemoryError
+        if 8 * af_saved_words(store) != cell_dtype(accumulators).itemsize:
+            raise SystemError("accumulators/table.py and the accumulators' headers save different words")
         self.shrink_at = AF_SHRINK_EVERY
 
     def __dealloc__(self):
@@ -416,6 +357,79 @@ cdef class _WindowState:
         with nogil:
             af_slots_clear(&self.state, ids, count)
 
+    # -- saved ---------------------------------------------------------------------------------------------------------
+
+    def freeze(self, rank):
+        """Copies what is held for ``pieces``, and gives the fields.  ``rank``: of each group its place among the saved ones, below 0 for
+        one without rows.  ValueError where a group with rows has none."""
+        if self.state.out.active or self.sending:
+            raise RuntimeError("a state is not frozen while rows of it are given out")
+        ranks = _array(rank, cnp.NPY_INT32, -1)
+        cdef const int32_t *places = <const int32_t *>cnp.PyArray_DATA(ranks)
+        cdef int64_t count = len(ranks)
+        cdef af_saving saving
+        cdef bint done, ranked = False
+        memset(&saving, 0, sizeof(saving))
+        with nogil:
+            done = af_state_save(&self.state, places, count, &saving, &ranked)
+        try:
+            if not done:
+                raise MemoryError
+            if not ranked:
+                raise ValueError("rank: a group that holds rows has no place")
+            self.frozen = Pieces({
+                "panes": _copied_bytes(&saving.panes).view(PANE),
+                "cells": _copied_bytes(&saving.cells).view(cell_dtype(self.accumulators)),
+                "blocks": _copied_bytes(&saving.blocks).view(BLOCK),
+                "block_bytes": _copied_bytes(&saving.data),
+            })
+        finally:
+            af_saving_free(&saving)
+        closed = None
+        if af_closed(&self.state):
+            closed = wide(af_high_word(self.state.closed), <uint64_t>af_low_word(self.state.closed))
+        return fields_of(
+            self.shape, self.accumulators, advanced=self.state.advanced, arrivals=self.state.arrivals,
+            windows_closed=self.state.windows_closed, closed=closed,
+        )
+
+    def pieces(self, budget):
+        """The next pieces of what was frozen, about ``budget`` bytes; None: all were given."""
+        return None if self.frozen is None else self.frozen.take(budget)
+
+    def drop(self):
+        """What was frozen is not asked for any more."""
+        self.frozen = None
+
+    def load(self, fields, parts):
+        """Takes what a state of the same shape and aggregates saved; groups are called by their places.  ValueError: it does not fit, and
+        the state is as before; it must be empty."""
+        if self.state.arrivals or self.state.head < self.state.end:
+            raise RuntimeError("a state is loaded before its first row")
+        said = Fields(fields, self.shape, self.accumulators)
+        panes, cells, blocks, data = checked_parts(parts, self.accumulators)
+        cdef af_saved_state saved
+        cdef int64_t group_count = 0
+        cdef int done
+        saved.panes = <const af_saved_pane *>cnp.PyArray_DATA(panes)
+        saved.cells = <const int64_t *>cnp.PyArray_DATA(cells)
+        saved.blocks = <const af_saved_block *>cnp.PyArray_DATA(blocks)
+        saved.data = <const uint8_t *>cnp.PyArray_DATA(data)
+        saved.pane_count, saved.cell_count, saved.block_count, saved.data_bytes = len(panes), len(cells), len(blocks), len(data)
+        saved.arrivals = said.arrivals
+        af_saved_closed(&saved, said.closed is not None, 0 if said.closed is None else said.closed >> 64,
+                        0 if said.closed is None else said.closed & 0xFFFFFFFFFFFFFFFF)
+        with nogil:
+            done = af_state_load(&self.state, &saved, &group_count)
+        if done == AF_NO_MEMORY:
+            raise MemoryError
+        if done != AF_FITS:
+            raise ValueError(f"the saved cell {saved.cell} (accumulator {saved.accumulator}), its pane or its blocks do not fit")
+        self.state.advanced = said.advanced
+        self.state.windows_closed = said.windows_closed
+        self.shrink_at = said.windows_closed + AF_SHRINK_EVERY
+        self.group_count = group_count
+
     @property
     def windows_closed(self):
         return self.state.windows_closed
@@ -487,38 +501,26 @@ WindowState = guarded(_WindowState, "WindowState", open_windows=0, next_end=None
 _NO_ROWS = np.empty(0, np.intp)
 
 
-cdef int _fill(af_op *op, dict field) except -1:
-    op.input = op.second = op.mask = -1
-    for name, value in field.items():
-        if name == "kind": op.kind = value
-        elif name == "input": op.input = value
-        elif name == "second": op.second = value
-        elif name == "mask": op.mask = value
-        elif name == "input_kind": op.input_kind = value
-        elif name == "second_kind": op.second_kind = value
-        elif name == "sum": op.sum = value
-        elif name == "extremes": op.extremes = value
-        elif name == "key": op.key = value
-        elif name == "key_input": op.key_input = value
-        elif name == "key_kind": op.key_kind = value
-        elif name == "greatest": op.greatest = value
-        elif name == "last": op.last = value
-        elif name == "valued": op.valued = value
-        elif name == "sketch": op.sketch = value
-        elif name == "counters": op.counters = value
-        else: raise KeyError(name)
+cdef int _fill(af_op *op, accumulator) except -1:
+    op.family = FAMILIES[accumulator.family]
+    op.input, op.second, op.mask = accumulator.input, accumulator.second, accumulator.mask
+    op.input_kind, op.second_kind = KINDS[accumulator.kind], KINDS[accumulator.second_kind]
+    op.sum, op.extremes = accumulator.sum, accumulator.extremes
+    op.key, op.key_input, op.key_kind = KEYS[accumulator.key], accumulator.key_input, KINDS[accumulator.key_kind]
+    op.greatest, op.last, op.valued = accumulator.greatest, accumulator.last, accumulator.valued
+    op.counters = accumulator.counters
     return 0
 
 
-cdef int _point(af_column *column, int kind, raw, Py_ssize_t count, list kept) except -1:
+cdef int _point(af_input *column, int kind, raw, Py_ssize_t count, list kept) except -1:
     """Points a C column into a raw one, whose arrays are put into ``kept``."""
-    memset(column, 0, sizeof(af_column))
+    memset(column, 0, sizeof(af_input))
     valid = raw[len(raw) - 1]
     if valid is not None:
         valid = _array(valid, cnp.NPY_BOOL, count)
         kept.append(valid)
         column.valid = <const uint8_t *>cnp.PyArray_DATA(valid)
-    if kind == AF_STRING:
+    if kind == AF_KIND_STRING:
         data, starts, lengths = _array(raw[0], cnp.NPY_UINT8, -1), _array(raw[1], cnp.NPY_INT32, count), None
         lengths = _array(raw[2], cnp.NPY_INT32, count)
         if check_views(
@@ -530,7 +532,7 @@ cdef int _point(af_column *column, int kind, raw, Py_ssize_t count, list kept) e
         column.starts = <const int32_t *>cnp.PyArray_DATA(starts)
         column.lengths = <const int32_t *>cnp.PyArray_DATA(lengths)
         return 0
-    typenum = cnp.NPY_FLOAT64 if kind == AF_FLOAT64 else cnp.NPY_BOOL if kind == AF_BOOL else cnp.NPY_INT64
+    typenum = cnp.NPY_FLOAT64 if kind == AF_KIND_FLOAT64 else cnp.NPY_BOOL if kind == AF_KIND_BOOL else cnp.NPY_INT64
     values = _array(raw[0], typenum, count)
     kept.append(values)
     column.values = cnp.PyArray_DATA(values)
@@ -548,10 +550,10 @@ cdef object _column(af_output *output, Py_ssize_t count, type_):
 
 cdef object _values(af_output *output, object words, object valid):
     """The raw column that these words say."""
-    if output.kind == AF_FLOAT64:
+    if output.kind == AF_KIND_FLOAT64:
         return words.view(np.float64), valid
-    if output.kind != AF_STRING:
-        return (words != 0 if output.kind == AF_BOOL else words), valid
+    if output.kind != AF_KIND_STRING:
+        return (words != 0 if output.kind == AF_KIND_BOOL else words), valid
     if output.text_bytes > 0x7FFFFFFF:
         raise OverflowError("the texts of one batch exceed 2 GiB")
     data = _copied(output.text, cnp.NPY_UINT8, output.text_bytes, 1)

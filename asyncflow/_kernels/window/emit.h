@@ -12,145 +12,10 @@
 
 /* -- merging -------------------------------------------------------------------------------------------------------- */
 
-AF_INLINE int64_t *af_text_slot(const af_op *op, uint8_t *cell, int which) {
-    if (op->kind != AF_PICK) return NULL;
-    if (which == 0) return op->key == AF_KEY_VALUE && op->key_kind == AF_STRING ? af_i64(cell, op->offset + 8) : NULL;
-    return op->valued && op->input_kind == AF_STRING ? af_i64(cell, op->offset + 16) : NULL;
-}
-
-/* Whether its cells have blocks of their own. */
-AF_INLINE bool af_owns_blocks(const af_op *op) {
-    if (op->kind == AF_SKETCH) return true;
-    return op->kind == AF_PICK && ((op->key == AF_KEY_VALUE && op->key_kind == AF_STRING) || (op->valued && op->input_kind == AF_STRING));
-}
-
-/* Copies a cell with the texts and sketches that it owns; distinct values are counted anew as they are put into the other pane's set. */
-static bool af_cell_copy(af_store *store, uint8_t *to, uint8_t *from) {
-    memcpy(to, from, store->cell_bytes);
-    bool done = true;
-    for (int i = 0; i < store->op_count; i++) {
-        const af_op *op = &store->ops[i];
-        if (op->kind == AF_DISTINCT || op->kind == AF_SKETCH) *af_i64(to, op->offset) = 0;
-        if (op->kind == AF_SKETCH)
-            done &= af_sketch_merge(op->sketch, af_i64(to, op->offset), *af_i64(from, op->offset), &store->sketch_bytes);
-        for (int which = 0; which < 2; which++) {
-            int64_t *slot = af_text_slot(op, to, which);
-            if (slot == NULL || *slot == 0) continue;
-            const af_text *text = (const af_text *)(intptr_t)*slot;
-            *slot = 0;
-            done &= af_text_set(store, slot, text->bytes, text->length);
-        }
-    }
-    return done;
-}
-
-static void af_merge_moments(double *into, const double *from) {
-    if (from[0] == 0.0) return;
-    if (into[0] == 0.0) {
-        memcpy(into, from, 24);
-        return;
-    }
-    double n = into[0] + from[0], f = from[0] / n, d = from[1] - into[1];
-    into[1] += d * f;
-    into[2] = (into[2] + from[2]) + d * d * (into[0] * f);
-    into[0] = n;
-}
-
-static void af_merge_comoments(double *into, const double *from) {
-    if (from[0] == 0.0) return;
-    if (into[0] == 0.0) {
-        memcpy(into, from, 48);
-        return;
-    }
-    double n = into[0] + from[0], f = from[0] / n, w = into[0] * f, dx = from[1] - into[1], dy = from[2] - into[2];
-    into[5] = (into[5] + from[5]) + dx * dy * w;
-    into[3] = (into[3] + from[3]) + dx * dx * w;
-    into[4] = (into[4] + from[4]) + dy * dy * w;
-    into[1] += dx * f;
-    into[2] += dy * f;
-    into[0] = n;
-}
-
-static bool af_merge_pick(af_store *store, const af_op *op, int64_t *into, const int64_t *from) {
-    if (from[0] < 0) return true;
-    const bool text_key = op->key == AF_KEY_VALUE && op->key_kind == AF_STRING;
-    const af_text *theirs = text_key ? (const af_text *)(intptr_t)from[1] : NULL;
-    if (into[0] >= 0) {
-        int order;
-        if (text_key) {
-            const af_text *mine = (const af_text *)(intptr_t)into[1];
-            order = af_text_compare(theirs->bytes, theirs->length, mine->bytes, mine->length);
-        } else {
-            order = (from[1] > into[1]) - (from[1] < into[1]);
-        }
-        if (!af_better(op, order, from[0], into[0])) return true;
-    }
-    into[0] = from[0];
-    if (text_key) {
-        if (!af_text_set(store, &into[1], theirs->bytes, theirs->length)) return false;
-    } else {
-        into[1] = from[1];
-    }
-    if (!op->valued) return true;
-    if (op->input_kind == AF_STRING) {
-        const af_text *value = (const af_text *)(intptr_t)from[2];
-        return af_text_set(store, &into[2], value->bytes, value->length);
-    }
-    into[2] = from[2];
-    return true;
-}
-
-static bool af_cell_merge(af_store *store, uint8_t *into, uint8_t *from) {
-    *af_i64(into, 0) += *af_i64(from, 0);
-    for (int i = 0; i < store->op_count; i++) {
-        const af_op *op = &store->ops[i];
-        int at = op->offset;
-        if (op->kind == AF_NUMBER) {
-            *af_i64(into, at) += *af_i64(from, at);
-            at += 8;
-            if (op->sum && op->input_kind == AF_FLOAT64) {
-                af_sum_add(af_f64(into, at), af_f64(into, at + 8), *af_f64(from, at));
-                *af_f64(into, at + 8) += *af_f64(from, at + 8);
-            } else if (op->sum) {
-                uint64_t low = (uint64_t)*af_i64(into, at) + (uint64_t)*af_i64(from, at);
-                *af_i64(into, at + 8) += *af_i64(from, at + 8) + (low < (uint64_t)*af_i64(from, at));
-                *af_i64(into, at) = (int64_t)low;
-            }
-            if (op->sum) at += 16;
-            if (op->extremes) {
-                if (*af_i64(from, at) < *af_i64(into, at)) *af_i64(into, at) = *af_i64(from, at);
-                if (*af_i64(from, at + 8) > *af_i64(into, at + 8)) *af_i64(into, at + 8) = *af_i64(from, at + 8);
-            }
-        } else if (op->kind == AF_MOMENTS) {
-            af_merge_moments(af_f64(into, at), af_f64(from, at));
-        } else if (op->kind == AF_COMOMENTS) {
-            af_merge_comoments(af_f64(into, at), af_f64(from, at));
-        } else if (op->kind == AF_PICK && !af_merge_pick(store, op, af_i64(into, at), af_i64(from, at))) {
-            return false;
-        } else if (op->kind == AF_SKETCH && !af_sketch_merge(op->sketch, af_i64(into, at), *af_i64(from, at), &store->sketch_bytes)) {
-            return false;
-        }
-    }
-    return true;
-}
-
+/* Puts the DISTINCT values of one pane into another. */
 static bool af_merge_sets(af_store *store, af_pane *into, const af_pane *from) {
-    for (int i = 0; i < store->op_count; i++) {
-        const af_op *op = &store->ops[i];
-        if (op->kind != AF_DISTINCT) continue;
-        const af_set *set = &from->sets[op->set];
-        for (uint64_t at = 0; set->mask && at <= set->mask; at++) {
-            const af_member *member = &set->members[at];
-            if (member->group < 0) continue;
-            /* a set of empty texts alone has no bytes, but its members are texts all the same */
-            const uint8_t *bytes = set->text != NULL ? set->text : (const uint8_t *)"";
-            const uint8_t *text = op->input_kind == AF_STRING ? bytes + member->value : NULL;
-            int added = af_set_add(store, &into->sets[op->set], member->group, member->hash, member->value, text, member->length);
-            if (added < 0) return false;
-            uint8_t *page = into->pages[member->group >> AF_PAGE_SHIFT];
-            *af_i64(page + (size_t)(member->group % AF_PAGE_CELLS) * store->cell_bytes, op->offset) += added;
-        }
-    }
+    for (int i = 0; i < store->op_count; i++)
+        if (store->ops[i].family == AF_DISTINCT && !af_members_union(store, &store->ops[i], into, from)) return false;
     return true;
 }
 
@@ -292,8 +157,8 @@ static int64_t af_write_rows(af_state *state, af_result *result, const int32_t *
     const int64_t first = af_clamp(start), last = af_clamp(start + state->size);
     if (!af_result_reserve(result, result->count + count)) return -1;
     for (int64_t begin = 0, size; begin < count; begin += size) {
-        uint8_t *cells[AF_AHEAD];
-        size = count - begin < AF_AHEAD ? count - begin : AF_AHEAD;
+        uint8_t *cells[AF_CELLS_AHEAD];
+        size = count - begin < AF_CELLS_AHEAD ? count - begin : AF_CELLS_AHEAD;
         const int64_t row = result->count;
         for (int64_t i = 0; i < size; i++) {
             uint32_t group = (uint32_t)groups[begin + i];

@@ -16,22 +16,30 @@ A merge with a missing cell changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from functools import reduce
+from itertools import islice, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow._kernels.accumulators.reference import (
-    Aggregate,
-    Cell,
-    Overflow,
-    lists_column,
-    result_kind,
-)
+from asyncflow._kernels.accumulators.reference import Cell, Overflow, lists_column
+from asyncflow._kernels.accumulators.saved import Loading, check
+from asyncflow._kernels.accumulators.table import BLOCK, PANE, Aggregate, cell_dtype, laid_out
 from asyncflow._kernels.groups.reference import RawColumn, column_of, values_of
+from asyncflow._kernels.window.saved import (
+    MOST_ROWS,
+    Array,
+    Fields,
+    Pieces,
+    Plain,
+    checked_parts,
+    fields_of,
+    pane_record,
+    wide,
+)
 
 NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
 Merges: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]
@@ -61,6 +69,7 @@ class WindowState:
         self, size_ns: int | None, every_ns: int, offset_ns: int, aggregates: Sequence[Aggregate]
     ) -> None:
         self._aggregates = tuple(aggregates)
+        self._accumulators, self._outputs = laid_out(self._aggregates)
         self._sized = size_ns is not None
         self._size, self._every = size_ns or 1, every_ns if size_ns else 1
         self._offset = offset_ns % self._every
@@ -73,6 +82,8 @@ class WindowState:
         self._arrivals = 0
         self._pending: list[tuple[int, int, Cell]] = []
         self._last: int | None = None
+        self._flipped: int | None = None
+        self._frozen: Pieces | None = None
         self._sent: tuple[list[tuple[int, int, int]], list[list[Any]], int] | None = None
         self.windows_closed = 0
 
@@ -120,11 +131,11 @@ class WindowState:
                 home = self._sub_panes.setdefault((pane, int(first_open)), {})
             else:
                 home = self._panes.setdefault(pane, {})
-            cell = home.get(group) or home.setdefault(group, Cell(self._aggregates))
+            cell = home.get(group) or home.setdefault(group, Cell(self._accumulators))
             cell.rows += 1
-            for part, (_, ins, _, mask, *_) in zip(cell.parts, self._aggregates, strict=True):
-                values = tuple(columns[i][row] for i in ins)
-                if None not in values and (mask is None or selected[mask][row]):
+            for part, what in zip(cell.parts, self._accumulators, strict=True):
+                values = tuple(columns[i][row] for i in (what.input, what.second) if i >= 0)
+                if None not in values and (what.mask < 0 or selected[what.mask][row]):
                     part.add(values, t, arrival)
         while pairs:
             self._merge_slots(*pairs.pop()[1:])
@@ -198,10 +209,10 @@ class WindowState:
         """How many of these there are up to one with which their texts come to so many bytes."""
         total = 0
         for count, cell in enumerate(cells, 1):
-            for (function, _, types, *_), part in zip(self._aggregates, cell.parts, strict=True):
-                lists = function == "approx_top_k"
-                if lists or result_kind(function, types) == "string":
-                    total += _text_bytes(part.result(), lists=lists)
+            for output in self._outputs:
+                lists = output.result == "MOST_FREQUENT"
+                if lists or output.kind == "string":
+                    total += _text_bytes(cell.result(output), lists=lists)
             if total >= max_bytes:
                 return count
         return len(cells)
@@ -213,11 +224,11 @@ class WindowState:
     def _values(self, cells: Sequence[Cell]) -> tuple[list[list[Any]], int]:
         """Each aggregate's results."""
         overflows = 0
-        results: list[list[Any]] = [[] for _ in self._aggregates]
-        for j, values in enumerate(results):
+        results: list[list[Any]] = [[] for _ in self._outputs]
+        for output, values in zip(self._outputs, results, strict=True):
             for cell in cells:
                 try:
-                    values.append(cell.parts[j].result())
+                    values.append(cell.result(output))
                 except Overflow:
                     values.append(None)
                     overflows += 1
@@ -225,10 +236,10 @@ class WindowState:
 
     def _columns(self, results: Sequence[list[Any]]) -> list[RawColumn]:
         return [
-            lists_column(types[0], values)
-            if function == "approx_top_k"
-            else column_of(result_kind(function, types), values)
-            for (function, _, types, *_), values in zip(self._aggregates, results, strict=True)
+            lists_column(output.kind, values)
+            if output.result == "MOST_FREQUENT"
+            else column_of(output.kind, values)
+            for output, values in zip(self._outputs, results, strict=True)
         ]
 
     def _spans(self) -> list[tuple[int, int]]:
@@ -245,14 +256,27 @@ class WindowState:
     def _window(self, window: int) -> Groups:
         begin = window * self._step
         end = begin + self._span
-        cut = (begin // self._span + 1) * self._span
+        cut = self._cut(window)
+        if (
+            self._flipped != cut
+        ):  # from now on each pane of the block holds all that come after it in the block, too
+            self._flip([p for p in sorted(self._panes) if begin <= p < cut])
+            self._flipped = cut
         base = {p: cells for p, cells in sorted(self._panes.items()) if begin <= p < end}
-        tail = _fold_right([cells for p, cells in base.items() if p < cut])
+        tail = [cells for p, cells in base.items() if p < cut][:1]
         head = self._fold([cells for p, cells in base.items() if p >= cut])
         late = [
             cells for (p, f), cells in sorted(self._sub_panes.items()) if begin <= p < end and f <= window
         ]
-        return self._fold([tail, head, *late])
+        return self._fold([*tail, head, *late])
+
+    def _cut(self, window: int) -> int:
+        """Where the block of the window's first pane ends."""
+        return (window * self._step // self._span + 1) * self._span
+
+    def _flip(self, panes: Sequence[int]) -> None:
+        for pane, after in reversed(list(pairwise(panes))):
+            self._panes[pane] = _merge(self._panes[pane], self._panes[after])
 
     def _fold(self, panes: Iterable[Groups]) -> Groups:
         return reduce(_merge, panes, {})
@@ -269,7 +293,7 @@ class WindowState:
 
     def _cells(self, slots: NDArray[np.int32]) -> list[Cell]:
         held = self._panes.get(0, {})
-        return [held.get(slot) or Cell(self._aggregates) for slot in slots.tolist()]
+        return [held.get(slot) or Cell(self._accumulators) for slot in slots.tolist()]
 
     def send(
         self,
@@ -318,6 +342,103 @@ class WindowState:
         """Empties slots: their ids can be used again."""
         for slot in slots.tolist():
             self._panes.get(0, {}).pop(slot, None)
+
+    # -- saved -------------------------------------------------------------------------------------------------------
+
+    def freeze(self, rank: NDArray[np.int32]) -> dict[str, Plain]:
+        """Copies what is held for ``pieces``, and gives the fields.  ``rank``: of each group its place among the saved ones, below 0 for
+        one without rows.  ValueError where a group with rows has none."""
+        if self._pending or self._sent is not None:
+            raise RuntimeError("a state is not frozen while rows of it are given out")
+        ranks = dict(enumerate(rank.tolist()))
+        homes = {(pane, self._windows_of(pane)[0]): cells for pane, cells in self._panes.items()}
+        panes, cells, blocks, data = [], [], [], b""
+        for (number, first), held in sorted({**homes, **self._sub_panes}.items()):
+            if any(ranks.get(group, -1) < 0 for group in held):
+                raise ValueError("rank: a group that holds rows has no place")
+            if held:
+                panes.append(pane_record(number, first, len(held)))
+            for group in sorted(held, key=ranks.__getitem__):
+                words, its_blocks = held[group].save(ranks[group])
+                blocks += [(len(cells), position, kind, len(some)) for position, kind, some in its_blocks]
+                data += b"".join(some for *_, some in its_blocks)
+                cells.append(words)
+        self._frozen = Pieces(
+            {
+                "panes": np.array(panes, PANE),
+                "cells": np.array(cells, cell_dtype(self._accumulators)),
+                "blocks": np.array(blocks, BLOCK),
+                "block_bytes": np.frombuffer(data, np.uint8),
+            }
+        )
+        return fields_of(
+            self._shape,
+            self._accumulators,
+            advanced=self._advanced,
+            arrivals=self._arrivals,
+            windows_closed=self.windows_closed,
+            closed=self._last,
+        )
+
+    @property
+    def _shape(self) -> list[int]:
+        return [self._size, self._every, self._offset] if self._sized else [0, 1, 0]
+
+    def pieces(self, budget: int) -> list[tuple[str, Array]] | None:
+        """The next pieces of what was frozen, about ``budget`` bytes; None: all were given."""
+        return None if self._frozen is None else self._frozen.take(budget)
+
+    def drop(self) -> None:
+        """What was frozen is not asked for any more."""
+        self._frozen = None
+
+    def load(self, fields: Mapping[str, Plain], parts: Mapping[str, Array]) -> None:
+        """Takes what a state of the same shape and aggregates saved; groups are called by their places.  ValueError: it does not fit, and
+        the state is as before; it must be empty."""
+        if self._arrivals or self._panes or self._sub_panes:
+            raise RuntimeError("a state is loaded before its first row")
+        said = Fields(fields, self._shape, self._accumulators)
+        panes, cells, blocks, data = checked_parts(parts, self._accumulators)
+        check(said.closed is None or self._possible_window(said.closed), "closed: no window")
+        loading = Loading(blocks.tolist(), data.tobytes(), said.arrivals)
+        records = iter(cells.tolist())
+        homes: dict[tuple[int, int], Groups] = {}
+        check(sum(pane[-1] for pane in panes.tolist()) == len(cells), "cells: not those of the panes")
+        for number_high, number_low, first_high, first_low, count in panes.tolist():
+            number, first = wide(number_high, number_low), wide(first_high, first_low)
+            check(self._possible_pane(number) and count >= 1, "panes: no pane of any time")
+            low, high = self._windows_of(number)
+            check(
+                low <= first <= high and (said.closed is None or high > said.closed),
+                "panes: no window needs one",
+            )
+            check(not homes or (number, first) > max(homes), "panes: not in order")
+            home = homes[number, first] = {}
+            for group, loading.rows, *words in islice(records, count):
+                check(max(home, default=-1) < group < 2**31 - 1, "cells: groups that are not in order")
+                check(1 <= loading.rows <= MOST_ROWS, "cells: a number of rows")
+                loading.words = iter(words)
+                cell = home[group] = Cell(self._accumulators)
+                cell.load(loading)
+                loading.cell += 1
+        loading.finish()
+        for (number, first), home in homes.items():
+            if first == self._windows_of(number)[0]:
+                self._panes[number] = home
+            else:
+                self._sub_panes[number, first] = home
+        self._advanced, self._arrivals = said.advanced, said.arrivals
+        self._last, self.windows_closed = said.closed, said.windows_closed
+        self._flipped = None if said.closed is None else self._cut(said.closed)
+
+    def _possible_pane(self, number: int) -> bool:
+        """Whether it is the pane of some time."""
+        least, most = self._pane_of(NO_TIME), self._pane_of(END_OF_TIME)
+        return least // self._step * self._step <= number <= most // self._step * self._step + self._step - 1
+
+    def _possible_window(self, window: int) -> bool:
+        least, most = self._pane_of(NO_TIME), self._pane_of(END_OF_TIME)
+        return self._sized and self._windows_of(least)[0] - 1 <= window <= self._windows_of(most)[1] + 1
 
     # -- what is held ------------------------------------------------------------------------------------------------
 
@@ -377,12 +498,9 @@ def _merge(left: Groups, right: Groups) -> Groups:
     return merged
 
 
-def _fold_right(panes: Sequence[Groups]) -> Groups:
-    return reduce(lambda right, left: _merge(left, right), reversed(panes), {})
-
-
 def _copy(cell: Cell) -> Cell:
     copied = Cell(())
+    copied.rows = cell.rows
     for part in cell.parts:
         twin = object.__new__(type(part))
         twin.__dict__.update({name: copy(value) for name, value in part.__dict__.items()})

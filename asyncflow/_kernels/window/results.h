@@ -4,12 +4,7 @@
 
 #include "window/update.h"
 
-enum { AF_AHEAD = 128 };
-
-typedef enum {
-    AF_ROWS_ALL, AF_COUNT, AF_SUM, AF_MEAN, AF_LEAST, AF_GREATEST, AF_VARIANCE, AF_DEVIATION, AF_COVARIANCE, AF_CORRELATION, AF_PICKED,
-    AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_QUANTILE_VALUE, AF_ABOUT_QUANTILE, AF_MOST_FREQUENT
-} af_result_kind;
+enum { AF_CELLS_AHEAD = 128 };
 
 /* An item of a list: a value (a word, or its text's length) and its count. */
 typedef struct {
@@ -39,88 +34,6 @@ typedef struct {
     uint64_t *present;
     int64_t ranks_capacity, present_capacity;
 } af_result;
-
-AF_INLINE int64_t af_bits(double value) {
-    int64_t bits;
-    memcpy(&bits, &value, 8);
-    return bits;
-}
-
-/* One cell's result: false where it is null.  `result` (an output's) and `kind` (of the accumulator's input) are constants where it is
- * inlined for one of them. */
-AF_INLINE bool af_result_of(int result, int kind, double parameter, const af_op *op, uint8_t *cell, int64_t *word, int64_t *overflows) {
-    int64_t rows = *af_i64(cell, 0);
-    const int at = op != NULL ? op->offset : 0;
-    const double *m = af_f64(cell, at);
-    switch (result) {
-    case AF_ROWS_ALL: *word = rows; return true;
-    case AF_COUNT: *word = rows - *af_i64(cell, at); return true;
-    case AF_DISTINCT_COUNT: *word = *af_i64(cell, at); return true;
-    case AF_SUM:
-    case AF_MEAN: {
-        int64_t n = rows - *af_i64(cell, at);
-        if (n == 0) return false;
-        if (kind == AF_FLOAT64) {
-            double high = m[1], total = isfinite(high) ? high + m[2] : high;
-            *word = af_bits(result == AF_MEAN ? total / (double)n : total);
-            return true;
-        }
-        int64_t low = *af_i64(cell, at + 8), high = *af_i64(cell, at + 16);
-        if (result == AF_MEAN) {
-            af_wide total = (af_wide)((unsigned __int128)(uint64_t)high << 64 | (uint64_t)low);
-            *word = af_bits((double)total / (double)n);
-            return true;
-        }
-        *word = low;
-        if (high == low >> 63) return true;
-        ++*overflows;
-        return false;
-    }
-    case AF_LEAST:
-    case AF_GREATEST: {
-        if (rows == *af_i64(cell, at)) return false;
-        *word = *af_i64(cell, at + 8 + (op->sum ? 16 : 0) + (result == AF_GREATEST ? 8 : 0));
-        if (kind == AF_FLOAT64) *word = af_bits(af_float_of(*word));
-        return true;
-    }
-    case AF_VARIANCE:
-    case AF_DEVIATION: {
-        if (m[0] <= parameter) return false;
-        double variance = m[2] / (m[0] - parameter);
-        *word = af_bits(result == AF_DEVIATION ? sqrt(variance) : variance);
-        return true;
-    }
-    case AF_COVARIANCE:
-        if (m[0] <= 1.0) return false;
-        *word = af_bits(m[5] / (m[0] - 1.0));
-        return true;
-    case AF_CORRELATION: {
-        if (m[0] < 1.0) return false;
-        double scale = sqrt(m[3]) * sqrt(m[4]);
-        *word = af_bits(scale != 0.0 ? m[5] / scale : NAN);
-        return true;
-    }
-    case AF_ABOUT_DISTINCT: *word = af_distinct_result((const af_distinct *)(intptr_t)*af_i64(cell, at)); return true;
-    case AF_QUANTILE:
-        if (*af_i64(cell, at) == 0) return false;
-        *word = af_bits(af_ranks_between((af_ranks *)(intptr_t)*af_i64(cell, at), kind == AF_FLOAT64, parameter));
-        return true;
-    case AF_QUANTILE_VALUE:
-        if (*af_i64(cell, at) == 0) return false;
-        *word = af_ranks_of_share((af_ranks *)(intptr_t)*af_i64(cell, at), parameter);
-        if (kind == AF_FLOAT64) *word = af_bits(af_float_of(*word));
-        return true;
-    case AF_ABOUT_QUANTILE:
-        if (*af_i64(cell, at) == 0) return false;
-        *word = af_bits(af_quantile_result((af_quantile *)(intptr_t)*af_i64(cell, at), parameter));
-        return true;
-    case AF_MOST_FREQUENT: *word = *af_i64(cell, at); return *word != 0; /* where the sketch is */
-    default:
-        if (*af_i64(cell, at) < 0) return false;
-        *word = *af_i64(cell, at + (op->valued ? 16 : 8));
-        return true;
-    }
-}
 
 static bool af_output_text(af_output *output, const uint8_t *bytes, uint32_t length) {
     if (output->text_bytes + length > output->text_capacity) {
@@ -154,8 +67,8 @@ static bool af_output_list(af_output *output, int64_t row, const af_top *top) {
     for (uint32_t i = 0; done && i < count; i++) {
         const af_counter *counter = ranked[i].counter;
         int64_t word = (int64_t)counter->word;
-        if (output->kind == AF_FLOAT64) word = af_bits(af_float_of(word));
-        if (output->kind == AF_STRING) {
+        if (output->kind == AF_KIND_FLOAT64) word = af_bits(af_float_of(word));
+        if (output->kind == AF_KIND_STRING) {
             word = counter->length;
             done = af_output_text(output, counter->text, counter->length);
         }
@@ -212,17 +125,17 @@ AF_INLINE void af_write_words(af_output *output, int result, int kind, const af_
 /* Fills rows `row` .. `row + size - 1` of a column; false: no memory. */
 static bool af_write_column(const af_store *store, af_output *output, uint8_t *const *cells, int64_t row, int64_t size, int64_t *overflows) {
     const af_op *op = output->op >= 0 ? &store->ops[output->op] : NULL;
-    const int kind = op != NULL ? op->input_kind : AF_INT64;
-    AF_WORDS_CASE(AF_ROWS_ALL, AF_INT64)
-    AF_WORDS_CASE(AF_SUM, AF_FLOAT64)
-    AF_WORDS_CASE(AF_MEAN, AF_FLOAT64)
-    AF_WORDS_CASE(AF_LEAST, AF_FLOAT64)
-    AF_WORDS_CASE(AF_GREATEST, AF_FLOAT64)
-    AF_WORDS_CASE(AF_SUM, AF_INT64)
-    AF_WORDS_CASE(AF_LEAST, AF_INT64)
-    AF_WORDS_CASE(AF_GREATEST, AF_INT64)
+    const int kind = op != NULL ? op->input_kind : AF_KIND_INT64;
+    AF_WORDS_CASE(AF_ROWS_ALL, AF_KIND_INT64)
+    AF_WORDS_CASE(AF_SUM, AF_KIND_FLOAT64)
+    AF_WORDS_CASE(AF_MEAN, AF_KIND_FLOAT64)
+    AF_WORDS_CASE(AF_LEAST, AF_KIND_FLOAT64)
+    AF_WORDS_CASE(AF_GREATEST, AF_KIND_FLOAT64)
+    AF_WORDS_CASE(AF_SUM, AF_KIND_INT64)
+    AF_WORDS_CASE(AF_LEAST, AF_KIND_INT64)
+    AF_WORDS_CASE(AF_GREATEST, AF_KIND_INT64)
     af_write_words(output, output->result, kind, op, cells, row, size, overflows);
-    if (output->result != AF_MOST_FREQUENT && output->kind != AF_STRING) return true;
+    if (output->result != AF_MOST_FREQUENT && output->kind != AF_KIND_STRING) return true;
     for (int64_t i = row; i < row + size; i++) { /* words are addresses so far */
         if (!output->valid[i]) continue;
         if (output->result == AF_MOST_FREQUENT) {
@@ -259,12 +172,12 @@ static int64_t af_cells_within(const af_store *store, const af_result *result, u
     bool texts = false;
     for (int j = 0; j < result->output_count; j++) {
         if (result->outputs[j].result == AF_MOST_FREQUENT) return 1;
-        texts |= result->outputs[j].kind == AF_STRING;
+        texts |= result->outputs[j].kind == AF_KIND_STRING;
     }
     for (int64_t i = 0; texts && i < size; i++)
         for (int j = 0; j < result->output_count; j++) {
             const af_output *output = &result->outputs[j];
-            if (output->kind != AF_STRING) continue;
+            if (output->kind != AF_KIND_STRING) continue;
             const af_op *op = &store->ops[output->op];
             const int64_t *slot = af_i64(cells[i], op->offset);
             if (slot[0] >= 0) room -= ((const af_text *)(intptr_t)slot[op->valued ? 2 : 1])->length;

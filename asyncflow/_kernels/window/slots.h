@@ -21,8 +21,8 @@ AF_INLINE uint8_t *af_slot_cell(const af_state *state, uint32_t slot) {
 static bool af_slots_append(const af_state *state, const int32_t *slots, int64_t count, int64_t max_bytes, af_result *result) {
     if (!af_result_reserve(result, result->count + count)) return false;
     for (int64_t begin = 0, size; begin < count; begin += size) {
-        uint8_t *cells[AF_AHEAD];
-        size = count - begin < AF_AHEAD ? count - begin : AF_AHEAD;
+        uint8_t *cells[AF_CELLS_AHEAD];
+        size = count - begin < AF_CELLS_AHEAD ? count - begin : AF_CELLS_AHEAD;
         for (int64_t i = 0; i < size; i++) {
             uint8_t *cell = af_slot_cell(state, (uint32_t)slots[begin + i]);
             cells[i] = cell != NULL ? cell : state->store.empty_page;
@@ -61,29 +61,6 @@ static int64_t af_flagged(const uint8_t *flags, int64_t count, int32_t *places) 
     return found;
 }
 
-static bool af_own_sets_merge(af_store *store, const af_op *op, uint8_t *into, uint8_t *from) {
-    int64_t *mine = af_i64(into, op->offset), *theirs = af_i64(from, op->offset);
-    af_set *larger = (af_set *)(intptr_t)mine[1], *smaller = (af_set *)(intptr_t)theirs[1];
-    if (smaller == NULL) return true;
-    if (larger == NULL || larger->count < smaller->count) {
-        int64_t kept[2] = {mine[0], mine[1]};
-        memcpy(mine, theirs, sizeof kept);
-        memcpy(theirs, kept, sizeof kept);
-        smaller = larger;
-        larger = (af_set *)(intptr_t)mine[1];
-    }
-    for (uint64_t at = 0; smaller != NULL && smaller->mask && at <= smaller->mask; at++) {
-        const af_member *member = &smaller->members[at];
-        if (member->group < 0) continue;
-        const uint8_t *bytes = smaller->text != NULL ? smaller->text : (const uint8_t *)"";
-        const uint8_t *text = op->input_kind == AF_STRING ? bytes + member->value : NULL;
-        int added = af_set_add(store, larger, 0, member->hash, member->value, text, member->length);
-        if (added < 0) return false;
-        mine[0] += added;
-    }
-    return true;
-}
-
 AF_INLINE void af_slot_empty(af_store *store, uint8_t *cell) {
     if (store->has_blocks && *af_i64(cell, 0)) af_cell_drop(store, cell);
     memcpy(cell, store->empty_page, store->cell_bytes);
@@ -106,8 +83,6 @@ static bool af_slot_merge(af_state *state, int32_t into, int32_t source) {
         return true;
     }
     if (!af_cell_merge(store, target, from)) return false;
-    for (int i = 0; i < store->op_count; i++)
-        if (store->ops[i].kind == AF_DISTINCT && !af_own_sets_merge(store, &store->ops[i], target, from)) return false;
     af_slot_empty(store, from);
     return true;
 }

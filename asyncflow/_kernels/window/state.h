@@ -23,33 +23,6 @@ static void af_state_shape(af_state *state, int64_t size, int64_t every, int64_t
     state->closed = state->head_block = state->flipped_block = AF_NO_FIRST;
 }
 
-/* Lays the accumulators out in the cell and makes the page that new pages are copied from. */
-static bool af_store_layout(af_store *store) {
-    size_t at = 8;
-    for (int i = 0; i < store->op_count; i++) {
-        const size_t words[] = {1, 3, 6, 3, store->own_sets ? 2 : 1, 1};
-        af_op *op = &store->ops[i];
-        op->offset = (int)at;
-        at += 8 * words[op->kind];
-        if (op->kind == AF_NUMBER) at += (op->sum ? 16 : 0) + (op->extremes ? 16 : 0);
-        store->has_blocks |= af_owns_blocks(op) || (op->kind == AF_DISTINCT && store->own_sets);
-    }
-    store->cell_bytes = at <= 16 ? 16 : at <= 32 ? 32 : at <= 64 ? 64 : (at + 15) / 16 * 16;
-    store->page_bytes = store->cell_bytes * AF_PAGE_CELLS;
-    store->empty_page = calloc(1, store->page_bytes);
-    if (store->empty_page == NULL) return false;
-    for (int j = 0; j < AF_PAGE_CELLS; j++)
-        for (int i = 0; i < store->op_count; i++) {
-            const af_op *op = &store->ops[i];
-            int64_t *slot = af_i64(store->empty_page + (size_t)j * store->cell_bytes, op->offset);
-            if (op->kind == AF_PICK) slot[0] = -1;
-            if (op->kind != AF_NUMBER || !op->extremes) continue;
-            slot[op->sum ? 3 : 1] = INT64_MAX;
-            slot[op->sum ? 4 : 2] = INT64_MIN;
-        }
-    return true;
-}
-
 static void af_state_free(af_state *state) {
     af_store *store = &state->store;
     if (state->out.active && state->out.owned) af_pane_free(store, state->out.pane);

@@ -1,11 +1,13 @@
-"""What the window kernel takes from C: the state's structs and functions, as window/state.h and the headers that it joins declare them."""
+"""What the window kernel takes from C: the state's structs and functions, as window/saved.h and the headers that it joins declare them."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-cdef extern from "window/state.h" nogil:
+cdef extern from "window/saved.h" nogil:
+    ctypedef struct af_wide:
+        pass
     ctypedef struct af_op:
-        int kind, input, second, mask, input_kind, second_kind
-        int sum, extremes, key, key_input, key_kind, greatest, last, valued, set, sketch, counters
+        int family, input, second, mask, input_kind, second_kind
+        int sum, extremes, key, key_input, key_kind, greatest, last, valued, set, counters
     ctypedef struct af_arena:
         size_t used_pages, peak_pages
     ctypedef struct af_store:
@@ -25,9 +27,10 @@ cdef extern from "window/state.h" nogil:
         af_pane **panes
         af_pane *head_pane
         size_t head, end
-        int64_t advanced, windows_closed
+        int64_t advanced, arrivals, windows_closed
+        af_wide closed
         af_window_out out
-    ctypedef struct af_column:
+    ctypedef struct af_input:
         const void *values
         const uint8_t *valid
         const uint8_t *data
@@ -39,7 +42,7 @@ cdef extern from "window/state.h" nogil:
         const int64_t *time
         const int64_t *watermarks
         int64_t watermark_before, delay
-        const af_column *inputs
+        const af_input *inputs
         const uint8_t *const *masks
         int64_t *late
         int64_t late_count, partly
@@ -62,17 +65,34 @@ cdef extern from "window/state.h" nogil:
         int64_t count, capacity, overflows
         af_output *outputs
         int output_count
-    ctypedef enum af_op_kind:
-        AF_NUMBER, AF_MOMENTS, AF_COMOMENTS, AF_PICK, AF_DISTINCT, AF_SKETCH
-    ctypedef enum af_sketch_kind:
-        AF_SKETCH_DISTINCT, AF_SKETCH_QUANTILE, AF_SKETCH_RANKS, AF_SKETCH_TOP
+    ctypedef enum af_family:
+        AF_DISTINCT, AF_FAMILY_COUNT
+    const char *af_family_names[]
     ctypedef enum af_value_kind:
-        AF_INT64, AF_FLOAT64, AF_BOOL, AF_STRING
+        AF_KIND_INT64, AF_KIND_FLOAT64, AF_KIND_BOOL, AF_KIND_STRING
     ctypedef enum af_pick_key:
         AF_KEY_NONE, AF_KEY_TIME, AF_KEY_VALUE
     ctypedef enum af_result_kind:
-        AF_ROWS_ALL, AF_COUNT, AF_SUM, AF_MEAN, AF_LEAST, AF_GREATEST, AF_VARIANCE, AF_DEVIATION, AF_COVARIANCE, AF_CORRELATION
-        AF_PICKED, AF_DISTINCT_COUNT, AF_ABOUT_DISTINCT, AF_QUANTILE, AF_QUANTILE_VALUE, AF_ABOUT_QUANTILE, AF_MOST_FREQUENT
+        AF_MOST_FREQUENT, AF_RESULT_COUNT
+    const char *af_result_names[]
+    ctypedef struct af_bytes:
+        uint8_t *bytes
+        uint64_t length
+    ctypedef struct af_saving:
+        af_bytes panes, cells, blocks, data
+    ctypedef struct af_saved_pane:
+        pass
+    ctypedef struct af_saved_block:
+        pass
+    ctypedef struct af_saved_state:
+        const af_saved_pane *panes
+        const int64_t *cells
+        const af_saved_block *blocks
+        const uint8_t *data
+        int64_t pane_count, cell_count, block_count, data_bytes, arrivals
+        int64_t cell
+        int32_t accumulator
+    enum: AF_NO_MEMORY, AF_FITS
     int AF_SHRINK_EVERY
     uint64_t af_distinct_seed
 
@@ -102,3 +122,12 @@ cdef extern from "window/state.h" nogil:
         af_state *, int64_t watermark, const int32_t *order, int64_t group_count, int64_t max_rows, int64_t max_bytes, af_result *)
     void af_mark_live(const af_state *, const af_pane *, uint8_t *live, int64_t group_count)
     bint af_pane_rename(af_store *, af_pane *, const int32_t *names, int64_t groups)
+
+    int af_saved_words(const af_store *)
+    bint af_state_save(const af_state *, const int32_t *ranks, int64_t rank_count, af_saving *, bint *ranked)
+    void af_saving_free(af_saving *)
+    int af_state_load(af_state *, af_saved_state *, int64_t *group_count)
+    void af_saved_closed(af_saved_state *, bint some, int64_t high, uint64_t low)
+    bint af_closed(const af_state *)
+    int64_t af_high_word(af_wide)
+    int64_t af_low_word(af_wide)
