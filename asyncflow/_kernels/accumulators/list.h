@@ -2,11 +2,14 @@
  *
  * A family is a header of functions on one accumulator of a cell, `af_NAME_...` for the line's second word:
  *
- *   words(op, store)              words of 8 bytes in the cell          empty(op, slot)     of no rows; the words are 0 before
- *   add(input, op, rows)          takes rows of a block                 merge(store, op, into, from)    into = into + from
- *   copy(store, op, slot)         the words were copied: gets blocks of its own
- *   drop(store, op, slot)         frees its blocks                      blocks(op, store)   whether it has any
- *   save(saving, op, slot), load(loading, op, slot), saved_words(op)    see accumulators/saved.h
+ *   words(op, store)                  its words of 8 bytes in the cell
+ *   blocks(op, store)                 whether it keeps blocks outside of the cell
+ *   empty(op, slot)                   makes its words, which are 0, those of no rows
+ *   add(feed, op, block)              takes the rows of a block
+ *   merge(store, op, into, from)      into = into + from
+ *   copy(store, op, slot)             gives words that were copied blocks of their own
+ *   drop(store, op, slot)             frees its blocks
+ *   saved_words(op), save(saving, op, cell), load(loading, op, cell)      see accumulators/saved.h
  *
  * A result is a function `af_result_NAME(op, cell, kind, parameter, word, overflows)`: false where it is null.  To add an accumulator:
  * its header, its line here, its twin in accumulators/reference.py, and a line for each of its aggregates in accumulators/table.py. */

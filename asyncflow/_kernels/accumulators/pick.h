@@ -6,7 +6,46 @@
 #define ASYNCFLOW_ACCUMULATORS_PICK_H
 
 #include "accumulators/saved.h"
-#include "accumulators/texts.h"
+
+/* -- texts, each in a block of its own ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t capacity, length;
+    uint8_t bytes[];
+} af_text;
+
+static bool af_text_set(af_store *store, int64_t *slot, const uint8_t *bytes, uint32_t length) {
+    af_text *text = (af_text *)(intptr_t)*slot;
+    if (text == NULL || text->capacity < length || text->capacity / 4 > length + 64) {
+        uint32_t capacity = length < 16 ? 16 : length;
+        if (text != NULL) store->text_bytes -= text->capacity;
+        af_text *grown = realloc(text, sizeof(af_text) + capacity);
+        if (grown == NULL) return false;
+        text = grown;
+        text->capacity = capacity;
+        store->text_bytes += capacity;
+        *slot = (int64_t)(intptr_t)text;
+    }
+    text->length = length;
+    if (length) memcpy(text->bytes, bytes, length);
+    return true;
+}
+
+static void af_text_drop(af_store *store, int64_t *slot) {
+    af_text *text = (af_text *)(intptr_t)*slot;
+    if (text != NULL) store->text_bytes -= text->capacity;
+    free(text);
+    *slot = 0;
+}
+
+/* A text gets a block of its own in place of the one that the word points to. */
+static bool af_text_copy(af_store *store, int64_t *slot) {
+    const af_text *text = (const af_text *)(intptr_t)*slot;
+    *slot = 0;
+    return text == NULL || af_text_set(store, slot, text->bytes, text->length);
+}
+
+/* -- the accumulator ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t arrival;    /* of its row; -1: none came */
@@ -23,13 +62,6 @@ AF_INLINE int af_pick_words(const af_op *op, const af_store *store) { return AF_
 AF_INLINE int af_pick_saved_words(const af_op *op) { return 1 + !af_pick_text_key(op) + (op->valued && !af_pick_text_value(op)); }
 AF_INLINE bool af_pick_blocks(const af_op *op, const af_store *store) { return af_pick_text_key(op) || af_pick_text_value(op); }
 AF_INLINE void af_pick_empty(const af_op *op, int64_t *slot) { ((af_pick *)slot)->arrival = -1; }
-
-/* A text gets a block of its own in place of the one that the word points to. */
-static bool af_text_copy(af_store *store, int64_t *slot) {
-    const af_text *text = (const af_text *)(intptr_t)*slot;
-    *slot = 0;
-    return text == NULL || af_text_set(store, slot, text->bytes, text->length);
-}
 
 static bool af_pick_copy(af_store *store, const af_op *op, int64_t *slot) {
     af_pick *pick = (af_pick *)slot;

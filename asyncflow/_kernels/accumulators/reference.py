@@ -254,7 +254,8 @@ class Pick:
         return self.best[2] if self.what.valued else self.best[0]
 
     def save(self, rows: int) -> tuple[list[Word], Blocks]:
-        key, arrival, value = self.best or (0, -1, 0)
+        best: tuple[Any, int, Any] = self.best or (0, -1, 0)
+        key, arrival, value = best
         words: list[Word] = [arrival]
         blocks: Blocks = []
         if not self.what.text_key:
@@ -270,8 +271,8 @@ class Pick:
     def load(self, saved: Loading) -> None:
         arrival = saved.word()
         check(-1 <= arrival < saved.arrivals, "a row that has not come yet was picked")
-        key = None if self.what.text_key else saved.word()
-        value = saved.word() if self.what.valued and not self.what.text_value else None
+        key: Any = None if self.what.text_key else saved.word()
+        value: Any = saved.word() if self.what.valued and not self.what.text_value else None
         if arrival < 0:
             return
         if self.what.text_key:
@@ -315,18 +316,14 @@ class Distinct:
         if view is None:
             return
         check(view.left > 0, "a set without values")
-        before = None
+        before: Any = None
         while view.left:
-            value = view.bytes(*_length(view)) if self.kind == "string" else view.word()
+            value: Any = view.bytes(view.length()) if self.kind == "string" else view.word()
             check(before is None or value > before, "values of a set that are not in order")
             before = value
             if self.kind == "float64":
                 value = canonical(float_of(value))
             self.values.add(raw_value(self.kind, value) if self.kind == "bool" else value)
-
-
-def _length(view: View) -> tuple[int]:
-    return (int.from_bytes(view.bytes(4), "little"),)
 
 
 FAMILIES: dict[str, Callable[[Accumulator], Part]] = {

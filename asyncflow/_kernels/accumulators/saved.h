@@ -90,10 +90,11 @@ static uint8_t *af_bytes_more(af_bytes *bytes, uint64_t count) {
 }
 
 static void af_save_bytes(af_saving *saving, af_bytes *into, const void *from, uint64_t count) {
-    uint8_t *to = saving->failed ? NULL : af_bytes_more(into, count);
+    if (saving->failed || count == 0) return;
+    uint8_t *to = af_bytes_more(into, count);
     if (to == NULL)
         saving->failed = true;
-    else if (count)
+    else
         memcpy(to, from, count);
 }
 

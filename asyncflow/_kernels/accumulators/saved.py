@@ -74,13 +74,16 @@ class View:
     def word(self) -> int:
         return self.words(1)[0]
 
+    def length(self) -> int:
+        return int.from_bytes(self.bytes(4), "little")
+
     def words(self, count: int) -> tuple[int, ...]:
         return struct.unpack(f"<{count}q", self.bytes(8 * count))
 
     def value(self, kind: str) -> Any:
         """A value as :func:`packed` gives it."""
         if kind == "string":
-            return self.bytes(*struct.unpack("<I", self.bytes(4)))
+            return self.bytes(self.length())
         word = self.word()
         return canonical(float_of(word)) if kind == "float64" else raw_value(kind, word)
 

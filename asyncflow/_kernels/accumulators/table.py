@@ -170,7 +170,7 @@ def laid_out(aggregates: Iterable[Aggregate]) -> tuple[list[Accumulator], list[O
         rule = rule or AGGREGATES.get(function)
         if rule is None:
             raise ValueError(f"unknown aggregate {function!r}")
-        wanted = Accumulator(rule.family, *inputs[:1], mask=-1 if mask is None else mask)
+        wanted = Accumulator(rule.family, inputs[0] if inputs else -1, mask=-1 if mask is None else mask)
         wanted.kind = types[0] if types else "int64"
         if rule.family == "COMOMENTS":
             wanted.second, wanted.second_kind = inputs[1], types[1]

@@ -476,7 +476,8 @@ class ApproxQuantile:
             fits = _is_float(least) and _is_float(greatest) and least <= greatest < sorting_word(math.nan)
             check(fits, "the least and the greatest value")
             self.least, self.greatest = float_of(least), float_of(greatest)
-        self.count, self.buckets = count, dict(pairs)
+        self.count = count
+        self.buckets = dict(zip(keys, (pair[1] for pair in pairs), strict=True))
 
 
 def _is_float(word: int) -> bool:

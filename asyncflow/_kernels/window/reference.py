@@ -352,7 +352,10 @@ class WindowState:
             raise RuntimeError("a state is not frozen while rows of it are given out")
         ranks = dict(enumerate(rank.tolist()))
         homes = {(pane, self._windows_of(pane)[0]): cells for pane, cells in self._panes.items()}
-        panes, cells, blocks, data = [], [], [], b""
+        panes: list[tuple[int, ...]] = []
+        cells: list[tuple[Any, ...]] = []
+        blocks: list[tuple[int, int, int, int]] = []
+        data = b""
         for (number, first), held in sorted({**homes, **self._sub_panes}.items()):
             if any(ranks.get(group, -1) < 0 for group in held):
                 raise ValueError("rank: a group that holds rows has no place")

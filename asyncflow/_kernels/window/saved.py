@@ -100,7 +100,7 @@ def checked_parts(parts: Mapping[str, Array], accumulators: Iterable[Accumulator
         part = np.empty(0, dtype) if part is None else part
         if not isinstance(part, np.ndarray) or part.ndim != 1 or part.dtype != dtype:
             raise ValueError(f"{name}: an array of {dtype}, not of {getattr(part, 'dtype', type(part))}")
-        found.append(np.require(part, requirements="CA"))
+        found.append(np.require(part, requirements=["C", "A"]))
     return tuple(found)
 
 
