@@ -42,10 +42,11 @@ def distribution(
 
 @contextmanager
 def installed(folder: Path) -> Iterator[None]:
-    """As if the distribution in ``folder`` were installed; its modules are forgotten afterwards."""
+    """As if the distribution in ``folder`` were installed, here and in the processes started here.  Its modules are forgotten later."""
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", environment(folder)["PYTHONPATH"])
         importlib.invalidate_caches()
         _look_again()
         yield

@@ -169,4 +169,4 @@ class SinkConnector(DescribesSink, ABC):
 
     @abstractmethod
     async def aclose(self, *, failed: bool = False) -> None:
-        """Closes.  ``failed``: the run did not end well; a sink that publishes at the end (``mode = "replace"``) does not."""
+        """Closes.  ``failed``: the run did not end well; nothing is published (``mode = "replace"``) and no peer is waited for."""

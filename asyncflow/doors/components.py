@@ -126,7 +126,7 @@ def component(
     converted = convert_options(struct, options, path, problems, also_known=also_known)
     if len(problems.found) > before:
         return None
-    return Component(type_, None if struct is NoOptions else converted)
+    return Component(type_, converted)
 
 
 def _choices(role: Role) -> str:
