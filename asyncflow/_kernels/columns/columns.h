@@ -1,22 +1,24 @@
-/* Column kernels: the texts of one column, row after row, to an array of values.  One set for every text format.
+/* Column loops: the texts of one column, row by row, to an array of values.  All text formats share these loops.
  *
- * A format finds where fields stand (separators of a CSV tile, spans of JSON values); then each column is done at once, so that a type is
- * dispatched once per tile, several rows share a vector, and the loop holds its constants in registers.  This is a level header: include it
- * from a body compiled by levels.h.
+ * A format first finds where the fields are (separators of a CSV tile, spans of JSON values).  Then each column of the tile is one
+ * call, so that the type is dispatched once per tile, several rows share a vector, and the loop holds its constants in registers.
+ * This is a level header: a body that base/levels.h compiles includes it.
  *
  *     af_texts texts = {.data = block, .bounds = separators + column - 1, .stride = columns, .rows = rows};
  *     af_column column = {.kind = AF_INT64, .code = af_code(column_index), .values = out, .valid = valid, .failed = failed};
  *     AF_AT(fill_column)(&texts, &column);
  *
- * Bounds: row r's text is data[bounds[r * stride] + 1 .. bounds[r * stride + 1]), in uint32 arithmetic, so a bound of UINT32_MAX stands
- * before byte 0.  A separator index has that shape (stride: fields per row), and so have pairs (start - 1, end) with stride 2.
- * Text ends never fall from row to row: the fast paths read up to AF_REACH bytes before a text's end and rely on it to know where the block
- * begins.  Nothing is read at or after a text's end, except that the first byte of a text is looked at even where it is empty: so the last
- * row, whose empty text may stand at the block's end, is done apart.
+ * Bounds: the text of row r is data[bounds[r * stride] + 1 .. bounds[r * stride + 1]), in uint32 arithmetic, so a bound of
+ * UINT32_MAX stands for the place before byte 0.  A separator index has this shape (stride: fields per row); so have pairs (start -
+ * 1, end), with stride 2.
  *
- * Null: an empty text (for strings: an empty text that is not `quoted`), or one equal to `null_text` and not `quoted`.
- * Failed: failed[r] keeps the first code that a row got (columns are filled in projection order), which says column and status.  The value of
- * a null or failed row is 0 (a string's length is 0 where null). */
+ * Invariants.  Text ends never fall from row to row: the fast paths read up to AF_REACH bytes before a text's end, and need to know
+ * where the block begins.  Nothing is read at or after a text's end, with one exception: the first byte of a text is read even
+ * where the text is empty. So the last row, whose empty text may be at the block's end, is read by the slow path.
+ *
+ * Null: an empty text (for strings: an empty text that is not `quoted`), or a text equal to `null_text` that is not `quoted`.
+ * Failed: failed[r] keeps the first code of row r (columns are filled in projection order); the code holds column and status.  The
+ * value of a null or failed row is 0; the length of a null string is 0. */
 #ifndef ASYNCFLOW_COLUMNS_H
 #define ASYNCFLOW_COLUMNS_H
 
@@ -25,11 +27,11 @@
 
 enum { AF_REACH = 48 };
 
-/* What a column's text is read as, and what it becomes:
- * values is int64 for INT64 and the times, double for FLOAT64, one byte for BOOL, int32 starts (with int32 lengths) for STRING. */
+/* The types of columns.  `values` holds int64 for INT64 and times (ns), double for FLOAT64, one byte for BOOL, and for STRING int32
+ * starts beside int32 lengths. */
 enum af_kind { AF_BOOL, AF_INT64, AF_FLOAT64, AF_STRING, AF_TIMESTAMP, AF_EPOCH_S, AF_EPOCH_MS, AF_EPOCH_US, AF_EPOCH_NS };
 
-enum { AF_MISSING = 3 }; /* a status beside AF_OK, AF_WRONG, AF_RANGE: null in a required column */
+enum { AF_MISSING = 3 }; /* a further status, beside AF_OK, AF_WRONG and AF_RANGE: null in a required column */
 
 typedef struct {
     const uint8_t *data;
@@ -48,9 +50,9 @@ typedef struct {
     void *values;     /* room for `rows` */
     int32_t *lengths; /* strings only */
     uint8_t *valid;   /* written for every row: 1 or 0 */
-    uint32_t *failed; /* per row; 0 is none; shared by the columns of a tile */
-    uint64_t nulls;   /* grows by the nulls found */
-    uint64_t wrong;   /* grows by the rows that this column was the first to fail */
+    uint32_t *failed; /* per row: a code, 0 for none; shared by the columns of a tile */
+    uint64_t nulls;   /* grows by the number of nulls */
+    uint64_t wrong;   /* grows by the number of rows that this column failed first */
 } af_column;
 
 AF_INLINE uint32_t af_code(uint32_t column) { return (column + 1) << 2; }
@@ -83,7 +85,7 @@ AF_INLINE bool af_is_null_text(const af_texts *texts, uint32_t row, const uint8_
            !(texts->quoted != NULL && texts->quoted[row]);
 }
 
-/* One row of a fixed-width column by the exact parsers: the fast paths send here what they do not take. */
+/* The slow path: one row of a fixed-width column by the exact parsers.  Texts that the fast paths do not take come here. */
 AF_NOINLINE void af_fill_slowly(const af_texts *texts, af_column *column, uint32_t row) {
     const uint8_t *begin = af_text_begin(texts, row), *end = af_text_end(texts, row);
     int64_t integer = 0;
@@ -114,7 +116,7 @@ AF_NOINLINE void af_fill_slowly(const af_texts *texts, af_column *column, uint32
         ((int64_t *)column->values)[row] = integer;
 }
 
-/* Where `null_text` reads as a value ("-999"), the fast paths took it for one: this makes those rows null. */
+/* Makes rows null whose text is `null_text`, where `null_text` reads as a value ("-999") and a fast path has taken it for one. */
 AF_NOINLINE void af_apply_null_text(const af_texts *texts, af_column *column) {
     for (uint32_t row = 0; row < texts->rows; row++) {
         if (!column->valid[row] || !af_is_null_text(texts, row, af_text_begin(texts, row), af_text_end(texts, row))) continue;
@@ -153,7 +155,7 @@ static void af_fill_strings(const af_texts *texts, af_column *column) {
     }
 }
 
-/* Moves the rows that did not fail together; `values` and the like point at the tile's first row.  Gives how many are left. */
+/* Moves the rows that did not fail together.  `values` points at the tile's first row.  Returns how many rows stay. */
 static uint32_t af_drop_failed(const uint32_t *failed, uint32_t rows, uint8_t *values, uint32_t size) {
     uint32_t kept = 0;
     for (uint32_t row = 0; row < rows; row++) {
@@ -170,7 +172,7 @@ static const uint8_t af_last[48] = {0,   0,   0,   0,   0,   0,   0,   0,   0,  
                                     255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
                                     255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
 #define Z 128 /* pshufb gives zero */
-/* Row p takes byte p out of 16 and moves what stands before it up by one; row 16 takes none. */
+/* Shuffle p takes byte p out of 16 bytes and moves the bytes before it up by one; shuffle 16 takes no byte out. */
 static const uint8_t af_without[17][16] __attribute__((aligned(16))) = {
     {Z, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {Z, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
     {Z, 0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {Z, 0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
@@ -184,7 +186,7 @@ static const uint8_t af_without[17][16] __attribute__((aligned(16))) = {
 };
 #undef Z
 #endif
-/* +-10**d: index d, or 32 + d for minus, so the sign costs nothing and minus zero comes out right. */
+/* 10**d at index d, and -10**d at index 32 + d: the sign needs no branch, and minus zero is right. */
 static const double af_signed_tens[64] = {
     1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10,  1e11,  1e12,  1e13,  1e14,  1e15,  1,  1,  1,  1,  1,  1,
     1,    1,    1,    1,    1,    1,    1,    1,    1,    1,    -1e0,  -1e1,  -1e2,  -1e3,  -1e4,  -1e5,  -1e6, -1e7, -1e8, -1e9, -1e10, -1e11,
@@ -194,7 +196,7 @@ static const double af_signed_tens[64] = {
 
 #ifdef AF_LEVEL
 #if AF_LEVEL == 4
-/* Measured: with AVX-512 the float loop is slower, so the columns of level 4 are those of level 3. */
+/* Level 4 uses the loops of level 3: the float loop was measured to be slower with AVX-512. */
 static void fill_column_v4(const af_texts *texts, af_column *column) { fill_column_v3(texts, column); }
 #else
 #include "columns/level.h"

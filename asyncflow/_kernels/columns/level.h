@@ -1,8 +1,9 @@
-/* The part of columns.h that exists once per level: the fast paths.  Each row function takes what is common (it may read AF_REACH bytes
- * before `end`) and says false for all else, which then goes to the exact parsers; so what is accepted does not depend on the level. */
+/* The fast paths of columns.h, once per instruction-set level.  A row function reads the common forms of a value (and up to
+ * AF_REACH bytes before `end`); for any other text it returns false, and the slow path reads the text.  So what is accepted does
+ * not depend on the level. */
 
 #if AF_LEVEL >= 2
-/* 16 values 0..9, one a byte, first digit first, to a number: pairs, fours, eights. */
+/* The number of 16 digit values, one per byte, first digit first: combined in pairs, fours, eights. */
 AF_LEVEL_INLINE uint64_t AF_AT(sum_digits)(__m128i digits) {
     const __m128i tens = _mm_set1_epi16(0x010A), hundreds = _mm_set1_epi32(0x00010064), ten_thousands = _mm_set1_epi32(0x00012710);
     digits = _mm_madd_epi16(_mm_maddubs_epi16(digits, tens), hundreds);
@@ -11,7 +12,7 @@ AF_LEVEL_INLINE uint64_t AF_AT(sum_digits)(__m128i digits) {
     return (uint32_t)halves * (uint64_t)100000000 + (halves >> 32);
 }
 
-/* The `count` (0..16) digits that end at `end`; false where one is not a digit. */
+/* The number of the `count` (0..16) digits before `end`; false where a byte is no digit. */
 AF_LEVEL_INLINE bool AF_AT(read_digits)(const uint8_t *end, uint32_t count, uint64_t *value) {
     __m128i digits = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(end - 16)), _mm_set1_epi8('0'));
     digits = _mm_and_si128(digits, _mm_loadu_si128((const __m128i *)(af_last + count)));
@@ -49,7 +50,7 @@ AF_LEVEL_INLINE bool AF_AT(fast_int64)(const uint8_t *begin, const uint8_t *end,
     return true;
 }
 
-/* The loop that all one-row-at-a-time columns share: `fast` is a row function's call with `begin`, `end` and `row` in scope. */
+/* The loop of all types that are read row by row.  `fast`: the call of a row function, with `begin`, `end` and `row` in scope. */
 #define AF_FILL_ROWS(fast)                                                                   \
     do {                                                                                     \
         const uint8_t *const data = texts->data;                                             \
@@ -85,7 +86,7 @@ AF_LEVEL_FUNCTION void AF_AT(fill_bool)(const af_texts *texts, af_column *column
     AF_FILL_ROWS(af_parse_bool(begin, end, out + row) == AF_OK);
 }
 
-/* A time whose minute (16 bytes) and zone are those of the row before: only its seconds are read. */
+/* A time with the minute (16 bytes) and the zone of the row before: only the seconds are read. */
 AF_LEVEL_INLINE bool AF_AT(fast_timestamp)(const uint8_t *begin, const uint8_t *end, af_minute *minute, int64_t *out) {
     uint32_t length = (uint32_t)(end - begin);
     if (AF_UNLIKELY(length - 19 > 16)) return false; /* 19 to 35 bytes: from seconds to nine digits and +hh:mm */
@@ -121,7 +122,7 @@ AF_LEVEL_FUNCTION void AF_AT(fill_timestamp)(const af_texts *texts, af_column *c
 }
 
 #if AF_LEVEL >= 2
-/* [-]digits[.digits], at most 16 bytes after the sign: all digits as one number, and how many stood after the point. */
+/* [-]digits[.digits], at most 16 bytes after the sign: all digits as one number, and the number of digits after the point. */
 AF_LEVEL_INLINE bool AF_AT(read_decimal)(const uint8_t *begin, const uint8_t *end, uint32_t *negative, uint64_t *mantissa, uint32_t *places) {
     *negative = af_equal(*begin, '-');
     uint32_t length = (uint32_t)(end - begin) - *negative;
@@ -136,7 +137,7 @@ AF_LEVEL_INLINE bool AF_AT(read_decimal)(const uint8_t *begin, const uint8_t *en
     return (length - 1 - has_point < 15) & _mm_testz_si128(excess, excess);
 }
 
-/* Up to 19 digits with a point somewhere: whole part and fraction apart, then Clinger or Eisel-Lemire. */
+/* Up to 19 digits with a point: whole part and fraction are read apart, then Clinger or Eisel-Lemire. */
 AF_LEVEL_INLINE bool AF_AT(long_float64)(const uint8_t *begin, const uint8_t *end, double *out) {
     uint32_t negative = af_equal(*begin, '-'), length = (uint32_t)(end - begin) - negative;
     if (length - 1 >= 20) return false;
@@ -163,7 +164,7 @@ AF_LEVEL_INLINE bool AF_AT(fast_float64)(const uint8_t *begin, const uint8_t *en
     uint32_t negative, places;
     uint64_t mantissa;
     if (AF_UNLIKELY(!AF_AT(read_decimal)(begin, end, &negative, &mantissa, &places))) return AF_AT(long_float64)(begin, end, out);
-    *out = (double)(int64_t)mantissa / af_signed_tens[negative * 32 + places]; /* both exact: one rounding */
+    *out = (double)(int64_t)mantissa / af_signed_tens[negative * 32 + places]; /* both operands are exact: one rounding */
     return true;
 }
 
@@ -238,7 +239,7 @@ AF_LEVEL_FUNCTION void AF_AT(fill_float64)(const af_texts *texts, af_column *col
             }
             __m256i halves = _mm256_madd_epi16(_mm256_packus_epi32(fours[0], fours[1]), ten_thousands);
             __m256i mantissas = _mm256_add_epi64(_mm256_mul_epu32(halves, eight), _mm256_srli_epi64(halves, 32));
-            /* below 2**52: the bits under the exponent of 2**52 are the number itself */
+            /* the mantissa is below 2**52, so under the exponent of 2**52 its bits are the number */
             __m256d numbers = _mm256_sub_pd(_mm256_castsi256_pd(_mm256_or_si256(mantissas, magic)), _mm256_castsi256_pd(magic));
             __m256d scales = _mm256_set_pd(af_signed_tens[scale[3]], af_signed_tens[scale[2]], af_signed_tens[scale[1]],
                                            af_signed_tens[scale[0]]);

@@ -1,4 +1,8 @@
-"""Text to values, the plain way: the rules that all text formats share (numbers.h, timestamps.h)."""
+"""The plain twin of the column loops and the exact parsers: text to values, by the rules that all text formats share.
+
+The twins of ``csv``, ``json`` and ``spans`` call :func:`parse`.  The C is in ``numbers/numbers.h``, ``numbers/timestamps.h`` and
+``columns/``.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,8 @@ _EPOCH = datetime.date(1970, 1, 1).toordinal()
 
 
 def parse(type_: str, text: bytes) -> Any:
-    """The value that ``text`` says, spaces and tabs around it ignored; times as int ns.  ValueError where it says none."""
+    """The value of ``text`` in a column of that type, without spaces and tabs around it; times as int ns.  ValueError where there
+    is none."""
     text = text.strip(b" \t")
     if type_ == "bool":
         if text.lower() not in _BOOLS:
@@ -79,7 +84,7 @@ def _integer(text: bytes) -> int:
 
 
 def _seconds_ns(text: bytes) -> int:
-    """Exact, rounded to the nearest ns, half to even."""
+    """A decimal number of seconds as ns: exact, rounded to the nearest ns, half to even."""
     match = _match(_DECIMAL, text)
     whole, fraction = match[2] or b"", match[3] or match[4] or b""
     digits = (whole + fraction).lstrip(b"0")

@@ -1,9 +1,12 @@
-"""CSV blocks to columns, and where blocks may be cut: the Python face of ``csv/csv.h``.
+"""CSV blocks to columns, and the positions where a stream may be cut: the Python face of ``csv/csv.h``.
 
-A :class:`Plan` says once how records are written and which fields are wanted; ``decode`` then turns a block of whole records into arrays in one
-call that does not hold the GIL.  Any number of threads may decode with one plan: each call takes its own scratch memory from the plan's
-free list.  Rows are not counted beforehand; the arrays start from a guess and grow in the few cases where it was too low.
-What a record and a value are is said by ``reference.csv`` and ``reference.text``.
+``formats/csv`` makes one :class:`Plan` per stream: how records are written, and which fields are wanted.  ``Cutter.cut`` finds the
+end of the last whole record in the bytes read so far; ``Plan.decode`` turns a block of whole records into arrays, in one call
+without the GIL.
+
+Threads may decode with one plan at the same time: each call takes its own scratch memory from the plan's free list.  Rows are not counted
+beforehand: arrays start at an estimate and grow where the estimate was too low.  The twin ``csv/reference.py`` specifies records,
+``columns/reference.py`` specifies values.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
@@ -143,10 +146,10 @@ cdef class Scratch:
 
 
 cdef class Plan:
-    """How records are written and what is wanted of them.
+    """The dialect of a stream and the columns to decode.
 
     ``columns``: for each wanted column its field (from 0), its type text (``"timestamp[ms]"``) and whether null rejects the record.
-    ``fields``: how many a record must have.  ``rejects_kept``: how many rejects one call writes down at most.
+    ``fields``: the number of fields of a record.  ``rejects_kept``: the most rejects that one call describes; all are counted.
     """
 
     cdef csv_dialect dialect
@@ -158,7 +161,8 @@ cdef class Plan:
     cdef list kinds
     cdef list free
 
-    def __init__(self, *, int delimiter, int quote, bytes null_text, uint64_t max_record_bytes, uint32_t fields, columns, uint64_t rejects_kept):
+    def __init__(self, *, int delimiter, int quote, bytes null_text, uint64_t max_record_bytes, uint32_t fields, columns, uint64_t
+    rejects_kept):
         if not (0 <= delimiter < 128 and 0 <= quote < 128 and delimiter != quote) or chr(delimiter) in "\r\n" or chr(quote) in "\r\n":
             raise ValueError("delimiter and quote must be two ASCII characters, neither of them a line end")
         if fields == 0:
@@ -190,11 +194,13 @@ cdef class Plan:
         self.free = []
 
     def decode(self, block):
-        """``(rows, lines, rejected, rejects, columns)`` of a block of whole records (uint8, contiguous, writable: text is unescaped in place).
+        """``(rows, lines, rejected, rejects, columns)`` of a block of whole records (uint8, contiguous, writable: text is unescaped
+        in place).
 
-        ``columns``: per wanted column ``(values, lengths, valid)``; for strings ``values`` are starts in the block (int32) and ``lengths`` their
-        bytes; else ``lengths`` is None and ``values`` are bool, int64 or float64; ``valid`` is None where no row is null.
-        ``rejects``: ``(line, offset, after_row, reason, detail, column, value, record)`` of the first ``rejects_kept``; see the twin.
+        ``columns``: per wanted column ``(values, lengths, valid)``; for strings ``values`` are starts in the block (int32) and
+        ``lengths`` their bytes; else ``lengths`` is None and ``values`` are bool, int64 or float64; ``valid`` is None where no row
+        is null. ``rejects``: ``(line, offset, after_row, reason, detail, column, value, record)`` of the first ``rejects_kept``;
+        see the twin.
         """
         cdef uint8_t[::1] view = block
         cdef csv_run run
@@ -262,7 +268,8 @@ cdef class Plan:
         cdef cnp.npy_intp size = room
         cdef int kind = self.kinds[c]
         cdef int type_number = (
-            cnp.NPY_BOOL if kind == AF_BOOL else cnp.NPY_INT32 if kind == AF_STRING else cnp.NPY_FLOAT64 if kind == AF_FLOAT64 else cnp.NPY_INT64
+            cnp.NPY_BOOL if kind == AF_BOOL else cnp.NPY_INT32 if kind == AF_STRING else cnp.NPY_FLOAT64 if kind == AF_FLOAT64 else
+            cnp.NPY_INT64
         )
         return (
             cnp.PyArray_EMPTY(1, &size, type_number, 0),
@@ -306,7 +313,8 @@ cdef class Plan:
 
 
 cdef class Cutter:
-    """Where whole records end in one byte stream; remembers how far the unfinished record was scanned.  Used by one owner, in order."""
+    """Finds where whole records end in one byte stream.  Keeps the scanner's state of the unfinished record, so one owner calls
+    ``cut`` in stream order."""
 
     cdef Plan plan
     cdef csv_cutter state
@@ -316,8 +324,9 @@ cdef class Cutter:
         memset(&self.state, 0, sizeof(csv_cutter))
 
     def cut(self, data, bint final):
-        """``(end, resume, lines, rejected)``: ``data[:end]`` is whole records, ``data[resume:]`` comes again with more behind it; between them a
-        record that is too long is dropped, of which ``lines`` newlines; ``rejected`` where it begins at ``data[0]`` here, with its first bytes, else None."""
+        """Returns ``(end, resume, lines, rejected)``.  ``data[:end]`` is whole records.  ``data[resume:]`` is to be given again,
+        with the bytes that follow.  ``data[end:resume]`` belongs to a record that is too long and is dropped; ``lines`` of these
+        bytes are newlines.  ``rejected``: the first bytes of such a record where it begins at ``data[0]``, else None."""
         cdef const uint8_t[::1] view = data
         cdef csv_cut_result result
         cdef uint64_t length = view.shape[0]

@@ -1,23 +1,24 @@
-/* CSV: bytes to columns.  The types, the record scanner and the memory that all instruction-set levels share.
+/* CSV: bytes to columns.  Types, record scanner and scratch memory that all instruction-set levels share.
  *
- * The journey of a block (whole records, see formats/contract.py):
+ * The steps that a block of whole records goes through (csv/level.h, once per level):
  *
- *   index     csv/level.h: 64 bytes at a time become bit masks of separators, newlines and quotes; separators outside quotes are written
- *             out as a list of positions.  A tile is at most 64 KiB, so block and index stay in the second-level cache.
- *   rows      a tile whose every record has the right number of fields is used as it is; else the good rows' positions are compacted and
- *             the others become rejects.
- *   columns   columns.h: one loop per column over the positions.
- *   drop      rows that a column failed become rejects; what is left moves together.
+ *   index     64 bytes at a time become bit masks of separators, newlines and quotes; the positions of separators outside quotes are
+ *             written to a list.  A tile is at most 64 KiB, so that block and index stay in the second-level cache.
+ *   rows      a tile in which every record has the right number of fields is used unchanged; else the positions of good rows are
+ *             compacted, and the other records become rejects.
+ *   columns   columns/columns.h: one loop per column over the positions.
+ *   drop      rows that a column failed become rejects; the remaining rows move together.
  *
- * What a record is (the twin, csv/reference.py, says it in Python).  A field that begins with the quote is quoted: in it two quotes are one,
- * delimiters and line ends are text; after its closing quote only a delimiter or a line end may follow, else the record is broken and
- * ends at the next newline.  Elsewhere a quote is a byte like any other.  LF ends a record; a CR right before it (or before the end of the
- * block) belongs to the line end.  Empty lines are skipped, but where records have one field: there an empty line is a record.
+ * Records (the twin csv/reference.py specifies them in Python).  A field that begins with the quote is quoted.  In a quoted field
+ * two quotes mean one, and delimiters and line ends are text.  After the closing quote only a delimiter or a line end may follow;
+ * else the record is broken and ends at the next newline.  In a field that is not quoted the quote is an ordinary byte.  LF ends a
+ * record; a CR right before the LF, or before the end of the block, belongs to the line end.  Empty lines are skipped, except where
+ * records have one field: there an empty line is a record.
  *
- * A record longer than max_record_bytes (without its newline) is rejected, to its own end: what stands inside its quotes is never read
- * as records.  If a shorter one is inside quotes at the end of the block, a quote was left open: only its first line is lost and reading
- * resumes after it.  So a tile of at most max_record_bytes + 1 bytes holds no record that is too long, and csv_record_end looks at the
- * others. */
+ * A record with more than max_record_bytes before its newline is rejected as a whole: nothing inside its quotes is read as records.  A
+ * shorter record that is inside quotes at the end of the block has an open quote: its first line is rejected, and reading resumes on the
+ * next line.  Invariant: a tile of at most max_record_bytes + 1 bytes holds no record that is too long; csv_record_end finds the end of
+ * records that no tile holds. */
 #ifndef ASYNCFLOW_CSV_H
 #define ASYNCFLOW_CSV_H
 
@@ -33,22 +34,22 @@ typedef struct {
     uint64_t max_record_bytes;
 } csv_dialect;
 
-/* Where the scanner stands after some bytes.  OUTSIDE: outside quotes, in a field or at its start (the byte before tells which). */
+/* State of the scanner after some bytes.  OUTSIDE: outside quotes, in a field or at its start (the byte before decides which). */
 enum csv_state { CSV_OUTSIDE, CSV_QUOTED, CSV_CLOSED, CSV_CLOSED_CR, CSV_BROKEN };
 
 enum csv_reason { CSV_TOO_LONG, CSV_UNCLOSED, CSV_TEXT_AFTER_QUOTE, CSV_NOT_UTF8, CSV_FIELD_COUNT, CSV_BAD_VALUE };
 
 /* ---- one record's end, bytewise: for records that no tile holds, and open quotes -------------------------------------------------- */
 
-/* Where a scan stands within a record.  `field_start`: of OUTSIDE, a quote would open a field here. */
+/* Position of a scan within a record.  `field_start`: in state OUTSIDE, a quote here would open a quoted field. */
 typedef struct {
     enum csv_state state;
     bool field_start;
 } csv_place;
 
-/* The block's end where a scan got there and met no record end: it was inside quotes there and at every newline before it.  A later scan
- * that is inside quotes at one of those newlines goes the same way from there, so it may jump here: each byte is scanned about
- * once, however many lines an open quote costs. */
+/* The block's end, once a scan has reached it inside quotes without a record end.  That scan was inside quotes at every newline on
+ * its way, so a later scan that is inside quotes at one of these newlines takes the same way and may jump here.  So each byte is
+ * scanned about once, however many lines an open quote costs. */
 typedef uint64_t csv_open_until;
 
 enum csv_end_kind { CSV_END, CSV_MORE, CSV_LOST, CSV_LOST_UNFINISHED };
@@ -60,8 +61,9 @@ typedef struct {
     csv_place place;        /* LOST_UNFINISHED: at the end of the data */
 } csv_end;
 
-/* Goes on from `at` to the record's end: the position after its newline, or UINT64_MAX where the data has none; `place` is then that of the
- * data's end.  `first_newline`: of the first newline inside quotes, UINT64_MAX before there was one. */
+/* Scans from `at` to the record's end.  Returns the position after the record's newline, or UINT64_MAX where the data ends first;
+ * `place` is then the place at the data's end.  `first_newline`: position of the first newline inside quotes, UINT64_MAX where
+ * there is none. */
 AF_NOINLINE uint64_t csv_scan(const csv_dialect *dialect, const uint8_t *data, uint64_t length, uint64_t at, csv_place *place,
                               uint64_t *first_newline, csv_open_until open_until) {
     const uint64_t none = UINT64_MAX;
@@ -102,8 +104,8 @@ AF_NOINLINE uint64_t csv_scan(const csv_dialect *dialect, const uint8_t *data, u
     return none;
 }
 
-/* Where the record that starts at `start` ends.  MORE: the data does not tell (never with `final`).  LOST: rejected.  LOST_UNFINISHED: too
- * long, and its end is not there yet. */
+/* The end of the record that starts at `start`.  MORE: the data ends before the record does (never with `final`).  LOST: the record is
+ * rejected.  LOST_UNFINISHED: the record is too long, and its end is not in the data. */
 AF_NOINLINE csv_end csv_record_end(const csv_dialect *dialect, const uint8_t *data, uint64_t length, uint64_t start, bool final,
                                    csv_open_until *open_until) {
     const uint64_t most = dialect->max_record_bytes;
@@ -126,7 +128,8 @@ static inline uint64_t csv_count_newlines(const uint8_t *data, uint64_t from, ui
     return count;
 }
 
-/* ---- decoding ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- decoding
+ * ----------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     uint64_t line, offset, after_row; /* of the block, from 0 */
@@ -141,7 +144,7 @@ typedef struct {
     uint64_t count, room;
 } csv_reject_list;
 
-/* Adds a reject and gives it to be filled in; NULL when there is no memory. */
+/* Appends a reject for the caller to fill in; NULL where memory ran out. */
 static csv_reject *csv_add(csv_reject_list *list) {
     if (list->count == list->room) {
         uint64_t room = list->room * 2 + 64;
@@ -153,7 +156,7 @@ static csv_reject *csv_add(csv_reject_list *list) {
     return &list->items[list->count++];
 }
 
-/* Memory for one decode at a time, kept between calls: its sizes follow the largest tile, its pages the rows really seen. */
+/* Memory for one decode at a time, kept between calls.  Its sizes follow the largest tile. */
 typedef struct {
     uint64_t tile_bytes;
     uint32_t *separators; /* [-1] is the bound before the tile's first byte */
@@ -193,7 +196,7 @@ static void csv_scratch_free(csv_scratch *scratch) {
     free(scratch->rejects.items);
 }
 
-/* One call's work.  `columns` point at the arrays' first rows; `field_of` says which field of a record each column is. */
+/* The work of one call.  `columns` point at the first rows of the arrays; field_of[c] is the field of column c. */
 typedef struct {
     uint8_t *data;
     uint64_t length;
@@ -201,8 +204,8 @@ typedef struct {
     const uint32_t *field_of;
     uint32_t num_columns;
     uint64_t room;         /* rows that the arrays hold */
-    uint64_t rejects_kept; /* how many rejects to write down at most */
-    /* grows with the work */
+    uint64_t rejects_kept; /* the most rejects to describe */
+    /* progress */
     uint64_t at, rows, rejected;
     uint64_t lines; /* newlines before `lines_to` */
     uint64_t lines_to;
@@ -218,7 +221,7 @@ static inline uint64_t csv_lines_before(csv_run *run, uint64_t offset) {
     return run->lines;
 }
 
-/* Counts a reject, and writes it down if it is among those to be kept (NULL: it is not). */
+/* Counts a reject and appends it to `list`; NULL where enough rejects are described already, or memory ran out. */
 static csv_reject *csv_reject_record(csv_run *run, csv_reject_list *list, uint64_t offset, uint64_t length, enum csv_reason reason,
                                      uint64_t after_row) {
     run->rejected++;
@@ -235,13 +238,14 @@ static csv_reject *csv_reject_record(csv_run *run, csv_reject_list *list, uint64
 
 enum csv_status { CSV_DONE, CSV_NEEDS_ROOM, CSV_NO_MEMORY };
 
-/* ---- cutting ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- cutting
+ * ------------------------------------------------------------------------------------------------------------------------ */
 
-/* What is known of the unfinished record that the data begins with: its first `scanned` bytes end in `state`. */
+/* State of the unfinished record at the start of the data: its first `scanned` bytes end in `state`. */
 typedef struct {
     uint64_t scanned;
     enum csv_state state;
-    bool skipping; /* inside a record that was too long, at `place`: up to its end all is dropped */
+    bool skipping; /* inside a record that is too long, at `place`: bytes are dropped up to its end */
     csv_place place;
 } csv_cutter;
 
@@ -250,7 +254,7 @@ typedef struct {
     bool rejected; /* the record at data[0] was too long */
 } csv_cut_result;
 
-/* What a level gives. */
+/* The functions of one instruction-set level. */
 typedef struct {
     enum csv_status (*decode)(const csv_dialect *, csv_run *, csv_scratch *);
     csv_cut_result (*cut)(const csv_dialect *, csv_cutter *, const uint8_t *data, uint64_t length);

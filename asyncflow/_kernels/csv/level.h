@@ -1,17 +1,18 @@
-/* The body of CSV, compiled once per level (levels.h): index, rows, columns, drop, and the cut.  See csv/csv.h. */
+/* CSV, compiled once per instruction-set level (base/levels.h): index, rows, columns, drop, and the cut.  csv/csv.h describes the
+ * steps. */
 
 #include "columns/columns.h"
 #include "csv/masks.h"
 #include "base/utf8.h"
 
-/* What the index says of a tile. */
+/* The index of a tile; positions are in the scratch memory. */
 typedef struct {
     uint32_t num_separators, num_newlines, num_broken;
     enum csv_state state; /* at the tile's end */
     bool non_ascii, returns, quotes, escapes;
 } AF_AT(csv_index);
 
-/* Up to 64 bytes at data[at], readable as 64 whatever follows them. */
+/* Makes `p` point at the bytes from data[at] on, 64 of them readable: at the data's end a padded copy of the `count` bytes left. */
 #define CSV_LOOK(p, count)                                     \
     const uint8_t *p = data + at;                              \
     uint8_t padded[64];                                        \
@@ -20,7 +21,7 @@ typedef struct {
         p = memcpy(padded, data + at, count);                  \
     }
 
-/* Writes down where separators and newlines outside quotes stand in data[from, to), a record's start being at `from`. */
+/* Writes the positions of separators and newlines outside quotes in data[from, to); a record starts at `from`. */
 AF_LEVEL_FUNCTION AF_AT(csv_index) AF_AT(csv_find)(const csv_dialect *dialect, const uint8_t *data, uint64_t length, uint32_t from,
                                                    uint32_t to, csv_scratch *scratch) {
     AF_AT(csv_index) index = {0};
@@ -62,15 +63,15 @@ AF_LEVEL_FUNCTION AF_AT(csv_index) AF_AT(csv_find)(const csv_dialect *dialect, c
     return index;
 }
 
-/* The rows of a tile: row r's fields stand between bounds[r * stride + k] and bounds[r * stride + k + 1], as columns.h has it. */
+/* The rows of a tile: field k of row r lies between bounds[r * stride + k] and bounds[r * stride + k + 1], the shape of columns.h. */
 typedef struct {
     const uint32_t *bounds;
     uint32_t stride, rows;
     bool line_ends_cut; /* the last bound of each row stands before its CR, if it has one */
 } AF_AT(csv_rows);
 
-/* Rows one by one, for a tile that has others than good ones: the good rows' bounds move to `compact`; records that are no rows go to
- * `structural`, with the number of the tile's good rows before them. */
+/* The rows of a tile that also has bad records: bounds of good rows are copied to `compact`; bad records go to `structural`, each
+ * with the number of good rows before it. */
 AF_LEVEL_FUNCTION AF_AT(csv_rows) AF_AT(csv_select)(const csv_dialect *dialect, csv_run *run, csv_scratch *scratch,
                                                     const AF_AT(csv_index) * index, uint64_t from, bool utf8) {
     const uint8_t *data = run->data;
@@ -110,7 +111,7 @@ AF_LEVEL_FUNCTION AF_AT(csv_rows) AF_AT(csv_select)(const csv_dialect *dialect, 
     return (AF_AT(csv_rows)){scratch->compact, fields + 1, rows, true};
 }
 
-/* Whether every record of the tile is a row as it stands. */
+/* Whether every record of the tile has the right number of fields and is not broken. */
 AF_LEVEL_FUNCTION bool AF_AT(csv_regular)(const csv_dialect *dialect, const csv_scratch *scratch, const AF_AT(csv_index) * index) {
     const uint32_t fields = dialect->fields, rows = index->num_newlines;
     if (index->num_broken != 0 || (uint64_t)rows * fields != index->num_separators) return false;
@@ -120,7 +121,7 @@ AF_LEVEL_FUNCTION bool AF_AT(csv_regular)(const csv_dialect *dialect, const csv_
     return differs == 0;
 }
 
-/* One column's texts as pairs of bounds: where quotes are, or CRs, fields end elsewhere than at separators. */
+/* The texts of one column as pairs of bounds.  Needed where fields have quotes or CRs, because such texts do not end at separators. */
 AF_LEVEL_FUNCTION void AF_AT(csv_pair)(const csv_dialect *dialect, const csv_run *run, csv_scratch *scratch, const AF_AT(csv_rows) * rows,
                                        uint32_t field, bool quotes, af_texts *texts) {
     const uint8_t *data = run->data, quote = dialect->quote;
@@ -148,7 +149,7 @@ AF_LEVEL_FUNCTION void AF_AT(csv_pair)(const csv_dialect *dialect, const csv_run
     texts->stride = 2;
 }
 
-/* Two quotes inside a string become one, where the text stands; a string without them is left alone. */
+/* Makes two quotes inside a quoted string one, in place. */
 AF_LEVEL_FUNCTION void AF_AT(csv_unescape)(csv_run *run, uint8_t quote, const af_column *column, const uint32_t *failed, uint32_t rows) {
     const int32_t *starts = column->values;
     for (uint32_t row = 0; row < rows; row++) {
@@ -165,7 +166,7 @@ AF_LEVEL_FUNCTION void AF_AT(csv_unescape)(csv_run *run, uint8_t quote, const af
     }
 }
 
-/* The tile's rejects, in order: records that are no rows, and rows that a column failed. */
+/* Rejects of the tile in the order of its records: bad records, and rows that a column failed. */
 static void AF_AT(csv_reject_rows)(const csv_dialect *dialect, csv_run *run, csv_scratch *scratch, const AF_AT(csv_rows) * rows) {
     const csv_reject *structural = scratch->structural.items, *structural_end = structural + scratch->structural.count;
     uint64_t kept = 0;
@@ -196,7 +197,7 @@ static void AF_AT(csv_reject_rows)(const csv_dialect *dialect, csv_run *run, csv
     }
 }
 
-/* A tile whose records are all complete: its good rows to the arrays, from row run->rows on. */
+/* Decodes a tile of complete records: good rows go to the arrays, from row run->rows on. */
 AF_LEVEL_FUNCTION enum csv_status AF_AT(csv_tile)(const csv_dialect *dialect, csv_run *run, csv_scratch *scratch,
                                                   const AF_AT(csv_index) * index, uint64_t from, uint64_t to) {
     const bool utf8 = !index->non_ascii || AF_AT(utf8_valid)(run->data + from, to - from);
@@ -205,7 +206,7 @@ AF_LEVEL_FUNCTION enum csv_status AF_AT(csv_tile)(const csv_dialect *dialect, cs
     scratch->structural.count = 0;
     if (!utf8 || !AF_AT(csv_regular)(dialect, scratch, index)) rows = AF_AT(csv_select)(dialect, run, scratch, index, from, utf8);
     if (run->rows + rows.rows > run->room) {
-        run->room = run->rows + rows.rows; /* what is asked for */
+        run->room = run->rows + rows.rows; /* what the caller must make room for */
         return CSV_NEEDS_ROOM;
     }
     const uint32_t num_rows = rows.rows;
@@ -231,7 +232,7 @@ AF_LEVEL_FUNCTION enum csv_status AF_AT(csv_tile)(const csv_dialect *dialect, cs
         run->columns[c].nulls = column.nulls;
         wrong += column.wrong;
     }
-    /* before any text is unescaped: rejects keep theirs as it was read, and lines are counted in it */
+    /* before any text is unescaped: rejects keep the text as read, and lines are counted in the text as read */
     if (wrong > 0 || scratch->structural.count > 0) AF_AT(csv_reject_rows)(dialect, run, scratch, &rows);
     if (index->quotes || run->lines_to != from) {
         csv_lines_before(run, to);
@@ -256,12 +257,12 @@ AF_LEVEL_FUNCTION enum csv_status AF_AT(csv_tile)(const csv_dialect *dialect, cs
     return run->no_memory ? CSV_NO_MEMORY : CSV_DONE;
 }
 
-/* Where the last record that is complete in data[from, to) ends. */
+/* The end of the last complete record of the tile; `from` where no record is complete. */
 AF_LEVEL_INLINE uint64_t AF_AT(csv_complete)(const AF_AT(csv_index) * index, const csv_scratch *scratch, uint64_t from) {
     return index->num_newlines > 0 ? scratch->newlines[index->num_newlines - 1] + (uint64_t)1 : from;
 }
 
-/* The whole block, tile by tile; begins where the last call stopped for want of room. */
+/* Decodes the block tile by tile.  After CSV_NEEDS_ROOM the next call continues where this one stopped. */
 AF_LEVEL_FUNCTION enum csv_status AF_AT(csv_decode)(const csv_dialect *dialect, csv_run *run, csv_scratch *scratch) {
     const uint64_t length = run->length, most = dialect->max_record_bytes;
     const uint64_t largest = most < CSV_TILE_BYTES ? most + 1 : CSV_TILE_BYTES;
@@ -305,9 +306,9 @@ AF_LEVEL_FUNCTION enum csv_status AF_AT(csv_decode)(const csv_dialect *dialect, 
     return run->no_memory ? CSV_NO_MEMORY : CSV_DONE;
 }
 
-/* Where whole records end in the data; the rest comes again, with more behind it.  Data without quotes is searched backwards for its last
- * newline; from the first quote on the masks are read, and each byte once.  Records are not measured where it is not needed: decoding
- * does that.  The one that is, is the unfinished one, because it must not grow beyond all bounds. */
+/* Finds where whole records end in the data.  The caller gives the rest again, with the bytes that follow.  Data without quotes is
+ * searched backwards for its last newline; from the first quote on, each byte is read once.  Only the unfinished record is
+ * measured, so that it stays bounded; decoding measures the others. */
 AF_LEVEL_FUNCTION csv_cut_result AF_AT(csv_cut)(const csv_dialect *dialect, csv_cutter *cutter, const uint8_t *data, uint64_t length) {
     const uint64_t most = dialect->max_record_bytes;
     const uint8_t delimiter = dialect->delimiter, quote = dialect->quote;
@@ -321,7 +322,7 @@ AF_LEVEL_FUNCTION csv_cut_result AF_AT(csv_cut)(const csv_dialect *dialect, csv_
     }
     uint64_t record = 0, at = cutter->scanned;
     enum csv_state state = cutter->state;
-    bool unknown = false; /* in which state the data ends */
+    bool unknown = false; /* the scanner's state at the data's end is not known */
     csv_open_until open_until = 0;
     csv_place place = {CSV_OUTSIDE, length > 0 && data[length - 1] == delimiter}; /* of the data's end, where there is no quote */
     if (state == CSV_OUTSIDE) {
@@ -357,7 +358,7 @@ AF_LEVEL_FUNCTION csv_cut_result AF_AT(csv_cut)(const csv_dialect *dialect, csv_
             }
         }
         csv_end end = csv_record_end(dialect, data, length, record, false, &open_until);
-        if (end.kind == CSV_END || end.kind == CSV_LOST) { /* a lost one is a record too: decoding rejects it */
+        if (end.kind == CSV_END || end.kind == CSV_LOST) { /* decoding rejects a lost record */
             record = at = end.next;
             state = CSV_OUTSIDE;
         } else {
@@ -370,7 +371,7 @@ AF_LEVEL_FUNCTION csv_cut_result AF_AT(csv_cut)(const csv_dialect *dialect, csv_
         *cutter = (csv_cutter){.skipping = true, .place = place};
         return (csv_cut_result){.resume = length, .lines = csv_count_newlines(data, 0, length), .rejected = true};
     }
-    unknown |= too_long; /* it comes again at once, and is dropped then */
+    unknown |= too_long; /* the record is given again at once, at data[0], and dropped then */
     cutter->scanned = unknown ? 0 : length - record;
     cutter->state = unknown ? CSV_OUTSIDE : state;
     return (csv_cut_result){.end = record, .resume = record};

@@ -1,4 +1,4 @@
-/* CSV for every instruction-set level, and the choice among them. */
+/* Compiles csv/level.h once per instruction-set level; csv_functions_of chooses the level's functions. */
 #include "csv/csv.h"
 
 #define AF_BODY "csv/level.h"

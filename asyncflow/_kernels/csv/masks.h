@@ -1,13 +1,14 @@
-/* The first step of CSV, once per level: 64 bytes to bit masks, quotes resolved, bits to positions.  Included by csv/level.h. */
+/* The first step of CSV, once per instruction-set level: 64 bytes to bit masks, quotes resolved, bits to positions.  csv/level.h
+ * includes it. */
 
-/* Which of 64 bytes are what; bit i is byte i. */
+/* Bit masks of 64 bytes; bit i stands for byte i. */
 typedef struct {
     uint64_t separators; /* delimiters and newlines */
     uint64_t newlines;
     uint64_t quotes;
 } AF_AT(csv_masks);
 
-/* What went by: any byte above ASCII, any CR. */
+/* Collected over the tile: whether any byte is above ASCII, whether any byte is CR. */
 #if AF_LEVEL == 4
 typedef struct {
     __m512i bytes;
@@ -117,7 +118,7 @@ AF_LEVEL_INLINE uint64_t AF_AT(csv_word)(const uint8_t *p) {
 #endif
 }
 
-/* Bit i: whether byte i of the word is `byte`.  Exact: no borrow runs from one byte to the next. */
+/* Bit i is set where byte i of the word equals `byte`.  Exact: no borrow runs from byte to byte. */
 AF_LEVEL_INLINE uint64_t AF_AT(csv_word_equal)(uint64_t word, uint8_t byte) {
     const uint64_t low = 0x7F7F7F7F7F7F7F7Fu;
     word ^= 0x0101010101010101u * byte;
@@ -151,7 +152,7 @@ AF_LEVEL_INLINE void AF_AT(csv_tell)(const AF_AT(csv_seen) * seen, bool *non_asc
 
 #endif
 
-/* Bit i becomes the parity of bits 0..i. */
+/* Prefix parity: bit i of the result is the parity of bits 0..i. */
 AF_LEVEL_INLINE uint64_t AF_AT(csv_parity)(uint64_t bits) {
 #if AF_LEVEL >= 3
     return (uint64_t)_mm_cvtsi128_si64(_mm_clmulepi64_si128(_mm_set_epi64x(0, (int64_t)bits), _mm_set1_epi8(-1), 0));
@@ -165,7 +166,8 @@ AF_LEVEL_INLINE uint64_t AF_AT(csv_parity)(uint64_t bits) {
 #endif
 }
 
-/* Writes base + i for each bit i, in order, and gives the end of what was written; what stands after it may be overwritten (64 words). */
+/* Writes base + i for each set bit i, in order, and returns the end of what was written.  Up to 64 words after the end may be
+ * overwritten. */
 AF_LEVEL_INLINE uint32_t *AF_AT(csv_positions)(uint32_t *out, uint32_t base, uint64_t bits, int usual) {
     uint32_t count = (uint32_t)__builtin_popcountll(bits);
 #if AF_LEVEL == 4
@@ -184,7 +186,7 @@ AF_LEVEL_INLINE uint32_t *AF_AT(csv_positions)(uint32_t *out, uint32_t base, uin
 #else
     const uint64_t stop = (uint64_t)1 << 63; /* so that an empty mask still has a lowest bit */
 #pragma GCC unroll 8
-    for (int i = 0; i < usual; i++) { /* as many as there mostly are, without a branch */
+    for (int i = 0; i < usual; i++) { /* the usual number of bits, without a branch */
         out[i] = base + (uint32_t)__builtin_ctzll(bits | stop);
         bits &= bits - 1;
     }
@@ -198,14 +200,14 @@ AF_LEVEL_INLINE uint32_t *AF_AT(csv_positions)(uint32_t *out, uint32_t base, uin
     return out + count;
 }
 
-/* What the quotes of a block (at most 64 bytes) leave of its separators. */
+/* The separators of at most 64 bytes once quotes are resolved. */
 typedef struct {
     uint64_t separators, newlines; /* outside quotes, outside broken records (their newline counts) */
     uint64_t broken;               /* the byte after a closing quote that made a record broken */
     bool escapes;                  /* perhaps two quotes that mean one */
 } AF_AT(csv_resolved);
 
-/* The state machine over the bits, event by event: for blocks where a quote stands where it has no meaning. */
+/* The state machine over the set bits, one by one: for blocks with a quote in the middle of a field or text after a closing quote. */
 AF_LEVEL_FUNCTION AF_AT(csv_resolved) AF_AT(csv_resolve_slowly)(AF_AT(csv_masks) masks, uint64_t returns, uint32_t count, bool field_start,
                                                                  enum csv_state *state) {
     AF_AT(csv_resolved) out = {0, 0, 0, true};
@@ -249,7 +251,7 @@ AF_LEVEL_FUNCTION AF_AT(csv_resolved) AF_AT(csv_resolve_slowly)(AF_AT(csv_masks)
             break;
         case CSV_CLOSED_CR:
             if (!(masks.newlines & here)) out.broken |= here;
-            *state = CSV_BROKEN; /* which a newline ends like any other */
+            *state = CSV_BROKEN; /* a newline ends this state too */
             break;
         case CSV_BROKEN:
             next = masks.newlines & ahead;
@@ -264,10 +266,10 @@ AF_LEVEL_FUNCTION AF_AT(csv_resolved) AF_AT(csv_resolve_slowly)(AF_AT(csv_masks)
     return out;
 }
 
-/* A block that has quotes, or that begins in another state than OUTSIDE.  Quotes toggle: the parity of the quotes before a byte says whether
- * it is inside.  That is right as long as each opening quote stands at a field's start (or right after a closing one: then the two are an
- * escaped quote) and each closing one before a separator or a line end; where one does not, the state machine takes the block.
- * `field_start`: a quote in byte 0 would stand at a field's start, if the state is OUTSIDE. */
+/* Resolves a block that has quotes or begins in another state than OUTSIDE.  A byte is inside quotes where the number of quotes
+ * before it is odd.  This holds while each opening quote is at a field's start (or right after a closing quote: the two are an
+ * escaped quote), and each closing quote is before a separator or a line end.  Any other block goes to the state machine.
+ * `field_start`: in state OUTSIDE, a quote in byte 0 would open a quoted field. */
 AF_LEVEL_FUNCTION AF_AT(csv_resolved) AF_AT(csv_resolve)(AF_AT(csv_masks) masks, const uint8_t *p, uint32_t count, bool field_start,
                                                           enum csv_state *state) {
     uint64_t returns = AF_AT(csv_equal)(p, '\r');

@@ -1,16 +1,16 @@
-"""CSV to columns, the plain way: what a record is, byte by byte.  The specification of the compiled ``csv`` and its oracle.
+"""The plain twin of ``csv``: CSV to columns, byte by byte.  It specifies what a record is and why a record is rejected.
 
-A field whose first byte is the quote is quoted: in it two quotes mean one, and delimiters and line ends are text.  After its closing quote
-only a delimiter or a line end may follow, else the record is broken, and ends at the next newline whatever stands before it.  In any
-other field a quote is a byte like the rest.  LF ends a record outside quotes; a CR right before it, or before the end of the block, belongs
-to the line end.  Empty lines are no records, but where records have one field: there an empty line is a record, of an empty field.
+A field whose first byte is the quote is quoted.  In a quoted field two quotes mean one, and delimiters and line ends are text.  After the
+closing quote only a delimiter or a line end may follow; else the record is broken and ends at the next newline.  In a field that is not
+quoted the quote is an ordinary byte.  LF outside quotes ends a record; a CR right before the LF, or before the end of the block, belongs
+to the line end.  Empty lines are skipped, except where records have one field: there an empty line is a record with an empty field.
 
-A record with more than ``max_record_bytes`` before its newline is rejected, to its own end: what stands inside its quotes is
-never read as records.  If a shorter one is inside quotes where the data ends, a quote was left open: its first line is
-lost, and reading resumes on the next as if nothing had been.
+A record with more than ``max_record_bytes`` before its newline is rejected as a whole: nothing inside its quotes is read as
+records.  A shorter record that is inside quotes where the data ends has an open quote: its first line is rejected, and reading
+resumes on the next line.
 
-Checked of each record, in this order: length, text after a closing quote, UTF-8, the number of fields, then the wanted columns in
-the order asked for.  What a text means as a value is said by ``texts``.
+The checks of a record, in this order: its length, text after a closing quote, UTF-8, the number of fields, then the wanted columns in
+the order asked for.  ``columns/reference.py`` specifies which text is which value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from asyncflow._kernels.columns import reference as texts
 
 TOO_LONG, UNCLOSED, TEXT_AFTER_QUOTE, NOT_UTF8, FIELD_COUNT, BAD_VALUE = range(6)
 WRONG, OUT_OF_RANGE, MISSING = 1, 2, 3
-"""Details of BAD_VALUE; that of FIELD_COUNT is how many fields there were."""
+"""Details of BAD_VALUE.  The detail of FIELD_COUNT is the number of fields found."""
 
 END, MORE, LOST, LOST_UNFINISHED = range(4)
 _OUTSIDE, _QUOTED, _CLOSED, _CLOSED_CR, _BROKEN = range(5)
@@ -34,11 +34,11 @@ _DTYPES = {"bool": np.bool_, "float64": np.float64}
 
 
 class Plan:
-    """How records are written and what is wanted of them.
+    """The dialect of a stream and the columns to decode.
 
     ``columns``: for each wanted column its field (from 0), its type text and whether null rejects the record.
-    ``fields``: how many a record must have.  ``rejects_kept``: how many rejects one call of ``decode`` gives at most (all
-    are counted).
+    ``fields``: the number of fields of a record.  ``rejects_kept``: the most rejects that one call of ``decode`` describes; all
+    are counted.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class Plan:
         self.columns, self.rejects_kept = list(columns), rejects_kept
 
     def scan(self, data: bytes, start: int, place: tuple[int, bool]) -> tuple[int, tuple[int, bool], int]:
-        """Goes on to a record's end: the position after its newline (-1: there is none yet), the place of the data's end
-        (state, and whether a field starts there), and the first newline inside quotes (-1: none)."""
+        """Scans from ``start`` to the record's end.  Returns the position after the record's newline (-1: not in the data), the
+        place at the data's end (state, and whether a field starts there), and the first newline inside quotes (-1: none)."""
         (state, field_start), first_newline = place, -1
         for at in range(start, len(data)):
             byte = data[at]
@@ -90,7 +90,7 @@ class Plan:
         return -1, (state, field_start), first_newline
 
     def record_end(self, data: bytes, start: int, final: bool) -> tuple[int, int, int]:
-        """How the record at ``start`` ends, where the next one starts, and why it is lost."""
+        """How the record at ``start`` ends, where the next record starts, and the reason where the record is rejected."""
         following, (state, _), first_newline = self.scan(data, start, RECORD_START)
         if following >= 0:
             return (LOST if following - 1 - start > self.max_record_bytes else END), following, TOO_LONG
@@ -103,7 +103,7 @@ class Plan:
         return LOST, first_newline + 1 if first_newline >= 0 else len(data), UNCLOSED
 
     def split(self, record: bytes) -> list[tuple[int, int, bool]] | None:
-        """A record's fields: begin and end of the text (without quotes), and whether it is quoted.  None: broken."""
+        """The fields of a record: begin and end of the text (without quotes), and whether the field is quoted.  None: broken."""
         fields, at = [], 0
         while True:
             quoted = record[at : at + 1] == bytes([self.quote])
@@ -209,17 +209,16 @@ class Plan:
 
 
 class Cutter:
-    """Where whole records end in one byte stream.  A record that is too long and not at its end yet is dropped as it comes."""
+    """Finds where whole records end in one byte stream.  An unfinished record that is too long is dropped as it comes."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._skipping: tuple[int, bool] | None = None  # where in a record that is too long
 
     def cut(self, data: Any, final: bool) -> tuple[int, int, int, bytes | None]:
-        """``(end, resume, lines, rejected)``: ``data[:end]`` is whole records, ``data[resume:]`` comes again with more behind
-        it; of the bytes between, which are dropped, ``lines`` are newlines.  ``rejected``: the first bytes of a record that is
-        too long and begins at ``data[0]``, else None.  A record that is lost and whose end is known counts as whole:
-        ``decode`` rejects it."""
+        """Returns ``(end, resume, lines, rejected)``.  ``data[:end]`` is whole records.  ``data[resume:]`` is to be given again, with the
+        bytes that follow.  The bytes between are dropped; ``lines`` of them are newlines.  ``rejected``: the first bytes of a record that
+        is too long and begins at ``data[0]``, else None.  A bad record whose end is known counts as whole: ``decode`` rejects it."""
         raw = data.tobytes()
         if not raw:
             return 0, 0, 0, None

@@ -1,11 +1,17 @@
-"""NDJSON to columns.  What is read, accepted and rejected is said by the twin, ``reference.json``.
+"""NDJSON blocks to columns: the Python face of ``json/walk.h``.  The twin ``json/reference.py`` specifies what is accepted and rejected.
 
-The design, bottom up: a record is followed along a graph of layouts that earlier records of the block have taught (``json/layouts.h``): one
-masked compare for the text up to each value, one vector search for the value's end.  A record of an unknown layout goes through the parser
-(``json/parse.h``), which knows the whole grammar, teaches the graph, and alone may reject.  Both put down where each wanted value's text
-stands; a tile of 1024 rows at a time then goes through the column loops that all text formats share (``columns.h``), and what those do
-not take is worked off from a list of notes (``json/tile.h``).  Time is linear in the block, whatever it holds, and what was read before
-never changes what is read: only how soon.
+``formats/json`` makes one :class:`Decoder` per stream.  The steps that a block goes through:
+
+* layouts (``json/layouts.h``): a record that looks like an earlier record is followed along a graph of layouts, with one masked
+compare for the
+  text up to each value and one vector search for the value's end.
+* parser (``json/parse.h``): any other record is read by the whole grammar.  The parser teaches the graph, and only the parser
+rejects records.
+* spans: both ways note where the text of each wanted value stands (``json/walker.h``).
+* columns: a tile of at most 1024 rows goes through the column loops that all text formats share (``columns/columns.h``).
+* notes (``json/tile.h``): values that the loops do not take, such as text with escapes, are read one by one.
+
+Invariants: time is linear in the size of the block; what was read before changes the speed, never the result.
 """
 
 from itertools import count
@@ -91,7 +97,7 @@ cdef int LEVEL = cpu_level()
 
 
 def _key_tree(names):
-    """The wanted paths as nodes and edges, see json/plan.h: (nodes, edges, columns below, key bytes, longest key)."""
+    """The wanted paths as a tree (json/plan.h): (nodes, edges, columns below each node, bytes of all keys, length of the longest key)."""
     paths = {None: 0}  # None: the record itself
     steps = []  # (from path, key, to path)
     for name in names:
@@ -117,7 +123,7 @@ def _key_tree(names):
 
 
 cdef class Decoder:
-    """See the twin.  Holds nothing that a decode changes, so any number of threads may decode at once."""
+    """See the twin.  ``decode`` changes no field, so threads may decode at the same time."""
 
     cdef json_plan plan
     cdef bytes _columns, _nodes, _edges, _below, _names
@@ -152,7 +158,7 @@ cdef class Decoder:
             packed[2] += (<char *>&number)[: sizeof(number)]
         self._columns, self._nodes, self._edges, self._below = bytes(columns), bytes(packed[0]), bytes(packed[1]), bytes(packed[2])
         self._texts = [type_ == "string" for type_ in types]
-        # raw text of an object stays raw, also where a field of it is resolved in place: such a column gets bytes of its own
+        # A column of an object's raw text gets its own copy of the bytes, because escapes of the object's fields are resolved in place.
         outer = {name[:i] for name in names for i, letter in enumerate(name) if letter == "."}
         self._own_bytes = [text and name in outer for name, text in zip(names, self._texts)]
         self.plan.serial = next(_serials)
@@ -167,7 +173,7 @@ cdef class Decoder:
         self.plan.max_rejects = 0xFFFFFFFFFFFFFFFF if max_rejects is None else max_rejects
 
     def decode(self, block):
-        """Returns (rows, lines, columns, rejected, rejects): see the twin.  Escapes are resolved inside ``block``."""
+        """Returns (rows, lines, columns, rejected, rejects), see the twin.  Escapes are resolved in place, inside ``block``."""
         cdef json_job job
         cdef uint8_t[::1] bytes_ = block
         cdef size_t size = bytes_.shape[0]
@@ -193,7 +199,7 @@ cdef class Decoder:
             json_release(&job)
 
     cdef _fill(self, json_job *job, block):
-        """Makes the columns' arrays, has them filled, and cuts them to what came."""
+        """Allocates the arrays, fills them, and cuts them to the number of rows."""
         cdef json_output output
         cdef bytearray outputs = bytearray()
         cdef uint64_t lines = job.line_count

@@ -1,17 +1,18 @@
-/* Layouts: the learned shapes of records, as a graph of segments.
+/* Layouts: the shapes of records that the parser has met, as a graph of segments.
  *
- * A segment is the literal text from one scalar to the next (`{"ts":`, `,"key":`, `}],"b": `), keys, brackets and white space included, and the
- * column that the scalar behind it belongs to.  Its successors are the segments that were seen to follow it.  A record that the graph can
- * spell needs one masked compare a value, and no look at its keys or brackets.
+ * A segment is the literal text from one scalar to the next (`{"ts":`, `,"key":`, `}],"b": `), with keys, brackets and white space,
+ * and the column of the scalar that follows.  The successors of a segment are the segments that the parser has met right after it.
+ * A record that follows the graph needs one masked compare per value; its keys and brackets are not looked at.
  *
- * The graph never accepts what the parser would not.  A segment belongs to a context, the stack of objects and arrays that are open where
- * its literal begins; two segments are linked only after the parser has met them in a row, so the context at the end of one is the
- * context of the next, and every path from the start to a segment that ends a record spells a well-formed record.
+ * The graph accepts only what the parser accepts.  A segment belongs to a context: the stack of objects and arrays that are open
+ * where its literal begins.  Two segments are linked only after the parser has met them in a row, so the context at the end of a
+ * segment is the context of its successor, and each path from the start to a segment that ends a record spells a well-formed
+ * record.
  *
- * It starts empty and stays bounded.  Where it has learned much and still misses, it forgets all and goes on
- * coarse: what is nested and holds no wanted column then counts as one value, which the parser skips.  And it learns the more rarely the
- * more it has learned.  So where no record looks like another, trying costs a share of the time that only falls.
- * Nothing here changes what a record means: only how soon it is known.
+ * The graph starts empty and stays bounded.  Where the graph has learned much and still misses, all segments are dropped, and the
+ * graph becomes coarse: a nested value without a wanted column is then one value, which the parser skips.  The graph learns more
+ * rarely the more it has learned; where no two records look alike, the share of time spent on trying falls.  The graph never
+ * changes the meaning of a record.
  */
 #ifndef ASYNCFLOW_JSON_LAYOUTS_H
 #define ASYNCFLOW_JSON_LAYOUTS_H
@@ -25,11 +26,11 @@
 #define JSON_MAX_LITERAL 128
 #define JSON_HEAD 32 /* bytes of a literal that are compared at once */
 #define JSON_POOL_BYTES 16384
-#define JSON_SLACK (JSON_MAX_LITERAL + 64) /* readable bytes that following a segment asks for */
+#define JSON_SLACK (JSON_MAX_LITERAL + 64) /* bytes that must be readable to follow a segment */
 #define JSON_MAX_CLEARS 3
-#define JSON_FINE_LINKS 256 /* learned before the graph turns coarse */
+#define JSON_FINE_LINKS 256 /* links after which the graph turns coarse */
 #define JSON_LANES 4        /* records that are read in step */
-#define JSON_STEP_NOTES 32  /* that they may leave; putting them in order takes time by the square of it */
+#define JSON_STEP_NOTES 32  /* the most notes that records in step may leave; sorting takes time quadratic in their number */
 #define JSON_LEAST_PAUSE 8
 #define JSON_MOST_PAUSE 4096
 #define JSON_START 0        /* the segment before every record */
@@ -47,18 +48,18 @@ typedef struct json_segment {
     uint8_t mask[JSON_HEAD];
     json_successors after;
     uint32_t length;
-    uint32_t takes; /* bit k: the column behind it reads a value of kind k from its span, so noting that is all there is to do */
-    int32_t column; /* of the value behind it, or -1 */
+    uint32_t takes; /* bit k: the column of the value that follows reads kind k from its span, so that no note is needed */
+    int32_t column; /* of the value that follows, or -1 */
     const uint8_t *tail; /* the rest of the literal, in the pool */
-    uint8_t unusual; /* it ends a record, or clears */
-    uint8_t context, depth; /* depth: containers open where the value stands */
+    uint8_t unusual; /* ends a record, or clears columns */
+    uint8_t context, depth; /* depth: containers open at the value */
     uint8_t ends_record;
-    uint8_t walked_into; /* the value's own node has columns below: an object there is not to be skipped */
+    uint8_t walked_into; /* the value's node has columns below, so an object there must not be skipped */
     uint8_t clear_count;
     int32_t clears[JSON_MAX_CLEARS]; /* nodes whose mention makes the columns below them null */
 } json_segment;
 
-/* What the parser met on its way through one record, as segments. */
+/* A segment of the record that the parser reads. */
 typedef struct {
     const uint8_t *from, *to; /* the literal */
     int32_t column;
@@ -69,10 +70,10 @@ typedef struct {
 typedef struct {
     const json_column *columns; /* the plan's */
     uint32_t segment_count, context_count, pool_used, links, misses;
-    uint32_t pause, paused; /* records to be read one by one before several are tried in step again: after the next failure, and now */
+    uint32_t pause, paused; /* records to read one by one before the next try in step: after the next failure, and from now on */
     bool recording, coarse;
     uint32_t step_count;
-    json_step step; /* being made: its literal has begun */
+    json_step step; /* under way: its literal has begun */
     struct {
         uint8_t parent;
         int32_t node;
@@ -106,7 +107,7 @@ static void json_record_literal(json_layouts *graph, const uint8_t *from, uint8_
     graph->step.clear_count = 0;
 }
 
-/* Before the parser reads a record: shall its steps be recorded?  Every 256 links that were made halve how often it is worth it. */
+/* Called before the parser reads a record: decides whether its steps are recorded.  Every 256 links halve how often. */
 static void json_record_begin(json_layouts *graph, const uint8_t *record) {
     uint32_t rarity = graph->links / 256 < 8 ? graph->links / 256 : 8;
     graph->recording = (graph->misses++ & ((1u << rarity) - 1)) == 0;
@@ -120,7 +121,7 @@ static uint8_t json_record_context(json_layouts *graph, uint8_t parent, int32_t 
         if (graph->contexts[i].parent == parent && graph->contexts[i].node == node) return (uint8_t)i;
     if (graph->context_count == JSON_MAX_CONTEXTS) {
         graph->recording = false;
-        graph->links += JSON_FINE_LINKS; /* deeper and more various than is worth walking */
+        graph->links += JSON_FINE_LINKS; /* too many contexts: the graph turns coarse sooner */
         return 0;
     }
     graph->contexts[graph->context_count].parent = parent;
@@ -134,7 +135,7 @@ static void json_record_clear(json_layouts *graph, int32_t node) {
     else graph->step.clears[graph->step.clear_count++] = node;
 }
 
-/* The literal is over: a value begins at ``to``, or the record has ended there. */
+/* The literal ends at ``to``: a value begins there, or the record has ended. */
 static void json_record_step(json_layouts *graph, const uint8_t *to, bool ends_record, bool walked_into, int32_t column,
                              uint32_t depth) {
     json_step *step = &graph->step;
@@ -154,7 +155,7 @@ static int json_step_is(const json_segment *segment, const json_step *step) {
            !memcmp(segment->tail, step->from + head, length - head);
 }
 
-/* The segment of that step, made if need be; 0 when there is no room. */
+/* The number of the step's segment, made where it is new; 0 where there is no room. */
 static uint32_t json_segment_of(json_layouts *graph, const json_step *step) {
     uint32_t length = (uint32_t)(step->to - step->from), head = length < JSON_HEAD ? length : JSON_HEAD;
     json_segment *segment;
@@ -182,18 +183,18 @@ static uint32_t json_segment_of(json_layouts *graph, const json_step *step) {
     return graph->segment_count++;
 }
 
-/* Whether one literal is how the other begins: `"a":` and `"a": `. */
+/* Whether the literal `begin` is a proper prefix of the other: `"a":` of `"a": `. */
 static bool json_begins(const json_segment *begin, const json_segment *literal) {
     uint32_t head = begin->length < JSON_HEAD ? begin->length : JSON_HEAD;
     return begin->length < literal->length && !memcmp(begin->head, literal->head, head) &&
            !memcmp(begin->tail, literal->tail, begin->length - head);
 }
 
-/* Makes a segment a successor; behind those that were there before, but before those that it begins with. */
+/* Makes a segment a successor: after the successors that were there before, but before those whose literal is its prefix. */
 static void json_link(json_layouts *graph, json_successors *from, uint32_t to) {
     uint32_t at = 0;
     graph->links++;
-    if (from->count == JSON_MAX_SUCCESSORS) { /* the oldest but the first makes room */
+    if (from->count == JSON_MAX_SUCCESSORS) { /* drops the oldest after the first */
         from->count--;
         memmove(from->segments + 1, from->segments + 2, (from->count - 1u) * sizeof *from->segments);
     }

@@ -1,4 +1,4 @@
-/* The NDJSON decoder for every instruction-set level. */
+/* Compiles json/walk.h once per instruction-set level, and calls the chosen level. */
 #include "json/levels.h"
 
 #include "json/scratch.h"

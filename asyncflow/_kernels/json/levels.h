@@ -1,4 +1,4 @@
-/* What json.pyx calls, in this order.  `level`: af_cpu_level(). */
+/* The functions that json/compiled.pyx calls for each block, in this order.  `level`: af_cpu_level(). */
 #ifndef ASYNCFLOW_JSON_LEVELS_H
 #define ASYNCFLOW_JSON_LEVELS_H
 
@@ -11,7 +11,7 @@ bool json_survey(int level, json_job *job);
 /* Decodes the surveyed block; false where memory ran out. */
 bool json_decode(int level, json_job *job);
 
-/* Gives back what the job holds, however far it came. */
+/* Frees what the job holds, also after a failed survey or decode. */
 void json_release(json_job *job);
 
 #endif

@@ -1,12 +1,12 @@
-/* The parser: reads any record, by the whole grammar, with an explicit stack.  A body for levels.h.
+/* The parser: reads any record by the whole grammar of JSON, with an explicit stack.  json/walk.h includes it, once per level.
  *
- * It is the slow way and the only judge: what it refuses is rejected, what it accepts may become a layout.  Names are looked up in the
- * plan's tree; of several mentions of a path the last one counts, and a mention of an object makes everything below it
- * null first.
+ * The parser is the slow way and the only judge: a record that the parser refuses is rejected, a record that it accepts may become
+ * a layout. Keys are looked up in the plan's tree (json/plan.h).  Of several mentions of a path the last counts; a mention of an
+ * object first makes all columns below the object null.
  */
 
-/* Reads the container at ``p``, ``outside`` others being open around it; ``node``: what it is in the plan's tree, or -1.
- * Returns what follows it, or NULL and leaves the reason. */
+/* Reads the object or array at ``p``.  ``outside``: how many containers are open around it; ``node``: its node in the plan's tree, or -1.
+ * Returns the position after it; NULL, with the reason in w->reason, where the text is not well formed. */
 AF_LEVEL_FUNCTION const uint8_t *AF_AT(json_parse)(json_walker *w, const uint8_t *p, uint32_t outside, int32_t node) {
     json_level levels[JSON_MAX_DEPTH + 1], *level = levels;
     const json_node *nodes = w->plan->nodes;
@@ -58,7 +58,7 @@ value:
             context = json_record_context(graph, level->context, *p == '{' ? node : -2);
         } else if (level->recorded) {
             json_record_step(graph, p, false, node >= 0, column, (uint32_t)(level - levels));
-            if (node >= 0 && *p == '{') graph->recording = false; /* raw text, and fields of the same object: left to the parser */
+            if (node >= 0 && *p == '{') graph->recording = false; /* raw text and fields of one object: only the parser reads such records */
         }
         goto open;
     }

@@ -1,7 +1,7 @@
-/* JSON's small pieces: escapes, numbers, words, white space.  The same for every instruction-set level.
+/* Pieces of JSON text: escapes, numbers, words, white space.  The same for every instruction-set level.
  *
- * The scanning functions take the first byte and the end of what may be read, and return what follows the piece, or NULL where it is not
- * well formed.
+ * A scanning function takes the first byte of the piece and the end of the readable bytes.  It returns the position after the
+ * piece, or NULL where the piece is not well formed.
  */
 #ifndef ASYNCFLOW_JSON_PIECES_H
 #define ASYNCFLOW_JSON_PIECES_H
@@ -9,8 +9,8 @@
 #include "base/cpu.h"
 #include "json/plan.h"
 
-/* What the scans compare with.  It comes to them by a pointer that the compiler knows nothing of: constants that it knows it makes anew for
- * every value, which takes longer than to load them. */
+/* Constants that the scans compare with.  The scans get them by a pointer, so that the compiler loads them: constants that the
+ * compiler sees are built anew for each value, which takes longer than a load. */
 typedef struct {
     uint8_t quote[32], backslash[32], control[32];
     uint8_t minus[16], zero[16], point[16], body[16], nine[16]; /* body: from the minus to the last that may stand in a number */
@@ -22,13 +22,13 @@ static const json_letters json_letter_table __attribute__((aligned(32))) = {
     {JSON_16('.')},               {JSON_16('9' - '-')},           {JSON_16(9)}};
 #undef JSON_16
 
-/* The byte that a one-letter escape stands for; 0: there is no such escape. */
+/* The byte that a one-letter escape stands for; 0 where the letter is no escape. */
 static const uint8_t json_escape_value[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
                                                ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
 
 static inline int json_is_digit(uint8_t byte) { return (uint8_t)(byte - '0') <= 9; }
 
-/* The four hex digits of \uXXXX, ``p`` at its backslash; 0 when they are not there. */
+/* Reads the four hex digits of \uXXXX, ``p`` at the backslash; returns 0 where there are not four hex digits. */
 static inline int json_read_unit(const uint8_t *p, const uint8_t *end, uint32_t *unit) {
     uint32_t value = 0;
     if (end - p < 6) return 0;
@@ -43,8 +43,8 @@ static inline int json_read_unit(const uint8_t *p, const uint8_t *end, uint32_t 
     return 1;
 }
 
-/* Copies well-formed string text without its escapes from ``from`` to ``to``, which may be the same place: the result is
- * never longer.  Returns its length. */
+/* Copies the text of a well-formed string from ``from`` to ``to`` and resolves its escapes.  The two may be equal, because the
+ * result is never longer.  Returns the length of the result. */
 static inline uint32_t json_unescape(const uint8_t *from, uint32_t length, uint8_t *to) {
     const uint8_t *end = from + length;
     uint8_t *out = to;
@@ -61,7 +61,7 @@ static inline uint32_t json_unescape(const uint8_t *from, uint32_t length, uint8
         }
         json_read_unit(escape, end, &code);
         from = escape + 6;
-        if ((code & 0xF800) == 0xD800) { /* the scan has seen to it that the other half follows */
+        if ((code & 0xF800) == 0xD800) { /* the scan has checked that the low surrogate follows */
             json_read_unit(from, end, &low);
             code = 0x10000 + ((code & 0x3FF) << 10) + (low & 0x3FF);
             from += 6;
@@ -85,7 +85,7 @@ static inline uint32_t json_unescape(const uint8_t *from, uint32_t length, uint8
     return (uint32_t)(out - to);
 }
 
-/* At a backslash: checks one escape (a surrogate pair counts as one) and returns what follows it. */
+/* At a backslash: checks one escape (a surrogate pair is one escape) and returns the position after it. */
 AF_NOINLINE const uint8_t *json_scan_escape(const uint8_t *p, const uint8_t *end, uint32_t *kind) {
     uint32_t unit = 0;
     if (*kind == JSON_TEXT) *kind = JSON_ESCAPED;
@@ -104,7 +104,7 @@ AF_NOINLINE const uint8_t *json_scan_escape(const uint8_t *p, const uint8_t *end
     return p + 6;
 }
 
-/* Past a number by JSON's grammar: no leading zeros, digits on both sides of the point. */
+/* Scans a number by JSON's grammar: no leading zeros, digits on both sides of the point. */
 AF_NOINLINE const uint8_t *json_scan_long_number(const uint8_t *p, const uint8_t *end) {
     const uint8_t *digits;
     if (p < end && *p == '-') p++;
@@ -126,7 +126,7 @@ AF_NOINLINE const uint8_t *json_scan_long_number(const uint8_t *p, const uint8_t
     return p;
 }
 
-/* Past true, false, null, NaN, Infinity or -Infinity; NULL where it is none of them. */
+/* Scans true, false, null, NaN, Infinity or -Infinity; NULL where the text is none of them. */
 static inline const uint8_t *json_scan_word(const uint8_t *p, const uint8_t *end, uint32_t *kind) {
     if (AF_LIKELY(end - p >= 4 && memcmp(p, "null", 4) == 0)) {
         *kind = JSON_NULL;
@@ -149,7 +149,7 @@ static inline const uint8_t *json_scan_word(const uint8_t *p, const uint8_t *end
     return NULL;
 }
 
-/* Behind white space that may stand inside a record. */
+/* The position after spaces, tabs and CRs. */
 static inline const uint8_t *json_skip_space(const uint8_t *p, const uint8_t *end) {
     while (p < end && (*p == ' ' || *p == '\t' || *p == '\r')) p++;
     return p;

@@ -1,12 +1,10 @@
-/* What the NDJSON decoder is asked for, and what it gives: data shared by all instruction-set levels.
+/* Input and output of the NDJSON decoder: the data that all instruction-set levels share.
  *
- * The wanted columns form a tree of names.  A node stands for a path ("a", "a.b"); its edges are the keys that lead
- * on from an object at that path.  A key may hold dots itself, so from the root both "a" then "b", and "a.b" at once,
- * reach the node "a.b".
+ * The wanted columns form a tree of names.  A node stands for a path ("a", "a.b"); its edges are the keys that lead on from an object at
+ * that path.  A key may hold dots, so from the root both the keys "a", "b" and the key "a.b" reach the node "a.b".
  *
- * The walker notes for each wanted value of each row a span: where its text starts and ends in the block.  Whatever a
- * column cannot read straight from a span of its usual kind (text under a number column, text with escapes, ...) goes
- * into a list of notes that is worked off once per tile.
+ * For each wanted value of each row the walker writes a span: begin and end of the value's text in the block.  A value that its
+ * column cannot read from a span (text in a number column, text with escapes, ...) also gets a note; notes are read once per tile.
  */
 #ifndef ASYNCFLOW_JSON_PLAN_H
 #define ASYNCFLOW_JSON_PLAN_H
@@ -18,7 +16,7 @@
 #define JSON_TILE_ROWS 1024
 #define JSON_TILE_BYTES 65536
 
-/* What stands at a place where a value may stand. */
+/* The kinds of values. */
 enum json_kind {
     JSON_NULL,
     JSON_NUMBER,
@@ -27,20 +25,20 @@ enum json_kind {
     JSON_FALSE,
     JSON_TEXT,      /* a string; the span is what stands between its quotes */
     JSON_ESCAPED,   /* the same, with escapes */
-    JSON_SURROGATE, /* the same, with half of a surrogate pair: no UTF-8 can say it */
+    JSON_SURROGATE, /* the same, with half of a surrogate pair, which UTF-8 cannot express */
     JSON_NESTED,    /* an object or array; the span is its raw text */
     JSON_KINDS
 };
 
 /* What a column does with a kind of value. */
 enum json_action {
-    JSON_TAKE,          /* the span is what the column's loop reads */
-    JSON_TAKE_AND_NOTE, /* the same, and escapes are to be resolved */
+    JSON_TAKE,          /* the column's loop reads the span */
+    JSON_TAKE_AND_NOTE, /* the column's loop reads the span, and a note asks for its escapes to be resolved */
     JSON_VOID,          /* null */
-    JSON_NOTE           /* null for the column's loop; the note says what is really there */
+    JSON_NOTE           /* null for the column's loop; the note has the value */
 };
 
-/* Why a record or a value was rejected. */
+/* Reasons for which a record is rejected. */
 enum json_reason {
     JSON_FINE,
     JSON_TOO_LONG,
@@ -52,7 +50,7 @@ enum json_reason {
     JSON_BAD_VALUE /* the value does not fit the column's type */
 };
 
-/* Where a value's text stands, as columns.h has it: behind ``before``, up to ``end``; byte offsets in the block. */
+/* The text of a value, in the shape of columns.h: bytes before + 1 up to, not including, ``end``; offsets in the block. */
 typedef struct {
     uint32_t before, end;
 } json_span;
@@ -87,7 +85,7 @@ typedef struct {
     uint64_t max_rejects; /* more are only counted */
 } json_plan;
 
-/* The lines of a block: where each ends, at its LF or at the block's end. */
+/* The lines of a block: the position of each line's LF, or of the block's end. */
 typedef struct {
     uint32_t *ends;
     uint64_t count, room;
@@ -109,8 +107,8 @@ typedef struct {
 
 typedef struct json_scratch json_scratch;
 
-/* In: plan, block, size (below 2**31).  Survey gives scratch and line_count.  In: outputs with room for as many rows as lines.
- * Decode gives the rest. */
+/* The caller sets plan, block and size (below 2**31).  json_survey sets scratch and line_count.  The caller sets outputs, with room
+ * for as many rows as lines.  json_decode sets the rest. */
 typedef struct {
     const json_plan *plan;
     uint8_t *block;

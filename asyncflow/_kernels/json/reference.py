@@ -1,21 +1,21 @@
-"""NDJSON to columns, the plain way: what a record is, what it means, and why it is rejected.
+"""The plain twin of ``json``: NDJSON to columns.  It specifies what a record is, what it means, and why it is rejected.
 
-A record is what stands before a LF, or before the block's end.  In this order:
+A record is the bytes before a LF, or before the block's end.  The checks of a record, in this order:
 
-- more than ``max_record_bytes`` bytes: rejected, ``TOO_LONG``;
-- nothing but white space: no record, skipped silently;
-- not UTF-8: ``BAD_UTF8``;
-- it must be one JSON object (RFC 8259, and the words NaN, Infinity and -Infinity as Python reads them), with white space
-  around it: else ``NOT_OBJECT``, ``MALFORMED``, or ``TOO_DEEP`` where more than 1000 objects and arrays are open at once,
-  whichever the reader meets first.  That holds for the whole record, whatever columns are wanted;
-- then its values: the first column, as asked for, whose value does not fit (``BAD_VALUE``) or is null though required
-  (``NO_VALUE``).
+- a record of more than ``max_record_bytes`` bytes is rejected: ``TOO_LONG``;
+- a record of white space alone is skipped, without a reject;
+- a record that is not UTF-8 is rejected: ``BAD_UTF8``;
+- a record must be one JSON object (RFC 8259, and the words NaN, Infinity and -Infinity as Python reads them), with white space around
+  it.  Else the record is rejected: ``NOT_OBJECT``, ``MALFORMED``, or ``TOO_DEEP`` where more than 1000 objects and arrays are open
+  at once, whichever comes first.  This check covers the whole record, whatever columns are wanted;
+- a record with a value that does not fit its column (``BAD_VALUE``), or a null in a required column (``NO_VALUE``), is rejected.  The
+  first such column, in the order asked for, decides.
 
-The column ``a.b`` is the member ``a.b`` of the record, or ``b`` of the object ``a``.  Where a path is mentioned several times
-the last mention counts, and a mention of ``a`` makes ``a.b`` null first.  Not mentioned or ``null`` is null.
+The column ``a.b`` is the member ``a.b`` of the record, or the member ``b`` of the object ``a``.  Where a path is mentioned several
+times the last mention counts; a mention of ``a`` first makes ``a.b`` null.  A path that is not mentioned is null.
 
-A string column takes text, and of any other value its raw text.  The other columns take their JSON type, or text that says the same by
-the rules of ``reference.texts``; an integer or epoch may be written with a fraction of zeros or with an exponent.
+A string column takes text, and the raw text of any other value.  The other columns take values of their JSON type, and text by the
+rules of ``columns/reference.py``.  An integer or epoch may have a fraction of zeros or an exponent.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _INTEGER_UNITS = {"int64": 1, "timestamp[ms]": 10**6, "timestamp[us]": 10**3, "t
 
 
 class _RejectedError(Exception):
-    """The record or one of its values does not do; ``start`` and ``length``: of the value's raw text in the record."""
+    """The record is rejected.  ``start`` and ``length``: the raw text, in the record, of the value that is the reason."""
 
     def __init__(self, reason: int, column: int = -1, start: int = 0, length: int = 0) -> None:
         self.reason, self.column, self.start, self.length = reason, column, start, length
@@ -57,8 +57,8 @@ class _RejectedError(Exception):
 class Decoder:
     """Decodes blocks of records into columns.
 
-    ``names``: of the wanted columns, unique; ``types``: of each, as in a schema (``"int64"``, ``"timestamp[ms]"``); ``required``: whether
-    null rejects the record; ``max_rejects``: how many rejections are described (None: all), more are only counted.
+    ``names``: the wanted columns, each once.  ``types``: their types as in a schema (``"int64"``, ``"timestamp[ms]"``).
+    ``required``: whether null rejects the record.  ``max_rejects``: the most rejects to describe (None: all); all are counted.
     """
 
     def __init__(
@@ -135,9 +135,9 @@ class Decoder:
 
 
 class _Reader:
-    """Reads one record and finds, for each wanted path, the raw text of its last mention.
+    """Reads one record and finds the raw text of the last mention of each wanted path.
 
-    The bytes are looked at as Latin-1, so that positions in the text are positions in the record.
+    The bytes are read as Latin-1, so that positions in the text are positions in the record.
     """
 
     def __init__(self, line: bytes, wanted: frozenset[str]) -> None:
@@ -184,7 +184,7 @@ class _Reader:
             self._found[path] = (start, self._at)
 
     def _member(self) -> bool:
-        """A member of an object, or an element of an array; of a container only its opening, and then True."""
+        """Reads a member of an object or an element of an array; of a container only its opening bracket, and returns True then."""
         closing, inside, _, _ = self._open[-1]
         path = None
         if closing == "}":
@@ -219,7 +219,7 @@ class _Reader:
 
 
 def _value(type_: str, token: bytes) -> Any:
-    """A value's raw text to what its column holds (text as bytes); ValueError where it does not fit."""
+    """The value of a raw text in a column of that type (text as bytes); ValueError where the text does not fit."""
     if token.startswith(b'"'):
         text: bytes = json.loads(
             token
@@ -241,7 +241,7 @@ def _value(type_: str, token: bytes) -> Any:
 
 
 def _integral(number: str) -> int:
-    """A decimal number without a fraction as int; ValueError where it has one or is beyond any int64."""
+    """The int of a decimal number; ValueError where the number has a fraction or is beyond int64."""
     match = _DECIMAL.fullmatch(number)
     assert match is not None
     digits = (match[2] + (match[3] or "")).lstrip("0")

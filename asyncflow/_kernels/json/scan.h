@@ -1,7 +1,8 @@
-/* Finding where strings and numbers end, and checking them: a body for levels.h.
+/* Scans strings, numbers and other scalars: finds their end and checks them.  json/walk.h includes it, once per instruction-set level.
  *
- * Every function takes the first byte and the end of what may be read, and never reads further.  NULL says "not well
- * formed".  ``roomy``: the line ends at least JSON_SLACK bytes before ``end``, so nothing that stands in it needs a look at where that is.
+ * A function takes the first byte and the end of the readable bytes, and reads no further.  It returns NULL where the text is not
+ * well formed. ``roomy``: the line ends at least JSON_SLACK bytes before ``end``, so no scan within the line needs to compare with
+ * ``end``.
  */
 
 #if AF_LEVEL >= 2
@@ -12,7 +13,7 @@
 #endif
 #define AF_NUMERAL(name) _mm_load_si128((const __m128i *)letters->name)
 
-/* Bit by bit, which of 32 bytes may not stand in a text as they are: quotes, backslashes, control characters. */
+/* A bit for each of 32 bytes, set where the byte ends plain text: quotes, backslashes, control characters. */
 AF_LEVEL_INLINE uint32_t AF_AT(json_text_stops)(const uint8_t *p, const json_letters *letters) {
 #if AF_LEVEL >= 3
     __m256i x = _mm256_loadu_si256((const __m256i *)p);
@@ -31,19 +32,20 @@ AF_LEVEL_INLINE uint32_t AF_AT(json_text_stops)(const uint8_t *p, const json_let
 #endif
 }
 
-/* How long the number at ``p`` is, of 16 readable bytes; ``odd`` grows by a bit where it is none, or longer, or has an exponent.  What
- * follows must wait for the length, so the chain to it is short: the first byte that is no digit, sign, point or slash.  Beside it is
- * found whether those are a number, with no branch on what differs from value to value: a sign, a point, a zero in front. */
+/* The length of the number at ``p``, of 16 readable bytes.  Sets a bit in ``odd`` where the bytes are no number, or the number is
+ * longer or has an exponent.  The next value waits for the length, so the length comes first: the first byte that is no digit,
+ * sign, point or slash.  The check runs beside it, without a branch on what differs from value to value (sign, point, leading
+ * zero). */
 AF_LEVEL_INLINE uint32_t AF_AT(json_number_length)(const uint8_t *p, const json_letters *letters, uint32_t *odd) {
     __m128i x = _mm_loadu_si128((const __m128i *)p), from_minus = _mm_sub_epi8(x, AF_NUMERAL(minus));
     __m128i from_zero = _mm_sub_epi8(x, AF_NUMERAL(zero));
     uint32_t body = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(from_minus, AF_NUMERAL(body)), from_minus));
     uint32_t digits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(from_zero, AF_NUMERAL(nine)), from_zero));
     uint32_t points = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, AF_NUMERAL(point)));
-    uint32_t stop = ~body & (body + 1); /* of what ends it; bit 16 where that is not among the 16 */
+    uint32_t stop = ~body & (body + 1); /* the bit of the byte after the number; bit 16 where all 16 bytes are part of it */
     uint32_t length = (uint32_t)__builtin_ctz(stop);
     uint32_t sign = af_equal(*p, '-'), first = 1 + sign; /* bit of the first digit */
-    uint32_t point = ~digits & (stop - 1) & ~sign; /* all but digits, which should be a point, with a digit on either side */
+    uint32_t point = ~digits & (stop - 1) & ~sign; /* bytes that are no digits: at most one, a point with a digit on either side */
     *odd |= (point & (point - 1)) | (point & ~points) | ((point << 1 | point >> 1 | first) & ~digits) | stop >> 16;
     *odd |= af_equal(p[length] | 0x20, 'e') | (af_equal(p[sign], '0') & digits >> first);
     return length;
@@ -53,7 +55,7 @@ AF_LEVEL_INLINE uint32_t AF_AT(json_number_length)(const uint8_t *p, const json_
 #undef AF_NUMERAL
 #endif
 
-/* From behind the opening quote to the closing one; says in ``kind`` what was met on the way. */
+/* Scans text from after the opening quote; returns the closing quote.  ``kind``: JSON_TEXT, JSON_ESCAPED or JSON_SURROGATE. */
 AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_text)(const json_letters *letters, const uint8_t *p, const uint8_t *end, uint32_t *kind,
                                                        bool roomy) {
     *kind = JSON_TEXT;
@@ -80,7 +82,7 @@ AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_text)(const json_letters *letters
     }
 }
 
-/* Past a number: at once where it has at most 15 bytes and no exponent. */
+/* Scans a number: in one step where it has at most 15 bytes and no exponent. */
 AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_number)(const json_letters *letters, const uint8_t *p, const uint8_t *end, bool roomy) {
 #if AF_LEVEL >= 2
     if (AF_LIKELY(roomy || end - p > 16)) {
@@ -91,7 +93,8 @@ AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_number)(const json_letters *lette
     return json_scan_long_number(p, end);
 }
 
-/* Any scalar (``p < end``): its kind and span, and what follows it.  NULL also for a container, told by its first byte. */
+/* Scans a scalar (``p < end``): sets its kind and span, and returns the position after it.  NULL where an object or array begins at
+ * ``p``. */
 AF_LEVEL_INLINE const uint8_t *AF_AT(json_scan_scalar)(const json_letters *letters, const uint8_t *p, const uint8_t *end, uint32_t *kind,
                                                          const uint8_t **from, const uint8_t **to, bool roomy) {
     const uint8_t *next;

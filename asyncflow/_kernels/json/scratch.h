@@ -1,8 +1,8 @@
-/* Working memory of a decode, kept from call to call: allocating it afresh costs a small block more than reading it, and the layouts that one
- * block has taught help with the next.
+/* Working memory of a decode, kept from call to call: for a small block an allocation takes longer than the decoding, and layouts
+ * that one block has taught serve the next block.
  *
- * A few pieces lie in slots that all decoders share.  Who needs one takes it out by an atomic exchange, so that nobody else has it, and
- * puts it back where there is room.  Layouts are kept only for the plan that they belong to, known by its serial number.
+ * All decoders share JSON_SLOTS slots.  A decode takes a scratch out of a slot by an atomic exchange, so that no other decode has
+ * it, and puts the scratch back where a slot is free.  Layouts are valid only for the plan whose serial number the scratch has.
  */
 #ifndef ASYNCFLOW_JSON_SCRATCH_H
 #define ASYNCFLOW_JSON_SCRATCH_H
@@ -10,7 +10,7 @@
 #include "json/tile.h"
 
 #define JSON_SLOTS 4
-#define JSON_KEPT_BYTES (1 << 20) /* of what grows with the number of columns or lines; more is given back at once */
+#define JSON_KEPT_BYTES (1 << 20) /* a scratch whose arrays (by columns and lines) are larger is freed after the call */
 
 struct json_scratch {
     json_lines lines;

@@ -1,9 +1,9 @@
-/* A tile: up to JSON_TILE_ROWS records as spans, what was refused among them, and the work on whole tiles that is the same for every
+/* A tile: up to JSON_TILE_ROWS records as spans, and the refused records among them.  The work on a tile that is the same for every
  * instruction-set level.
  *
- * After the column loops have run: values that stand in notes are read, null is checked against `required`, bad rows are taken
- * out of every column, and refused records and bad rows go to the reject list in the order of their lines.  Escapes are resolved
- * last of all, for rows that stay, so the block holds every rejected record as it came.
+ * json/walk.h calls these functions after the column loops: values with notes are read, null is checked against `required`, failed
+ * rows are taken out of every column, and refused records and failed rows go to the reject list in the order of their lines.
+ * Invariant: escapes are resolved last, and only of rows that stay, so the block still holds every rejected record unchanged.
  */
 #ifndef ASYNCFLOW_JSON_TILE_H
 #define ASYNCFLOW_JSON_TILE_H
@@ -11,14 +11,14 @@
 #include "columns/columns.h"
 #include "json/walker.h"
 
-/* Where a record begins: byte offset and line, from the block's start. */
+/* The start of a record: byte offset and line, counted from the block's start. */
 typedef struct {
     uint32_t offset, line;
 } json_place;
 
 typedef struct {
     json_place place;
-    uint32_t length, row; /* row: how many of the tile's rows stand before it */
+    uint32_t length, row; /* row: how many rows of the tile come before the record */
     uint8_t reason;
 } json_refused;
 
@@ -26,8 +26,8 @@ typedef struct {
     uint32_t refused_count;
     json_place places[JSON_TILE_ROWS];
     json_refused refused[JSON_TILE_ROWS];
-    uint32_t failed[JSON_TILE_ROWS];   /* see af_column: 0, or the first column whose value does not do, and why */
-    uint16_t position[JSON_TILE_ROWS]; /* of a row among those that stay */
+    uint32_t failed[JSON_TILE_ROWS];   /* as in af_column: 0, or the first column that failed the row, and why */
+    uint16_t position[JSON_TILE_ROWS]; /* the row's place among the rows that stay */
     bool any_failed;
 } json_tile;
 
@@ -36,7 +36,7 @@ static void json_fail(json_tile *tile, uint32_t row, uint32_t column, uint32_t s
     tile->any_failed = true;
 }
 
-/* The exact int64 of a well-formed decimal number that has no fraction (1.0, 1e3); false where there is none. */
+/* The exact int64 of a well-formed decimal number without a fraction (1.0, 1e3); false where no int64 equals the number. */
 static bool json_integral(const uint8_t *begin, const uint8_t *end, int64_t *out) {
     af_decimal parts;
     uint64_t value = 0, limit;
@@ -52,7 +52,7 @@ static bool json_integral(const uint8_t *begin, const uint8_t *end, int64_t *out
         }
         exponent -= point;
         if (*p == '0') {
-            zeros++; /* multiplied in when another digit follows */
+            zeros++; /* multiplied in once another digit follows */
             continue;
         }
         for (; value != 0 && zeros > 0; zeros--)
@@ -88,7 +88,7 @@ static int json_parse_text(uint8_t type, const uint8_t *begin, const uint8_t *en
     }
 }
 
-/* A number that the integer columns' loop did not take: with a fraction of zeros or an exponent it may still be an integer. */
+/* Reads a number that the loop of an integer column did not take: with a fraction of zeros or an exponent it may still be an integer. */
 static bool json_parse_integral(uint8_t type, const uint8_t *begin, const uint8_t *end, int64_t *value) {
     int64_t integer;
     if (!json_integral(begin, end, &integer)) return false;
@@ -97,7 +97,7 @@ static bool json_parse_integral(uint8_t type, const uint8_t *begin, const uint8_
     return true;
 }
 
-/* Reads what a note says into a value of a fixed-width type. */
+/* Reads the value of a note into a column of a fixed-width type. */
 static int json_parse_note(json_walker *w, const json_note *note, uint8_t type, void *value) {
     const uint8_t *begin = w->block + note->start;
     uint32_t length = note->end - note->start;
@@ -115,11 +115,11 @@ static int json_parse_note(json_walker *w, const json_note *note, uint8_t type, 
 }
 
 static bool json_is_current(const json_walker *w, const json_note *note) {
-    /* where a later mention of the path has replaced the value, its span begins elsewhere */
+    /* a later mention of the path has replaced the value where the span begins elsewhere */
     return w->spans[(size_t)note->column * JSON_TILE_ROWS + note->row].before + 1 == note->start;
 }
 
-/* Strings the notes together by column, in row order: so working off many notes of many columns takes one pass. */
+/* Links the notes of each column in row order, so that reading all notes takes one pass. */
 static void json_sort_notes(json_walker *w) {
     for (uint32_t c = 0; c < w->plan->column_count; c++) w->first_note[c] = JSON_NO_NOTE;
     for (uint32_t i = w->note_count; i-- > 0;) {
@@ -128,7 +128,7 @@ static void json_sort_notes(json_walker *w) {
     }
 }
 
-/* Works off the notes, the nulls and the numbers that a fixed-width column's loop did not take; says whether there are nulls. */
+/* Finishes a column of a fixed-width type: notes, nulls, and numbers that its loop did not take.  Returns whether there are nulls. */
 static bool json_finish_fixed(json_walker *w, json_tile *tile, const af_column *filled, uint32_t c) {
     const json_column *column = &w->plan->columns[c];
     const json_span *spans = w->spans + (size_t)c * JSON_TILE_ROWS;
@@ -152,13 +152,13 @@ static bool json_finish_fixed(json_walker *w, json_tile *tile, const af_column *
     if (memchr(valid, 0, w->row) == NULL) return false;
     for (uint32_t row = 0; row < w->row; row++) {
         if (valid[row]) continue;
-        bool missing = spans[row].before + 1 == tile->places[row].offset; /* else: text with nothing in it */
+        bool missing = spans[row].before + 1 == tile->places[row].offset; /* else an empty text, which is no value */
         if (!missing || column->required) json_fail(tile, row, c, missing ? AF_MISSING : AF_WRONG);
     }
     return true;
 }
 
-/* The same for a string column, before its spans become views. */
+/* Finishes a string column, before its spans become views: notes and nulls. */
 static void json_finish_text(json_walker *w, json_tile *tile, uint32_t c) {
     const json_span *spans = w->spans + (size_t)c * JSON_TILE_ROWS;
     for (uint32_t i = w->first_note[c]; i != JSON_NO_NOTE; i = w->notes[i].next) {
@@ -186,11 +186,11 @@ static void json_reject_record(json_job *job, json_walker *w, json_reject reject
     job->rejects[job->reject_count++] = reject;
 }
 
-/* The raw text of the value that failed its row, quotes included. */
+/* The raw text, with quotes, of the value that failed the row. */
 static json_span json_failed_value(const json_walker *w, uint32_t row, uint32_t column) {
     json_span span = w->spans[(size_t)column * JSON_TILE_ROWS + row];
     uint32_t low = 0, high = w->note_count;
-    while (low < high) { /* to the row's first note */
+    while (low < high) { /* binary search for the row's first note */
         uint32_t middle = (low + high) / 2;
         if (w->notes[middle].row < row) low = middle + 1;
         else high = middle;
@@ -204,7 +204,7 @@ static json_span json_failed_value(const json_walker *w, uint32_t row, uint32_t 
     return span;
 }
 
-/* Puts refused records and failed rows into the reject list, in the order of their lines, and finds every other row's new position.
+/* Appends refused records and failed rows to the reject list, in the order of their lines, and sets the position of every other row.
  * Returns how many rows stay. */
 static uint32_t json_sort_out(json_job *job, json_walker *w, json_tile *tile, const json_lines *lines) {
     uint32_t kept = 0, next = 0;
@@ -238,7 +238,7 @@ static uint32_t json_sort_out(json_job *job, json_walker *w, json_tile *tile, co
     return kept;
 }
 
-/* Spans to views for a string column's rows that stay, escapes resolved where the views point. */
+/* Makes views of the spans of a string column, for the rows that stay; resolves their escapes in place. */
 static void json_write_text(json_job *job, json_walker *w, const json_tile *tile, uint32_t c) {
     const json_span *spans = w->spans + (size_t)c * JSON_TILE_ROWS;
     json_output *out = &job->outputs[c];
@@ -246,7 +246,7 @@ static void json_write_text(json_job *job, json_walker *w, const json_tile *tile
     uint8_t *valid = out->valid + job->rows;
     uint32_t all = 1;
     for (uint32_t row = 0; row < w->row; row++) {
-        /* a row that goes writes too; the next one that stays, or nobody, reads over it */
+        /* a failed row writes too: the next row that stays overwrites its view, or the view lies after the last row */
         uint32_t position = tile->any_failed ? tile->position[row] : row;
         uint32_t has_value = spans[row].end != 0;
         starts[position] = (int32_t)(has_value ? spans[row].before + 1 : 0);

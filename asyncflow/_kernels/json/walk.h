@@ -1,11 +1,12 @@
-/* The decoder: walks a block tile by tile, records to spans, spans to columns.  A body for levels.h. */
+/* The NDJSON decoder, compiled once per instruction-set level (json/levels.c): walks a block tile by tile, from records to spans and from
+ * spans to columns.  json/compiled.pyx describes the steps. */
 #include "columns/columns.h"
 #include "json/scan.h"
 #include "base/utf8.h"
 
 #include "json/parse.h"
 
-/* Finds where each line of the block ends, and whether all of it is ASCII; false where memory ran out. */
+/* Finds the end of each line, and whether the whole block is ASCII; false where memory ran out. */
 AF_LEVEL_FUNCTION bool AF_AT(json_find_lines)(const uint8_t *block, size_t size, json_lines *lines) {
     uint64_t high = 0, count = 0;
     for (size_t i = 0; i < size; i += 64) {
@@ -40,7 +41,7 @@ AF_LEVEL_FUNCTION bool AF_AT(json_find_lines)(const uint8_t *block, size_t size,
                 newlines |= (uint64_t)(block[k] == '\n') << (k - i);
                 high |= block[k] & 0x80;
             }
-        /* two stores without asking: lines are seldom shorter, and a branch on how many there are would be a coin's toss */
+        /* two stores without a test: more than two line ends are rare here, and a branch on their number would be unpredictable */
         uint64_t others = newlines & (newlines - 1);
         lines->ends[count] = (uint32_t)i + (uint32_t)__builtin_ctzll(newlines | (uint64_t)1 << 63);
         lines->ends[count + 1] = (uint32_t)i + (uint32_t)__builtin_ctzll(others | (uint64_t)1 << 63);
@@ -58,10 +59,10 @@ AF_LEVEL_FUNCTION bool AF_AT(json_find_lines)(const uint8_t *block, size_t size,
     return true;
 }
 
-/* Whether the segment's literal stands at ``p``; JSON_HEAD bytes are readable there, and the literal's length. */
+/* Whether the text at ``p`` is the segment's literal.  JSON_HEAD bytes are readable, and as many as the literal has. */
 AF_LEVEL_INLINE bool AF_AT(json_segment_stands)(const json_segment *segment, const uint8_t *p) {
 #if AF_LEVEL >= 2
-    for (uint32_t i = 0; i < JSON_HEAD; i += 16) { /* the first half tells most of them apart, and is all of most */
+    for (uint32_t i = 0; i < JSON_HEAD; i += 16) { /* the first half decides for most literals, and most are no longer */
         __m128i differ = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(p + i)), _mm_loadu_si128((const __m128i *)(segment->head + i)));
         if (!_mm_testz_si128(differ, _mm_loadu_si128((const __m128i *)(segment->mask + i)))) return false;
         if (AF_LIKELY(segment->length <= i + 16)) return true;
@@ -73,7 +74,8 @@ AF_LEVEL_INLINE bool AF_AT(json_segment_stands)(const json_segment *segment, con
     return memcmp(p + JSON_HEAD, segment->tail, segment->length - JSON_HEAD) == 0;
 }
 
-/* Reads the value at ``p`` behind a segment's literal, and puts it down; returns what follows it, or NULL: the parser has to look. */
+/* Reads the value at ``p`` that follows a segment's literal, and writes its span.  Returns the position after the value; NULL where the
+ * parser must read the record. */
 AF_LEVEL_INLINE const uint8_t *AF_AT(json_follow_value)(json_walker *w, const json_segment *segment, const uint8_t *p, uint32_t row) {
     const uint8_t *from = p, *to;
     uint32_t kind = JSON_NESTED;
@@ -92,7 +94,7 @@ AF_LEVEL_FUNCTION const uint8_t *AF_AT(json_follow_other)(json_walker *w, const 
     return AF_AT(json_follow_value)(w, segment, p, row);
 }
 
-/* Reads the record at ``p`` by its layout; false: the parser has to look.  JSON_SLACK bytes behind the record are readable. */
+/* Reads the record at ``p`` by its layout; false where the parser must read it.  JSON_SLACK bytes after the record are readable. */
 AF_LEVEL_INLINE bool AF_AT(json_follow)(json_walker *w, const uint8_t *p) {
     const json_segment *segment;
     const json_successors *next = &w->layouts->segments[JSON_START].after;
@@ -116,11 +118,12 @@ AF_LEVEL_INLINE bool AF_AT(json_follow)(json_walker *w, const uint8_t *p) {
 #if AF_LEVEL >= 2
 #define EACH(k) _Pragma("GCC unroll 4") for (uint32_t k = 0; k < JSON_LANES; k++)
 
-/* The same for several records of one layout in step, the first that each segment leads to; false: each has to be looked at, and spans of
- * their rows may be set.
+/* Reads JSON_LANES records in step, along the first successor of each segment; false where the records do not all follow it: each
+ * must then be read by itself, and spans of their rows may be set.
  *
- * Where the next value begins is known only when this one's end has been found, and the processor sees no more than a record or two ahead:
- * with several records in step it always has something else to do while it waits.  And what is the same for all is done once. */
+ * The start of a value is known only once the end of the value before is found, and the processor looks ahead by a record or two.
+ * With several records in step it has other work while it waits for one of them.  Work that is the same for all records is done
+ * once. */
 AF_LEVEL_INLINE bool AF_AT(json_follow_step)(json_walker *w, const uint8_t *const *records) {
     const json_letters *letters = w->letters;
     const json_successors *next = &w->layouts->segments[JSON_START].after;
@@ -150,7 +153,7 @@ AF_LEVEL_INLINE bool AF_AT(json_follow_step)(json_walker *w, const uint8_t *cons
         if (*p[0] == '"') {
             kind = JSON_TEXT;
             EACH(k) {
-                /* where none of 32 bytes is a stop the next one may be it */
+                /* where none of 32 bytes is a stop, byte 32 is looked at */
                 const uint8_t *stop = p[k] + 1 + __builtin_ctzll(AF_AT(json_text_stops)(p[k] + 1, letters) | (uint64_t)1 << 32);
                 odd |= (*p[k] ^ '"') | (*stop ^ '"');
                 begin[k] = (uint32_t)(p[k] - block);
@@ -164,7 +167,7 @@ AF_LEVEL_INLINE bool AF_AT(json_follow_step)(json_walker *w, const uint8_t *cons
                 end[k] = begin[k] + 1 + length;
             }
         }
-        if (AF_UNLIKELY(odd != 0)) { /* some other kind, or not so easily told */
+        if (AF_UNLIKELY(odd != 0)) { /* another kind of value, or a value that needs a full scan */
             EACH(k) {
                 p[k] = AF_AT(json_follow_other)(w, segment, p[k], row + k);
                 if (p[k] == NULL) return false;
@@ -181,7 +184,7 @@ AF_LEVEL_INLINE bool AF_AT(json_follow_step)(json_walker *w, const uint8_t *cons
     }
 }
 
-/* Reads the records of as many lines from ``line`` as go in step; false where they do not, or had better not be tried. */
+/* Reads the records of JSON_LANES lines from ``line`` on in step; false where they do not go in step, or are too near a bound to try. */
 AF_LEVEL_FUNCTION bool AF_AT(json_follow_lanes)(json_walker *w, json_tile *tile, const json_lines *lines, uint32_t line) {
     const uint8_t *at[JSON_LANES];
     json_layouts *graph = w->layouts;
@@ -202,7 +205,7 @@ AF_LEVEL_FUNCTION bool AF_AT(json_follow_lanes)(json_walker *w, json_tile *tile,
         return true;
     }
     w->note_count = notes_before;
-    for (uint32_t c = 0; c < w->plan->column_count; c++) /* a record that becomes no row makes these rows other records' */
+    for (uint32_t c = 0; c < w->plan->column_count; c++) /* other records may take these rows, if one of the lines becomes no row */
         memset(w->spans + (size_t)c * JSON_TILE_ROWS + w->row, 0, JSON_LANES * sizeof(json_span));
     graph->paused = graph->pause;
     if (graph->pause < JSON_MOST_PAUSE) graph->pause *= 2;
@@ -214,7 +217,7 @@ AF_LEVEL_FUNCTION bool AF_AT(json_follow_lanes)(json_walker *w, json_tile *tile,
 AF_LEVEL_INLINE bool AF_AT(json_follow_lanes)(json_walker *w, json_tile *tile, const json_lines *lines, uint32_t line) { return false; }
 #endif
 
-/* Reads the record at ``p`` by the whole grammar, and learns its layout; false and w->reason where it is refused. */
+/* Reads the record at ``p`` by the whole grammar, and learns its layout; false, with w->reason set, where the record is refused. */
 AF_LEVEL_FUNCTION bool AF_AT(json_read_record)(json_walker *w, const uint8_t *p) {
     json_layouts *graph = w->layouts;
     json_record_begin(graph, p);
@@ -246,7 +249,7 @@ AF_LEVEL_FUNCTION uint32_t AF_AT(json_walk_tile)(json_walker *w, json_tile *tile
     w->row = tile->refused_count = w->note_count = 0;
     for (uint32_t c = 0; c < w->plan->column_count; c++) /* all null */
         memset(w->spans + (size_t)c * JSON_TILE_ROWS, 0, w->rows_at_most * sizeof(json_span));
-    /* the next record's place comes from the index, not from the end of this one: so the two can be worked on at the same time */
+    /* the next record's start comes from the index of lines, not from the end of this record, so that the processor can work on both */
     for (; line < lines->count && record < tile_end && w->row < JSON_TILE_ROWS && tile->refused_count < JSON_TILE_ROWS;
          record = lines->ends[line++] + 1) {
         if (w->layouts->paused > 0) {
@@ -276,7 +279,7 @@ AF_LEVEL_FUNCTION uint32_t AF_AT(json_walk_tile)(json_walker *w, json_tile *tile
             continue;
         }
         w->note_count = notes_before;
-        if (w->reason == JSON_MALFORMED || w->reason == JSON_TOO_DEEP) /* it got as far as values */
+        if (w->reason == JSON_MALFORMED || w->reason == JSON_TOO_DEEP) /* some spans of the row may be set */
             for (uint32_t c = 0; c < w->plan->column_count; c++)
                 w->spans[(size_t)c * JSON_TILE_ROWS + w->row] = (json_span){0, 0};
         tile->refused[tile->refused_count++] =
@@ -298,7 +301,7 @@ AF_LEVEL_FUNCTION void AF_AT(json_fill_tile)(json_job *job, json_walker *w, json
             json_finish_text(w, tile, c);
             continue;
         }
-        for (uint32_t row = 0; row < w->row; row++) { /* a null's empty text stands where its record begins, so ends never fall */
+        for (uint32_t row = 0; row < w->row; row++) { /* a null's empty text is put where its record begins, so that text ends never fall */
             uint32_t record = tile->places[row].offset;
             bool null = spans[row].end == 0;
             spans[row] = (json_span){null ? record - 1 : spans[row].before, null ? record : spans[row].end};

@@ -1,5 +1,5 @@
-/* The walker's state, and what it does with a key and with a value.  Both ways to read a record, by its layout and by the
- * parser, end here.
+/* The walker: state of the decoder while it reads records, and what it does with keys and values.  Both ways to read a record, by
+ * its layout (json/layouts.h) and by the parser (json/parse.h), call these functions.
  */
 #ifndef ASYNCFLOW_JSON_WALKER_H
 #define ASYNCFLOW_JSON_WALKER_H
@@ -7,10 +7,10 @@
 #include "json/layouts.h"
 #include "json/pieces.h"
 
-/* What is really there where the column's own loop sees nothing. */
+/* A value that the column's loop cannot read from its span. */
 typedef struct {
     uint32_t row, start, end;
-    uint32_t next; /* the column's next one, see json_sort_notes */
+    uint32_t next; /* the next note of the column, see json_sort_notes */
     uint16_t column;
     uint8_t kind;
 } json_note;
@@ -73,7 +73,7 @@ AF_INLINE void json_put(json_walker *w, int32_t column, uint32_t row, uint32_t k
         json_put_unusual(w, column, row, kind, start, end);
 }
 
-/* Puts the notes from number ``first``, those of a few records in step, in row order. */
+/* Sorts the notes from number ``first`` on by row: those of a few records that were read in step. */
 static void json_order_notes(json_walker *w, uint32_t first) {
     for (uint32_t i = first + 1; i < w->note_count; i++) {
         json_note note = w->notes[i];
