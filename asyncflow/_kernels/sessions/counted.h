@@ -58,11 +58,15 @@ static bool af_counts_list(af_counts *state, int32_t slot, int64_t row) {
     return true;
 }
 
+static bool af_counts_reserve(af_counts *state, int64_t groups) {
+    if (!af_grow(&state->current, &state->group_capacity, groups, sizeof(int32_t))) return false;
+    for (; state->group_count < groups; state->group_count++) state->current[state->group_count] = -1;
+    return true;
+}
+
 /* The slot of each row; slots that are full now in `filled`.  `time` NULL: rows have none.  False: no memory. */
 static bool af_counts_assign(af_counts *state, const int32_t *groups, int64_t count, int64_t group_count, const int64_t *time, int32_t *slots) {
-    if (!af_counts_reuse(state)) return false;
-    if (!af_grow(&state->current, &state->group_capacity, group_count, sizeof(int32_t))) return false;
-    for (; state->group_count < group_count; state->group_count++) state->current[state->group_count] = -1;
+    if (!af_counts_reuse(state) || !af_counts_reserve(state, group_count)) return false;
     for (int64_t row = 0; row < count; row++) {
         const int32_t group = groups[row];
         const int64_t now = time != NULL ? time[row] : 0;

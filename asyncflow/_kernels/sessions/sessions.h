@@ -171,10 +171,11 @@ static int af_closing_compare(const void *left, const void *right) {
     const af_closing *a = left, *b = right;
     if (a->end != b->end) return a->end < b->end ? -1 : 1;
     if (a->start != b->start) return a->start < b->start ? -1 : 1;
-    return (a->group > b->group) - (a->group < b->group);
+    if (a->group != b->group) return a->group < b->group ? -1 : 1;
+    return (a->last > b->last) - (a->last < b->last); /* their ends may be the same, at the end of time */
 }
 
-/* Sorts what is listed by end, start and group: many by digits of the end first.  False: no memory. */
+/* Sorts what is listed by end, start, group and last row: many by digits of the end first.  False: no memory. */
 static bool af_closing_sort(af_sessions *state) {
     enum { DIGIT = 11, MANY = 512 };
     const int64_t count = state->closing_count;
@@ -242,7 +243,7 @@ static bool af_sessions_close(af_sessions *state, int64_t watermark) {
             entry.end = af_plus(session->last, state->gap);
             if (entry.end <= watermark) {
                 done = af_grow(&state->closing, &state->closing_capacity, state->closing_count + 1, sizeof(af_closing));
-                if (done) state->closing[state->closing_count++] = (af_closing){session->first, entry.end, entry.slot, session->group};
+                if (done) state->closing[state->closing_count++] = (af_closing){session->first, entry.end, session->last, entry.slot, session->group};
                 continue;
             }
         }

@@ -43,12 +43,12 @@ typedef struct {
 } af_joined;
 
 typedef struct {
-    int64_t start, end;
+    int64_t start, end, last;
     int32_t slot, group;
 } af_closing;
 
 typedef struct {
-    int64_t first;
+    int64_t first, last;
     int32_t slot;
 } af_reached;
 
@@ -178,16 +178,16 @@ AF_NOINLINE bool af_sessions_plant(af_sessions *state, int32_t group) {
     return true;
 }
 
-/* The one that began first, of those the one of the least slot. */
+/* The one that began first, of those the one that ends first: no two of a group have the same last row. */
 static int af_reached_compare(const void *left, const void *right) {
     const af_reached *a = left, *b = right;
     if (a->first != b->first) return a->first < b->first ? -1 : 1;
-    return (a->slot > b->slot) - (a->slot < b->slot);
+    return (a->last > b->last) - (a->last < b->last);
 }
 
 AF_INLINE bool af_reached_add(af_sessions *state, int32_t slot) {
     if (!af_grow(&state->reached, &state->reached_capacity, state->reached_count + 1, sizeof *state->reached)) return false;
-    state->reached[state->reached_count++] = (af_reached){state->sessions[slot].first, slot};
+    state->reached[state->reached_count++] = (af_reached){state->sessions[slot].first, state->sessions[slot].last, slot};
     return true;
 }
 
