@@ -129,6 +129,7 @@ def dedup() -> None:
     state.add(KEYS, GROUPS, TIMES, np.full(ROWS, NO_TIME), NO_TIME)
     state.live_groups(3000)
     state.keep(ORDER)
+    moved(state, kernel("dedup").DedupState(50), ORDER).live_groups(END)
 
 
 def csv() -> None:

@@ -103,6 +103,12 @@ def sessions_loaded(group: int, first: Any, last: Any, **fields: Any) -> Any:
     state.load(given | fields, {"group": np.full(len(first), group, np.int32), "first": first, "last": last})
 
 
+def dedup_loaded(group: int, time: Any, **fields: Any) -> Any:
+    state = kernel("dedup").DedupState(10)
+    given = {"within_ns": 10, "watermark_ns": 0, "groups": 1}
+    state.load(given | fields, {"group": np.full(len(time), group, np.int32), "time": time})
+
+
 def keys_loaded(lengths: Any, size: int = 1, nulls: Any = (False,)) -> Any:
     table = kernel("groups").GroupTable(["string"])
     fields = {"kinds": ["string"], "size": size, "nulls": list(nulls)}
@@ -158,6 +164,11 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "sessions.freeze, a group without a place": lambda: sessions().freeze(ints()),
     "sessions.freeze, a rank that is none": lambda: sessions().freeze(None),
     "count windows.freeze, a group without a place": lambda: counts().slot_ranks(ints(-7)),
+    "dedup.load, a group beyond the count": lambda: dedup_loaded(1 << 20, longs(0)),
+    "dedup.load, a group below 0": lambda: dedup_loaded(-1, longs(0)),
+    "dedup.load, times in no order": lambda: dedup_loaded(0, longs(5, 0)),
+    "dedup.load, a time that is forgotten": lambda: dedup_loaded(0, longs(-11)),
+    "dedup.freeze, a group without a place": lambda: dedup().freeze(ints()),
     "keys.load, a text longer than the bytes": lambda: keys_loaded(ints(1 << 30)),
     "keys.load, a length below 0": lambda: keys_loaded(ints(-1, 4), 2),
     "keys.load, lengths that are no array": lambda: keys_loaded([3]),

@@ -108,11 +108,28 @@ def nothing_else(parts: Mapping[str, Any], names: Iterable[str]) -> None:
         raise ValueError(f"{name}: this state has no such part")
 
 
-def rising(*columns: Array) -> bool:
-    """Whether the rows of these columns are in order, each greater than the one before."""
+def rising(*columns: Array, strictly: bool = True) -> bool:
+    """Whether the rows of these columns are in order, each greater than the one before (or, not ``strictly``, the same)."""
     greater = np.zeros(max(len(columns[0]) - 1, 0), np.bool_)
     same = ~greater
     for column in columns:
         greater |= same & (column[1:] > column[:-1])
         same &= column[1:] == column[:-1]
-    return bool(greater.all())
+    return bool((greater if strictly else greater | same).all())
+
+
+def by_place(
+    rank: Any, groups: NDArray[np.int32], *ties: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """The order in which what is held of these groups is saved: by the place of the group, then by ``ties``; and the places, ordered.
+
+    ``rank``: of each group its place.  ValueError where a group has none.
+    """
+    rank = np.asarray(rank, np.int32)
+    if len(groups) and not int(groups.max()) < len(rank):
+        raise ValueError("rank: a group that holds rows has no place")
+    places = rank[groups]
+    if len(places) and int(places.min()) < 0:
+        raise ValueError("rank: a group that holds rows has no place")
+    order = np.lexsort((*reversed(ties), places))
+    return order, places[order]

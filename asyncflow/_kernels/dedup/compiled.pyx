@@ -4,20 +4,29 @@ The design is in words at the head of dedup.h; the twin defines the results.  Co
 else O(log n) of the times that are remembered of the key; 16 bytes for each of them.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint64_t
 
 import os
 
 import numpy as np
 
 from asyncflow._kernels.base.guarded import guarded
+from asyncflow._kernels.base.saved import Parts, by_place
+from asyncflow._kernels.dedup import saved
 
+cimport numpy as cnp
+
+from asyncflow._kernels.base.arrays cimport empty, int32_data, int64_data
 from asyncflow._kernels.base.views cimport check_ids, check_kept
 
-cdef extern from "dedup/dedup.h" nogil:
+cnp.import_array()
+
+cdef extern from "dedup/saved.h" nogil:
     ctypedef struct af_time:
         pass
     ctypedef struct af_dedup:
+        uint64_t within
+        int64_t watermark
         int32_t *owned
         int64_t time_capacity, group_count, group_capacity, entries
 
@@ -28,6 +37,8 @@ cdef extern from "dedup/dedup.h" nogil:
         int64_t watermark, uint8_t *fresh)
     void af_dedup_sweep(af_dedup *, int64_t watermark)
     bint af_dedup_keep(af_dedup *, const int32_t *groups, int64_t count)
+    int64_t af_dedup_save(const af_dedup *, int32_t *groups, int64_t *times)
+    bint af_dedup_load(af_dedup *, const int32_t *groups, const int64_t *times, int64_t count, int64_t group_count)
 
 cdef uint64_t SEED = int.from_bytes(os.urandom(8), "little")
 
@@ -37,8 +48,10 @@ cdef class _DedupState:
     the state is of no further use."""
 
     cdef af_dedup state
+    cdef object frozen
 
     def __cinit__(self, within_ns):
+        self.frozen = Parts()
         if not 0 <= within_ns < 1 << 63:
             raise ValueError("within_ns must be in 0 .. 2**63 - 1")
         af_dedup_init(&self.state, within_ns, SEED)
@@ -93,6 +106,32 @@ cdef class _DedupState:
             check_kept(&names[0], count, self.state.group_count)
         if not af_dedup_keep(&self.state, &names[0] if count else NULL, count):
             raise MemoryError
+
+    def freeze(self, rank):
+        """The fields of a snapshot, whose parts ``pieces`` gives from now on: see the twin.  ``rank``: of each group its place."""
+        groups, times = empty(self.state.entries, cnp.NPY_INT32), empty(self.state.entries, cnp.NPY_INT64)
+        cdef int64_t count = af_dedup_save(&self.state, int32_data(groups), int64_data(times))
+        order, places = by_place(rank, groups[:count], times[:count])
+        self.frozen = Parts({"group": places, "time": times[order]})
+        return {"within_ns": <int64_t>self.state.within, "watermark_ns": self.state.watermark, "groups": len(rank)}
+
+    def pieces(self, budget):
+        """The next parts of the snapshot, of about ``budget`` bytes: ``[(name, array), ...]``; None: all were given."""
+        return self.frozen.pieces(budget)
+
+    def drop(self):
+        """The snapshot is given up."""
+        self.frozen.drop()
+
+    def load(self, fields, parts):
+        """Takes a snapshot into a state that had no row.  ValueError says what does not fit."""
+        if self.state.group_count or self.state.watermark != INT64_MIN:
+            raise ValueError("a snapshot is loaded into a state that had rows")
+        groups, times = saved.entries(fields, parts, self.state.within)
+        cdef int64_t count = len(groups), group_count = int(groups[count - 1]) + 1 if count else 0
+        if not af_dedup_load(&self.state, int32_data(groups), int64_data(times), count, group_count):
+            raise MemoryError
+        self.state.watermark = fields["watermark_ns"]
 
 
 DedupState = guarded(_DedupState, "DedupState")

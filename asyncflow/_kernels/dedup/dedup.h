@@ -18,6 +18,7 @@ typedef struct {
 
 typedef struct {
     uint64_t within, seed;
+    int64_t watermark; /* the greatest of the stage that was heard of */
     af_time *times;
     int32_t *owned; /* of each group: -1: nothing, from 0 on the first of a list, else -2 - the root of a tree */
     int64_t time_capacity, group_count, group_capacity, used, entries, swept; /* swept: entries after the last sweep */
@@ -33,7 +34,7 @@ typedef struct {
 #include "base/tree.h"
 
 static void af_dedup_init(af_dedup *state, uint64_t within, uint64_t seed) {
-    *state = (af_dedup){.within = within, .seed = seed, .free = -1};
+    *state = (af_dedup){.within = within, .seed = seed, .watermark = INT64_MIN, .free = -1};
 }
 
 static void af_dedup_free(af_dedup *state) {
@@ -160,6 +161,7 @@ AF_INLINE int af_dedup_row(af_dedup *state, int32_t *owned, int64_t time, int64_
 /* Forgets what this watermark has passed. */
 static void af_dedup_sweep(af_dedup *state, int64_t watermark) {
     const int64_t gone = af_within_before(state, watermark);
+    if (watermark > state->watermark) state->watermark = watermark;
     for (int64_t group = 0; group < state->group_count; group++) {
         int32_t *link = &state->owned[group], passed;
         if (*link < -1) {
@@ -177,13 +179,19 @@ static void af_dedup_sweep(af_dedup *state, int64_t watermark) {
     state->swept = state->entries;
 }
 
+static bool af_dedup_reserve(af_dedup *state, int64_t groups) {
+    if (!af_grow(&state->owned, &state->group_capacity, groups, sizeof *state->owned)) return false;
+    for (; state->group_count < groups; state->group_count++) state->owned[state->group_count] = -1;
+    return true;
+}
+
 /* Takes rows; whether each goes on.  `watermarks`: before each row; `watermark`: the stage's.  False: no memory. */
 static bool af_dedup_add(af_dedup *state, const int32_t *groups, int64_t count, int64_t group_count, const int64_t *time,
                          const int64_t *watermarks, int64_t watermark, uint8_t *fresh) {
     const int64_t gone = af_within_before(state, watermark);
     if (state->entries > 2 * state->swept + (state->group_count < 1024 ? 1024 : state->group_count)) af_dedup_sweep(state, watermark);
-    if (!af_grow(&state->owned, &state->group_capacity, group_count, sizeof *state->owned)) return false;
-    for (; state->group_count < group_count; state->group_count++) state->owned[state->group_count] = -1;
+    if (watermark > state->watermark) state->watermark = watermark;
+    if (!af_dedup_reserve(state, group_count)) return false;
     for (int64_t row = 0; row < count; row++) {
         const int found = af_dedup_row(state, &state->owned[groups[row]], time[row], af_within_before(state, watermarks[row]), gone);
         if (found < 0) return false;

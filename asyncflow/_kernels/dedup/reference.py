@@ -1,4 +1,4 @@
-"""Which rows are the first of their key, plain.  The twin of ``dedup.pyx``.
+"""Which rows are the first of their key, plain.  The twin of ``compiled.pyx``.
 
 A row of time u, with watermark w before it, goes on unless a row of its group that went on before, at a time t, is remembered and at
 most ``within_ns`` away: ``|u - t| <= within_ns``.  The time t is remembered until the watermark passes it by ``within_ns``:
@@ -6,12 +6,22 @@ while ``w <= t + within_ns``, judged by each row's own watermark.  A row that do
 
 For a row that is not late (``u >= w``) forgetting changes nothing, for what is forgotten is further away than ``within_ns``; a late row
 whose key was forgotten counts as new.
+
+A snapshot has the times that the stage's watermark has not passed by ``within_ns``, by (place of the group, time).  Fields: ``within_ns``;
+``watermark_ns``, the greatest that the stage has told; ``groups``, how many have a place.  Parts: ``group`` (int32, the place) and ``time``
+(int64).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from asyncflow._kernels.base.saved import Parts, by_place
+from asyncflow._kernels.dedup import saved
 
 
 class DedupState:
@@ -22,6 +32,8 @@ class DedupState:
             raise ValueError("within_ns must be in 0 .. 2**63 - 1")
         self._within = within_ns
         self._times: list[list[int]] = []
+        self._watermark = saved.NO_TIME
+        self._frozen = Parts()
 
     @property
     def entries(self) -> int:
@@ -50,6 +62,7 @@ class DedupState:
         if len(groups) and not 0 <= groups.min() <= groups.max() < group_count:
             raise IndexError(f"a group outside of 0..{group_count - 1}")
         self._times += [[] for _ in range(group_count - len(self._times))]
+        self._watermark = max(self._watermark, watermark_ns)
         fresh = []
         for group, u, w in zip(groups.tolist(), time.tolist(), watermarks.tolist(), strict=True):
             within = self._within
@@ -60,9 +73,42 @@ class DedupState:
 
     def live_groups(self, watermark_ns: int) -> NDArray[np.int32]:
         """Forgets what this watermark has passed; the groups (int32, ascending) that still remember anything."""
+        self._watermark = max(self._watermark, watermark_ns)
         self._times = [[t for t in times if watermark_ns <= t + self._within] for times in self._times]
         return np.array([group for group, times in enumerate(self._times) if times], np.int32)
 
     def keep(self, groups: NDArray[np.int32]) -> None:
         """Renames groups: ``groups[i]`` becomes i.  Every group that remembers anything is among them (ascending)."""
         self._times = [self._times[group] for group in groups.tolist()]
+
+    def freeze(self, rank: NDArray[np.int32]) -> dict[str, Any]:
+        """The fields of a snapshot, whose parts ``pieces`` gives from now on: see above.  ``rank``: of each group its place."""
+        held = [
+            (group, t)
+            for group, times in enumerate(self._times)
+            for t in times
+            if self._watermark <= t + self._within
+        ]
+        groups = np.array([group for group, _ in held], np.int32)
+        times = np.array([t for _, t in held], np.int64)
+        order, places = by_place(rank, groups, times)
+        self._frozen = Parts({"group": places, "time": times[order]})
+        return {"within_ns": self._within, "watermark_ns": self._watermark, "groups": len(rank)}
+
+    def pieces(self, budget: int) -> list[tuple[str, NDArray[Any]]] | None:
+        """The next parts of the snapshot, of about ``budget`` bytes: ``[(name, array), ...]``; None: all were given."""
+        return self._frozen.pieces(budget)
+
+    def drop(self) -> None:
+        """The snapshot is given up."""
+        self._frozen.drop()
+
+    def load(self, fields: Mapping[str, Any], parts: Mapping[str, NDArray[Any]]) -> None:
+        """Takes a snapshot into a state that had no row.  ValueError says what does not fit."""
+        if self._times or self._watermark != saved.NO_TIME:
+            raise ValueError("a snapshot is loaded into a state that had rows")
+        groups, times = saved.entries(fields, parts, self._within)
+        self._times = [[] for _ in range(int(groups[-1]) + 1 if len(groups) else 0)]
+        for group, t in zip(groups.tolist(), times.tolist(), strict=True):
+            self._times[group].append(t)
+        self._watermark = fields["watermark_ns"]

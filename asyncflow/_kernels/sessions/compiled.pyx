@@ -12,7 +12,7 @@ import os
 import numpy as np
 
 from asyncflow._kernels.base.guarded import guarded
-from asyncflow._kernels.base.saved import Parts
+from asyncflow._kernels.base.saved import Parts, by_place
 from asyncflow._kernels.sessions import saved
 
 cimport numpy as cnp
@@ -214,7 +214,7 @@ cdef class _Sessions:
         slots, groups = empty(count, cnp.NPY_INT32), empty(count, cnp.NPY_INT32)
         first, last = empty(count, cnp.NPY_INT64), empty(count, cnp.NPY_INT64)
         af_sessions_save(&self.state, int32_data(slots), int32_data(groups), int64_data(first), int64_data(last))
-        order, places = saved.in_order(rank, groups, first, last)
+        order, places = by_place(rank, groups, first, last)
         return slots[order], places, first[order], last[order]
 
     def slot_ranks(self, rank):
@@ -363,7 +363,7 @@ cdef class _CountWindows:
         first, last = empty(count, cnp.NPY_INT64), empty(count, cnp.NPY_INT64)
         af_counts_save(
             &self.state, int32_data(slots), int32_data(groups), int64_data(rows), int64_data(first), int64_data(last))
-        order, places = saved.in_order(rank, groups)
+        order, places = by_place(rank, groups)
         return slots[order], places, rows[order], first[order], last[order]
 
     def slot_ranks(self, rank):

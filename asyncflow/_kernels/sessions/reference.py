@@ -125,7 +125,7 @@ class _Windows:
         places = rank.tolist()
         windows = list(self._all())
         if any(window.group >= len(places) or places[window.group] < 0 for window in windows):
-            raise ValueError("rank: a group of an open window has no place")
+            raise ValueError("rank: a group that holds rows has no place")
         placed = [(places[window.group], window) for window in windows]
         return sorted(placed, key=lambda each: (each[0], each[1].first, each[1].last))
 

@@ -14,18 +14,6 @@ NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
 Columns = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def in_order(rank: Any, groups: NDArray[np.int32], *ties: NDArray[np.int64]) -> tuple[Any, NDArray[np.int32]]:
-    """The order in which windows of these groups are saved, by the place of the group and then by ``ties``; and the places."""
-    rank = np.asarray(rank, np.int32)
-    if len(groups) and int(groups.max()) >= len(rank):
-        raise ValueError("rank: a group of an open window has no place")
-    places = rank[groups]
-    if len(places) and int(places.min()) < 0:
-        raise ValueError("rank: a group of an open window has no place")
-    order = np.lexsort((*reversed(ties), places))
-    return order, places[order]
-
-
 def sessions(fields: Mapping[str, Any], parts: Mapping[str, Any], gap: int) -> tuple[Any, Any, Any]:
     """Groups, first and last times of saved sessions, or ValueError."""
     saved.same(fields, gap_ns=gap)
