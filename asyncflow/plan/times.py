@@ -31,6 +31,16 @@ def time_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str, 
     return found
 
 
+def re_timed(plan: Plan, schemas: Mapping[str, Schema | None]) -> frozenset[str]:
+    """The stages whose results have times of their own."""
+    times = time_columns(plan, schemas)
+    return frozenset(
+        stage.name
+        for stage in plan.stages
+        if stage.re_times(graph.read_times(stage, times)[0], graph.read_schemas(stage, schemas))
+    )
+
+
 def delay_ns(plan: Plan, name: str) -> int:
     """How far the watermark of re-timed rows stays behind them: the greatest delay of the sources they come from, and what stages between
     hold back."""

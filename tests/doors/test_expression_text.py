@@ -24,7 +24,7 @@ from asyncflow.plan.expressions.nodes import (
     Literal,
 )
 from asyncflow.plan.expressions.typing import ExpressionError
-from asyncflow.runtime.wiring.compile import compile_expression
+from asyncflow.runtime.wiring.compile_expressions import compile_expression
 
 A, B = ColumnRef("a"), ColumnRef("b")
 NULL = Literal(None, None)
@@ -293,5 +293,6 @@ def test_operators_bind_as_in_duckdb(
 
 
 def test_importing_does_not_load_sqlglot() -> None:
-    code = "import sys, asyncflow.doors.expressions.expression_text, asyncflow.runtime.wiring.compile; assert 'sqlglot' not in sys.modules"
+    modules = "asyncflow.doors.expressions.expression_text, asyncflow.runtime.wiring.compile_expressions"
+    code = f"import sys, {modules}; assert 'sqlglot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -25,8 +25,8 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.expressions.nodes import ColumnRef
 from asyncflow.plan.stages.window import Window
 from asyncflow.plan.windows import PerMessage
-from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import check_aggregate
+from tests.operators_of import operator_of
 from tests.own_aggregates import GeometricMean, Rows, Sum, Trace, Values, installed
 
 ROWS = [{"ts": i * 1000, "key": "ab"[i % 2], "price": float(1 + i % 4), "qty": i} for i in range(40)]
@@ -344,7 +344,7 @@ def test_a_window_for_each_message() -> None:
     stage = Window(
         "w", ("s",), PerMessage(), (("key", ColumnRef("key")),), (("s", af.aggregate(Sum, "qty")),)
     )
-    window = build_window(stage, schema)
+    window = operator_of(stage, schema)
 
     def message(*pairs: tuple[str, int | None]) -> list[Any]:
         columns = [[key for key, _ in pairs], [qty for _, qty in pairs]]
@@ -470,7 +470,7 @@ async def test_what_a_run_holds_can_be_asked() -> None:
         held = []
         for made in (af.aggregate(Sum, "qty"), af.expression("g(qty)", g=Sum), parse_expression("sum(qty)")):
             stage = Window("w", ("s",), shape, (("key", ColumnRef("key")),), (("v", made),))
-            operator = build_window(stage, schema)
+            operator = operator_of(stage, schema)
             operator.process(Batch(schema, columns, 2, times))
             assert operator.state_bytes > 0
             held.append((operator.open_windows, operator.waiting_rows, operator.next_due_ns))

@@ -12,7 +12,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.expressions.expression_print import expression_text
-from asyncflow.runtime.wiring.compile import compile_expression
+from asyncflow.runtime.wiring.compile_expressions import compile_expression
 
 VALUES = {"a": 7, "b": 3, "c": -5, "p": True, "q": False, "n": None, "s": "ab"}
 TYPES = {"a": DataType.INT64, "b": DataType.INT64, "c": DataType.INT64, "p": DataType.BOOL, "q": DataType.BOOL,

@@ -261,7 +261,7 @@ async def test_a_table_is_joined_with_itself() -> None:
 
 async def test_one_side_of_a_shared_source_may_have_no_rows_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """The side without rows gives no watermark either once times go back: the other must not fill up and stop the source."""
-    monkeypatch.setattr("asyncflow.runtime.wiring.wiring.CHANNEL_BYTES", 1)
+    monkeypatch.setattr("asyncflow.runtime.wiring.wires.CHANNEL_BYTES", 1)
     table = [{"ts": 10**6 * SECOND, "id": 1, "note": "x"}] * 2
     table += [{"ts": SECOND, "id": 1, "note": "y"} for _ in range(3_000)]
     flow = af.source(table, schema=ORDERS, time="ts", watermark_delay="12d", name="orders")

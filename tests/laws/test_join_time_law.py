@@ -16,8 +16,8 @@ from asyncflow.plan.tables import Component, Source
 from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark
-from asyncflow.runtime.wiring.compile_join import build_join
 from asyncflow.testing import FakeClock
+from tests.operators_of import operator_of
 from tests.time_model import JoinModel, Moment, Row, Schedule, two_sides
 
 SCHEMA = Schema.of([("time", DataType.TIMESTAMP), ("key", DataType.STRING), ("value", DataType.INT64)])
@@ -30,7 +30,7 @@ class Driven:
 
     def __init__(self, given: Schedule, bounds: tuple[int, int]) -> None:
         stage = Join("j", ("l", "r"), (("key", "key"),), "full", within_ns=bounds)
-        self.operator = build_join(stage, SCHEMA, SCHEMA)
+        self.operator = operator_of(stage, SCHEMA, SCHEMA)
         self.lowest = LowestWatermark(2)
         self.sources = [
             EventTime(Source(str(n), Component("python"), time="time", watermark_delay_ns=delay), FakeClock(), SourceCounts())

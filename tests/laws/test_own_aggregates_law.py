@@ -28,9 +28,9 @@ from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.stages.window import Window
 from asyncflow.runtime import Run
-from asyncflow.runtime.wiring.compile_window import build_window
 from asyncflow.testing import chunks, one_by_one
 from tests.laws.flows import LATE, SINKS, SOURCE, csv_bytes, outcome, rows
+from tests.operators_of import operator_of
 from tests.own_aggregates import All, GeometricMean, Least, Rows, Sum, Values, installed
 
 Table = list[tuple[int, str, float | None, int | None]]
@@ -261,7 +261,7 @@ def test_a_watermark_that_no_row_brought(window: str) -> None:
     """Rows after it, of an input that was quiet, are judged by it; a row that is late for some of its windows counts in the others."""
     schema = Schema.of([("qty", DataType.INT64)])
     aggregates = (("e", parse_expression("sum(qty)")), ("o", af.aggregate(Sum, "qty")))
-    operator = build_window(Window("w", ("s",), WINDOWS[window]["shape"], (), aggregates), schema)
+    operator = operator_of(Window("w", ("s",), WINDOWS[window]["shape"], (), aggregates), schema)
     second, found = 1_000_000_000, []
     for at, times in enumerate(([1, 2, 9], [11, 3, 12, 8], [13, 4, 9, 30])):
         time = np.array(times) * second

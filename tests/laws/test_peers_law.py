@@ -25,7 +25,7 @@ import asyncflow as af
 from asyncflow.connectors.contract import Buffer
 from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run
-from asyncflow.runtime.wiring import wiring
+from asyncflow.runtime.wiring import wires
 from asyncflow.testing import ListSink
 
 SCHEMA = {"peer": "int64", "n": "int64", "text": "string"}
@@ -162,7 +162,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 async def test_ledger_law_every_record_of_every_peer_is_accounted_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, peers: int, seed: int, channel_bytes: int
 ) -> None:
-    monkeypatch.setattr(wiring, "CHANNEL_BYTES", channel_bytes)
+    monkeypatch.setattr(wires, "CHANNEL_BYTES", channel_bytes)
     chance = random.Random(seed)
     with nothing_left():
         served = Served(kind, tmp_path, chance)
@@ -199,7 +199,7 @@ async def test_cancel_law_with_peers_at_any_moment(
 ) -> None:
     """Stopped, all that was read flows out; cancelled, that arrives; either way soon, and nothing is left open."""
     chance = random.Random(seed)
-    monkeypatch.setattr(wiring, "CHANNEL_BYTES", chance.choice((1, 1 << 20)))
+    monkeypatch.setattr(wires, "CHANNEL_BYTES", chance.choice((1, 1 << 20)))
 
     async def talks(address: Any, number: int) -> None:
         with contextlib.suppress(OSError):

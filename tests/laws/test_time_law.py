@@ -23,8 +23,8 @@ from asyncflow.runtime import Run
 from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark
-from asyncflow.runtime.wiring.compile import build_operator
 from asyncflow.testing import FakeClock
+from tests.operators_of import operator_of
 from tests.time_model import Moment, Result, Row, Schedule, TimeModel, schedule
 
 SCHEMA = Schema.of([("time", DataType.TIMESTAMP), ("key", DataType.STRING), ("value", DataType.INT64)])
@@ -51,8 +51,9 @@ def flow_over(source: af.Flow, given: Schedule) -> af.Flow:
 STAGE = flow_over(af.source([], schema=SCHEMA, time="time"), schedule(0)).plan.stages[0]
 
 
-def operator_of(given: Schedule) -> Operator:
-    return build_operator(replace(STAGE, shape=shape_of(given)), SCHEMA)
+def window_of(given: Schedule) -> Operator:
+    made: Operator = operator_of(replace(STAGE, shape=shape_of(given)), SCHEMA)
+    return made
 
 
 class Driven:
@@ -60,7 +61,7 @@ class Driven:
 
     def __init__(self, given: Schedule, chance: random.Random) -> None:
         self._chance = chance
-        self.operator = operator_of(given)
+        self.operator = window_of(given)
         self.lowest = LowestWatermark(len(given.delays))
         self.sources = [
             EventTime(Source(str(n), Component("python"), time="time", watermark_delay_ns=delay), FakeClock(), SourceCounts())

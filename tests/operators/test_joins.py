@@ -22,7 +22,7 @@ from asyncflow.operators.joins import results, slots, swept, timed, window
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.plan.stages.join import Join
 from asyncflow.plan.windows import Hopping, Tumbling
-from asyncflow.runtime.wiring.compile_join import build_join
+from tests.operators_of import operator_of
 
 LEFT = Schema.of([("k", DataType.STRING), ("ts", DataType.TIMESTAMP), ("l", DataType.INT64)])
 RIGHT = Schema.of([("k", DataType.STRING), ("ts", DataType.TIMESTAMP), ("r", DataType.INT64)])
@@ -244,10 +244,10 @@ def test_it_is_the_twin_for_any_interleaving(
             patch.setattr(timed, "FEW_KEYS", 1)
             patch.setattr(swept, "FEW_SLOTS", 1)
             patch.setattr(slots, "FEW_BYTES", 1)
-        found, late = drive(build_join(stage, LEFT, RIGHT), left, right, seed)
+        found, late = drive(operator_of(stage, LEFT, RIGHT), left, right, seed)
         assert [row[:3] for row in found] == expected
         assert late == expected_late
-        again, _ = drive(build_join(stage, LEFT, RIGHT), left, right, seed + 1)
+        again, _ = drive(operator_of(stage, LEFT, RIGHT), left, right, seed + 1)
         assert again == found
 
 
@@ -260,7 +260,7 @@ def test_of_right_rows_at_one_time_looking_back_takes_the_last(
 ) -> None:
     """Also where the clock has passed the first before the others came."""
     stage = Join("j", ("l", "r"), (("k", "k"),), as_of=direction, tolerance_ns=6)
-    operator = build_join(stage, LEFT, RIGHT)
+    operator = operator_of(stage, LEFT, RIGHT)
     rows = Input([("a", 5), ("b", 8), ("a", 5)], 0)
     messages = [each for each in rows.messages(RIGHT, random.Random(2)) if isinstance(each, Batch)]
     whole = messages[0] if len(messages) == 1 else concat_batches(messages)
@@ -283,7 +283,7 @@ def test_state_stays_flat_over_ever_new_keys(mode: str, monkeypatch: pytest.Monk
     """A thousand times as many rows and keys as are ever held at once."""
     monkeypatch.setattr(timed, "FEW_KEYS", 1 << 9)
     monkeypatch.setattr(swept, "FEW_SLOTS", 1 << 9)
-    operator = build_join(Join("j", ("l", "r"), (("k", "k"),), "full", **MODES[mode]), LEFT, RIGHT)
+    operator = operator_of(Join("j", ("l", "r"), (("k", "k"),), "full", **MODES[mode]), LEFT, RIGHT)
     held = []
     moments, rows = 1500, 10
     for number in range(moments):
@@ -300,7 +300,7 @@ def test_state_stays_flat_over_ever_new_keys(mode: str, monkeypatch: pytest.Monk
 
 def test_the_last_row_of_each_key_is_all_that_stays_without_a_tolerance() -> None:
     stage = Join("j", ("l", "r"), (("k", "k"),), "inner", as_of="backward")
-    operator = build_join(stage, LEFT, RIGHT)
+    operator = operator_of(stage, LEFT, RIGHT)
     held = []
     for number in range(2000):
         list(operator.process(1, batch_of(RIGHT, [f"key {row}" for row in range(50)], [number] * 50)))
@@ -315,7 +315,7 @@ def test_the_last_row_of_each_key_is_all_that_stays_without_a_tolerance() -> Non
 @pytest.mark.parametrize("mode", [{"within_ns": (0, 10**6)}, {}], ids=["within", "lookup"])
 def test_too_much_state_names_keys_and_size(mode: dict[str, Any]) -> None:
     stage = Join("j", ("l", "r"), (("k", "k"),), max_state_bytes=100_000, **mode)
-    operator = build_join(stage, LEFT, RIGHT)
+    operator = operator_of(stage, LEFT, RIGHT)
     keys: list[str | None] = [f"key {row}" for row in range(500)]
     with pytest.raises(StageError, match=r"500 keys.* KiB.*max_state = 97\.7KiB|500 keys.*KiB"):
         for _ in range(50):
@@ -344,7 +344,7 @@ def test_a_lookup_gives_each_left_row_with_all_its_matches(
         if small:
             patch.setattr("asyncflow.operators.joins.lookup.MAX_OUTPUT_ROWS", 2)
             patch.setattr("asyncflow.operators.joins.lookup_table.FEW_KEYS", 1)
-        operator = build_join(stage, LEFT, RIGHT)
+        operator = operator_of(stage, LEFT, RIGHT)
         chance = random.Random(seed)
         rows = []
         for port, side, schema in ((1, right, RIGHT), (0, left, LEFT)):
@@ -377,7 +377,7 @@ def test_a_lookup_that_is_read_again_is_one_lookup_after_another(
     def batches(side: Input, schema: Schema) -> list[Batch]:
         return [message for message in side.messages(schema, chance) if isinstance(message, Batch)]
 
-    again, single, used = build_join(stage, LEFT, RIGHT), build_join(stage, LEFT, RIGHT), Counter[str]()
+    again, single, used = operator_of(stage, LEFT, RIGHT), operator_of(stage, LEFT, RIGHT), Counter[str]()
     assert isinstance(again, LookupJoin)
     for number, (table, lefts, succeeds) in enumerate(steps):
         right = batches(table, RIGHT)
@@ -393,7 +393,7 @@ def test_a_lookup_that_is_read_again_is_one_lookup_after_another(
         if number == 0 or succeeds:
             list(single.finish(0)) if number else None
             used.update(single.counts if number else {})
-            single = build_join(stage, LEFT, RIGHT)
+            single = operator_of(stage, LEFT, RIGHT)
             for batch in right:
                 list(single.process(1, batch))
             list(single.finish(1))
@@ -410,7 +410,7 @@ def test_a_lookup_that_is_read_again_is_one_lookup_after_another(
 
 
 def test_a_lookup_forgets_keys_that_only_the_left_side_has() -> None:
-    operator = build_join(Join("j", ("l", "r"), (("k", "k"),)), LEFT, RIGHT)
+    operator = operator_of(Join("j", ("l", "r"), (("k", "k"),)), LEFT, RIGHT)
     list(operator.process(1, batch_of(RIGHT, ["a", "b"], [0, 0])))
     list(operator.finish(1))
     held = []
@@ -427,7 +427,7 @@ def test_a_lookup_forgets_keys_that_only_the_left_side_has() -> None:
 def test_windows_that_reach_beyond_time_are_windows(kind: str, offset: int) -> None:
     """The first and the last instant there are lie in as many windows as any other."""
     stage = Join("j", ("l", "r"), (("k", "k"),), kind, window=Hopping(10, 5, offset))
-    operator = build_join(stage, LEFT, RIGHT)
+    operator = operator_of(stage, LEFT, RIGHT)
     times = [NO_TIME + 1, NO_TIME + 6, 0, END_OF_TIME - 6, END_OF_TIME - 1]
     list(operator.process(0, batch_of(LEFT, ["a"] * 5, times)))
     list(operator.process(1, batch_of(RIGHT, ["a"], [END_OF_TIME - 1])))
@@ -439,7 +439,7 @@ def test_windows_that_reach_beyond_time_are_windows(kind: str, offset: int) -> N
 
 def test_many_small_batches_that_wait_for_their_window_are_few_parts() -> None:
     """The size of all parts is summed up with each batch: with one of each batch that would be ever more work."""
-    operator = build_join(Join("j", ("l", "r"), (("k", "k"),), window=Hopping(4000, 1000)), LEFT, RIGHT)
+    operator = operator_of(Join("j", ("l", "r"), (("k", "k"),), window=Hopping(4000, 1000)), LEFT, RIGHT)
     assert isinstance(operator, window.WindowJoin)
     times = random.Random(1).choices(range(8000), k=2000)
     for time in times:
@@ -453,7 +453,7 @@ def test_many_small_batches_that_wait_for_their_window_are_few_parts() -> None:
 @pytest.mark.parametrize("mode", [{"within_ns": (-2, 3)}, {"as_of": "nearest", "tolerance_ns": 3}])
 def test_many_small_batches_that_wait_are_few_parts(mode: dict[str, Any]) -> None:
     """Each rise of the clock looks at all parts: with one of each batch a side far ahead would hold everything up."""
-    operator = build_join(Join("j", ("l", "r"), (("k", "k"),), **mode), LEFT, RIGHT)
+    operator = operator_of(Join("j", ("l", "r"), (("k", "k"),), **mode), LEFT, RIGHT)
     assert isinstance(operator, swept.SweptJoin)
     chance = random.Random(1)
     times = [100 + position // 3 - chance.randint(0, 4) for position in range(2000)]
@@ -469,7 +469,7 @@ def test_many_small_batches_that_wait_are_few_parts(mode: dict[str, Any]) -> Non
 def test_pairs_of_one_window_come_in_pieces_and_only_as_they_are_taken(kind: str) -> None:
     count = 2000
     stage = Join("j", ("l", "r"), (("k", "k"),), kind, window=Tumbling(10))
-    operator = build_join(stage, LEFT, RIGHT)
+    operator = operator_of(stage, LEFT, RIGHT)
     keys, times = column_from_values(DataType.STRING, ["hot"] * count), np.ones(count, np.int64)
     for port, schema in enumerate((LEFT, RIGHT)):
         columns = (keys, FixedColumn(times), FixedColumn(np.arange(count)))

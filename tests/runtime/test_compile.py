@@ -17,11 +17,13 @@ from asyncflow.operators.windows.window import WindowOperator
 from asyncflow.plan.expressions.typing import ExpressionError
 from asyncflow.plan.stages.derive import Derive
 from asyncflow.plan.stages.filter import Filter
-from asyncflow.plan.stages.map import MapBatches
+from asyncflow.plan.stages.unreadable import Unreadable
 from asyncflow.plan.stages.window import Window
 from asyncflow.plan.windows import AllRows, Hopping, PerMessage, Tumbling, WindowShape
-from asyncflow.runtime.wiring.compile import build_operator, compile_expression, compile_predicate
-from asyncflow.runtime.wiring.compile_window import ProjectedWindow
+from asyncflow.runtime.wiring.builders import builder_of
+from asyncflow.runtime.wiring.builders.window import ProjectedWindow
+from asyncflow.runtime.wiring.compile_expressions import compile_expression, compile_predicate
+from tests.operators_of import operator_of
 
 INT64, FLOAT64, STRING, BOOL = DataType.INT64, DataType.FLOAT64, DataType.STRING, DataType.BOOL
 SCHEMA = Schema.of([("i", INT64), ("f", FLOAT64), ("s", STRING), ("b", BOOL)])
@@ -120,7 +122,7 @@ def test_common_parts_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None
         ("t",),
         (("u", parse_expression("upper(s) || upper(s)")), ("v", parse_expression("length(upper(s))"))),
     )
-    (output,) = build_operator(stage, SCHEMA).process(batch_of(*ROWS))
+    (output,) = operator_of(stage, SCHEMA).process(batch_of(*ROWS))
     assert len(calls) == 1
     assert [row["u"] for row in output.batch.to_pylist()] == ["XX", None, "YY", "XX"]
 
@@ -177,7 +179,7 @@ def test_null_is_not_true() -> None:
 
 
 def test_filter_keeps_each_rows_watermark() -> None:
-    operator = build_operator(Filter("f", ("t",), parse_expression("b")), SCHEMA)
+    operator = operator_of(Filter("f", ("t",), parse_expression("b")), SCHEMA)
     assert isinstance(operator, FilterOperator)
     assert operator.output == SCHEMA
     batch = batch_of(*ROWS, time=[10, 100, 20, 30])
@@ -188,7 +190,7 @@ def test_filter_keeps_each_rows_watermark() -> None:
 
 
 def test_filter_of_all_or_nothing() -> None:
-    operator = build_operator(Filter("f", ("t",), parse_expression("i > 0")), SCHEMA)
+    operator = operator_of(Filter("f", ("t",), parse_expression("i > 0")), SCHEMA)
     batch = batch_of(ROWS[0], ROWS[1])
     (output,) = operator.process(batch)
     assert output.batch is batch
@@ -198,7 +200,7 @@ def test_filter_of_all_or_nothing() -> None:
 
 
 def test_filter_counts_overflow_beside() -> None:
-    operator = build_operator(Filter("f", ("t",), parse_expression("i * 2 > 0")), SCHEMA)
+    operator = operator_of(Filter("f", ("t",), parse_expression("i * 2 > 0")), SCHEMA)
     operator.process(batch_of((GREATEST, None, None, None), ROWS[0]))
     assert operator.counts == {"filtered": 1, "overflow": 1}
 
@@ -210,7 +212,7 @@ def test_derive_replaces_in_place_and_sees_the_input_only() -> None:
         ("i", parse_expression("i / 2")),
     )
     stage = Derive("d", ("t",), columns)
-    operator = build_operator(stage, SCHEMA)
+    operator = operator_of(stage, SCHEMA)
     assert operator.output == stage.output((SCHEMA,))  # type: ignore[attr-defined]
     batch = batch_of(*ROWS, time=[1, 2, 3, 4])
     (output,) = operator.process(batch)
@@ -223,9 +225,9 @@ def test_derive_replaces_in_place_and_sees_the_input_only() -> None:
 
 def test_stages_that_do_not_check_are_errors() -> None:
     with pytest.raises(ExpressionError, match="there is no column 'k'"):
-        build_operator(Filter("f", ("t",), parse_expression("k > 1")), SCHEMA)
-    with pytest.raises(TypeError, match="has no operator here"):
-        build_operator(MapBatches("m", ("t",), lambda batch: batch), SCHEMA)
+        operator_of(Filter("f", ("t",), parse_expression("k > 1")), SCHEMA)
+    with pytest.raises(TypeError, match="'unreadable' cannot be built: a door could not read"):
+        builder_of(Unreadable("m", ("t",)).type)
 
 
 # -- windows ---------------------------------------------------------------------------------------------------------
@@ -242,7 +244,7 @@ def window(shape: WindowShape, by: dict[str, str], aggregates: dict[str, str]) -
 
 
 def run(stage: Window, *batches: Batch) -> tuple[list[dict[str, Any]], Any]:
-    operator = build_operator(stage, SCHEMA)
+    operator = operator_of(stage, SCHEMA)
     outputs = [output for batch in batches for output in operator.process(batch)] + [*operator.finish()]
     for output in outputs:
         if not output.kind:
@@ -335,7 +337,7 @@ def test_equal_aggregates_and_arguments_are_held_once() -> None:
             "e": "sum(f) FILTER (WHERE b)",
         },
     )
-    operator = build_operator(stage, SCHEMA)
+    operator = operator_of(stage, SCHEMA)
     assert isinstance(operator, ProjectedWindow)
     prepared = operator._window._prepare(batch := batch_of(*ROWS))
     assert [len(part) for part in (prepared.keys, prepared.inputs, prepared.masks)] == [1, 3, 1]
@@ -356,7 +358,7 @@ def test_every_shape(shape: WindowShape) -> None:
 
 
 def test_late_rows_pass_with_the_columns_of_the_input() -> None:
-    operator = build_operator(window(Tumbling(10), {}, {"m": "max(i) * 2"}), SCHEMA)
+    operator = operator_of(window(Tumbling(10), {}, {"m": "max(i) * 2"}), SCHEMA)
     outputs = operator.process(batch_of(*ROWS, time=[1, 100, 2, 101]))
     late = [output for output in outputs if output.kind == "late"]
     assert [output.batch.to_pylist() for output in late] == [[{"i": None, "f": 2.0, "s": "y", "b": False}]]

@@ -28,7 +28,7 @@ from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.runtime.wiring.compile import compile_expression
+from asyncflow.runtime.wiring.compile_expressions import compile_expression
 
 B, N, F, S, T = DataType.BOOL, DataType.INT64, DataType.FLOAT64, DataType.STRING, DataType.TIMESTAMP
 COLUMNS = {"b0": B, "b1": B, "i0": N, "i1": N, "f0": F, "f1": F, "s0": S, "s1": S, "t0": T, "t1": T}

@@ -380,7 +380,7 @@ async def test_no_row_sees_half_a_table() -> None:
 
 async def test_a_left_batch_under_way_is_looked_up_in_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncflow.operators.joins.lookup.MAX_OUTPUT_ROWS", 2)
-    monkeypatch.setattr("asyncflow.runtime.wiring.wiring.CHANNEL_BYTES", 1)
+    monkeypatch.setattr("asyncflow.runtime.wiring.wires.CHANNEL_BYTES", 1)
     live, right, sink = Live(), Gated(), Shut()
     async with Running(joined(live, af.source(right, name="rates", schema=RATES)), sink=sink) as it:
         live.say(*"a" * 5)
@@ -445,7 +445,7 @@ async def test_it_ends_at_once_and_closes_all(how: str, when: str) -> None:
 
 
 async def test_a_table_that_comes_after_the_last_row_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncflow.runtime.wiring.wiring.CHANNEL_BYTES", 1)
+    monkeypatch.setattr("asyncflow.runtime.wiring.wires.CHANNEL_BYTES", 1)
     live, right, sink = Live(), Gated(), Shut()
     async with Running(joined(live, af.source(right, name="rates", schema=RATES)), sink=sink) as it:
         live.say("a")

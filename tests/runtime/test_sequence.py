@@ -248,7 +248,7 @@ async def test_live_is_opened_before_anything_of_the_past_is_read() -> None:
 
 
 async def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncflow.runtime.wiring.wiring.LIVE_BUFFER_BYTES", 10_000)
+    monkeypatch.setattr("asyncflow.runtime.wiring.builders.sequence.LIVE_BUFFER_BYTES", 10_000)
     given: list[int] = []
 
     async def live() -> AsyncIterator[dict[str, Any]]:

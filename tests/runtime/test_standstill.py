@@ -24,7 +24,7 @@ from asyncflow.runtime import Run
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.deadlock import Standstill
 from asyncflow.runtime.stages import shutdown as stopping
-from asyncflow.runtime.wiring import wiring
+from asyncflow.runtime.wiring import wires
 from asyncflow.testing import ListSink, chunks
 
 SOURCES = """
@@ -237,10 +237,10 @@ def wired(text: str, tables: Sequence[Sequence[tuple[int, str, int]]]) -> tuple[
 def test_a_flow_ends_and_says_the_same_whatever_its_channels_hold(
     monkeypatch: pytest.MonkeyPatch, text: str, a: list[tuple[int, str, int]], b: list[tuple[int, str, int]]
 ) -> None:
-    monkeypatch.setattr(wiring, "CHANNEL_BYTES", 1 << 30)
+    monkeypatch.setattr(wires, "CHANNEL_BYTES", 1 << 30)
     expected = asyncio.run(outcome(text, (a, b)))
     for most in (1, 200):
-        monkeypatch.setattr(wiring, "CHANNEL_BYTES", most)
+        monkeypatch.setattr(wires, "CHANNEL_BYTES", most)
         assert asyncio.run(outcome(text, (a, b))) == expected
 
 
@@ -248,7 +248,7 @@ def test_a_flow_ends_and_says_the_same_whatever_its_channels_hold(
 async def test_what_is_held_has_a_limit_and_the_table_is_named(
     monkeypatch: pytest.MonkeyPatch, text: str, behind: str
 ) -> None:
-    monkeypatch.setattr(wiring, "CHANNEL_BYTES", 1)
+    monkeypatch.setattr(wires, "CHANNEL_BYTES", 1)
     monkeypatch.setattr("asyncflow.runtime.stages.readers.MAX_HELD_BYTES", 200)
     with pytest.raises(
         StageError,
@@ -305,7 +305,7 @@ async def test_a_full_port_is_read_once_the_other_ones_writer_waits_for_the_same
 
 
 async def test_a_stopped_run_whose_tables_wait_for_one_another_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "CHANNEL_BYTES", 1)
+    monkeypatch.setattr(wires, "CHANNEL_BYTES", 1)
     monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(Standstill, "look", lambda self: None)
     run, _ = wired(DIAMOND, (MANY, MANY[:3]))

@@ -19,7 +19,7 @@ from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.stages.join import TwoInputStage
 from asyncflow.runtime.stages.readers import AsTheyCome, OneAfterOther
-from asyncflow.runtime.wiring.compile_join import build_join
+from tests.operators_of import operator_of
 
 SCHEMA = Schema.of([("k", DataType.INT64)])
 
@@ -37,7 +37,7 @@ async def told(
     channel, results = Channel(2, 1 << 20), Channel(1, 1 << 20)
     table = Join("j", ("l", "r"), (("k", "k"),), kind, within_ns=(-10, 10))
     reader = AsTheyCome(channel, 2, apart=True)
-    operator = build_join(table, SCHEMA, SCHEMA)
+    operator = operator_of(table, SCHEMA, SCHEMA)
     stage = TwoInputStage("j", reader, operator, table.ways, clock=Clock(), memory=Memory())
     stage.outlet.connect(results, 0)
     for port, message in messages:

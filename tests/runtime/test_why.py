@@ -222,7 +222,7 @@ async def test_an_input_that_ended_holds_nothing() -> None:
 
 async def test_a_slow_sink_is_not_a_quiet_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """The source waits for room: that is ours, however long it takes, and the sink at the end is named."""
-    monkeypatch.setattr("asyncflow.runtime.wiring.wiring.CHANNEL_BYTES", 1)
+    monkeypatch.setattr("asyncflow.runtime.wiring.wires.CHANNEL_BYTES", 1)
     tap, sink = Tap(), Shut()
     flow = (
         tapped(tap, "a", idle_timeout="5s")

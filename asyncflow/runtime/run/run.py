@@ -27,7 +27,8 @@ from asyncflow.runtime.stages import shutdown as stopping
 from asyncflow.runtime.stages.shutdown import not_delivered, opened, run_to_end
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.wiring.inference import find_schema
-from asyncflow.runtime.wiring.wiring import CHANNEL_BYTES, Wiring, open_source
+from asyncflow.runtime.wiring.wires import CHANNEL_BYTES
+from asyncflow.runtime.wiring.wiring import Wiring, open_source
 
 
 class Run:
@@ -114,7 +115,7 @@ class Run:
     @property
     def moves(self) -> int:
         """How often a message went into a channel or out of one: stands still where nothing happens."""
-        return sum(channel.moves for channel in self.wiring.channels)
+        return sum(channel.moves for channel in self.wiring.wires.channels)
 
     # -- doing it ----------------------------------------------------------------------------------------------------------
 
@@ -214,7 +215,7 @@ class Run:
         while True:
             before = self.moves
             await asyncio.sleep(stopping.PATIENCE_SECONDS)
-            if self.moves == before and self.wiring.standstill.at_rest(self._under_way()):
+            if self.moves == before and self.wiring.wires.standstill.at_rest(self._under_way()):
                 raise InternalError("stopped, but its tables wait for one another: what they hold is lost")
 
     def _under_way(self) -> Iterator[str]:

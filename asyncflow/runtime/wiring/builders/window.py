@@ -1,4 +1,4 @@
-"""A window stage to its operator: what it reads of a batch, its primitive aggregates, and arithmetic over their results.
+"""Builds windows: what one reads of a batch, its primitive aggregates, and arithmetic over their results.
 
 Aggregate expressions are taken apart: each aggregate in them becomes one :class:`AggregateSpec` (equal ones once), its arguments and filter
 become columns and masks to prepare (equal ones once), and what stands around it is computed on the rows of closed windows.
@@ -7,6 +7,7 @@ become columns and masks to prepare (equal ones once), and what stands around it
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -33,11 +34,19 @@ from asyncflow.plan.windows import (
     Tumbling,
     WindowShape,
 )
+from asyncflow.runtime.stages.stage import Stage
 from asyncflow.runtime.wiring.compile_expressions import Frame, compile_typed
+from asyncflow.runtime.wiring.site import Site
 
 
-def build_window(stage: Window, schema: Schema, *, by_rows: bool = True) -> Operator:
-    """The operator of a window stage over rows of ``schema``.  Raises ExpressionError for an expression that does not check."""
+def build(table: Window, site: Site) -> Stage:
+    return site.one_input(partial(operator, table, by_rows=site.by_rows))
+
+
+def operator(stage: Window, schema: Schema, *, by_rows: bool = True) -> Operator:
+    """The operator over rows of ``schema``.  Raises ExpressionError for an expression that does not check.
+
+    ``by_rows``: the watermarks that rows carry are those of the stage (not so where inputs without end are read as they come)."""
     keys = [(name, resolve_expression(node, schema)) for name, node in stage.by]
     parts = _Parts()
     results = [
@@ -52,15 +61,15 @@ def build_window(stage: Window, schema: Schema, *, by_rows: bool = True) -> Oper
         "names": [name for name, _ in results] if plain else [parts.name(k) for k in range(len(parts.specs))],
         "prepare": prepare,
     }
-    operator = (
+    made = (
         _revised(stage, stage.shape, by_rows=by_rows, **common)
         if isinstance(stage.shape, TimeWindow) and (stage.revised or isinstance(stage.shape, Cumulate))
         else _operator(stage.shape, **common)
     )
-    prepare.losses = operator.counts
+    prepare.losses = made.counts
     if plain:
-        return operator
-    return ProjectedWindow(operator, results, len(parts.specs), len(REVISIONS) if stage.revised else 0)
+        return made
+    return ProjectedWindow(made, results, len(parts.specs), len(REVISIONS) if stage.revised else 0)
 
 
 def _revised(stage: Window, shape: TimeWindow, **common: Any) -> RevisedWindowOperator:

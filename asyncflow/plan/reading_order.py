@@ -1,30 +1,29 @@
-"""In what order a table that reads several inputs takes their rows, and what the watermarks say that these carry.
+"""In what order a table takes the rows of several inputs, and what the watermarks say that these rows carry.
 
 Inputs that end by themselves are read in one order that depends on the data alone: in step with event time, or where the times of their
-rows tell no order, one after the other.  Inputs that may never end are taken as they come.
+rows give no order, one after the other.  Inputs that may never end are taken as they come.  Every engine asks here, so that all give the
+same results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping
 
+from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.tables import Plan
-from asyncflow.plan.tables import Stage as PlanStage
-from asyncflow.runtime.ingest.source import SourceStage
+from asyncflow.plan.times import re_timed
 
 
 class ReadingOrder:
-    """Of the tables of ``plan``.  ``sources``: those of the run, once they are made; ``re_times``: whether a stage gives its rows times of
-    their own."""
+    """Of the tables of ``plan``.  ``schemas``: of all tables; ``bounded``: the sources that end by themselves."""
 
-    def __init__(
-        self, plan: Plan, sources: Sequence[SourceStage], re_times: Callable[[PlanStage], bool]
-    ) -> None:
-        self._plan, self._sources, self._re_times = plan, sources, re_times
+    def __init__(self, plan: Plan, schemas: Mapping[str, Schema | None], bounded: Collection[str]) -> None:
+        self._plan, self._bounded = plan, frozenset(bounded)
+        self._re_timed = re_timed(plan, schemas)
 
     def in_step(self, inputs: tuple[str, ...]) -> bool:
-        """All inputs end by themselves, and the times of their rows tell one order: they are in the data, or those at which the rows of one
+        """All inputs end by themselves, and the times of their rows give one order: they are in the data, or those at which the rows of one
         source arrived."""
         if not self.bounded(inputs):
             return False
@@ -34,8 +33,7 @@ class ReadingOrder:
 
     def bounded(self, inputs: tuple[str, ...]) -> bool:
         """All inputs end by themselves."""
-        names = self._sources_of(inputs)
-        return all(stage.connector.bounded for stage in self._sources if stage.source.name in names)
+        return self._sources_of(inputs) <= self._bounded
 
     def by_rows(self, inputs: tuple[str, ...]) -> bool:
         """The watermarks that rows of these inputs carry are those of the table that reads them."""
@@ -45,7 +43,7 @@ class ReadingOrder:
         above = [stages[name] for read in inputs if (name := graph.owner(read)) in stages]
         return all(
             stage.own_watermarks
-            or (stage.passes_rows and self._re_times(stage))
+            or (stage.passes_rows and stage.name in self._re_timed)
             or self.by_rows(stage.inputs)
             for stage in above
         )
@@ -60,5 +58,5 @@ class ReadingOrder:
         alone = len(stage.inputs) == 1 or stage.apart
         return passed_on and alone and self.rising(stage.inputs[0])
 
-    def _sources_of(self, inputs: tuple[str, ...]) -> set[str]:
-        return {source.name for read in inputs for source in graph.sources_of(self._plan, read)}
+    def _sources_of(self, inputs: tuple[str, ...]) -> frozenset[str]:
+        return frozenset(source.name for read in inputs for source in graph.sources_of(self._plan, read))

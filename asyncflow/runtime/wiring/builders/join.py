@@ -1,7 +1,8 @@
-"""A join stage to its operator: names to positions, and which of the joins it is."""
+"""Builds joins: names to positions, which of the joins it is, and in what order the two sides are read."""
 
 from __future__ import annotations
 
+from asyncflow.errors import PipelineError
 from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import TwoInputOperator
 from asyncflow.operators.joins.as_of import AsOfJoin
@@ -12,10 +13,35 @@ from asyncflow.operators.joins.timed import JoinSpec
 from asyncflow.operators.joins.window import WindowJoin
 from asyncflow.plan.stages.join import Join
 from asyncflow.plan.windows import Hopping, Tumbling
+from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage
+from asyncflow.runtime.stages.readers import AsTheyCome, OneAfterOther
+from asyncflow.runtime.stages.refresh import RefreshedStage
+from asyncflow.runtime.stages.stage import Stage
+from asyncflow.runtime.wiring.site import Site
+from asyncflow.runtime.wiring.wires import ROWS_AHEAD
 
 
-def build_join(stage: Join, left: Schema, right: Schema) -> TwoInputOperator:
-    """The operator of a join over rows of these columns; its ``output`` is the schema of its results."""
+def build(table: Join, site: Site) -> Stage:
+    left, right = site.read
+    if left is None or right is None:
+        raise PipelineError(list(table.unknown_sides(site.read)))
+    channel = site.wires.channel(table, (None, None))
+    made = operator(table, left, right)
+    if not table.is_lookup:
+        both = AsTheyCome(channel, 2, in_step=site.order.in_step(table.inputs), apart=True)
+        site.wires.reads(table, [channel], both)
+        return TwoInputStage(table.name, both, made, table.ways, **site.of_run)
+    account = site.wires.memory.account(table.name, ROWS_AHEAD)
+    most = table.max_state_bytes
+    reader = OneAfterOther(channel, table.inputs, (RIGHT, LEFT), account, max_held_bytes=most, apart=True)
+    site.wires.reads(table, [channel], reader)
+    if table.refresh_ns is not None and isinstance(made, LookupJoin):
+        return RefreshedStage(table, reader, made, table.ways, site.tables, **site.of_run)
+    return TwoInputStage(table.name, reader, made, table.ways, **site.of_run)
+
+
+def operator(stage: Join, left: Schema, right: Schema) -> TwoInputOperator:
+    """The operator over rows of these columns; its ``output`` is the schema of its results."""
     spec = _spec(stage, left, right)
     if stage.within_ns is not None:
         lower_ns, upper_ns = stage.within_ns

@@ -1,0 +1,58 @@
+"""Builds tops."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from asyncflow.model.batch import Batch
+from asyncflow.model.schema import Schema
+from asyncflow.operators.ordering import Direction
+from asyncflow.operators.top import SortColumns, TopOperator
+from asyncflow.plan.expressions.typing import resolve_expression
+from asyncflow.plan.stages.top import Top
+from asyncflow.plan.windows import BOUNDS, AllRows, Hopping, Tumbling
+from asyncflow.runtime.stages.stage import Stage
+from asyncflow.runtime.wiring.compile_expressions import Frame, compile_typed
+from asyncflow.runtime.wiring.site import Site
+
+
+def build(table: Top, site: Site) -> Stage:
+    return site.one_input(partial(operator, table))
+
+
+def operator(table: Top, read: Schema) -> TopOperator:
+    """The operator over rows of ``read``.  Raises ExpressionError for an expression that does not check."""
+    by = [resolve_expression(expression, read) for _, expression in table.by]
+    order = [resolve_expression(key.expression, read) for key in table.order]
+    compiled = compile_typed([*by, *order], read)
+    output = table.output((read,))
+    assert output is not None
+
+    def prepare(batch: Batch) -> SortColumns:
+        # The same row may be looked at several times, so what is lost in computing its place is not counted.
+        frame = Frame(batch, {})
+        columns = tuple(part.within(frame) for part in compiled)
+        return SortColumns(columns[: len(by)], columns[len(by) :])
+
+    return TopOperator(
+        n=table.n,
+        output=output,
+        kinds=[tree.type for tree in by],
+        directions=[Direction(key.descending, key.nulls_first) for key in table.order],
+        prepare=prepare,
+        end_column=BOUNDS[1] if table.over_windows(read) else None,
+        **_windows(table),
+    )
+
+
+def _windows(table: Top) -> dict[str, Any]:
+    match table.shape:
+        case Tumbling(size_ns=size_ns, offset_ns=offset_ns):
+            return {"size_ns": size_ns, "offset_ns": offset_ns}
+        case Hopping(size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns):
+            return {"size_ns": size_ns, "every_ns": every_ns, "offset_ns": offset_ns}
+        case None | AllRows():
+            return {}
+        case _:
+            raise TypeError(f"{table.name}: no top of these windows")
