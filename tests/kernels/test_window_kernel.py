@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from window_rows import aggregate, anywhen, batch_of, shapes, shown
 
 from asyncflow._kernels.accumulators.table import result_kind
 from asyncflow._kernels.groups import reference as raw
 from asyncflow._kernels.window import compiled
 from asyncflow._kernels.window import reference as twin
+from tests.kernels.window_rows import aggregate, anywhen, batch_of, shapes, shown
 
 
 def close_both(fast, plain, watermark, order, aggregates, max_rows):

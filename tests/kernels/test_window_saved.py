@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from window_rows import aggregate, anywhen, batch_of, shapes, shown
 
 from asyncflow._kernels.window import compiled
 from asyncflow._kernels.window import reference as twin
+from tests.kernels.window_rows import aggregate, anywhen, batch_of, shapes, shown
 
 GROUPS = 200
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asyncflow._kernels.accumulators.table import result_kind
 from asyncflow._kernels.groups import reference as raw
 from asyncflow._kernels.window import compiled
 from asyncflow._kernels.window import reference as twin
-from tests.kernels.test_window_kernel import KINDS, VALUES, aggregate, batch_of, bits
+from tests.kernels.window_rows import KINDS, VALUES, aggregate, batch_of, bits
 
 NO_TIME = -(2**63)
 
@@ -21,7 +22,7 @@ def ids(values):
 
 def shown(aggregates, peeked):
     results, overflows = peeked
-    kinds = [twin.result_kind(function, types) for function, _, types, *_ in aggregates]
+    kinds = [result_kind(function, types) for function, _, types, *_ in aggregates]
     return [bits(kind, column) for kind, column in zip(kinds, results, strict=True)], overflows
 
 
