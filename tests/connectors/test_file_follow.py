@@ -406,7 +406,8 @@ def test_cancelled_anywhere_nothing_stays_open(run, tmp_path):
             for _ in range(turns):
                 await asyncio.sleep(0)
             reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            with pytest.raises(asyncio.CancelledError):
+                await reading
             await reader.source.aclose()
 
     run(scenario())

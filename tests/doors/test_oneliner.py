@@ -61,11 +61,7 @@ def test_time_with_and_without_a_unit() -> None:
 
 def test_keys_may_be_expressions() -> None:
     by = window(AggOptions(by='host, first=substring(path, 1, 2), "odd name"')).by
-    assert [name for name, _ in by] == ["host", "first", '"odd name"'] or [name for name, _ in by] == [
-        "host",
-        "first",
-        "odd name",
-    ]
+    assert [name for name, _ in by] == ["host", "first", '"odd name"']
     assert by[0][1] == ColumnRef("host")
 
 

@@ -103,7 +103,7 @@ async def test_an_exception_in_a_stage_arrives_once_with_its_name() -> None:
 
     tasks = other_tasks()
     flow = flow_of(endless()).map(broken).named("mine")
-    with pytest.raises(StageError, match="mine: ZeroDivisionError: in the user's code") as caught:
+    with pytest.raises(StageError, match=r"^mine: ZeroDivisionError: in the user's code$") as caught:
         async for _ in flow:
             raise AssertionError("no batch can come")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)

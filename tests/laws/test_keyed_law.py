@@ -310,32 +310,6 @@ def test_times_at_the_edges_of_int64() -> None:
 # -- memory --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["dedup", "top"])
-async def test_ever_new_keys_run_flat(kind: str) -> None:
-    """A million rows, every key new, remembered for a second: state stays that of the live keys."""
-    held: list[int] = []
-    run: Run | None = None
-    per_batch = 10_000
-
-    async def batches() -> AsyncIterator[dict[str, Any]]:
-        for first in range(0, 100 * per_batch, per_batch):
-            keys = np.array([f"device-{n}" for n in range(first, first + per_batch)], object)
-            yield {"ts": np.arange(first, first + per_batch) * 100_000, "key": keys}
-            assert run is not None
-            held.append(run.state_bytes)
-
-    flow = af.source(batches(), schema={"ts": "timestamp[ns]", "key": "string"}, time="ts")
-    stages = {
-        "dedup": flow.dedup(by=["key"], within="1s"),
-        "top": flow.top(2, order=["key DESC"], by=["key"], window=af.tumbling("1s")),
-    }
-    run = Run(stages[kind].to("null").checked())
-    ledger = await run.execute()
-    assert ledger.to_dict()["stages"]["stage_1"]["rows_out"] == 1_000_000
-    assert max(held[50:]) <= 2 * max(held[:25])
-    assert max(held) < 32 << 20
-
-
 async def test_a_top_holds_its_rows_and_not_the_blocks_they_came_in() -> None:
     """Long texts that do not place are not kept."""
     run: Run | None = None

@@ -54,7 +54,9 @@ def test_what_they_say_is_true_of_the_rows() -> None:
     text = pipeline("sketches").replace('window = { hopping = "10s", every = "4s" }\n', "")
     text = text.replace("quantile(value, 0.9) - median(qty)", "quantile(value, 0.9)")
     (written, _) = outcome(text, [csv_bytes(table)])
-    for row in map(json.loads, written["out"].splitlines()):
+    found = [json.loads(line) for line in written["out"].splitlines()]
+    assert {row["key"] for row in found} == {key for _, key, _, _ in table}
+    for row in found:
         mine = [(value, qty) for _, key, value, qty in table if key == row["key"]]
         values = np.array([value for value, _ in mine if value is not None])
         assert row["d"] == pytest.approx(len(set(values.tolist())), rel=0.02)

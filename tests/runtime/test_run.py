@@ -174,7 +174,9 @@ async def test_a_row_that_does_not_fit_is_rejected_alone() -> None:
 
 async def test_every_batch_reads_as_arrow_and_pandas() -> None:
     flow = af.source([{"a": 1, "s": "x"}, {"a": None, "s": None}], schema={"a": "int64", "s": "string"})
-    async for batch in flow:
+    batches = [batch async for batch in flow]
+    assert len(batches) == 1
+    for batch in batches:
         assert batch.to_arrow().to_pylist() == [{"a": 1, "s": "x"}, {"a": None, "s": None}]
         assert json.loads(batch.to_pandas().to_json(orient="records")) == [
             {"a": 1, "s": "x"},
