@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from saved_states import frozen, refuse_or_keep, shown
 
 from asyncflow._kernels.dedup import compiled
 from asyncflow._kernels.dedup import reference as twin
+from tests.kernels.saved_states import frozen, refuse_or_keep, shown
 
 NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
 EDGES = (NO_TIME, NO_TIME + 1, -1, 0, 1, END_OF_TIME - 1, END_OF_TIME)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from saved_states import frozen, refuse_or_keep, shown
 
 from asyncflow._kernels.sessions import compiled
 from asyncflow._kernels.sessions import reference as twin
+from tests.kernels.saved_states import frozen, refuse_or_keep, shown
 
 NO_TIME, END = -(2**63), 2**63 - 1
 GROUPS = 7

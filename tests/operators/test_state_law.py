@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from state_cases import CASES, Case, outputs_of, standing
 
 import asyncflow
 from asyncflow.model.snapshot import Frozen, Saved, saved
 from asyncflow.operators.contract import Operator, TwoInputOperator
+from tests.operators.state_cases import CASES, Case, outputs_of, standing
 
 by_name = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 
