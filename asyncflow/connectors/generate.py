@@ -77,6 +77,9 @@ class GenerateSource(BatchSource):
         self._stopped = asyncio.Event()
         self.bounded = bool(options.rows)
         self._sent = 0
+        self._start_ns: int | None = None if options.start == "now" else parse_instant(options.start)
+        self._begun: float | None = None
+        """When row 0 was due, by the monotonic clock."""
 
     @property
     def left_unread(self) -> bool:
@@ -84,25 +87,24 @@ class GenerateSource(BatchSource):
 
     async def batches(self) -> AsyncIterator[Batch]:
         options = self._options
-        rows = Rows(
-            options, start_ns=time.time_ns() if options.start == "now" else parse_instant(options.start)
-        )
+        if self._start_ns is None:
+            self._start_ns = time.time_ns()
+        if self._begun is None:
+            self._begun = time.monotonic()
+        rows = Rows(options, self._start_ns)
         last = options.rows or 2**62
-        begun = time.monotonic()
-        sent = 0
-        while sent < last and not self._stopped.is_set():
+        while self._sent < last and not self._stopped.is_set():
             due = last
             if options.rate:
-                due = min(last, 1 + int((time.monotonic() - begun) * options.rate))
-                if due <= sent:
-                    until_next = begun + sent / options.rate - time.monotonic()
+                due = min(last, 1 + int((time.monotonic() - self._begun) * options.rate))
+                if due <= self._sent:
+                    until_next = self._begun + self._sent / options.rate - time.monotonic()
                     await self._pause(max(TICK_SECONDS, until_next))
                     continue
             await asyncio.sleep(0)
-            count = min(due - sent, BATCH_ROWS)
-            yield rows.batch(sent, count)
-            sent += count
-            self._sent = sent
+            count = min(due - self._sent, BATCH_ROWS)
+            yield rows.batch(self._sent, count)
+            self._sent += count
 
     async def stop(self) -> None:
         self._stopped.set()

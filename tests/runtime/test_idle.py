@@ -16,7 +16,7 @@ from asyncflow.model.messages import Watermark
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.tables import Plan
 from asyncflow.runtime import Run
-from asyncflow.runtime.ingest.idleness import Silence
+from asyncflow.runtime.ingest.idleness import Idleness
 from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.testing import FakeClock
 from tests.runtime.flows_runtime import SCHEMA, SECOND, Running, Tap, counted
@@ -205,16 +205,16 @@ async def test_bytes_on_a_socket_real_time() -> None:
 
 async def test_silence_counts_only_the_time_in_which_we_could_have_listened() -> None:
     clock = FakeClock()
-    silence = Silence(5 * SECOND, clock)
+    idleness = Idleness(5 * SECOND, clock)
     clock.advance(4)
-    silence.broken()
-    with silence.work():
+    idleness.on_input()
+    with idleness.work():
         clock.advance(100)
-        assert not silence.reached
-    assert not silence.reached
+        assert not idleness.reached
+    assert not idleness.reached
     clock.advance(5)
-    assert silence.reached
-    never = Silence(None, clock)
+    assert idleness.reached
+    never = Idleness(None, clock)
     clock.advance(1e6)
     assert not never.reached
 

@@ -265,7 +265,7 @@ async def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         yield {"ts": 1, "id": 1}
 
     held: list[int] = []
-    monkeypatch.setattr("asyncflow.runtime.ingest.pull.MAX_ITEMS", 4)
+    monkeypatch.setattr("asyncflow.runtime.ingest.python.pull.MAX_ITEMS", 4)
     async with asyncio.timeout(30):
         rows = await ids(af.sequence(source(past(), "past"), source(live(), "live")))
     assert held[0] < 20

@@ -45,6 +45,10 @@ class ArrivalClock:
             self._now_ns, self._read_ns = wall_ns, elapsed_ns
         return self._now_ns
 
+    def not_before(self, time_ns: int) -> None:
+        """A run before this one has come so far."""
+        self._now_ns = max(self._now_ns, time_ns)
+
 
 class VirtualClock(Clock):
     """Stands at ``start_ns`` until it is moved; who sleeps wakes when it is moved that far.  ``set``: as if somebody set the wall clock."""

@@ -26,7 +26,7 @@ from asyncflow.plan import capabilities
 from asyncflow.plan.tables import Advance, Component, Feed, Plan, Row, Sink, Source, Trial
 from asyncflow.runtime.base.clock import VirtualClock
 from asyncflow.runtime.checks.expected import Table, differences
-from asyncflow.runtime.ingest.python_source import ObjectSource
+from asyncflow.runtime.ingest.python.sources import ObjectSource
 from asyncflow.runtime.process.process import warnings
 from asyncflow.runtime.run.run import Run
 

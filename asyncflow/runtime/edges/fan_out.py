@@ -1,4 +1,4 @@
-"""Where a table's rows go: to every channel that reads the table, or to nobody (then they are only counted)."""
+"""Fan-out: sends each message of a table to every channel that reads the table; without readers the rows are only counted."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ class Outlet:
     @property
     def used(self) -> bool:
         return bool(self._targets)
+
+    @property
+    def readers(self) -> int:
+        """How many channels read it."""
+        return len(self._targets)
 
     @property
     def blocked_by(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, watermarks_of
 from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int64Array
 from asyncflow.model.schema import Schema
+from asyncflow.model.snapshot import Copied, Frozen, Saved
 from asyncflow.plan.tables import Source
 from asyncflow.runtime.base.clock import ArrivalClock, Clock
 from asyncflow.runtime.base.ledger import SourceCounts
@@ -145,6 +146,18 @@ class EventTime:
         self.watermark = max(self.watermark, watermark_ns)
         self._counts.watermark = self.watermark
         return self.watermark
+
+    def freeze(self) -> Frozen:
+        """How far each peer has come is not part of the state: input of several peers cannot be read again."""
+        return Copied(
+            {"watermark": self.watermark, "arrived": self._arrived, "now_ns": self._arrival.now_ns()}
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Raises ValueError."""
+        self.watermark = saved.integer("watermark", NO_TIME, END_OF_TIME)
+        self._arrived = saved.integer("arrived", NO_TIME, END_OF_TIME)
+        self._arrival.not_before(saved.integer("now_ns", NO_TIME, END_OF_TIME))
 
     def _not_ahead(self, batch: Batch, reach_ns: int) -> Batch:
         """The rows with watermarks as if none of them were later than ``reach_ns``."""

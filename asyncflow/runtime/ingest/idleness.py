@@ -1,7 +1,6 @@
-"""Whether a source is quiet: nothing has come from outside for its idle timeout while we were ready to take it.
+"""Idleness of a source: no input for its idle timeout, while the engine was ready to take some.
 
-The time in which something that came is still being decoded, or waits for room further on, is ours and does not count: a source behind a
-slow sink is never quiet.
+The time in which input is being decoded, or waits for room further on, does not count: a source behind a slow sink is never idle.
 """
 
 from __future__ import annotations
@@ -20,36 +19,36 @@ from asyncflow.runtime.ingest.in_flight import InFlight
 T = TypeVar("T")
 
 
-class Silence:
-    """One source's silence, which no setting of the wall clock makes longer or shorter.  ``timeout_ns`` None: it is never quiet.
-    ``heard_ns``: when something came last, by the wall clock."""
+class Idleness:
+    """How long one source has had no input; no setting of the wall clock makes that longer or shorter.  ``timeout_ns`` None: the source is
+    never idle.  ``input_ns``: when input came last, by the wall clock."""
 
     def __init__(self, timeout_ns: int | None, clock: Clock) -> None:
         self.timeout_ns = timeout_ns
         self._clock = clock
-        self.heard_ns: int | None = None
+        self.input_ns: int | None = None
         self._since_ns = clock.elapsed_ns()
         self._under_way = 0
         self._free = asyncio.Event()
         self._free.set()
-        self._broken = asyncio.Event()
+        self._resumed = asyncio.Event()
 
     @property
     def reached(self) -> bool:
-        """The source is quiet now."""
+        """The source is idle now."""
         if self.timeout_ns is None or self._under_way:
             return False
         return self._clock.elapsed_ns() - self._since_ns >= self.timeout_ns
 
     @property
     def length_ns(self) -> int | None:
-        """For how long nothing has come that we were ready to take; None while something is under way."""
+        """For how long no input has come that the engine was ready to take; None while some is under way."""
         return None if self._under_way else self._clock.elapsed_ns() - self._since_ns
 
-    def broken(self) -> None:
-        """Something came from outside."""
-        self._since_ns, self.heard_ns = self._clock.elapsed_ns(), self._clock.now_ns()
-        self._broken.set()
+    def on_input(self) -> None:
+        """Input has come."""
+        self._since_ns, self.input_ns = self._clock.elapsed_ns(), self._clock.now_ns()
+        self._resumed.set()
 
     def begin(self) -> None:
         """Something that came is under way from here on, until ``done``."""
@@ -71,17 +70,17 @@ class Silence:
             self.done()
 
     async def wait(self) -> None:
-        """Returns when the source is quiet."""
+        """Returns when the source is idle."""
         assert self.timeout_ns is not None
         while not self.reached:
             await self._free.wait()
             await self._clock.sleep((self._since_ns + self.timeout_ns - self._clock.elapsed_ns()) / 1e9)
             await asyncio.sleep(0)  # where the loop itself was late, what lies there is read first
-        self._broken.clear()
+        self._resumed.clear()
 
-    async def wait_for_sound(self) -> None:
-        """Returns when something has come since ``wait`` returned."""
-        await self._broken.wait()
+    async def wait_for_input(self) -> None:
+        """Returns when input has come since ``wait`` returned."""
+        await self._resumed.wait()
 
     async def counted(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
         """The same items, each under way from here on; whoever has handled one calls ``done``."""
@@ -92,20 +91,20 @@ class Silence:
                 del item  # nothing of it is kept while the next is awaited
 
 
-class HeardStream(ByteStream):
-    """The same stream; ``heard`` is awaited whenever bytes have come.  ``most_bytes``: says how many one read may give, None: as
+class WatchedStream(ByteStream):
+    """The same stream; ``on_input`` is awaited whenever bytes have come.  ``most_bytes``: says how many one read may give, None: as
     many as asked; ``in_flight``: that of the source's streams, where there are several at a time."""
 
     def __init__(
         self,
         stream: ByteStream,
-        heard: Callable[[], Awaitable[None]],
+        on_input: Callable[[], Awaitable[None]],
         most_bytes: Callable[[], int | None] = lambda: None,
         in_flight: InFlight | None = None,
     ) -> None:
         self.name = stream.name
         self._stream = stream
-        self._heard = heard
+        self._on_input = on_input
         self._in_flight = in_flight
         self._most_bytes = most_bytes
 
@@ -125,7 +124,7 @@ class HeardStream(ByteStream):
             await self._in_flight.room()
         count = await self._stream.read_into(buffer[: self._most_bytes()])
         if count:
-            await self._heard()
+            await self._on_input()
         return count
 
     async def aclose(self) -> None:

@@ -1,8 +1,7 @@
-"""A source's coroutine: connector -> bytes -> columns -> rows with an event time -> the readers of the table.
+"""A source's coroutine: connector -> bytes -> columns -> rows, one item at a time, to the way out (``way_out``).
 
-What it owns: the order of its rows, its watermark, its part of the ledger, and its side outputs ``rejected`` and ``future``.
-Order is the law here: rows get their watermark and are handed on under one lock, so several streams of one source (the clients of
-a listening socket) interleave by whole blocks and every reader sees them in the order in which the watermark saw them.
+Three kinds of input: byte streams (read, cut into blocks of whole records, decoded), messages (decoded one by one), and rows that are
+columns or Python objects already.  A restored source reads its input again from the start and hands on what follows its position.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -25,45 +25,43 @@ from asyncflow.connectors.contract import (
     SourceConnector,
 )
 from asyncflow.errors import DataError, InternalError
-from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, LinePosition, Reject
+from asyncflow.formats.contract import Block, Decoded, Decoder, DecodeRequest, LinePosition, Reject
 from asyncflow.model.batch import NO_TIME, Batch
-from asyncflow.model.columns import Int64Array
-from asyncflow.model.messages import Watermark
+from asyncflow.model.messages import Barrier
+from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
+from asyncflow.model.snapshot import Plain, Saved, nested
 from asyncflow.plan.tables import Component, Source
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import Group, is_ours
 from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.base.memory import Memory
-from asyncflow.runtime.base.rejected import Rejected, rejected_batch
+from asyncflow.runtime.base.rejected import Rejected
+from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import SourceStanding
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.edges.fan_out import Outlet, end
 from asyncflow.runtime.ingest.blocks import NEWLINE, RECORD_KEPT_BYTES, Dropped, blocks
 from asyncflow.runtime.ingest.buffers import BlockPool
 from asyncflow.runtime.ingest.decoding import decoded
-from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.ingest.first_messages import Shape, first_messages
 from asyncflow.runtime.ingest.foreign_streams import Refused, Tolerant
-from asyncflow.runtime.ingest.idleness import HeardStream, Silence
+from asyncflow.runtime.ingest.idleness import Idleness, WatchedStream
 from asyncflow.runtime.ingest.in_flight import InFlight
 from asyncflow.runtime.ingest.peek import CountRecords, Head, PrimedStreams
-from asyncflow.runtime.ingest.python_source import ObjectSource
+from asyncflow.runtime.ingest.positions import START, Item, Position, ReadAgain, after
+from asyncflow.runtime.ingest.python.sources import ObjectSource
+from asyncflow.runtime.ingest.way_out import WayOut
 
 CHUNK_BYTES = 1 << 20
 IN_FLIGHT_BYTES = 16 << 20
 """Of all clients of a listening socket together: read, and not yet taken by the table's readers."""
 TICK_SECONDS = 0.05
 QUIET_AFTER_NS = 1_000_000_000
-"""Silence up to here is not worth a word."""
-KEPT_REASONS = 5
-"""How many rejected records a run keeps to show at its end."""
+"""A source is reported as quiet after this long without input."""
 NO_SCHEMA = "no whole record to tell the schema from"
 SINGLES = 1 << 14
 """How many bytes, rows or objects of a source come one by one where that is asked for: all of an input would take too long."""
-CUT_BY_STOP = "cut short: stopped"
-"""Why the last record of a stream was rejected that a stop ended."""
 EMPTY = Schema(())
 
 
@@ -93,16 +91,13 @@ class SourceStage:
         offload: Offload,
         reads: Reads | None = None,
         memory: Memory | None = None,
+        collect: Collect | None = None,
     ) -> None:
         self.source = source
         self.connector = connector
-        self.outlet, self.rejected, self.future = Outlet(), Outlet(several=True), Outlet()
         self.counts = SourceCounts(outside=connector.counted)
-        self.reasons: list[str] = []
-        self.columns: tuple[str, ...] = ()
-        """Those that are decoded."""
-        self.passed: tuple[str, ...] = ()
-        """Those of them that the table's readers get; ``future`` has all."""
+        self.way = WayOut(source, clock, self.counts)
+        self.outlet, self.rejected, self.future = self.way.outlet, self.way.rejected, self.way.future
         self.cut_short = ""
         """Why a stream ended before its own end."""
         self.schema = source.schema
@@ -111,14 +106,13 @@ class SourceStage:
         self._clock = clock
         self._reads = reads or Reads()
         self._singles = SINGLES if self._reads.one_by_one else 0
-        self._time = EventTime(source, clock, self.counts)
+        self._collect = collect
         # By arrival time the clock moves the watermark: such a source never holds it back.
-        self._silence = Silence(None if source.time is None else source.idle_timeout_ns, clock)
-        self._idle = False
-        self._order = asyncio.Lock()
-        self._outlets = (self.outlet, self.rejected, self.future)
+        self._idleness = Idleness(None if source.time is None else source.idle_timeout_ns, clock)
         self._streams: PrimedStreams | None = None
-        self._running = self._stopped = False
+        self._running = False
+        self._again = START
+        """Where a run before this one has read to."""
         self._messages: list[Datagram] = []
         self.memory = memory or Memory()
         self.pool = BlockPool(
@@ -140,14 +134,15 @@ class SourceStage:
             else None
         )
 
+    def select(self, schema: Schema | None, columns: tuple[str, ...], passed: tuple[str, ...]) -> None:
+        """Before ``run``: the schema of the input, the columns to decode, and those of them that the table's readers get."""
+        self.schema = schema
+        self.way.columns, self.way.passed = columns, passed
+
     def read_as(self, other: SourceStage) -> None:
         """Reads the same columns as another stage of the same source, in the same format."""
-        self.schema, self.format = other.schema, other.format
-        self.columns, self.passed = other.columns, other.passed
-
-    def add_reasons(self, reasons: Sequence[str]) -> None:
-        """Keeps them, as far as they are among the first."""
-        self.reasons += reasons[: KEPT_REASONS - len(self.reasons)]
+        self.format = other.format
+        self.select(other.schema, other.way.columns, other.way.passed)
 
     async def read_head(self, count: CountRecords, shape: Shape, enough_bytes: int) -> Head:
         """What is to tell the schema: the head of the stream (``PrimedStreams.head``), or messages (``first_messages``); ``run`` reads it
@@ -179,7 +174,7 @@ class SourceStage:
 
     def standing(self) -> SourceStanding:
         """What it is doing now."""
-        silent_ns, counts, source = self._silence.length_ns, self.counts, self.source
+        silent_ns, counts, source = self._idleness.length_ns, self.counts, self.source
         state = "held" if silent_ns is None else "quiet" if silent_ns >= QUIET_AFTER_NS else "reading"
         if self.outlet.ended:
             state = "ended"
@@ -189,8 +184,8 @@ class SourceStage:
             name=source.name,
             state=state,
             quiet_ns=silent_ns or 0,
-            idle=self._idle,
-            heard_ns=self._silence.heard_ns,
+            idle=self.way.idle,
+            heard_ns=self._idleness.input_ns,
             last_time_ns=counts.last_time,
             watermark_ns=None if counts.watermark == NO_TIME else counts.watermark,
             watermark_delay_ns=source.watermark_delay_ns,
@@ -203,9 +198,11 @@ class SourceStage:
         )
 
     async def run(self) -> None:
+        if self.outlet.ended:
+            return
         self._running = True
         tasks = [asyncio.create_task(self._tick())] if self.source.time is None else []
-        if self._silence.timeout_ns is not None:
+        if self._idleness.timeout_ns is not None:
             tasks.append(asyncio.create_task(self._watch()))
         try:
             connector = self.connector
@@ -216,12 +213,7 @@ class SourceStage:
             elif isinstance(connector, MessageSource):
                 await self._read_messages(connector)
             elif isinstance(connector, BatchSource):
-                async with closing(connector.batches()) as batches:
-                    async for batch in batches:
-                        await self._heard()
-                        with self._silence.work():
-                            for part in self._cut(batch):
-                                await self._take_batch(part)
+                await self._read_batches(connector)
             elif isinstance(connector, ObjectSource):
                 await self._read_objects(connector)
             else:
@@ -231,17 +223,41 @@ class SourceStage:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.close()
-        await end(self._outlets)
+        await self.way.end(lambda: self._hand_in(None, ended=True))
 
     async def stop(self) -> None:
         """Takes nothing new from outside; what was read flows out and the source ends."""
-        self._stopped = True
+        self.way.stopped = True
         await self.connector.stop()
 
     async def raise_watermark(self, time_ns: int) -> None:
-        """Says that event time has come at least so far, whatever the rows say."""
-        async with self._order:
-            await self._say(self._time.raise_to(time_ns), idle=self._idle)
+        """Event time has come at least so far, whatever the rows say."""
+        await self.way.raise_watermark(time_ns)
+
+    # -- state -----------------------------------------------------------------------------------------------------------
+
+    async def barrier(self, epoch: int) -> bool:
+        """Collects the state between two items and sends the barrier; False where the source has ended."""
+        return await self.way.barrier(Barrier(epoch), lambda: self._hand_in(epoch, ended=False))
+
+    def restore(self, saved: Saved) -> None:
+        """Takes the state that was collected from the same source of another run, before ``open`` and ``run``.  Raises ValueError."""
+        ended = saved.flag("ended")
+        if self.several_peers and not ended:
+            raise ValueError("input of several peers cannot be read again")
+        if saved.fields.get("schema") is not None:
+            self.schema = schema_of(saved.fields["schema"])
+            self.format = _saved_format(saved.fields.get("format"))
+        self.way.restore(saved.within("way"), ended=ended)
+        self._again = self.way.position
+
+    def _hand_in(self, epoch: int | None, *, ended: bool) -> None:
+        if self._collect is None:
+            assert epoch is None, "a barrier in a run that takes no snapshots"
+            return
+        schema: Plain = None if self.schema is None else plain_schema(self.schema)
+        fields: dict[str, Plain] = {"ended": ended, "schema": schema, "format": _plain_format(self.format)}
+        self._collect(self.source.name, epoch, nested(fields, {"way": self.way.freeze()}))
 
     def _most_bytes(self) -> int | None:
         if self._singles > 0:
@@ -262,39 +278,56 @@ class SourceStage:
         self._streams = self._streams or PrimedStreams(connector)
         async with closing(self._streams) as streams:
             if not connector.concurrent:
+                number = 0
                 async for stream in streams:
-                    await self._read_stream(stream)
+                    if number < self._again.stream:
+                        await stream.aclose()
+                    else:
+                        await self._read_stream(stream, number)
+                    number += 1
                 return
             async with Group() as readers:
                 async for stream in streams:
                     readers.create_task(self._read_stream(stream), self.source.name)
 
-    async def _read_stream(self, stream: ByteStream) -> None:
-        lines = 1
+    async def _read_stream(self, stream: ByteStream, number: int | None = None) -> None:
+        """``number``: of the stream, where streams are read one after another."""
+        begin = self._again if number == self._again.stream else START
+        lines = begin.lines
         # Without a schema all is blank, but for a stream that was broken off within its first record.
         decoder = self._decoder() if self.schema is not None else Refused(NO_SCHEMA)
         in_flight = self._in_flight
-        heard = HeardStream(stream, self._heard, self._most_bytes, in_flight)
-        read = blocks(heard, decoder, self.pool)
+        again = ReadAgain(stream, begin.offset) if begin.offset else stream
+        watched = WatchedStream(again, self._on_input, self._most_bytes, in_flight)
+        read = blocks(watched, decoder, self.pool)
+        if begin.offset:
+            read = after(read, begin.offset)
         try:
             async with (
-                closing(self._silence.counted(in_flight.counted(read) if in_flight else read)) as items,
+                closing(self._idleness.counted(in_flight.counted(read) if in_flight else read)) as items,
                 closing(decoded(items, decoder, self._offload)) as results,
             ):
                 async for item, result in results:
                     if isinstance(item, Dropped):
-                        self.counts.bytes += item.cut.resume - item.cut.end
-                        await self._drop(item.cut, stream.name, lines, item.offset)
-                        lines += item.cut.lines
+                        end, rejects = lines + item.cut.lines, item.cut.rejects
+                        found = Decoded((), 0, 0, len(rejects), rejects)
+                        schema, size, offset = (
+                            EMPTY,
+                            item.cut.resume - item.cut.end,
+                            item.offset + item.cut.resume,
+                        )
                     else:
                         assert result is not None
-                        self.counts.bytes += len(item.data)
-                        await self._take(decoder.output, result, stream.name, lines, item.offset)
-                        lines += result.lines
-                    self._silence.done()
+                        end, found = lines + result.lines, result
+                        schema, size, offset = decoder.output, len(item.data), item.offset + len(item.data)
+                    position = None if number is None else Position(number, offset, end)
+                    counted = Item(found.num_rows + found.rejected, size, position)
+                    await self._take(counted, schema, found, stream.name, lines, item.offset)
+                    lines = end
+                    self._idleness.done()
                     if in_flight is not None:
                         in_flight.done(item)
-                    del item, result  # nothing of it is kept while the next is awaited
+                    del item, result, found  # nothing of it is kept while the next is awaited
             if stream.error:
                 self.cut_short = f"{stream.name}: {stream.error}"
         finally:
@@ -307,7 +340,7 @@ class SourceStage:
         source = self.source
         required = () if source.time is None else (source.time,)
         request = DecodeRequest(
-            self.schema, self.columns, required, source.max_record_bytes, self.rejected.used
+            self.schema, self.way.columns, required, source.max_record_bytes, self.rejected.used
         )
         decoder = module.decoder(options, request)
         assert isinstance(decoder, Decoder)
@@ -321,8 +354,8 @@ class SourceStage:
         for datagram in self._messages:
             await self._take_message(decoder, datagram)
         while datagrams := await connector.receive():
-            await self._heard()
-            with self._silence.work():
+            await self._on_input()
+            with self._idleness.work():
                 for datagram in datagrams:
                     await self._take_message(decoder, datagram)
             await asyncio.sleep(0)
@@ -330,15 +363,16 @@ class SourceStage:
     async def _take_message(self, decoder: Decoder, message: Datagram) -> None:
         """One message: whole records, decoded by themselves."""
         rest: Block = np.frombuffer(bytearray(message.data), np.uint8)
-        name = str(message.origin)
-        self.counts.bytes += len(rest)
-        line, offset = 1, 0
+        name, origin = str(message.origin), message.origin
+        line = 1
+        offset = skipped = 0
         if len(rest):
             try:
-                offset = decoder.prepare(rest, True) or 0
+                offset = skipped = decoder.prepare(rest, True) or 0
             except DataError as error:
                 head = rest[:RECORD_KEPT_BYTES].tobytes()
-                await self._drop(Cut(0, 0, (Reject(0, 0, 0, error.message, head),)), name, line, 0)
+                refused = Decoded((), 0, 0, 1, (Reject(0, 0, 0, error.message, head),))
+                await self._take(Item(1, len(rest), None), EMPTY, refused, name, line, 0)
                 return
             line += int(np.count_nonzero(rest[:offset] == NEWLINE))
             rest = rest[offset:]
@@ -346,139 +380,124 @@ class SourceStage:
             cut = decoder.cut(rest, True)
             if cut.end:
                 result = decoder.decode(rest[: cut.end])
-                await self._take(decoder.output, result, name, line, offset, message.origin)
-                line += result.lines
-            await self._drop(cut, name, line, offset)
-            line += cut.lines
+                item = Item(result.num_rows + result.rejected, cut.end + skipped, None)
+                await self._take(item, decoder.output, result, name, line, offset, origin)
+                line, skipped = line + result.lines, 0
+            dropped = Decoded((), 0, 0, len(cut.rejects), cut.rejects)
+            item = Item(len(cut.rejects), cut.resume - cut.end + skipped, None)
+            await self._take(item, EMPTY, dropped, name, line, offset)
+            line, skipped = line + cut.lines, 0
             rest, offset = rest[cut.resume :], offset + cut.resume
             if cut.resume == 0:
                 break
 
+    async def _read_batches(self, connector: BatchSource) -> None:
+        passed = 0
+        async with closing(connector.batches()) as batches:
+            async for whole in batches:
+                batch, begin = whole, self._again.count - passed
+                passed += whole.num_rows
+                if begin > 0:
+                    batch = whole.slice(min(begin, whole.num_rows), whole.num_rows)
+                await self._on_input()
+                with self._idleness.work():
+                    for part in self._cut(batch):
+                        await self._take_batch(part, self.way.position.count + part.num_rows)
+
     async def _read_objects(self, connector: ObjectSource) -> None:
         assert self.schema is not None
-        schema, required = self.schema.select(self.columns), self.source.time
+        schema, required = self.schema.select(self.way.columns), self.source.time
+        left = self._again.count
         async with closing(connector.objects()) as taken:
             async for objects in taken:
-                await self._heard()
-                with self._silence.work():
-                    converted = connector.convert(objects, schema, required)
-                    self.counts.rows += len(converted.rejects)
-                    await self._take_batch(converted.batch, converted.rejects)
+                await self._on_input()
+                with self._idleness.work():
+                    if left:
+                        connector.convert(objects[:left], schema, required)  # it numbers the rows
+                        objects, left = objects[left:], max(0, left - len(objects))
+                    if objects:
+                        converted = connector.convert(objects, schema, required)
+                        count = self.way.position.count + len(objects)
+                        await self._take_batch(converted.batch, count, converted.rejects)
 
-    async def _take_batch(self, batch: Batch, rejects: Sequence[Rejected] = ()) -> None:
+    async def _take_batch(self, batch: Batch, count: int, rejects: Sequence[Rejected] = ()) -> None:
+        """``count``: the position after it."""
         if not self._trusted:
             batch.check()
-        self.counts.rows += batch.num_rows
-        self.counts.bytes += batch.nbytes
-        wanted = batch.schema.select(self.columns)
-        columns = tuple(batch.column(name) for name in self.columns)
-        await self._hand_on(wanted, columns, batch.num_rows, rejects, len(rejects))
+        names = self.way.columns
+        columns = tuple(batch.column(name) for name in names)
+        item = Item(batch.num_rows + len(rejects), batch.nbytes, Position(count=count))
+        schema = batch.schema.select(names)
+        await self.way.hand_on(item, schema, columns, batch.num_rows, rejects, len(rejects))
 
     # -- on the way out ----------------------------------------------------------------------------------------------------
 
     async def _take(
-        self, schema: Schema, result: Decoded, name: str, lines: int, offset: int, origin: Any = None
-    ) -> None:
-        self.counts.rows += result.num_rows + result.rejected
-        rejects = _in_stream(result.rejects, name, lines, offset)
-        peer = name if self.several_peers else None
-        await self._hand_on(schema, result.columns, result.num_rows, rejects, result.rejected, origin, peer)
-
-    async def _hand_on(
         self,
+        item: Item,
         schema: Schema,
-        columns: tuple[Any, ...],
-        num_rows: int,
-        rejects: Sequence[Rejected] = (),
-        rejected: int = 0,
+        result: Decoded,
+        name: str,
+        lines: int,
+        offset: int,
         origin: Any = None,
-        peer: str | None = None,
     ) -> None:
-        if num_rows == 0 and not rejected:
-            return
-        async with self._order:
-            before = self._time.watermark
-            after = [reject.after_row for reject in rejects]
-            timed = self._time.assign(schema, columns, num_rows, origin, peer=peer, rejected_after=after)
-            if rejected:
-                await self._reject(rejects, rejected, timed.marks)
-            if timed.future is not None:
-                await self.future.send(timed.future)
-            if timed.rows.num_rows:
-                await self.outlet.send(self._passed(timed.rows))
-            if self._time.watermark > before:
-                await self._say(self._time.watermark, idle=False)
-
-    async def _say(self, watermark_ns: int, *, idle: bool) -> None:
-        """The watermark, to all that reads the table or its side outputs."""
-        for outlet in self._outlets:
-            await outlet.send(Watermark(watermark_ns, idle))
-
-    def _passed(self, rows: Batch) -> Batch:
-        if self.passed == self.columns:
-            return rows
-        return rows.select(self.passed)
-
-    async def _drop(self, cut: Cut, name: str, line: int, offset: int) -> None:
-        """Accounts for bytes that hold no records to decode."""
-        self.counts.rows += len(cut.rejects)
-        rejects = _in_stream(cut.rejects, name, line, offset, after_row=0)
-        await self._hand_on(EMPTY, (), 0, rejects, len(rejects))
-
-    async def _reject(self, rejects: Sequence[Rejected], count: int, marks: Int64Array) -> None:
-        """``count`` records, of which these are kept, with the watermark before each."""
-        self.counts.rejected += count
-        rows = [(reject.record, reject.reason, reject.position) for reject in rejects]
-        _, reason, position = rows[0]
-        # A record that was cut short by our own stop is no error of the data.
-        if self.source.on_error == "fail" and not (self._stopped and reason == CUT_BY_STOP):
-            raise DataError(f"{position}: {reason}", table=self.source.name)
-        self.add_reasons([f"{position}: {reason}" for _, reason, position in rows[:KEPT_REASONS]])
-        if self.rejected.used:
-            times = self._time.rejected(marks)
-            await self.rejected.send(rejected_batch(rows, times, marks, self.source.watermark_delay_ns))
+        """One item of a stream, or of a message, that begins at this line and byte of it."""
+        rejects = _in_stream(result, name, lines, offset)
+        peer = name if self.several_peers else None
+        await self.way.hand_on(
+            item, schema, result.columns, result.num_rows, rejects, result.rejected, origin, peer
+        )
 
     async def _tick(self) -> None:
         while True:
             await self._clock.sleep(TICK_SECONDS)
-            async with self._order:
-                await self._say(self._time.tick(), idle=False)
+            await self.way.tick()
 
     async def _watch(self) -> None:
-        """Says so when the source has fallen silent; ``_heard`` takes it back."""
+        """Sends that the source is idle; ``_on_input`` takes it back."""
         while True:
-            await self._silence.wait()
-            async with self._order:
-                if self._silence.reached:
-                    self._idle = True
-                    await self._say(self._time.watermark, idle=True)
-            if self._idle:
-                await self._silence.wait_for_sound()
+            await self._idleness.wait()
+            await self.way.fall_idle(lambda: self._idleness.reached)
+            if self.way.idle:
+                await self._idleness.wait_for_input()
 
-    async def _heard(self) -> None:
-        """Something came from outside, before anything is done with it."""
-        self._silence.broken()
-        if self._idle:
-            with self._silence.work():
-                await self._speak()
-
-    async def _speak(self) -> None:
-        async with self._order:
-            if self._idle:
-                self._idle = False
-                await self._say(self._time.watermark, idle=False)
+    async def _on_input(self) -> None:
+        """Input has come, before anything is done with it."""
+        self._idleness.on_input()
+        if self.way.idle:
+            with self._idleness.work():
+                await self.way.resume()
 
 
-def _in_stream(
-    rejects: Sequence[Reject], name: str, line: int, offset: int, after_row: int | None = None
-) -> list[Rejected]:
+def _in_stream(result: Decoded, name: str, line: int, offset: int) -> list[Rejected]:
     """Records of a block that begins at this line and byte of its stream."""
     return [
         Rejected(
             reject.record,
             reject.reason,
             str(LinePosition(name, line + reject.line, offset + reject.offset)),
-            reject.after_row if after_row is None else after_row,
+            min(reject.after_row, result.num_rows),
         )
-        for reject in rejects
+        for reject in result.rejects
     ]
+
+
+def _plain_format(format_: Component | None) -> Plain:
+    if format_ is None:
+        return None
+    options: Plain = None if format_.options is None else msgspec.to_builtins(format_.options)
+    return {"type": format_.type, "options": options}
+
+
+def _saved_format(saved: Plain) -> Component | None:
+    match saved:
+        case {"type": str(name), "options": options}:
+            module = formats.find_decoder(name)
+            return Component(
+                name, None if options is None else msgspec.convert(options, module.DecoderOptions)
+            )
+        case None:
+            return None
+        case _:
+            raise ValueError("format: a type and options are wanted")

@@ -21,6 +21,7 @@ from asyncflow.runtime.base.failures import first, named, together
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.workers import Offload
+from asyncflow.runtime.checkpoint.coordinator import Coordinator
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.stages import shutdown as stopping
@@ -36,7 +37,7 @@ class Run:
 
     ``workers``: threads that work, the loop's own among them.  ``clock``: the wall clock unless given.  ``reads``: how sources are
     read.  ``memory``: what bounds it; left out: what the plan says, or nothing.
-    ``fails_without_rows``: it is an error that all records were rejected.
+    ``fails_without_rows``: it is an error that all records were rejected.  ``coordinator``: takes snapshots, and says where to go on.
 
     ``stop`` asks for an orderly end, which is StoppedError where bounded input was not read to its end; cancelling ``execute`` ends at
     once.  Either way every socket and file is closed when it returns.
@@ -51,6 +52,7 @@ class Run:
         reads: Reads | None = None,
         memory: Memory | None = None,
         fails_without_rows: bool = False,
+        coordinator: Coordinator | None = None,
     ) -> None:
         self.plan = graph.in_order(plan)
         self.workers = workers
@@ -69,7 +71,9 @@ class Run:
             reads or Reads(),
             self.memory,
             lambda: self._why_not_whole() is None,
+            None if coordinator is None else coordinator.collect,
         )
+        self._coordinator = coordinator
         self._sources, self._stages, self._sinks = (
             self.wiring.sources,
             self.wiring.stages,
@@ -110,7 +114,7 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         """What the user should know at the end: the first rejected records of each source."""
-        return [f"{stage.source.name}: {reason}" for stage in self._sources for reason in stage.reasons]
+        return [f"{stage.source.name}: {reason}" for stage in self._sources for reason in stage.way.reasons]
 
     @property
     def moves(self) -> int:
@@ -173,7 +177,12 @@ class Run:
 
     async def _run(self, result: str | None) -> None:
         self._offload = Offload(self.workers)
-        await self.wiring.build(self._offload)
+        coordinator = self._coordinator
+        if coordinator is None:
+            await self.wiring.build(self._offload)
+        else:
+            await self.wiring.build(self._offload, coordinator.saved_source)
+            coordinator.start(self._sources, self._stages, self._sinks)
         if result is not None:
             self.wiring.outlets[result].connect(self.results, 0)
         if await self._open_sinks():
@@ -183,6 +192,8 @@ class Run:
     async def _open_sinks(self) -> bool:
         """False where the run was stopped before all were open, and nothing had been read: then there is nothing to run."""
         for sink in self._sinks:
+            if sink.ended:  # in a run before this one
+                continue
             self.phase = ("open", sink.sink.name)
             opening = opened(sink, self._stopping, self._holds_input)
             if not await named(sink.sink.name, opening, sink.connector):

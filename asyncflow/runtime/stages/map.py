@@ -34,12 +34,12 @@ from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.plan.stages.map import MapBatches
 from asyncflow.runtime.base.failures import FROM_INSIDE, asked_to_end, cancellations
 from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
-from asyncflow.runtime.ingest.table_objects import MisshapenError, NoRecordError, is_row
+from asyncflow.runtime.ingest.python.table_objects import MisshapenError, NoRecordError, is_row
 from asyncflow.runtime.stages.one_input import AsyncOperator
 from asyncflow.runtime.stages.retiming import Retiming, Times, refusals, unambiguous
 
 if TYPE_CHECKING:
-    from asyncflow.runtime.ingest.objects import Converted
+    from asyncflow.runtime.ingest.python.objects import Converted
 
 
 class Call(Struct, eq=False):
@@ -74,7 +74,9 @@ class MapOperator(AsyncOperator):
         self._by_time = by_time
         self._stage = stage
         self._schema = stage.schema
-        from asyncflow.runtime.ingest.objects import Converter  # not loaded by runs without such a stage
+        from asyncflow.runtime.ingest.python.objects import (
+            Converter,  # not loaded by runs without such a stage
+        )
 
         self._results = Converter(whole=True)
         self.taken = 0
@@ -301,7 +303,7 @@ class MapOperator(AsyncOperator):
     def _converted(self, objects: Sequence[Any]) -> Converted:
         schema = self._schema
         if schema is None:
-            from asyncflow.runtime.ingest.objects import infer_schema
+            from asyncflow.runtime.ingest.python.objects import infer_schema
 
             schema = self._schema = infer_schema(objects, texts_are_texts=True)
         return self._results.convert(objects, schema or Schema(()), None)

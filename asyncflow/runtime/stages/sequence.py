@@ -110,6 +110,7 @@ class SequenceStage(Stage):
     ) -> None:
         self._operator: SequenceOperator | None = None
         super().__init__(table.name, reader, table.ways, clock=clock, memory=memory, collect=collect)
+        self.inputs = table.inputs
         self._unique = table.unique
         self._schema = schema
         if schema is not None:

@@ -17,7 +17,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.plan import capabilities
 from asyncflow.plan.tables import Component
 from asyncflow.runtime.ingest.peek import content
-from asyncflow.runtime.ingest.python_source import ObjectSource
+from asyncflow.runtime.ingest.python.sources import ObjectSource
 from asyncflow.runtime.ingest.source import SourceStage, decoding
 
 HEAD_BYTES = 1 << 16
@@ -101,7 +101,7 @@ def _decoding(format_: Component, stage: SourceStage) -> tuple[ModuleType, Any]:
 
 async def _shown(connector: ObjectSource) -> Schema | None:
     """The schema of the first objects that show one, waited for; None where there are none at all."""
-    from asyncflow.runtime.ingest.objects import infer_schema
+    from asyncflow.runtime.ingest.python.objects import infer_schema
 
     count = 0
     while len(objects := await connector.head()) > count:

@@ -12,6 +12,7 @@ from asyncflow import connectors
 from asyncflow.connectors.contract import SinkConnector, SourceConnector
 from asyncflow.errors import PipelineError
 from asyncflow.model.schema import Schema
+from asyncflow.model.snapshot import Saved
 from asyncflow.plan import capabilities, graph, times
 from asyncflow.plan.reading_order import ReadingOrder
 from asyncflow.plan.schemas import passed_columns, read_columns, side_schemas, table_schemas
@@ -25,7 +26,7 @@ from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.fan_out import Outlet
-from asyncflow.runtime.ingest.python_source import BytesSource, ObjectSource
+from asyncflow.runtime.ingest.python.sources import BytesSource, ObjectSource
 from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.stages.stage import Stage
@@ -97,11 +98,19 @@ class Wiring:
         self._schemas: Flowing = {}
         self._times: dict[str, TimeColumns] = {}
 
-    async def build(self, offload: Offload) -> None:
-        """Makes all parts; PipelineError where the plan does not fit what the head of the input shows."""
+    async def build(
+        self, offload: Offload, saved_source: Callable[[str], Saved | None] = lambda _: None
+    ) -> None:
+        """Makes all parts; sources go on from a saved state where there is one.
+
+        PipelineError where the plan does not fit what the head of the input shows.
+        """
         self._offload = offload
         plan = self.plan
         self._make_sources()
+        for stage in self.sources:
+            if (state := saved_source(stage.source.name)) is not None:
+                stage.restore(state)
         for table in plan.stages:
             for name in table.opened_first:
                 live = next(stage for stage in self.sources if stage.source.name == name)
@@ -122,9 +131,8 @@ class Wiring:
         self._schemas, self._times = schemas, times.time_columns(plan, schemas)
         columns, passed = read_columns(plan, schemas), passed_columns(plan, schemas)
         for stage in self.sources:
-            stage.schema = schemas[stage.source.name]
-            stage.columns = columns.get(stage.source.name, ())
-            stage.passed = passed.get(stage.source.name, ())
+            name = stage.source.name
+            stage.select(schemas[name], columns.get(name, ()), passed.get(name, ()))
         # What flows are the projected columns, so every stage's input schema is worked out from them.
         for source in plan.sources:
             whole = schemas[source.name]
@@ -154,7 +162,7 @@ class Wiring:
         read = {stage.source.name: stage for stage in part.sources}
         for stage in self.sources:
             if stage.source.name in read:
-                stage.add_reasons(read[stage.source.name].reasons)
+                stage.way.add_reasons(read[stage.source.name].way.reasons)
 
     def coroutines(self) -> Iterator[tuple[str, Coroutine[Any, Any, None], object]]:
         """The sources and stages, to be run together, and what does their work."""
@@ -164,7 +172,7 @@ class Wiring:
     def _make_sources(self) -> None:
         for source in self.plan.sources:
             stage = SourceStage(
-                source, open_source(source), self._clock, self._offload, self._how, self.memory
+                source, open_source(source), self._clock, self._offload, self._how, self.memory, self._collect
             )
             self.sources.append(stage)
             self.ledger.sources[source.name] = stage.counts

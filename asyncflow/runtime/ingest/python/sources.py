@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from asyncflow.connectors.contract import ByteSource, ByteStream, SourceConnector
 from asyncflow.errors import DataError
 from asyncflow.model.schema import Schema
-from asyncflow.runtime.ingest.pull import Pull
-from asyncflow.runtime.ingest.table_objects import is_table
+from asyncflow.runtime.ingest.python.pull import Pull
+from asyncflow.runtime.ingest.python.table_objects import is_table
 
 if TYPE_CHECKING:
-    from asyncflow.runtime.ingest.objects import Converted
+    from asyncflow.runtime.ingest.python.objects import Converted
 
 
 class BytesSource(ByteSource, ByteStream):
@@ -69,7 +69,7 @@ class ObjectSource(SourceConnector):
     def __init__(self, iterable: Any) -> None:
         if is_table(iterable):
             iterable = (iterable,)
-        from asyncflow.runtime.ingest.objects import (  # not loaded by runs without such a source
+        from asyncflow.runtime.ingest.python.objects import (  # not loaded by runs without such a source
             Converter,
             taken_down,
         )

@@ -23,7 +23,7 @@ from asyncflow.model.columns import Column, IndexArray, column_from_values, conc
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.model.values import MisfitError, fitted, json_default, json_text, token
 from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, Rejected
-from asyncflow.runtime.ingest.table_objects import (
+from asyncflow.runtime.ingest.python.table_objects import (
     UNCHANGING,
     Columns,
     MisshapenError,

@@ -1,0 +1,141 @@
+"""The coordinator: sends barriers through a run and collects the state of every part at each of them.
+
+An epoch: all sources send a barrier between two of their items (``trigger``); each stage and sink hands in its state when the barrier has
+come by all of its open inputs.  A part that has ended hands in its last state, which stands for it in every later epoch.  When all parts
+have handed in theirs the snapshot of the epoch is complete.  There is one epoch at a time; nothing times out.
+
+The live side of a sequence takes no part before the past has ended: it is read again from its start (see ``stages.sequence``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from asyncflow.model.snapshot import Frozen, Saved, saved
+from asyncflow.runtime.ingest.source import SourceStage
+from asyncflow.runtime.stages.sequence import LIVE, PAST, SequenceStage
+from asyncflow.runtime.stages.sink import SinkStage
+from asyncflow.runtime.stages.stage import Stage
+
+
+class Snapshot(Struct, frozen=True, eq=False):
+    """The state of a run at one epoch: by name of each source and stage, and of each sink as ``sinks.NAME``.  A source that is not in it
+    starts anew."""
+
+    epoch: int
+    states: Mapping[str, Saved]
+
+
+class Coordinator:
+    """One run's.  ``resume``: the snapshot of another run of the same plan, to go on from.
+
+    ``on_snapshot``: called with each complete snapshot.
+    """
+
+    def __init__(
+        self, resume: Snapshot | None = None, on_snapshot: Callable[[Snapshot], None] = lambda _: None
+    ) -> None:
+        self.resume = resume
+        self._on_snapshot = on_snapshot
+        self._sources: dict[str, SourceStage] = {}
+        self._stages: Sequence[Stage] = ()
+        self._epoch = 0 if resume is None else resume.epoch
+        self._expected: set[str] = set()
+        self._given: dict[str, Saved] = {}
+        self._last: dict[str, Saved] = {}
+        self._one = asyncio.Lock()
+        self._complete = asyncio.Event()
+        self._running = self._all_sent = False
+        self._anew: set[str] = set()
+        """Live sides that take no part in this epoch."""
+
+    def collect(self, name: str, epoch: int | None, state: Frozen) -> None:
+        """Takes the state of a part: see :data:`~asyncflow.runtime.base.snapshots.Collect`."""
+        if epoch is None:
+            self._last[name] = saved(state)
+        else:
+            assert epoch == self._epoch, f"{name}: a barrier of epoch {epoch} in epoch {self._epoch}"
+            self._given[name] = saved(state)
+        self._look()
+
+    def saved_source(self, name: str) -> Saved | None:
+        """The state to go on from, where there is one."""
+        return None if self.resume is None else self.resume.states.get(name)
+
+    def start(
+        self, sources: Sequence[SourceStage], stages: Sequence[Stage], sinks: Sequence[SinkStage]
+    ) -> None:
+        """The parts of the run, before they run: gives stages and sinks the states to go on from.
+
+        Raises ValueError where a state does not fit; it begins with the part's name.
+        """
+        self._sources = {stage.source.name: stage for stage in sources}
+        self._stages = stages
+        parts: dict[str, Stage | SinkStage] = {stage.name: stage for stage in stages}
+        parts |= {f"sinks.{sink.sink.name}": sink for sink in sinks}
+        self._expected = {*self._sources, *parts}
+        if self.resume is not None:
+            for name, part in parts.items():
+                try:
+                    part.restore(self.resume.states[name])
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error
+            self._last = {
+                name: state for name, state in self.resume.states.items() if state.fields.get("ended")
+            }
+        self._running = True
+
+    @property
+    def ready(self) -> bool:
+        """A barrier can pass through all of the run now."""
+        return self._running and all(map(self._can_pass, self._stages))
+
+    async def trigger(self) -> Snapshot | None:
+        """One epoch; None where the run is not ready for it.  Returns when the snapshot is complete."""
+        async with self._one:
+            if not self.ready:
+                return None
+            self._epoch += 1
+            self._given = {}
+            self._complete.clear()
+            self._anew = {each.inputs[LIVE] for each in self._sequences() if not each.reader.past_ended}
+            taking_part = [stage for name, stage in self._sources.items() if name not in self._anew]
+            await asyncio.gather(*map(self._send, taking_part))
+            self._all_sent = True
+            self._look()
+            await self._complete.wait()
+            self._all_sent = False
+            given = {name: self._given.get(name) or self._last[name] for name in self._expected - self._anew}
+            snapshot = Snapshot(self._epoch, given)
+            self._on_snapshot(snapshot)
+            return snapshot
+
+    async def _send(self, stage: SourceStage) -> None:
+        """The barrier of a source.  If the past of a sequence has ended, but its stage has not seen that yet, the live side follows."""
+        if await stage.barrier(self._epoch):
+            return
+        for sequence in self._sequences():
+            live = sequence.inputs[LIVE]
+            if sequence.inputs[PAST] == stage.source.name and live in self._anew:
+                self._anew.discard(live)
+                await sequence.reader.seam.wait()
+                await self._sources[live].barrier(self._epoch)
+
+    def _can_pass(self, stage: Stage) -> bool:
+        """A table that only the live side of a sequence feeds gets no barrier before the past has ended."""
+        if not stage.ready:
+            return False
+        if not isinstance(stage, SequenceStage) or stage.reader.past_ended:
+            return True
+        live = self._sources[stage.inputs[LIVE]]
+        return live.outlet.readers == 1 and not live.rejected.used and not live.future.used
+
+    def _sequences(self) -> Iterator[SequenceStage]:
+        return (stage for stage in self._stages if isinstance(stage, SequenceStage))
+
+    def _look(self) -> None:
+        if self._all_sent and self._expected <= self._given.keys() | self._last.keys() | self._anew:
+            self._complete.set()

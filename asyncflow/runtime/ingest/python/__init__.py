@@ -1,0 +1,1 @@
+"""Input from Python: iterables of rows, tables or bytes, and the values in them."""
