@@ -24,7 +24,9 @@ class Pieces(ByteSource, ByteStream):
 
     name = "pieces"
 
-    def __init__(self, pieces: Sequence[bytes], before_read: Callable[[], Awaitable[object]], bounded: bool) -> None:
+    def __init__(
+        self, pieces: Sequence[bytes], before_read: Callable[[], Awaitable[object]], bounded: bool
+    ) -> None:
         self.bounded = bounded
         self._left = [piece for piece in reversed(pieces) if piece]
         self._before_read = before_read
@@ -67,7 +69,9 @@ def whole(plan: Plan, data: Data, workers: int = 1, live: Sequence[str] = ()) ->
     return _run(plan, data, workers, live, None, _never)
 
 
-def snapshots(plan: Plan, data: Data, workers: int = 1, live: Sequence[str] = ()) -> tuple[Outcome, list[Snapshot]]:
+def snapshots(
+    plan: Plan, data: Data, workers: int = 1, live: Sequence[str] = ()
+) -> tuple[Outcome, list[Snapshot]]:
     """The run with a barrier before every read of every source, and all that was collected."""
     found: list[Snapshot] = []
     coordinator = Coordinator(on_snapshot=found.append)
@@ -111,7 +115,9 @@ def step(
 def _has_moved(before: Snapshot | None, now: Snapshot) -> bool:
     """A source has handed something on since."""
     positions = [
-        None if snapshot is None else {name: state.fields.get("way") for name, state in snapshot.states.items()}
+        None
+        if snapshot is None
+        else {name: state.fields.get("way") for name, state in snapshot.states.items()}
         for snapshot in (before, now)
     ]
     return positions[0] != positions[1]
@@ -146,7 +152,9 @@ async def _execute(
     sources = {name: Pieces(pieces, before_read, name not in live) for name, pieces in data.items()}
     bound = replace(
         plan,
-        sources=tuple(replace(s, connector=Component("python", object=sources[s.name])) for s in plan.sources),
+        sources=tuple(
+            replace(s, connector=Component("python", object=sources[s.name])) for s in plan.sources
+        ),
         sinks=tuple(replace(s, connector=Component("list", object=sinks[s.name])) for s in plan.sinks),
     )
     run = Run(bound, workers=workers, coordinator=coordinator)
