@@ -13,12 +13,12 @@ from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
-import numpy as np
 from msgspec import Struct, field
 
 from asyncflow import connectors, formats
 from asyncflow.doors.lookups import lookup_problems
 from asyncflow.errors import AsyncflowError, Problem
+from asyncflow.formats.contract import DescribesRecords
 from asyncflow.model.schema import Schema
 from asyncflow.plan import capabilities, graph
 from asyncflow.plan.names import nearest
@@ -43,8 +43,6 @@ _SUFFIXES = {
     ".txt": {"type": "lines"},
     ".log": {"type": "lines"},
 }
-_FIXED_COLUMNS = frozenset({"lines", "raw"})
-"""Formats whose columns follow from their options alone: inferring them needs no data."""
 _COMPRESSED = frozenset({".gz", ".zst", ".bz2", ".xz"})
 
 
@@ -278,12 +276,8 @@ def known_schema(connector: Component, format_: Component | None) -> Schema | No
     """A source's columns where they are known without reading anything: its connector makes the rows, or its format fixes them."""
     if (made := capabilities.of_source(connector).schema) is not None:
         return made
-    if format_ is None:
-        return None
-    if format_.type not in _FIXED_COLUMNS:
-        return None
-    schema: Schema = DECODER.find(format_.type).infer(format_.options, np.zeros(0, np.uint8), True)
-    return schema
+    options = None if format_ is None else format_.options
+    return options.fixed_schema() if isinstance(options, DescribesRecords) else None
 
 
 def check(

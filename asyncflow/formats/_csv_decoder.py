@@ -15,8 +15,18 @@ import numpy as np
 from asyncflow._kernels import csv as _csv
 from asyncflow.errors import DataError
 from asyncflow.formats._csv_dialect import check_dialect
-from asyncflow.formats._lines import BYTE_ORDER_MARK, NOT_UTF8
-from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Reject, RejectLog
+from asyncflow.formats._lines import NOT_UTF8
+from asyncflow.formats.contract import (
+    BYTE_ORDER_MARK,
+    Block,
+    Cut,
+    Decoded,
+    Decoder,
+    DecodeRequest,
+    DescribesRecords,
+    Reject,
+    RejectLog,
+)
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
 from asyncflow.model.schema import DataType, Schema
 
@@ -26,7 +36,7 @@ HEADER_BYTES = 4096
 """A header up to so long is read at each of its line ends."""
 
 
-class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DecoderOptions(msgspec.Struct, DescribesRecords, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How CSV is written (RFC 4180).
 
     Spaces and tabs around a value that is not text are ignored; a quoted empty field is the empty text, and null for other types.
@@ -57,10 +67,9 @@ class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def has_header(self) -> bool:
         return self.header is not False
 
-
-def for_messages(options: DecoderOptions) -> DecoderOptions:
-    """The options for messages: each has a header only where that is said."""
-    return msgspec.structs.replace(options, header=bool(options.header))
+    def for_messages(self) -> DecoderOptions:
+        """A message has a header only where ``header`` is true."""
+        return msgspec.structs.replace(self, header=bool(self.header))
 
 
 class CsvDecoder(Decoder):

@@ -16,11 +16,19 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from asyncflow._kernels import lines as _lines
-from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Reject, RejectLog
+from asyncflow.formats.contract import (
+    BYTE_ORDER_MARK,
+    RECORD_KEPT_BYTES,
+    Block,
+    Cut,
+    Decoded,
+    Decoder,
+    DecodeRequest,
+    Reject,
+    RejectLog,
+)
 from asyncflow.model.columns import Column, Int32Array
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-RECORD_KEPT_BYTES = 4096
 NOT_UTF8 = "not UTF-8"
 
 

@@ -2,9 +2,9 @@
 
 A format is one file in this folder.  It may define ``DecoderOptions`` and ``EncoderOptions`` (frozen msgspec structs, as in
 ``connectors.contract``), ``decoder(options, request) -> Decoder``, ``infer(options, head, final) -> Schema`` and
-``encoder(options, schema) -> Encoder``.  Where ``infer`` learns from the data, ``count_records(options, head, final) -> int`` says how many
-whole data records stand in the head: as long as there is none, more is waited for.  ``for_messages(options) -> options``: where messages
-are read otherwise than streams.
+``encoder(options, schema) -> Encoder``.  ``DecoderOptions`` may inherit :class:`DescribesRecords`.  A format whose columns depend on the
+data also defines ``count_records(options, head, final) -> int``: the whole data records in the head; as long as there is none, the
+schema waits for more bytes.
 
 The journey of a byte: a reader fills a buffer and asks ``cut`` where whole records end; what is left over is put in front of the
 next bytes.  Blocks of whole records go to ``decode``, on any thread and in any order; results are put back in order.
@@ -30,6 +30,30 @@ from asyncflow.model.snapshot import Copied, Frozen, Saved
 Block: TypeAlias = NDArray[np.uint8]
 """Bytes in memory, 1-d, contiguous, *writable* (a decoder may unescape text in place)."""
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Skipped where a stream of text begins with it."""
+RECORD_KEPT_BYTES = 4096
+"""How much of a rejected record is kept to be shown."""
+
+
+class DescribesRecords:
+    """Base of the options of a decoder: what is known of the records before any is read.  The defaults hold for other options."""
+
+    __slots__ = ()
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the first record of a stream names the columns."""
+        return False
+
+    def fixed_schema(self) -> Schema | None:
+        """The columns, where they follow from the options alone."""
+        return None
+
+    def for_messages(self) -> DescribesRecords:
+        """The options for messages, each of which is a stream of its own."""
+        return self
+
 
 class DecodeRequest(Struct, frozen=True):
     """What a decoder is asked for.
@@ -48,7 +72,7 @@ class DecodeRequest(Struct, frozen=True):
 
 class Reject(Struct, frozen=True):
     """A record that was not decoded.  ``line`` and ``offset`` (bytes) count from the start of the block, from 0; ``after_row``: how
-    many good rows of the block stand before it.  ``record``: its raw text, cut at 4 KiB."""
+    many good rows of the block stand before it.  ``record``: its raw text, cut at ``RECORD_KEPT_BYTES``."""
 
     line: int
     offset: int

@@ -10,7 +10,6 @@ from asyncflow.formats._csv_decoder import (
     CsvDecoder,
     DecoderOptions,
     first_records,
-    for_messages,
     infer_schema,
 )
 from asyncflow.formats._csv_encoder import EncoderOptions, encoder
@@ -23,7 +22,6 @@ __all__ = [
     "count_records",
     "decoder",
     "encoder",
-    "for_messages",
     "infer",
 ]
 

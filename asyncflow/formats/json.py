@@ -17,7 +17,7 @@ from asyncflow.errors import DataError
 from asyncflow.formats._infer import fits_float64, fits_int64, infer_types
 from asyncflow.formats._json_decoder import JsonDecoder
 from asyncflow.formats._json_encoder import EncoderOptions, encoder
-from asyncflow.formats.contract import Block, DecodeRequest
+from asyncflow.formats.contract import BYTE_ORDER_MARK, Block, DecodeRequest
 from asyncflow.model.schema import DataType, Field, Schema
 
 __all__ = ["DecoderOptions", "EncoderOptions", "count_records", "decoder", "encoder", "infer"]
@@ -26,7 +26,7 @@ INFERRED_RECORDS = 1000
 INFERRED_DEPTH = 32  # what lies deeper is the raw text of the object there
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """How the JSON sink writes them; a float64 column reads them so."""
-_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*(?:[\[{]|\Z)")
+_ARRAY = re.compile(rb"(?:%s)?\s*\[\s*(?:[\[{]|\Z)" % BYTE_ORDER_MARK)
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
@@ -83,7 +83,7 @@ def _refuse_array(data: bytes) -> None:
 
 
 def _records(data: bytes, final: bool) -> Iterator[dict[str, Any]]:
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    lines = data.removeprefix(BYTE_ORDER_MARK).split(b"\n")
     for line in lines if final else lines[:-1]:
         try:
             record = json.loads(line.decode())

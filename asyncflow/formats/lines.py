@@ -12,7 +12,7 @@ from asyncflow._kernels import lines as _lines
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.formats._cells import text_arrays
 from asyncflow.formats._lines import LineDecoder, Lines
-from asyncflow.formats.contract import Block, Decoded, DecodeRequest, Encoder
+from asyncflow.formats.contract import Block, Decoded, DecodeRequest, DescribesRecords, Encoder
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import StringColumn
 from asyncflow.model.schema import DataType, Schema
@@ -20,8 +20,11 @@ from asyncflow.model.schema import DataType, Schema
 COLUMN = "line"
 
 
-class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DecoderOptions(msgspec.Struct, DescribesRecords, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lines of text; there is nothing to choose."""
+
+    def fixed_schema(self) -> Schema:
+        return Schema.of([(COLUMN, DataType.STRING)])
 
 
 class EncoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,7 +66,7 @@ def decoder(options: DecoderOptions, request: DecodeRequest) -> LinesDecoder:
 
 def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
     """Always ``line: string``."""
-    return Schema.of([(COLUMN, DataType.STRING)])
+    return options.fixed_schema()
 
 
 def encoder(options: EncoderOptions, schema: Schema) -> LinesEncoder:

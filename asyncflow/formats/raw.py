@@ -18,14 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncflow.errors import DataError, PipelineError, Problem
-from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, DecodeRequest, Encoder, Reject, RejectLog
+from asyncflow.formats.contract import (
+    RECORD_KEPT_BYTES,
+    Block,
+    Cut,
+    Decoded,
+    Decoder,
+    DecodeRequest,
+    DescribesRecords,
+    Encoder,
+    Reject,
+    RejectLog,
+)
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, StringColumn
 from asyncflow.model.held import Held
 from asyncflow.model.schema import TIMESTAMP_UNITS, DataType, Field, Schema
 
 COLUMN = "value"
-RECORD_KEPT_BYTES = 4096
 INT64_MAX = 2**63 - 1
 NOT_A_TIME = -(2**63)
 _TIME_UNITS_NS = {"D": 86_400 * 10**9, "h": 3_600 * 10**9, "m": 60 * 10**9, **TIMESTAMP_UNITS}
@@ -33,7 +43,7 @@ _TIME_UNITS_NS = {"D": 86_400 * 10**9, "h": 3_600 * 10**9, "m": 60 * 10**9, **TI
 RecordType: TypeAlias = str | tuple[tuple[str, str], ...]
 
 
-class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DecoderOptions(msgspec.Struct, DescribesRecords, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How binary records are laid out."""
 
     dtype: Annotated[
@@ -45,6 +55,9 @@ class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         record_dtype(self.dtype)
+
+    def fixed_schema(self) -> Schema:
+        return schema_of(record_dtype(self.dtype))
 
 
 class EncoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -286,7 +299,7 @@ def _reads_as(found: Field, declared: Field) -> bool:
 
 def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
     """The columns of the dtype; the bytes say nothing more."""
-    return schema_of(record_dtype(options.dtype))
+    return options.fixed_schema()
 
 
 def encoder(options: EncoderOptions, schema: Schema) -> RawEncoder:

@@ -15,8 +15,8 @@ import numpy as np
 from asyncflow._kernels import spans as _spans
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.formats._infer import infer_types
-from asyncflow.formats._lines import BYTE_ORDER_MARK, LineDecoder, Lines
-from asyncflow.formats.contract import Block, Decoded, DecodeRequest
+from asyncflow.formats._lines import LineDecoder, Lines
+from asyncflow.formats.contract import BYTE_ORDER_MARK, Block, Decoded, DecodeRequest
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int32Array, StringColumn
 from asyncflow.model.patterns import Pattern, regexp
 from asyncflow.model.schema import DataType, Field, Schema

@@ -28,6 +28,8 @@ from asyncflow.model.messages import Barrier, End, Message
 from asyncflow.runtime.base.memory import Account, Memory
 from asyncflow.runtime.edges.aligner import Aligner
 
+CHANNEL_BYTES = 4 << 20
+"""Bound of a channel, per input: about two full batches."""
 MESSAGE_BYTES = 64
 """What a message without rows counts for."""
 ALL = -1

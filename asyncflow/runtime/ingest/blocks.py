@@ -18,12 +18,11 @@ from msgspec import Struct
 
 from asyncflow.connectors.contract import ByteStream
 from asyncflow.errors import ConnectorError, DataError
-from asyncflow.formats.contract import Block, Cut, Decoder, Reject
+from asyncflow.formats.contract import RECORD_KEPT_BYTES, Block, Cut, Decoder, Reject
 from asyncflow.runtime.ingest.buffers import BlockPool, InputBlock
 
 SMALL_BYTES = 1 << 16
 NEWLINE = 10
-RECORD_KEPT_BYTES = 4096
 
 
 class Records(Struct, frozen=True, eq=False):

@@ -9,10 +9,18 @@ from __future__ import annotations
 import numpy as np
 
 from asyncflow.errors import DataError
-from asyncflow.formats.contract import Block, Cut, Decoded, Decoder, Reject
+from asyncflow.formats.contract import (
+    BYTE_ORDER_MARK,
+    RECORD_KEPT_BYTES,
+    Block,
+    Cut,
+    Decoded,
+    Decoder,
+    Reject,
+)
 from asyncflow.model.schema import Schema
-from asyncflow.runtime.ingest.blocks import NEWLINE, RECORD_KEPT_BYTES
-from asyncflow.runtime.ingest.peek import BYTE_ORDER_MARK, content
+from asyncflow.runtime.ingest.blocks import NEWLINE
+from asyncflow.runtime.ingest.peek import content
 
 
 class Tolerant(Decoder):

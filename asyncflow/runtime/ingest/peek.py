@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from asyncflow.connectors.contract import ByteSource, ByteStream
-from asyncflow.formats.contract import Block
+from asyncflow.formats.contract import BYTE_ORDER_MARK, Block
 from asyncflow.runtime.base.failures import Group
 
 PAUSE_SECONDS = 0.3
@@ -20,7 +20,6 @@ FEW_RECORDS = 10
 """Fewer data records than this, from one of several peers, decide only where nobody else says more within ``FEW_SECONDS``."""
 FEW_SECONDS = 2.0
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 CountRecords: TypeAlias = Callable[[Block, bool], int]
 """How many whole data records stand in the head of a stream; the bool: the head is all of the stream."""

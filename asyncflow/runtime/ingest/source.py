@@ -25,7 +25,16 @@ from asyncflow.connectors.contract import (
     SourceConnector,
 )
 from asyncflow.errors import DataError, InternalError
-from asyncflow.formats.contract import Block, Decoded, Decoder, DecodeRequest, LinePosition, Reject
+from asyncflow.formats.contract import (
+    RECORD_KEPT_BYTES,
+    Block,
+    Decoded,
+    Decoder,
+    DecodeRequest,
+    DescribesRecords,
+    LinePosition,
+    Reject,
+)
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.messages import Barrier
 from asyncflow.model.saved_batches import plain_schema, schema_of
@@ -41,7 +50,7 @@ from asyncflow.runtime.base.rejected import Rejected
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import SourceStanding
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.ingest.blocks import NEWLINE, RECORD_KEPT_BYTES, Dropped, blocks
+from asyncflow.runtime.ingest.blocks import NEWLINE, Dropped, blocks
 from asyncflow.runtime.ingest.buffers import BlockPool
 from asyncflow.runtime.ingest.decoding import decoded
 from asyncflow.runtime.ingest.first_messages import Shape, first_messages
@@ -77,7 +86,7 @@ def decoding(format_: Component, *, messages: bool) -> tuple[ModuleType, Any]:
     """The module of a format and its options, as they are for streams or for ``messages``."""
     module = formats.find_decoder(format_.type)
     options = format_.options if format_.options is not None else module.DecoderOptions()
-    return module, module.for_messages(options) if messages and hasattr(module, "for_messages") else options
+    return module, options.for_messages() if messages and isinstance(options, DescribesRecords) else options
 
 
 class SourceStage:

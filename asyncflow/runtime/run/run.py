@@ -22,13 +22,12 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.checkpoint.coordinator import Coordinator
-from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.edges.channel import CHANNEL_BYTES, Channel
 from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.stages import shutdown as stopping
 from asyncflow.runtime.stages.shutdown import not_delivered, opened, run_to_end
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.wiring.inference import find_schema
-from asyncflow.runtime.wiring.wires import CHANNEL_BYTES
 from asyncflow.runtime.wiring.wiring import Wiring, open_source
 
 

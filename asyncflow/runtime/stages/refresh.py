@@ -28,13 +28,12 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import RefreshStanding
-from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.edges.channel import CHANNEL_BYTES, Channel
 from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage
 from asyncflow.runtime.stages.readers import OneAfterOther
 
-CHANNEL_BYTES = 4 << 20
 TELL_AGAIN_NS = 600_000_000_000
 """While one reading after the other fails, a warning is given no more often."""
 

@@ -12,7 +12,7 @@ import msgspec
 
 from asyncflow.connectors.contract import BatchSource, MessageSource
 from asyncflow.errors import AsyncflowError, DataError
-from asyncflow.formats.contract import Block
+from asyncflow.formats.contract import Block, DescribesRecords
 from asyncflow.model.schema import Schema
 from asyncflow.plan import capabilities
 from asyncflow.plan.tables import Component
@@ -77,7 +77,8 @@ def _count_records(stage: SourceStage, head: Block, whole: bool) -> int:
         return 0
     module, options = _decoding(stage.format or Component(guess_format(head)), stage)
     try:
-        count = module.count_records(options, head, whole) if hasattr(module, "count_records") else ENOUGH
+        fixed = isinstance(options, DescribesRecords) and options.fixed_schema() is not None
+        count = ENOUGH if fixed else module.count_records(options, head, whole)
     except DataError:
         count = 0 if stage.several_peers else 1  # ``infer`` tells it
     return int(count) if stage.schema is None else ENOUGH
@@ -87,7 +88,7 @@ def _shape(stage: SourceStage, message: Block) -> tuple[Hashable, bool]:
     """The format and the columns of a message.  Several are read as one where none has a header of its own."""
     format_ = stage.format or Component(guess_format(message))
     module, options = _decoding(format_, stage)
-    joined = not getattr(options, "has_header", False)
+    joined = not (isinstance(options, DescribesRecords) and options.has_header)
     try:
         inferred = module.infer(options, message, True) if stage.schema is None else None
     except DataError:

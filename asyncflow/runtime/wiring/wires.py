@@ -15,14 +15,13 @@ from asyncflow.plan.reading_order import ReadingOrder
 from asyncflow.plan.tables import Plan, Sink, Stage
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
+from asyncflow.runtime.edges.channel import CHANNEL_BYTES as CHANNEL_BYTES
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.deadlock import Standstill
 from asyncflow.runtime.edges.fan_out import Outlet
 from asyncflow.runtime.edges.inputs import Inputs, Tracker
 from asyncflow.runtime.stages.readers import AsTheyCome, Merged, OneAfterOther, Reader
 
-CHANNEL_BYTES = 4 << 20
-"""Bound of a channel, per input: about two full batches."""
 ROWS_AHEAD = "rows of one input that wait for another"
 
 Flowing: TypeAlias = dict[str, Schema | None]
