@@ -428,7 +428,7 @@ def test_agg_tells_the_format_and_the_mistake(hits: Path, capfd: pytest.CaptureF
 def test_demo_runs_a_few_seconds_on_a_pipe(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("asyncflow.cli.DEMO_SECONDS", 1.5)
+    monkeypatch.setattr("asyncflow.cli.runs.DEMO_SECONDS", 1.5)
     assert run_command(["demo"]) == 0
     out, err = capfd.readouterr()
     header, *rows = out.splitlines()

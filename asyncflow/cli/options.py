@@ -1,13 +1,17 @@
-"""What several commands share: exit codes, how an error is told, arguments and options."""
+"""Shared by several commands: exit codes, how an error is told, arguments and options, and how a pipeline file is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from asyncflow.printable import tell
+
+if TYPE_CHECKING:
+    from asyncflow.plan.tables import Plan
 
 FAILED, USAGE, READER_GONE = 1, 2, 141
 
@@ -15,6 +19,13 @@ FAILED, USAGE, READER_GONE = 1, 2, 141
 def tell_error(text: str) -> None:
     """One error, on stderr."""
     tell(f"error: {text}")
+
+
+def loaded(file: str, overrides: Sequence[str]) -> Plan:
+    """The plan of a pipeline file that is to be run; PipelineError with every problem."""
+    from asyncflow.doors.pipeline_file.toml import load
+
+    return load(Path(file), overrides=overrides, sink_required=True)
 
 
 def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""``asyncflow why``: asks running pipelines what they wait for."""
+"""``asyncflow why``: asks running pipelines for their status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from asyncflow.runtime.base.status import Standing
 
 LONGEST_PID = 64
-"""Digits; what is longer is a file."""
+"""Digits of a process id at most; longer targets are files."""
 
 
 @click.command()

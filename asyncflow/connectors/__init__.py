@@ -1,4 +1,4 @@
-"""Connectors: bytes at the edge.  One file each, found by name; the contract is in ``contract``."""
+"""Connectors: sources and sinks at the edge of the process.  One file each, found by name; ``contract`` is the contract."""
 
 from __future__ import annotations
 

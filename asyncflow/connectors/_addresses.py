@@ -1,6 +1,4 @@
-"""Where sockets listen and connect: ``host:port`` for tcp and udp, a path for unix.  Binding and connecting, with errors in the user's
-words.
-"""
+"""Addresses of sockets: ``host:port`` for tcp and udp, a path for unix.  Binds and connects; errors are worded for the user."""
 
 from __future__ import annotations
 
@@ -57,7 +55,7 @@ def format_host_port(address: tuple[Any, ...]) -> str:
 
 
 def listening(kind: str, text: str) -> Iterator[Resource]:
-    """The address to listen at, ``kind`` ``tcp`` or ``udp``.  Port 0 is nobody's; all interfaces are each of them."""
+    """The address to listen at as a resource; ``kind`` is ``tcp`` or ``udp``.  Port 0 takes nothing; all interfaces clash with each."""
     host, port = parse_host_port(text)
     if port == 0:
         return
@@ -78,7 +76,7 @@ def listening(kind: str, text: str) -> Iterator[Resource]:
 
 
 def tell_if_open(addresses: Iterable[Any]) -> None:
-    """Says so where a socket listens to whoever can reach this machine.  ``addresses``: as the system gives them."""
+    """Logs the sockets that listen on all interfaces.  ``addresses``: as the system gives them."""
     found = [name for name in addresses if isinstance(name, tuple) and name[0] in ("0.0.0.0", "::")]
     if found:
         where = ", ".join(map(format_host_port, found))
@@ -144,11 +142,11 @@ class Endpoint(ABC):
 
     @abstractmethod
     def unbind(self) -> None:
-        """Takes away what binding left in the file system."""
+        """Removes the file that binding made, if any."""
 
     @abstractmethod
     async def connect(self) -> socket.socket:
-        """A non-blocking connected socket.  RetriableError when nobody answers there, ConnectorError otherwise."""
+        """A non-blocking connected socket.  RetriableError when nobody answers at the address, ConnectorError for other failures."""
 
     @abstractmethod
     def name(self, address: Any, number: int) -> str:
@@ -202,7 +200,7 @@ class TcpEndpoint(Endpoint):
 
 
 class UnixEndpoint(Endpoint):
-    """A path in the file system.  A socket left there by a process that is gone is taken away; anything else there is left alone."""
+    """A path in the file system.  A socket of a process that is gone is removed; any other file stays and is an error."""
 
     def __init__(self, text: str) -> None:
         if not text or len(os.fsencode(os.path.expanduser(text))) > MAX_PATH_BYTES:
@@ -266,7 +264,7 @@ class UnixEndpoint(Endpoint):
 
 
 def _reason(error: OSError) -> str:
-    """Why, in the system's words; an event loop's own text repeats the address."""
+    """The reason in the system's words; an event loop's own text repeats the address."""
     if isinstance(error, TimeoutError) and not error.errno:
         return "no answer"
     if isinstance(error, socket.gaierror) or (error.errno or 0) <= 0:

@@ -1,5 +1,6 @@
-"""Compressed files by suffix: ``.gz .zst .bz2 .xz``, read and written as streams, off the event loop.
-Imported where a file has such a suffix: the libraries cost more than a small run.
+"""Compressed files by suffix, ``.gz .zst .bz2 .xz``, read and written as streams off the event loop.
+
+Imported only for a file with such a suffix: loading the libraries costs more than a small run.
 
 An archive is one or more members (gzip members, zstd frames, bzip2 and xz streams) one after the other; zeros
 after a member are padding.  A thread decompresses the block after the one that is being handed out, so
@@ -49,9 +50,7 @@ class Compressor(Protocol):
 
 
 class GzipMember:
-    """zlib's decompressor with the manners of those of bz2 and lzma: it keeps what input it did not use
-    yet.
-    """
+    """zlib's decompressor with the interface of those of bz2 and lzma: input that was not used yet is kept."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=31)
@@ -108,9 +107,7 @@ class Archive:
         self._opened_bytes = os.fstat(file.fileno()).st_size
 
     def next_block(self) -> bytes:
-        """The next bytes, about ``BLOCK_BYTES``; empty at the end.  ConnectorError after all that could still
-        be read was handed out.
-        """
+        """The next bytes, about ``BLOCK_BYTES``; empty at the end.  A fault is raised (ConnectorError) after the bytes before it."""
         if self._fault is not None:
             raise self._fault
         parts: list[bytes] = []
@@ -135,7 +132,7 @@ class Archive:
         self._file.close()
 
     def _expand(self, max_bytes: int) -> bytes | None:
-        """Some bytes, maybe none yet; None at the end of the file."""
+        """At most ``max_bytes`` expanded bytes, perhaps none yet; None at the end of the file."""
         if self._member is None:
             if not self._input and not self._read():
                 return None

@@ -1,16 +1,15 @@
-"""Writing to the one we connect to, with ``reconnect`` to one connection after the other; and how much of it is known to have arrived.
+"""A sink that connects to one peer; with ``reconnect`` to one connection after the other.
 
-Before each write we look whether the other side has ended the connection, so that nothing is written to one that is over.  What the other
-side's system has not acknowledged when a connection breaks (``SIOCOUTQ``) is sent again, whole batches from their beginning, to the next
-connection: their first rows may come twice.  What it has acknowledged it may have thrown away unread, if it broke the connection off:
-nobody can know, so those rows are counted as ``lost``, which is the most that can be.  One that *ended* the connection had read all of it.
-At the end we wait for the last acknowledgement, as long as there is progress.
+Before each write the sink checks whether the peer has ended the connection.  When a connection breaks, the batches that the peer's system
+has not acknowledged (``SIOCOUTQ``) are sent again, from their first byte, to the next connection: their first rows may come twice.
+Acknowledged rows may have been thrown away unread where the peer reset the connection; ``lost`` counts them, an upper bound.  A peer that
+*ends* the connection has read all of it.  At the end the sink waits for the last acknowledgement while there is progress.
 
-A side that ends its half of the connection is taken to have left, although it might still read.  Of a unix socket only this is known: an
-end says that all was read, a reset that something was not; nothing is sent twice there.
+A peer that ends its half of the connection is taken to have left, although the peer might still read.  A unix socket acknowledges
+nothing: an end means that all was read, a reset that some bytes were not; no batch is sent twice.
 
-Invariant: ``_sent`` are the batches of this connection that are not acknowledged, in order, with where each ends; ``_marks`` say how many
-rows those before them had, in steps of ``MARK_BYTES`` or a batch.
+Invariant: ``_sent`` holds the batches of this connection that are not acknowledged, in order, each with the position of its end;
+``_marks`` holds the numbers of rows before them, in steps of ``MARK_BYTES`` or a batch.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ from asyncflow.errors import ConnectorError
 from asyncflow.model.durations import format_size
 
 UNREAD_BYTES = 16 << 20
-"""More than a system keeps for a reader that does not read."""
+"""More than a system keeps for a peer that does not read."""
 MARK_BYTES = 1 << 16
 CONFIRM_SECONDS = 5.0
-"""Without progress, the last acknowledgement is waited for so long."""
+"""How long the last acknowledgement is waited for without progress."""
 
 _log = logging.getLogger("asyncflow.connectors")
 
 
 class _Batch:
-    """What one write was given: ``rows`` of it, and where it ends in the bytes of the last connection that took it whole (0: none did).
-    ``begun``: one has had some of it."""
+    """The bytes of one write, and how many ``rows`` they are.  ``end``: the position of their end in the last connection that took them all
+    (0: none did).  ``begun``: some connection has had a part."""
 
     __slots__ = ("begun", "data", "end", "rows")
 
@@ -113,7 +112,7 @@ class ConnectSink(SinkConnector):
     # -- sending again -------------------------------------------------------------------------------------------------
 
     async def _send_all(self) -> None:
-        """All batches that no connection has had, in order, to this connection or the next."""
+        """Sends the batches of ``_again``, in order, to this connection or the next."""
         assert self._writer is not None
         while self._again:
             if self._over():
@@ -136,7 +135,7 @@ class ConnectSink(SinkConnector):
             self._connecting.alive()
 
     def _over(self) -> bool:
-        """The other side has ended the connection, or broken it off, and we have let it go.  What it says is dropped."""
+        """Whether the peer has ended or reset the connection; it is then closed.  Bytes that the peer sends are dropped."""
         assert self._peer is not None
         if self._peer.fileno() < 0:
             return True
@@ -153,7 +152,7 @@ class ConnectSink(SinkConnector):
         return True
 
     def _broken(self, error: OSError | None) -> None:
-        """Lets the connection go.  ``error`` None: the other side ended it."""
+        """Closes the connection and queues what must be sent again.  ``error`` None: the peer ended the connection."""
         assert self._peer is not None
         assert self._writer is not None
         if self._peer.fileno() >= 0:
@@ -167,7 +166,7 @@ class ConnectSink(SinkConnector):
         self._connecting.lost()
 
     def _broken_off(self, error: OSError) -> bool:
-        """The other side may not have read all that its system took.  After an end in order the system says EPIPE and no more."""
+        """Whether the peer may have left acknowledged bytes unread.  After an end in order the system gives EPIPE and nothing else."""
         assert self._peer is not None
         code = error.errno
         if code == errno.EPIPE:
@@ -175,7 +174,7 @@ class ConnectSink(SinkConnector):
         return code not in (0, errno.EPIPE)
 
     def _acknowledge(self) -> None:
-        """What is acknowledged need not be sent again; of it, what is surely read need not be known any more."""
+        """Forgets acknowledged batches, and the rows that are surely read."""
         assert self._peer is not None
         acknowledged = self._written_bytes
         if self._peer.family != socket.AF_UNIX:  # nothing that is there is ever sent again
@@ -193,7 +192,7 @@ class ConnectSink(SinkConnector):
     # -- the end -----------------------------------------------------------------------------------------------------------
 
     async def _confirmed(self) -> bool:
-        """Waits until all is acknowledged.  False where something has to be sent again; ConnectorError where that is not asked for."""
+        """Waits until all bytes are acknowledged.  False where batches must be sent again; ConnectorError then without ``reconnect``."""
         assert self._peer is not None
         assert self._writer is not None
         if self._peer.fileno() < 0:
@@ -221,7 +220,7 @@ class ConnectSink(SinkConnector):
             pause_seconds = min(2 * pause_seconds, 0.05)
 
     def _give_up(self, failed: bool) -> None:
-        """Counts what is not known to have arrived, and will not be sent again."""
+        """Counts and reports the rows that may not have arrived."""
         assert self._peer is not None
         if self._connecting.reconnect:
             if self._peer.fileno() >= 0:

@@ -1,13 +1,10 @@
-"""Descriptors that can make a reader or a writer wait: pipes, terminals, sockets, devices.  Used by stdin,
-stdout, files that are pipes, tcp and unix.
+"""Pipes, terminals, sockets and devices, read and written without blocking.  Used by stdin, stdout, pipes opened as files, tcp and unix.
 
-Bytes go straight between the kernel and the caller's buffer.  While somebody waits in ``read_into`` the
-loop's readiness callback reads into their buffer; while nobody waits nothing is read, so a slow consumer
-fills the kernel's buffer and pushes back on the peer.
+Bytes go straight between the kernel and the caller's buffer.  While a caller waits in ``read_into``, the loop's readiness callback reads
+into the caller's buffer; otherwise nothing is read, so a slow consumer fills the kernel's buffer and backpressure reaches the peer.
 
-Invariants: nothing here blocks the loop; a descriptor that never makes anybody wait still gives the loop a
-turn every ``TURN_BYTES``; bytes read for a caller that was cancelled come first in the next read;
-``O_NONBLOCK`` is never left on a description that another process shares.
+Invariants: nothing blocks the loop; a descriptor that is always ready gives the loop a turn every ``TURN_BYTES``; bytes read for a
+cancelled caller come first in the next read; ``O_NONBLOCK`` is never left on a description that another process shares.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ from asyncflow.connectors.contract import Buffer, ByteStream
 TURN_BYTES = 1 << 20
 PIPE_BYTES = 1 << 20
 
-# The other side ended the connection without saying goodbye; EIO is a terminal that hung up.
+# The peer broke the connection off; EIO is a terminal that hung up.
 _PEER_LOST = (
     errno.ECONNRESET,
     errno.ECONNABORTED,
@@ -41,17 +38,15 @@ _PEER_LOST = (
 
 
 def is_pollable(fd: int) -> bool:
-    """Whether reading or writing may wait for somebody else (not so for regular files, which have no
-    readiness).
-    """
+    """Whether the descriptor can make a caller wait; a regular file cannot."""
     return not stat.S_ISREG(os.fstat(fd).st_mode)
 
 
 def private_description(fd: int, flags: int) -> tuple[int, Callable[[], None]]:
-    """A non-blocking descriptor for what ``fd`` is open on, and the function that gives it back.
+    """A non-blocking descriptor of the file behind ``fd``, and the function that closes it.
 
-    Opened anew through /proc where the system allows it, so that ``O_NONBLOCK`` stays ours alone; else (a
-    socket, a terminal of another user) the shared description is made non-blocking and set back at the end.
+    The file is opened anew through /proc where the system allows that, so that no other process sees ``O_NONBLOCK``.  Else (a socket, a
+    terminal of another user) the shared description is made non-blocking and set back at the end.
     """
     try:
         own = os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -72,16 +67,14 @@ _turns: WeakValueDictionary[tuple[int, int, int], asyncio.Lock] = WeakValueDicti
 
 
 def turn_at(fd: int) -> asyncio.Lock:
-    """The lock of what ``fd`` is open on: several sinks of a run that write to one pipe write one whole batch after the other."""
+    """The lock of the file behind ``fd``: sinks of one run that share a pipe write whole batches in turn."""
     status = os.fstat(fd)
     key = (id(asyncio.get_running_loop()), status.st_dev, status.st_ino)
     return _turns.setdefault(key, asyncio.Lock())
 
 
 def enlarge_pipe(fd: int) -> None:
-    """Asks for a pipe buffer of 1 MiB: fewer, larger reads.  Where the system refuses, the pipe stays as it
-    was.
-    """
+    """Asks for a pipe buffer of ``PIPE_BYTES``: fewer, larger reads.  Where the system refuses, the pipe stays as it is."""
     if stat.S_ISFIFO(os.fstat(fd).st_mode) and hasattr(fcntl, "F_SETPIPE_SZ"):
         try:
             if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < PIPE_BYTES:
@@ -91,8 +84,8 @@ def enlarge_pipe(fd: int) -> None:
 
 
 class DescriptorStream(ByteStream):
-    """Reads a non-blocking descriptor.  ``release`` is called once, at close; ``wait_first``: the first read
-    waits to be told that there is something (a named pipe without a writer yet would else look ended).
+    """Reads a non-blocking descriptor.  ``release`` is called once, at close.  ``wait_first``: the first read waits until the loop reports
+    the descriptor as readable; a named pipe without a writer yet would else look ended.
     """
 
     def __init__(self, fd: int, name: str, release: Callable[[], None], *, wait_first: bool = False) -> None:
@@ -135,14 +128,14 @@ class DescriptorStream(ByteStream):
         return await self._arrived(buffer)
 
     def finish(self) -> None:
-        """Orderly end: what the kernel holds now is still read, then the stream ends."""
+        """Ends the stream in order: the bytes that the kernel holds now are still read."""
         if self._ended or self._release is None or self._left_bytes is not None:
             return
         poll = select.poll()
         poll.register(self._fd, select.POLLIN | getattr(select, "POLLRDHUP", 0))
         events = sum(event for _, event in poll.poll(0))
         if events & select.POLLERR:
-            # It broke off: no more can come, and reading it to its end says why.
+            # The connection broke: no more can come, and reading to the end gives the reason.
             self._on_readable()
             return
         ended_by_peer = events & (select.POLLHUP | getattr(select, "POLLRDHUP", 0))
@@ -154,15 +147,15 @@ class DescriptorStream(ByteStream):
 
     @property
     def at_hand(self) -> bool:
-        """The next read does not ask the system to wait: it has bytes already, or is at the end."""
+        """Whether the next read needs no new bytes: some are kept here, or the stream is at its end."""
         return bool(self._unclaimed) or self._ended or self._left_bytes is not None or self._release is None
 
     async def readable(self) -> None:
-        """Returns once there may be something to read, or the end.  One waits at a time, to read or for this."""
+        """Returns once there may be bytes, or the end.  One caller waits at a time, here or in ``read_into``."""
         await self._arrived(None)
 
     def break_off(self, error: str) -> None:
-        """Ends the stream here, whatever the other side has sent beyond."""
+        """Ends the stream now, with ``error``; bytes that were not read are dropped."""
         if not self._ended and self._release is not None:
             self.error = error
             self._ended = True
@@ -183,7 +176,7 @@ class DescriptorStream(ByteStream):
         release()
 
     async def _arrived(self, buffer: memoryview | None) -> int:
-        """Waits, and reads into the buffer, where one is given."""
+        """Waits until the descriptor is readable, then reads into the buffer, where one is given."""
         assert self._waiting is None, "two wait for one descriptor"
         loop = asyncio.get_running_loop()
         arrival: asyncio.Future[int] = loop.create_future()
@@ -222,7 +215,7 @@ class DescriptorStream(ByteStream):
                 arrival.set_result(got)
 
     def _read(self, view: memoryview) -> int | None:
-        """Bytes read, 0 at the end, None when there is nothing yet."""
+        """The number of bytes read; 0 at the end, None when none have come yet."""
         if not len(view):
             return 0
         try:
@@ -235,9 +228,7 @@ class DescriptorStream(ByteStream):
                 raise
             self.error = os.strerror(error.errno or 0)
             count = 0
-        self._more_likely = self._always_try or count == len(
-            view
-        )  # one that came back short took all there was
+        self._more_likely = self._always_try or count == len(view)  # a short read took all that was there
         self._bytes_since_turn += count
         self.position_bytes += count
         if self._left_bytes is not None:
@@ -259,9 +250,7 @@ class DescriptorStream(ByteStream):
 
 
 class DescriptorWriter:
-    """Writes a non-blocking descriptor.  One writer at a time; failures are the system's own OSError.
-    ``release``: as in the stream.
-    """
+    """Writes a non-blocking descriptor.  One write at a time; failures are the system's OSError.  ``release`` is called once, at close."""
 
     def __init__(self, fd: int, release: Callable[[], None]) -> None:
         self._fd = fd
@@ -271,9 +260,7 @@ class DescriptorWriter:
         self.taken_bytes = 0
 
     async def write(self, data: Buffer) -> None:
-        """Takes all of ``data``; waits while the other side does not.  Cancelled: a part may have been
-        written.
-        """
+        """Writes all of ``data``; waits for a slow reader.  When cancelled, a part may have been written."""
         view = memoryview(data).cast("B")
         while len(view):
             if self._release is None:
@@ -297,7 +284,7 @@ class DescriptorWriter:
             return
         release, self._release = self._release, None
         if self._waiting is not None and not self._waiting.done():
-            # The write that waits goes on, sees that this is closed and raises.
+            # The waiting write goes on, finds the writer closed and raises.
             asyncio.get_running_loop().remove_writer(self._fd)
             self._waiting.set_result(None)
         release()
@@ -320,7 +307,7 @@ def _set(ready: asyncio.Future[None]) -> None:
 
 
 def _bytes_held(fd: int) -> int:
-    """How many bytes can be read at once; 0 for what cannot say."""
+    """How many bytes can be read at once; 0 where the system does not tell."""
     held = array.array("i", [0])
     try:
         fcntl.ioctl(fd, termios.FIONREAD, held)

@@ -1,9 +1,9 @@
-"""One file to write: what ``file`` is made of as a sink.
+"""The sink of ``file``: one file, created, appended to or replaced.
 
 Invariants.  One run at a time writes a file: the file is locked while it is written, and so is the temporary file of ``replace``.
-A write is taken whole or not at all: one that fails (a full disk) is cut back to the bytes before it, of a compressed file to the last
-whole member, so whoever appends next never meets half a record of ours.  A target that is replaced holds the old bytes or all the new
-ones.  A temporary file has one name for each target, so one that a dead run left is found and taken away by the next.
+A write is taken whole or not at all: after a failure (a full disk) the file is cut back to the bytes before the write, a compressed file to
+its last whole member, so the next append never follows half a record.  A target that is replaced holds the old bytes or all the new ones.
+Each target has one name for its temporary file, so the next run finds and removes the temporary file of a dead run.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 PIPE_READER_POLL_SECONDS = 0.05
 MEMBER_BYTES = 16 << 20
-"""A compressed file has a member for about so many bytes: what a write that fails may cost at most."""
+"""Compressed bytes of a member, about: the most that a failed write may cost."""
 READ_BYTES = 1 << 20
 
 
 class FileSink(SinkConnector):
-    """Writes one file; a target that is a pipe, a device or a descriptor is written as it is, whatever the mode.
+    """Writes one file; a pipe, a device or a descriptor is written as it is, whatever the mode.
 
-    ``held``: after ``open``, what a file that is appended to holds already.
+    ``held``: after ``open``, the earlier contents of a file that is appended to.
     """
 
     def __init__(self, path: str, mode: str) -> None:
@@ -132,7 +132,7 @@ class FileSink(SinkConnector):
             self._whole_bytes = self._writer.taken_bytes
 
     def _cut_back(self) -> None:
-        """Takes back the part of a write that failed, unless somebody else wrote behind it."""
+        """Removes the part of a failed write, unless another process has written behind it."""
         self._compressor = None
         writer = self._writer
         if not isinstance(writer, FileWriter) or self._descriptor is not None:
@@ -192,7 +192,7 @@ class FileSink(SinkConnector):
             )
 
     def _open_temporary(self, existing: os.stat_result | None) -> int:
-        """A new temporary file, locked, with the owner and the mode of the file it is to replace; that one is locked, too."""
+        """A new temporary file, locked, with the owner and mode of the file to be replaced, which is locked too."""
         if existing is not None:
             with contextlib.suppress(PermissionError):  # one that cannot be read can be replaced all the same
                 self._guard = os.open(self._target, os.O_RDONLY | os.O_CLOEXEC)
@@ -215,10 +215,10 @@ class FileSink(SinkConnector):
             except BaseException:
                 os.close(fd)
                 raise
-            os.close(fd)  # another run took it for that of a dead one, before it was locked
+            os.close(fd)  # another run removed the file as a dead run's, before it was locked
 
     def _sweep(self) -> None:
-        """Takes away the temporary file of a dead run; ConnectorError where its run lives."""
+        """Removes the temporary file of a dead run; ConnectorError where that run is alive."""
         try:
             fd = os.open(self._temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -230,8 +230,8 @@ class FileSink(SinkConnector):
             os.close(fd)
 
     def _locked(self, fd: int, path: str) -> bool:
-        """Locks what the descriptor is open on; False where the path names something else by now.  ConnectorError where another run has
-        the lock.  A file system without locks has none to offer."""
+        """Locks the file behind the descriptor; False where the path names another file by now.  ConnectorError where another run has the
+        lock.  On a file system without locks nothing is locked."""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -260,7 +260,7 @@ class FileSink(SinkConnector):
     # -- what is there -----------------------------------------------------------------------------------------------------
 
     def _look(self) -> Held | None:
-        """What the file holds.  A compressed one is expanded to its end: behind a member that is cut short nothing could be read."""
+        """The contents of the target.  A compressed file is expanded to its end: nothing behind a torn member could be read."""
         if not self._suffix:
             with io.FileIO(self._target, "rb") as file:
                 head = file.read(HEAD_BYTES)

@@ -1,10 +1,8 @@
-"""Regular files read, followed and written without blocking the loop: what ``file`` is made of, and stdin and
-stdout where they are files.
+"""Regular files, read and written without blocking the loop: for ``file``, and for stdin and stdout where they are files.
 
-What the page cache holds is read at once, straight into the caller's buffer (``RWF_NOWAIT``: no thread, no
-copy); what the disk must fetch is read by a thread, also straight into the caller's buffer.  A cancelled read
-or write waits for its thread, so a buffer is never written to, and a descriptor never closed, behind
-anybody's back.
+Bytes in the page cache are read at once into the caller's buffer (``RWF_NOWAIT``: no thread, no copy); bytes on disk are read by a thread,
+also into the caller's buffer.  A cancelled read or write waits for its thread, so no thread uses a buffer or a descriptor after the call
+has returned.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ T = TypeVar("T")
 
 MARK_BYTES = 64
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
-"""Suffixes of what ``_compression`` expands."""
+"""Suffixes of the files that ``_compression`` expands."""
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _NO_NOWAIT = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
@@ -46,16 +44,14 @@ _READ_FAULTS = {
 
 
 def _threaded(file: io.FileIO) -> Any:
-    """The file with methods that wait for a thread.  aiofiles is imported where the disk, or a file to write, needs it."""
+    """The file with methods that run in a thread.  aiofiles is imported at the first call."""
     from aiofiles.threadpool import wrap  # type: ignore[import-untyped, unused-ignore]
 
     return wrap(file)
 
 
 async def to_completion(operation: Awaitable[T]) -> T:
-    """The result of ``operation``, which is seen through to its end also when the caller is cancelled; the
-    cancellation goes on after it.
-    """
+    """The result of ``operation``, which runs to its end also when the caller is cancelled; the cancellation is raised after it."""
     task = asyncio.ensure_future(operation)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -65,7 +61,7 @@ async def to_completion(operation: Awaitable[T]) -> T:
             cancelled = error
     if cancelled is not None:
         if not task.cancelled():
-            task.exception()  # seen, though the cancellation is what the caller gets
+            task.exception()  # retrieved, though the caller gets the cancellation
         raise cancelled
     return task.result()
 
@@ -78,14 +74,12 @@ def read_fault(path: str, error: OSError) -> ConnectorError:
 
 
 def expand(patterns: str | Iterable[str], *, missing_ok: bool = False) -> list[str]:
-    """The files that paths and globs name, each once, in name order.  ConnectorError for one that names
-    nothing, unless ``missing_ok``.
-    """
+    """The files of paths and globs, each once, in name order.  ConnectorError for a glob without a match, unless ``missing_ok``."""
     found: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         path = os.path.expanduser(pattern)
         if os.path.exists(path) or not is_glob(path):
-            found.add(path)  # what is wrong with it, opening will say
+            found.add(path)  # a missing file is reported when it is opened
             continue
         import glob
 
@@ -97,19 +91,17 @@ def expand(patterns: str | Iterable[str], *, missing_ok: bool = False) -> list[s
 
 
 def is_glob(path: str) -> bool:
-    """As ``glob.has_magic``, which is worth no import where no path has any."""
+    """As ``glob.has_magic``, without importing ``glob``."""
     return any(character in path for character in "*?[")
 
 
 def suffix_of(path: str) -> str:
-    """The suffix that says how the file is compressed, ``""`` for none."""
+    """The suffix of a compressed file, ``""`` for others."""
     return next((suffix for suffix in COMPRESSED if path.lower().endswith(suffix)), "")
 
 
 def check_readable(path: str) -> int:
-    """The size of a file that can be opened, in bytes (0 for a pipe); ConnectorError says why another
-    cannot.
-    """
+    """The size of a file in bytes, 0 for a pipe; ConnectorError where the file cannot be opened."""
     try:
         status = _status(path)
     except OSError as error:
@@ -127,7 +119,7 @@ def _status(path: str) -> os.stat_result:
 
 
 class SeenFile(Struct, frozen=True):
-    """A regular file as it stood under a name at some moment; ``identity`` stays with it when it is renamed."""
+    """A regular file found under a name at some moment; a rename keeps its ``identity`` (device and inode)."""
 
     path: str
     identity: tuple[int, int]
@@ -136,8 +128,8 @@ class SeenFile(Struct, frozen=True):
 
 
 def look(patterns: str | Iterable[str]) -> list[SeenFile]:
-    """The regular files that paths and globs name now, in name order, those of several names once; what is not
-    there (yet, or any more) is left out.  ConnectorError for what is there and cannot be followed.
+    """The regular files of paths and globs, in name order, each once; missing files are left out.  ConnectorError for a file that cannot be
+    followed.
     """
     seen: dict[tuple[int, int], SeenFile] = {}
     for path in expand(patterns, missing_ok=True):
@@ -155,7 +147,7 @@ def look(patterns: str | Iterable[str]) -> list[SeenFile]:
 
 
 class Mark:
-    """The first bytes that were read of a file and the last: where they no longer stand there, the file was written anew."""
+    """The first and the last bytes read of a file: where the file no longer has them, it was written anew."""
 
     def __init__(self, start_bytes: int) -> None:
         self._start_bytes = start_bytes
@@ -167,14 +159,14 @@ class Mark:
         self._tail = (self._tail + bytes(read[-MARK_BYTES:]))[-MARK_BYTES:]
 
     def stands(self, fd: int, position: int) -> bool:
-        """``position``: how far the file was read."""
+        """Whether the file still has the bytes.  ``position``: the end of what was read."""
         tail = os.pread(fd, len(self._tail), position - len(self._tail))
         return tail == self._tail and os.pread(fd, len(self._head), self._start_bytes) == self._head
 
 
 class FileStream(ByteStream):
-    """A regular file from where ``file`` stands to its end, as it is (not decompressed).  ConnectorError where it became shorter, or was
-    written anew, before all of it was read.
+    """A regular file from the position of ``file`` to its end, not decompressed.  ConnectorError where the file became shorter, or was
+    written anew, while it was read.
     """
 
     def __init__(self, file: io.FileIO, name: str) -> None:
@@ -215,7 +207,7 @@ class FileStream(ByteStream):
         return count
 
     def _check_whole(self) -> None:
-        """At the end: the file is still what it was when it was opened, or has grown.  One of no size (``/proc``) says nothing."""
+        """At the end: checks that the file is unchanged, or has grown.  A file of no size (``/proc``) is not checked."""
         if self._opened_bytes == 0:
             return
         status, position = os.fstat(self._file.fileno()), self._start_bytes + self.position_bytes
@@ -231,7 +223,7 @@ class FileStream(ByteStream):
         return _threaded(self._file)
 
     def finish(self) -> None:
-        """Orderly end: the next read gives 0, with ``error`` where the file goes on."""
+        """Ends the stream in order: the next read gives 0, with ``error`` where the file has more."""
         self._stopped = True
 
     def _judge_stop(self) -> None:
@@ -251,7 +243,7 @@ class FileStream(ByteStream):
         self._judge_stop()
         self._closed = True
         if self._reading is not None:
-            await asyncio.wait([self._reading])  # it closes the file when the thread has let go of it
+            await asyncio.wait([self._reading])  # the read closes the file when its thread is done
         else:
             self._file.close()
 
@@ -280,7 +272,7 @@ class FileStream(ByteStream):
 
 
 class FileWriter:
-    """Writes a regular file, all of what it is given.  Failures are the system's own OSError."""
+    """Writes a regular file.  Failures are the system's OSError."""
 
     def __init__(self, file: io.FileIO) -> None:
         self.file = file
@@ -288,7 +280,7 @@ class FileWriter:
         self._by_thread = _threaded(file)
 
     async def write(self, data: Buffer) -> None:
-        """Cancelled: all of it has been written."""
+        """Writes all of ``data``, also when cancelled."""
         await to_completion(self._write(memoryview(data).cast("B")))
 
     async def _write(self, view: memoryview) -> None:
@@ -298,7 +290,7 @@ class FileWriter:
             view = view[count:]
 
     async def sync(self) -> None:
-        """Returns when the disk has it."""
+        """Returns when the bytes are on the disk."""
         await to_completion(asyncio.to_thread(os.fsync, self.file.fileno()))
 
     def close(self) -> None:
@@ -306,9 +298,7 @@ class FileWriter:
 
 
 def open_path(path: str) -> FileStream | DescriptorStream:
-    """Opens what ``path`` names: a regular file, or a pipe or device, which is read as it comes.
-    ConnectorError says what is wrong.
-    """
+    """The stream of a regular file, a pipe or a device; ConnectorError where it cannot be opened."""
     if (descriptor := descriptor_of(path)) is not None and is_closed(descriptor):
         raise ConnectorError(f"{path}: is closed")
     try:
@@ -321,7 +311,6 @@ def open_path(path: str) -> FileStream | DescriptorStream:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise read_fault(path, error) from error
-    # A named pipe may still wait for its writer; one without a name (/dev/fd/63 of a shell's <(...)) has or
-    # had one.
+    # A named pipe may still wait for its writer; a pipe without a name (/dev/fd/63 of a shell's <(...)) has or had one.
     named_pipe = stat.S_ISFIFO(kind) and os.path.lexists(os.path.realpath(path))
     return DescriptorStream(fd, path, lambda: os.close(fd), wait_first=named_pipe)

@@ -1,12 +1,11 @@
-"""Files read as they grow: what ``file`` is made of with ``follow = true``.
+"""The source of ``file`` with ``follow = true``: files are read as they grow.
 
-A file is told by what it is (device and inode), not by its name, so a rename reads nothing twice; files are read side by side, and what
-comes in a file's place is read after what stood there.
+A file is known by its device and inode, not by its name, so nothing is read twice after a rename.  Files are read side by side; a file that
+takes another's name is read after the other.
 
-Invariants.  Bytes are handed out once, and only while the file still holds what was read of it before: one that became shorter, or holds
-something else there, was written anew, and is read anew from its start.  A file that was rotated away is still read for as long as
-somebody may write to it (``LINGER_POLLS`` looks without growth).  Where there are more files than descriptors, those read to their end
-give theirs up and are opened again when they have grown.
+Invariants.  Bytes are handed out once, and only while the file still holds the bytes read before: a file that became shorter, or holds
+others there, was written anew and is read from its start.  A file that was rotated away is read until it has not grown for
+``LINGER_POLLS`` looks.  Where there are more files than descriptors, files read to their end are closed and opened again when they grow.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _log = logging.getLogger("asyncflow.connectors")
 class FollowStream(FileStream):
     """A file that grows: at its end the next read waits for more, looking every ``poll_seconds``.
 
-    It ends, as far as it was written, once ``leave`` was called; and with ``error`` when it was stopped, or written anew.  ``path``:
-    where the file is now, also after a rename.  ``at_end``: all of it was handed out, and more is waited for.  ``parked``: then it may
-    have no descriptor; ``seen`` says when there is something to open it for, and ``make_room`` finds it a descriptor.
+    The stream ends at the file's end once ``leave`` was called, and with ``error`` when it was stopped or the file was written anew.
+    ``path``: the file's name now, also after a rename.  ``at_end``: all bytes were handed out.  ``parked``: the descriptor was given up;
+    ``seen`` wakes the stream when the file has grown, and ``make_room`` finds a descriptor for it.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class FollowStream(FileStream):
         self.identity = (status.st_dev, status.st_ino)
         self.path = path
         self.missed = self.quiet = 0
-        """How many looks did not find it, and how many of them since it last grew."""
+        """How many looks did not find the file, and how many of them since it last grew."""
         self.at_end = self.parked = False
         self._poll_seconds = poll_seconds
         self._make_room = make_room
@@ -85,7 +84,7 @@ class FollowStream(FileStream):
         return 0
 
     def leave(self) -> None:
-        """Nobody writes to this file any more: the stream ends where the file ends."""
+        """The file is complete: the stream ends where the file ends."""
         self._leaving = True
         self._woken.set()
 
@@ -97,7 +96,7 @@ class FollowStream(FileStream):
         self.__dict__.pop("_by_thread", None)
 
     def seen(self, file: SeenFile) -> None:
-        """It stands there, in that state."""
+        """A look has found the file in this state."""
         self.path, self.missed, self.quiet = file.path, 0, 0
         news = (file.size_bytes, file.changed_ns) != self._looked or file.size_bytes != self.position_bytes
         if self.parked and news:
@@ -113,7 +112,7 @@ class FollowStream(FileStream):
         await super().aclose()
 
     def _judge_stop(self) -> None:
-        """A stop is the end of input without an end."""
+        """A stop is the end: nothing is left unread."""
 
     def _look_closely(self) -> bool:
         """Whether anything has changed since the last look."""
@@ -131,7 +130,7 @@ class FollowStream(FileStream):
         return not self._mark.stands(self._file.fileno(), self.position_bytes)
 
     def _reopen(self) -> bool:
-        """Opens a parked file again where it was left; False where that cannot be done now, or the name stands for another file."""
+        """Opens a parked file at the position that was read; False where there is no descriptor, or the name is another file's."""
         if not self._make_room():
             return False
         try:
@@ -150,8 +149,8 @@ class FollowStream(FileStream):
 class FollowSource(ByteSource):
     """Files as they grow, and those that come under the same names and globs, until stopped.
 
-    What stands in a file's place is read once the file is read to its end, or as soon as it lingers.  A file with no successor is left
-    when it was deleted, or no glob finds it any more.
+    A file that takes another's name is read once the other has been read to its end and no look finds it.  A file without a successor is
+    left when it was deleted, or no glob finds it any more.
     """
 
     bounded = False
@@ -175,10 +174,10 @@ class FollowSource(ByteSource):
     async def streams(self) -> AsyncIterator[ByteStream]:
         while not self._stopping.is_set():
             if self._told:
-                self._make_room()  # a look into a folder takes a descriptor, too
+                self._make_room()  # looking into a folder takes a descriptor
             seen = await asyncio.to_thread(look, self._patterns)
             self._leave_gone(seen)
-            # Its predecessor is read to its end before: that keeps the order.
+            # A predecessor of the same name is read to its end first: that keeps the order.
             taken = {s.path for s in self._open.values() if not (s.missed > 1 and s.at_end)}
             for file in seen:
                 if self._stopping.is_set():
@@ -202,7 +201,7 @@ class FollowSource(ByteSource):
             await stream.aclose()
 
     def _open_file(self, file: SeenFile) -> FollowStream | None:
-        """None where the name stands for another file by now, or for none, or no descriptor is left: the next look will tell."""
+        """None where the file is gone, its name is another file's, or no descriptor is left: the next look tries again."""
         if not self._make_room():
             return None
         try:
@@ -211,7 +210,7 @@ class FollowSource(ByteSource):
             return None
         except OSError as error:
             if error.errno in _NO_ROOM and self._open:
-                # Others need descriptors, too, and so does looking into folders.
+                # Other parts of the process, and looking into folders, need descriptors.
                 self._most_open = max(1, min(self._most_open, self._now_open()) * 3 // 4)
                 self._make_room()
                 return None
@@ -227,7 +226,7 @@ class FollowSource(ByteSource):
         return sum(not (stream.parked or stream.closed) for stream in self._open.values())
 
     def _make_room(self) -> bool:
-        """Parks files that are at their end, those first that were opened first, until one more can be opened."""
+        """Parks files at their end, oldest first, until one more can be opened; False where none can."""
         excess = self._now_open() + 1 - self._most_open
         if excess <= 0:
             return True
@@ -248,7 +247,7 @@ class FollowSource(ByteSource):
             )
 
     def _leave_gone(self, seen: list[SeenFile]) -> None:
-        """Has streams end whose file nobody writes to any more."""
+        """Updates the streams from a look, and ends those whose file has been gone for ``LINGER_POLLS`` looks."""
         files = {file.identity: file for file in seen}
         sizes = {file.path: file.size_bytes for file in seen}
         for identity, stream in list(self._open.items()):

@@ -1,18 +1,18 @@
-"""A listening socket as a sink: every peer that is connected gets every row, from the batch after it came.
+"""A listening socket as a sink: every connected peer gets every row, from the batch after it connected.
 
-A batch is written once one peer has taken it whole; those that lag behind take it later, at their own pace, out of what is kept for them
-(``Limits.max_bytes`` over all).  Where that is full the fast ones wait for the slow ones, but not without end.  A peer is cut off that
+A write returns once one peer has taken the whole batch; slower peers take the batch later from a kept copy (``Limits.max_bytes`` over all).
+Where the kept bytes reach the limit the fast peers wait for the slow ones.  A peer is cut off that
 
-- takes next to nothing of what waits for it for ``Limits.slow_seconds``, or
-- has held the others up for so long since it had last caught up.
+- takes less than ``PACE_BYTES`` of its backlog for ``Limits.slow_seconds``, or
+- has held the others up for ``Limits.slow_seconds`` since its backlog was last empty.
 
-Rows wait while nobody is there, and so does a batch whose takers left before any of them had it whole.  A peer that ends its side of the
-connection has left, whether or not anything is being sent: its descriptor goes back at once.  What peers send is dropped.
+Rows wait while no peer is connected, and so does a batch whose peers all left before one had taken it whole.  A peer that ends its side of
+the connection has left, whether or not anything is being sent: its descriptor is closed at once.  Bytes that peers send are dropped.
 
-What a peer's system had not acknowledged when the peer left, or was cut off, it has not read: rows of batches that nobody else took are
-counted as ``lost``.  What it had acknowledged and not read nobody can know.
+A peer that left, or was cut off, has not read the bytes that its system had not acknowledged: rows of batches that no other peer took are
+counted as ``lost``.  Acknowledged bytes that the peer did not read cannot be counted.
 
-Invariant: a batch's ``pending`` is the number of queues that it stands in; what is kept are the taken ones that still pend.
+Invariant: a batch's ``pending`` is the number of queues that hold it; the kept batches are those that were taken and are still pending.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from asyncflow.errors import ConnectorError
 from asyncflow.model.durations import format_duration
 
 PACE_BYTES = 1 << 14
-"""Taking less than this, and not all there is, is next to nothing."""
+"""A peer has moved when it has taken so many bytes, or its whole backlog."""
 
 LOOK_AT_LEAST = 16
-"""So many batches are sent before we look which of them are acknowledged."""
+"""After so many batches the acknowledged ones are looked up."""
 
 _log = logging.getLogger("asyncflow.connectors")
 
@@ -47,8 +47,8 @@ NOTHING = memoryview(b"")
 
 
 class _Batch:
-    """What one ``write`` was given.  ``pending``: peers that have yet to take it; ``taken``: one has it whole; ``takers``: how many have,
-    but those that are known not to have read it; ``kept``: for those that lag behind, since its writer went on."""
+    """The bytes of one write.  ``pending``: how many peers have yet to take them; ``taken``: one peer has all of them; ``takers``: how many
+    peers have, without those known not to have read them; ``kept``: a copy is kept for slower peers, since the write has returned."""
 
     __slots__ = ("data", "kept", "pending", "rows", "taken", "takers")
 
@@ -62,7 +62,7 @@ class _Batch:
 
 
 class _Peer:
-    """One peer: ``queue``: what it has yet to take, the first of it from ``_offset`` on."""
+    """One peer.  ``queue``: the batches that the peer has yet to take, the first of them from ``_offset`` on."""
 
     def __init__(self, sink: ListenSink, peer: socket.socket, name: str) -> None:
         self.name = name
@@ -76,7 +76,7 @@ class _Peer:
         self._sent_bytes = 0
         self._sent: deque[tuple[int, _Batch]] = (
             deque()
-        )  # where each ends, of those that may not be acknowledged
+        )  # batches not known to be acknowledged, each with the position of its end
         self._look_at = LOOK_AT_LEAST
         self._since_moved_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -84,7 +84,7 @@ class _Peer:
         self._writing = False
 
     def offer(self, batch: _Batch) -> None:
-        """Gives it one more batch, and what the system takes of it at once."""
+        """Queues a batch, and sends what the system takes at once."""
         batch.pending += 1
         self.queue.append(batch)
         self.backlog_bytes += len(batch.data)
@@ -93,7 +93,7 @@ class _Peer:
             self._write()
 
     def unread(self) -> Iterator[_Batch]:
-        """The batches that it took, of which something is known not to have been read."""
+        """The batches that the peer took and has not read whole, as far as acknowledgements tell."""
         acknowledged = self._sent_bytes - outstanding_bytes(self._socket)
         return (batch for end, batch in self._sent if end > acknowledged)
 
@@ -104,7 +104,7 @@ class _Peer:
         self._socket.close()
 
     def _listen(self) -> None:
-        """It says something, which nobody needs, or leaves."""
+        """Drops what the peer sends; notices that the peer has left."""
         try:
             said = self._socket.recv(1 << 16)
         except (BlockingIOError, InterruptedError):
@@ -188,7 +188,7 @@ class ListenSink(SinkConnector):
 
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
         self._turn_bytes += len(data)
-        if self._turn_bytes >= TURN_BYTES:  # nobody made us wait: the others have a turn
+        if self._turn_bytes >= TURN_BYTES:  # no write has waited for so long: the loop gets a turn
             self._turn_bytes = 0
             await asyncio.sleep(0)
         self._current = batch = _Batch(data, self.rows_in_hand)
@@ -198,7 +198,7 @@ class ListenSink(SinkConnector):
         finally:
             self._current = None
             if batch.pending:
-                batch.data = memoryview(bytes(batch.data))  # the caller's may be used again
+                batch.data = memoryview(bytes(batch.data))  # the caller reuses its buffer
                 batch.kept = True
                 self._kept_bytes += len(batch.data)
             else:
@@ -206,7 +206,7 @@ class ListenSink(SinkConnector):
         await self._until(lambda: self._kept_bytes <= self._limits.max_bytes, holding_up=True)
 
     async def aclose(self, *, failed: bool = False) -> None:
-        """Those that lag behind still take what is theirs, unless the run ``failed``."""
+        """Peers with a backlog still take it, unless the run ``failed``."""
         if self._closed:
             return
         self._listener.close()
@@ -223,17 +223,17 @@ class ListenSink(SinkConnector):
                 self._forget(opened)
             self._counts.close()
 
-    # -- what the peers tell ---------------------------------------------------------------------------------------------
+    # -- called by the peers ---------------------------------------------------------------------------------------------
 
     def took(self, batch: _Batch) -> None:
-        """One peer has it whole."""
+        """One peer has taken the whole batch."""
         batch.takers += 1
         batch.taken = True
         self._done(batch)
         self._news.set()
 
     def left(self, opened: socket.socket, why: str) -> None:
-        """It is gone."""
+        """The peer is gone."""
         if (peer := self._peers.get(opened)) is not None:
             _log.debug("%s: %s went away: %s", self._text, peer.name, why)
             self._lose(peer)
@@ -257,7 +257,7 @@ class ListenSink(SinkConnector):
             peer.offer(batch)
 
     async def _until(self, reached: Callable[[], bool], *, holding_up: bool = False) -> None:
-        """Waits for the peers.  ``holding_up``: those that have most to take are who the others wait for."""
+        """Waits for the peers.  ``holding_up``: the time counts against peers whose backlog is half of ``max_bytes`` or more."""
         loop = asyncio.get_running_loop()
         while not reached():
             if self._closed:
@@ -268,14 +268,14 @@ class ListenSink(SinkConnector):
             await self._news.wait()
             self._turn_bytes = 0
             if holding_up:
-                # What is longer than from one look to the next was not their doing, but the loop's.
+                # More than two sweeps is the loop's delay, not the peers'.
                 held_up = min(loop.time() - began, 2 * self._limits.sweep_seconds)
                 for peer in self._peers.values():
                     if 2 * peer.backlog_bytes >= self._limits.max_bytes:
                         peer.held_up_seconds += held_up
 
     def _look(self, late: float) -> bool:
-        """Cuts off whoever takes nothing, or holds the others up, and has whoever waits look again.  True while somebody lags behind."""
+        """Cuts off slow peers and wakes the writer.  True while a peer has a backlog."""
         slow_seconds, now = self._limits.slow_seconds, asyncio.get_running_loop().time()
         for opened, peer in list(self._peers.items()):
             peer.moved += late
@@ -289,19 +289,19 @@ class ListenSink(SinkConnector):
     def _cut_off(self, opened: socket.socket, why: str) -> None:
         self._counts.cut_off("slow", self._peers[opened].name, why)
         self._lose(self._peers[opened])
-        if opened.family != socket.AF_UNIX:  # a reset, so that it does not take this for the end of the rows
+        if opened.family != socket.AF_UNIX:  # a reset: the peer must not take this for the end of the rows
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._forget(opened)
 
     def _lose(self, peer: _Peer) -> None:
-        """It has not read what its system had not acknowledged, nor will it."""
+        """Takes the peer off the takers of batches that it has not read."""
         for batch in peer.unread():
             batch.takers -= 1
             if not batch.takers and not batch.pending:
                 self._lost_rows += batch.rows
 
     def _done(self, batch: _Batch) -> None:
-        """One peer fewer has yet to take it."""
+        """One peer fewer has yet to take the batch."""
         batch.pending -= 1
         if batch.kept and not batch.pending:
             batch.kept = False

@@ -1,7 +1,7 @@
-"""A listening socket as a source: every peer is a stream, side by side, for as long as it keeps to the limits (``_peers``).
+"""A listening socket as a source: every peer is a stream, read side by side, within the limits of ``_peers``.
 
-A stream whose peer is cut off ends with an ``error``, so the record that it has begun is rejected and names the reason.  Time counts only
-while we wait for the peer: one that is held back by a slow sink is never late.
+The stream of a peer that is cut off ends with an ``error``: its unfinished record is rejected with that reason.  Time counts against a peer
+only while its bytes are waited for, so backpressure from a slow sink cuts nobody off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from asyncflow.model.durations import format_duration, format_size
 
 
 class PeerStream(DescriptorStream):
-    """What one peer sends.  ``held_bytes``: of a record whose rest is awaited; ``waits_since``: None while the peer is not waited for."""
+    """The bytes of one peer.  ``held_bytes``: of an unfinished record; ``waits_since``: when waiting for the peer began, None while nobody
+    waits."""
 
     def __init__(
         self, peer: socket.socket, name: str, release: Callable[[], None], source: ListenSource
@@ -53,12 +54,12 @@ class PeerStream(DescriptorStream):
             self.held_bytes, self.waits_since = 0, None
 
     def excuse(self, seconds: float) -> None:
-        """So much of the time was ours."""
+        """Takes a delay of the loop off the time that the peer was waited for."""
         if self.waits_since is not None:
             self.waits_since += seconds
 
     def waited(self, now: float) -> tuple[float, float]:
-        """For how long nothing has come, and for how long the end of its record has been waited for."""
+        """Seconds without a byte, and seconds of waiting for the end of the record."""
         since = 0.0 if self.waits_since is None else now - self.waits_since
         return since, self._record_waited + since if self.held_bytes else 0.0
 
@@ -110,7 +111,7 @@ class ListenSource(ByteSource):
 
     async def stop(self) -> None:
         if not self._stopped:
-            self._listener.accept_pending()  # who has connected may have sent already
+            self._listener.accept_pending()  # a peer that has connected may have sent already
             self._listener.close()
             self._stopped = True
             for stream in self._open:
@@ -130,7 +131,7 @@ class ListenSource(ByteSource):
     # -- peers and their limits ----------------------------------------------------------------------------------------
 
     def waits(self, stream: PeerStream) -> None:
-        """The stream's reader waits for its peer, and holds a part of a record."""
+        """The stream's reader begins to wait for the peer."""
         self._held_bytes += stream.held_bytes
         if self._held_bytes > self._limits.max_bytes:
             self._make_room()
@@ -161,8 +162,8 @@ class ListenSource(ByteSource):
         stream.break_off(why)
 
     def _make_room(self) -> None:
-        """Cuts off, of the peers that hold more than an equal share, those that have let us wait longest; one alone may hold what a
-        record may have."""
+        """Cuts off peers whose unfinished record is larger than an equal share, the longest awaited first.  A single peer may hold a record
+        of any allowed size."""
         now = asyncio.get_running_loop().time()
         why = f"the unfinished records of all peers hold more than {format_size(self._limits.max_bytes)}"
         holding = sorted(
@@ -177,13 +178,13 @@ class ListenSource(ByteSource):
             self._cut_off(holding.pop(longest), "memory", why)
 
     def _timed(self, stream: PeerStream) -> bool:
-        """The stream is waited for, and not for ever."""
+        """Whether the stream is waited for and has a time limit."""
         if stream.waits_since is None:
             return False
         return bool(self._limits.idle_seconds or (self._limits.record_seconds and stream.held_bytes))
 
     def _look(self, late: float) -> bool:
-        """Cuts off whoever has let us wait too long.  True while somebody is waited for who may."""
+        """Cuts off peers that are beyond a time limit.  True while a peer with a time limit is waited for."""
         limits, now = self._limits, asyncio.get_running_loop().time()
         waiting = [stream for stream in self._open if self._timed(stream)]
         for stream in waiting:

@@ -1,4 +1,4 @@
-"""What paths stand for: descriptors behind names such as ``/dev/stdout``, and the files that a component takes for itself."""
+"""Paths as resources: descriptors behind names such as ``/dev/stdout``, and the files that a component reads or writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_LINKS = 40
 
 
 def descriptor_of(path: str) -> int | None:
-    """The descriptor that a path stands for (``/dev/stdout``, ``/dev/fd/3``, a link to one of them), or None."""
+    """The descriptor that a path names (``/dev/stdout``, ``/dev/fd/3``, a link to one of them), or None."""
     path = os.path.abspath(os.path.expanduser(path))
     for _ in range(_MOST_LINKS):
         if (match := _DESCRIPTOR.fullmatch(path)) is not None:
@@ -29,7 +29,7 @@ def descriptor_of(path: str) -> int | None:
 
 
 def is_stream(path: str) -> bool:
-    """Whether a pipe, a device or a descriptor is there now: what it gives is gone once it was read."""
+    """Whether the path is now a pipe, a device, a socket or a descriptor: bytes read from it are gone."""
     if descriptor_of(path) is not None:
         return True
     _, kind = _identity(os.path.realpath(os.path.expanduser(path)))
@@ -37,8 +37,7 @@ def is_stream(path: str) -> bool:
 
 
 def file_taken(path: str, option: str, *, written: bool, use: str = "") -> Iterator[Resource]:
-    """The file of that path, whatever leads to it: links, relative and absolute names.  A file that is read is shared; a pipe is not;
-    a device is nobody's."""
+    """The file at a path, through links, relative or absolute.  A file that is read is shared, a pipe is not; a device is no resource."""
     if (fd := descriptor_of(path)) is not None:
         yield from descriptor_taken(fd, path, option, written=written)
         return
@@ -51,7 +50,7 @@ def file_taken(path: str, option: str, *, written: bool, use: str = "") -> Itera
 
 
 def files_matching(pattern: str, option: str) -> Resource:
-    """The files that a glob may find, now or later; they are read."""
+    """The files that a glob may match, now or later; they are read."""
     parts = os.path.expanduser(pattern).split("/")
     plain = next(number for number, part in enumerate(parts) if any(map(part.__contains__, "*?[")))
     folder = os.path.realpath("/".join(parts[:plain]) + "/" if plain else ".")
@@ -60,7 +59,7 @@ def files_matching(pattern: str, option: str) -> Resource:
 
 
 def descriptor_taken(fd: int, text: str, option: str, *, written: bool) -> Iterator[Resource]:
-    """A descriptor and what it is open on.  It has one reader; those who write to descriptors take turns."""
+    """A descriptor and the file behind it.  A descriptor has one reader; sinks that write to descriptors take turns."""
     use, sharing = ("written", "descriptors") if written else ("read", "")
     yield Resource("descriptor", frozenset((str(fd),)), text, option, use, sharing=sharing)
     names, kind = _identity(fd)
@@ -69,7 +68,7 @@ def descriptor_taken(fd: int, text: str, option: str, *, written: bool) -> Itera
 
 
 def _identity(path: str | int) -> tuple[frozenset[str], int]:
-    """The names of what is there by what it is, and its mode; none and 0 where nothing is there."""
+    """The identity (device and inode) and the mode of the file at a path; none and 0 where there is none."""
     try:
         status = os.stat(path)
     except OSError:

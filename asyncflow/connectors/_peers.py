@@ -1,7 +1,7 @@
-"""What a listening socket allows its peers, and what it counts of them: the same for sources and sinks, tcp and unix.
+"""Limits and counts of the peers of a listening socket: the same for sources and sinks, tcp and unix.
 
-Nobody out there may take what the others need: descriptors (``max_peers``), memory (``max_bytes``, one budget over all), or time (the
-timeouts).  Who does is cut off, named in a warning, and counted.
+Descriptors (``max_peers``), memory (``max_bytes``, one budget over all peers) and time (the timeouts) are bounded.  A peer beyond a limit
+is refused or cut off, counted, and named in a warning.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SPARE_DESCRIPTORS = 64
 """Left for files, other sockets and the system where the limit of open files is below ``max_peers``."""
 SAY_AGAIN_SECONDS = 60.0
 KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-"""A peer whose machine is gone is noticed after two minutes."""
+"""The loss of a peer's machine is noticed after two minutes."""
 
 
 class Limits(Struct, frozen=True):
-    """Of one listening socket.  ``max_bytes``: of what is held for all peers together.  Times in seconds, 0: never.
+    """Of one listening socket.  ``max_bytes``: kept for all peers together.  Times in seconds; 0: no limit.
 
-    ``idle_seconds``: without a byte; ``record_seconds``: of waiting for the end of a record; ``slow_seconds``: of not taking what is sent.
+    ``idle_seconds``: without a byte; ``record_seconds``: of waiting for the end of a record; ``slow_seconds``: without taking what is sent.
     """
 
     max_peers: int
@@ -39,13 +39,13 @@ class Limits(Struct, frozen=True):
 
     @property
     def sweep_seconds(self) -> float:
-        """How often to look for peers that are beyond a time."""
+        """How often peers are checked for a time limit."""
         times = [each for each in (self.idle_seconds, self.record_seconds, self.slow_seconds) if each]
         return min(1.0, max(0.02, min(times) / 8)) if times else 0.0
 
 
 class PeerCounts:
-    """How many peers came, and how many of them were refused or cut off, and why.  ``text``: the address that they came to."""
+    """How many peers came, were refused and were cut off, by reason.  ``text``: the address that is listened at."""
 
     def __init__(self, text: str, *ways: str) -> None:
         self.counts = dict.fromkeys(("peers", "peers_refused", *(f"peers_cut_{way}" for way in ways)), 0)
@@ -54,7 +54,7 @@ class PeerCounts:
         self._unsaid: dict[str, int] = {}
 
     def admits(self, present: int, name: str, limits: Limits) -> bool:
-        """Counts a peer that has come; False where it is one too many."""
+        """Counts a new peer; False where it is refused."""
         self.counts["peers"] += 1
         most = min(limits.max_peers, _descriptor_limit())
         if present < most:
@@ -65,19 +65,19 @@ class PeerCounts:
         return False
 
     def cut_off(self, way: str, name: str, why: str) -> None:
-        """Counts a peer that is cut off for want of ``way``."""
+        """Counts a peer that is cut off at the limit ``way``."""
         self.counts[f"peers_cut_{way}"] += 1
         self._say(way, f"{name} was cut off: {why}")
 
     def close(self) -> None:
-        """Says how many were not told of one by one."""
+        """Warns of the peers that were counted without a warning of their own."""
         for way, count in self._unsaid.items():
             if count:
                 _log.warning("%s: %s", self._text, _more(way, count))
         self._unsaid.clear()
 
     def _say(self, way: str, text: str) -> None:
-        """The first at once, then at most one a minute, with how many there were since."""
+        """Warns at most once a minute for each ``way``, with the number since the last warning."""
         now = time.monotonic()
         if now - self._said.get(way, -SAY_AGAIN_SECONDS) < SAY_AGAIN_SECONDS:
             self._unsaid[way] = self._unsaid.get(way, 0) + 1
@@ -94,8 +94,8 @@ def _more(way: str, count: int) -> str:
 
 
 class Sweep:
-    """Calls ``look(late)`` every so often once ``begin`` was called, as long as it gives True.  ``late``: seconds for which the loop did
-    nothing, which nobody out there is to blame for."""
+    """Calls ``look(late)`` every ``seconds`` from ``begin`` on, while ``look`` gives True.  ``late``: seconds that the loop was late, which
+    do not count against peers."""
 
     def __init__(self, seconds: float, look: Callable[[float], bool]) -> None:
         self._seconds = seconds
@@ -119,7 +119,7 @@ class Sweep:
 
 
 def keep_alive(peer: socket.socket) -> None:
-    """Has the system ask a quiet peer whether it is still there."""
+    """Turns on TCP keep-alive, which finds quiet peers that are gone."""
     if peer.family == socket.AF_UNIX:
         return
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -130,6 +130,6 @@ def keep_alive(peer: socket.socket) -> None:
 
 
 def _descriptor_limit() -> int:
-    """How many peers the limit of open files has room for."""
+    """How many peers fit into the limit of open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 30 if soft == resource.RLIM_INFINITY else max(soft // 2, soft - SPARE_DESCRIPTORS)

@@ -1,7 +1,7 @@
-"""Stream sockets as sources and sinks, the same for tcp and unix: listen for many peers, or connect to one.
+"""Stream sockets, the same for tcp and unix: a listener for many peers, and connections to one peer.
 
-Bytes move by ``_descriptors``: nothing is read unless the consumer asks for it and a write waits for a slow peer, so backpressure
-reaches the other side.  A peer that resets ends its own stream (its ``error`` says so), never the source.
+Bytes move by ``_descriptors``: nothing is read before the consumer asks, and a write waits for a slow peer, so backpressure reaches the
+peer.  A reset ends the stream of that peer (with ``error``), never the source.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _log = logging.getLogger("asyncflow.connectors")
 
 
 class Listener:
-    """Accepts peers and gives each to ``on_peer(socket, name)``.  Without descriptors left it pauses, says so, and tries again."""
+    """Accepts peers and calls ``on_peer(socket, name)`` for each.  Without free descriptors accepting pauses, with a warning."""
 
     def __init__(self, endpoint: Endpoint, on_peer: Callable[[socket.socket, str], None]) -> None:
         self.addresses: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Listener:
             self._watch()
 
     def accept_pending(self) -> None:
-        """Accepts those that have connected already, and waits for nobody."""
+        """Accepts the peers that have connected already, without waiting."""
         for opened in self._sockets:
             for _ in range(BACKLOG):
                 try:
@@ -108,7 +108,7 @@ class Listener:
 
 
 class Connecting:
-    """Connects, with ``reconnect`` again and again: the wait doubles up to ``max_delay_seconds`` and is spread by chance."""
+    """Connects, with ``reconnect`` again and again: the wait doubles up to ``max_delay_seconds`` and is randomised."""
 
     def __init__(self, endpoint: Endpoint, *, reconnect: bool, max_delay_seconds: float) -> None:
         self.text = endpoint.text
@@ -142,7 +142,7 @@ class Connecting:
 
 
 class ConnectSource(ByteSource):
-    """One connection at a time; ends when the other side closes, or with ``reconnect`` goes on with the next connection as a new stream."""
+    """One connection at a time.  The source ends when the peer closes; with ``reconnect`` the next connection is a new stream."""
 
     bounded = False
 
@@ -204,7 +204,7 @@ class ConnectSource(ByteSource):
 
 
 def outstanding_bytes(peer: socket.socket) -> int:
-    """Bytes that the other side's system has not acknowledged (of a unix socket: an upper bound of what is not read)."""
+    """Bytes that the peer's system has not acknowledged; of a unix socket an upper bound of the bytes not read."""
     outstanding = array.array("i", [0])
     try:
         fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, outstanding)
@@ -214,7 +214,7 @@ def outstanding_bytes(peer: socket.socket) -> int:
 
 
 def say_goodbye(peer: socket.socket) -> None:
-    """Ends our side of a connection so that what was written still arrives: closing with unread bytes would reset it."""
+    """Ends our side of a connection so that all that was written arrives; closing with unread bytes would reset the connection."""
     with contextlib.suppress(OSError):
         peer.shutdown(socket.SHUT_WR)
         for _ in range(64):
@@ -223,6 +223,6 @@ def say_goodbye(peer: socket.socket) -> None:
 
 
 def _close_result(attempt: asyncio.Task[socket.socket]) -> None:
-    """Nobody takes the connection any more."""
+    """Closes a connection that is no longer wanted."""
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().close()

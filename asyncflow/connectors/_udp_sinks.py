@@ -59,9 +59,9 @@ class UdpSink(SinkConnector):
 
 
 class UdpReplySink(SinkConnector):
-    """Sends each batch to the sender of the message it came from (``origin``), through the socket of the source given to ``bind_reply``.
+    """Sends each batch to the sender of its message (``origin``), through the socket of the source given to ``bind_reply``.
 
-    A reply that cannot be delivered is that sender's loss, not the flow's: it is counted (``undelivered``) and logged."""
+    A reply that cannot be sent does not fail the run: it is counted (``undelivered``), and the first one is logged."""
 
     def __init__(self, source: str) -> None:
         self.reply_source = source

@@ -22,7 +22,7 @@ from asyncflow.connectors.contract import Buffer, Datagram, MessageSource
 MAX_DATAGRAM_BYTES = 65507
 KERNEL_BUFFER_BYTES = 8 << 20
 LOOK_SECONDS = 1.0
-"""How often a source asks whether the system has dropped something."""
+"""How often a source asks the system for its count of dropped datagrams."""
 
 # Beside its bytes a queued datagram costs this much of the queue, so that empty ones cannot grow it without bound.
 _DATAGRAM_OVERHEAD_BYTES = 256
@@ -32,7 +32,7 @@ _log = logging.getLogger("asyncflow.connectors")
 
 
 class Sender(NamedTuple):
-    """Who sent a datagram, and to which of our sockets."""
+    """The sender of a datagram, and the number of the socket that received it."""
 
     socket_number: int
     address: tuple[Any, ...]
@@ -42,8 +42,8 @@ class Sender(NamedTuple):
 
 
 class UdpSource(MessageSource):
-    """All datagrams that came since the last ``receive``, but empty ones: they hold no records.  ``addresses``: where it listens, after
-    ``started``.  The sockets stay open until the source and all that ``hold`` it for replies are closed."""
+    """Each ``receive`` gives the datagrams since the last one, without empty ones.  ``addresses``: the bound addresses, after ``started``.
+    The sockets stay open until the source is closed and all sinks that ``hold`` it for replies have released it."""
 
     bounded = False
 
@@ -108,7 +108,7 @@ class UdpSource(MessageSource):
                 return messages
 
     def hold(self) -> None:
-        """Keeps the sockets open for replies until ``release``: answers to the last messages are on their way when the source ends."""
+        """Keeps the sockets open for replies until ``release``, also beyond the end of the source."""
         self._holders += 1
 
     def release(self) -> None:
@@ -121,12 +121,12 @@ class UdpSource(MessageSource):
             self._sockets = []
 
     async def reply(self, data: Buffer, origin: Sender) -> None:
-        """Sends one datagram to ``origin`` from the socket it wrote to; raises OSError."""
+        """Sends one datagram to ``origin`` from the socket that received its message; raises OSError."""
         async with self._replying:
             await send_datagram(self._sockets[origin.socket_number], data, origin.address)
 
     async def stop(self) -> None:
-        """What the system still holds is received: it came before."""
+        """Receives what the system holds now, then ends the source."""
         if not self._ended:
             self._queue_bytes += (
                 2 * KERNEL_BUFFER_BYTES
@@ -142,7 +142,7 @@ class UdpSource(MessageSource):
             self.release()
 
     def _tell_dropped(self) -> None:
-        """The first time at once, and the sum at the end."""
+        """Warns of dropped datagrams: at the first one, and with the sum at the end."""
         dropped = self.dropped
         if dropped > self._told_dropped:
             self._told_dropped = dropped

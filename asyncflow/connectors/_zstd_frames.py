@@ -1,13 +1,12 @@
 """One zstd frame, expanded block by block.
 
-zstandard's decompressor expands all it is given at once, and does not say whether a frame was complete.  So
-the frame is cut at its block bounds here and handed over one block at a time: a block never expands to more
-than 128 KiB (RFC 8878, section 3.1.1.2).
+zstandard's decompressor expands all its input at once, and does not say whether a frame was complete.  So the frame is cut at its block
+bounds here and handed over one block at a time: a block never expands to more than 128 KiB (RFC 8878, section 3.1.1.2).
 
-frame     = magic 28 B5 2F FD, header, blocks, [checksum: 4 bytes] header    = descriptor (1), [window (1)
-unless single segment], [dictionary id (0 1 2 4)], [content size (0 1 2 4 8)] block     = 3 bytes little
-endian: last (1 bit), type (2 bits: raw, run, compressed, reserved), size (21 bits); then its bytes skippable
-= magic 5X 2A 4D 18, size (4), that many bytes to pass over
+    frame      magic 28 B5 2F FD, header, blocks, [checksum: 4 bytes]
+    header     descriptor (1), [window (1) unless single segment], [dictionary id (0 1 2 4)], [content size (0 1 2 4 8)]
+    block      3 bytes little endian: last (1 bit), type (2 bits: raw, run, compressed, reserved), size (21 bits); then its bytes
+    skippable  magic 5X 2A 4D 18, size (4), then so many bytes
 """
 
 from __future__ import annotations
@@ -19,9 +18,7 @@ _RUN, _RESERVED = 1, 3
 
 
 class ZstdFrame:
-    """A member of a ``.zst`` file (see ``_compression.Member``).  ValueError and ZstdError say what is wrong
-    with it.
-    """
+    """A member of a ``.zst`` file (see ``_compression.Member``).  ValueError or ZstdError where the data are no zstd frame."""
 
     def __init__(self) -> None:
         self.eof = False

@@ -1,4 +1,4 @@
-"""What a connector is: bytes (or ready batches) at the edge of the process.  asyncio, no knowledge of formats or plans.
+"""The contract of a connector: bytes, messages or batches at the edge of the process.  asyncio; no format and no plan is known here.
 
 A connector is one file in this folder.  It may define ``SourceOptions`` with ``open_source(options) -> SourceConnector``
 and ``SinkOptions`` with ``open_sink(options) -> SinkConnector``: frozen msgspec structs (``forbid_unknown_fields``,
@@ -34,25 +34,24 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 class ByteStream(ABC):
     """One run of bytes with a beginning: a file, a pipe, one client of a listening socket.
 
-    ``name`` goes into the positions of rejected records.
-    ``error``: set by the time ``read_into`` gives 0 where the bytes ended before their own end (the peer reset the connection, the
-    source was stopped, the file was truncated): a last record without its newline is then cut short, not whole.
+    ``name`` goes into the positions of rejected records.  ``error``: why the stream ended early (the peer reset the connection, the source
+    was stopped, the file was truncated), set before ``read_into`` gives 0; a last record without its newline is then cut short.
     """
 
     name: str
     error: str = ""
 
     def ready(self) -> bool:
-        """``read_into`` would not wait for others, as far as can be told."""
+        """Whether ``read_into`` would return at once, as far as is known."""
         return True
 
     async def wait(self, held_bytes: int = 0, offset: int = 0) -> None:  # noqa: B027 - a stream that is always ready
-        """Returns when the stream is ready.  ``held_bytes``: what the caller holds meanwhile of a record that begins at ``offset``; who
-        holds too much, or for too long, may be cut off (``error``)."""
+        """Returns when the stream is ready.  ``held_bytes``: the part of a record, from ``offset`` on, that the caller keeps meanwhile.  A
+        peer may be cut off (``error``) of which too much is kept, or for too long."""
 
     @abstractmethod
     async def read_into(self, buffer: memoryview) -> int:
-        """Reads what is there, at least one byte, at most ``len(buffer)``; 0 means the end.  Waits when nothing is there."""
+        """Reads the bytes at hand into ``buffer`` and gives their number, 1 to ``len(buffer)``; 0 at the end.  Waits for the first byte."""
 
     @abstractmethod
     async def aclose(self) -> None: ...
@@ -66,8 +65,8 @@ class Datagram(Struct, frozen=True):
 
 
 class SourceConnector(DescribesSource, ABC):
-    """Base of the three kinds below.  ``bounded``: it ends by itself.  ``total_bytes``: how much there is in all, where that is known
-    (for a progress bar); ``position_bytes``: how much of that was read (compressed bytes where the input is compressed)."""
+    """Base of the three kinds below.  ``bounded``: the source ends by itself.  ``total_bytes``: the size of the input, where it is known
+    (for a progress bar); ``position_bytes``: how many of these bytes were read (compressed bytes where the input is compressed)."""
 
     bounded: bool = True
     total_bytes: int | None = None
@@ -82,17 +81,16 @@ class SourceConnector(DescribesSource, ABC):
         return ()
 
     def counted(self) -> Mapping[str, int]:
-        """What it counts of the outside, for the ledger: peers that came and were cut off, datagrams that were dropped."""
+        """Counts of the outside for the ledger, by name: peers that came and were cut off, datagrams that were dropped."""
         return {}
 
     @property
     def left_unread(self) -> bool:
-        """A ``stop`` came before the end of input that is bounded: what was read is a part of it.  Asked when all that was read has been
-        handed out."""
+        """Whether ``stop`` ended bounded input early, so that a part of it was read.  Asked after all that was read has been handed out."""
         return False
 
     async def stop(self) -> None:
-        """Asks for an orderly end: takes nothing new from outside; what was received is still handed out, then the source ends."""
+        """Ends the source in order: nothing new is taken from outside; all that was received is handed out."""
         await self.aclose()
 
     @abstractmethod
@@ -100,14 +98,14 @@ class SourceConnector(DescribesSource, ABC):
 
 
 class ByteSource(SourceConnector):
-    """Bytes in one or more streams.  ``concurrent`` False: read each stream to its end before the next (files, in name order);
-    True: all that are open at the same time (clients of a listening socket)."""
+    """Bytes in one or more streams.  ``concurrent`` False: each stream is read to its end before the next (files, in name order); True:
+    all open streams are read side by side (clients of a listening socket)."""
 
     concurrent: bool = False
 
     @abstractmethod
     def streams(self) -> AsyncIterator[ByteStream]:
-        """The streams as they come.  The caller closes each stream that it got."""
+        """The streams as they come.  The caller closes each stream."""
 
 
 class MessageSource(SourceConnector):
@@ -118,7 +116,7 @@ class MessageSource(SourceConnector):
 
     @abstractmethod
     async def receive(self) -> Sequence[Datagram]:
-        """All messages that are there, at least one; an empty sequence means the end."""
+        """All messages at hand, at least one; an empty sequence at the end."""
 
 
 class BatchSource(SourceConnector):
@@ -133,13 +131,13 @@ class SinkConnector(DescribesSink, ABC):
 
     takes_bytes: bool = True
     taken_bytes: int | None = None
-    """What the outside has taken so far, in the middle of a write too; None where that cannot be told.  Where it can, a run that is asked
-    to stop does not wait without end for an outside that takes nothing."""
+    """Bytes that the outside has taken so far, also in the middle of a write; None where they are not counted.  A stopped run takes them
+    for progress."""
     held: Held | None = None
-    """After ``open``: what the target holds already, where what is written is added to it; None where that is nothing, or of no concern."""
+    """After ``open``: the earlier contents of a target that is continued; None where there are none."""
 
     rows_in_hand: int = 0
-    """How many rows the next write holds, for those that count what became of them."""
+    """How many rows the next write holds, for sinks that count rows."""
 
     def capabilities(self) -> SinkCapabilities:
         """Of a connector that was made in Python and is handed over; one made from options is described by them."""
@@ -150,18 +148,18 @@ class SinkConnector(DescribesSink, ABC):
         raise ConnectorError(f"{type(self).__name__} cannot reply")
 
     def counted(self) -> Mapping[str, int]:
-        """What it counts of the outside, for the ledger."""
+        """Counts of the outside for the ledger, by name."""
         return {}
 
     async def open(self) -> None:
         """Opens the outside (creates the file, connects, binds); called once, before the first write."""
 
     def take_rows(self, batch: Batch) -> None:
-        """Sees the rows where ``takes_bytes`` is False."""
+        """Takes rows where ``takes_bytes`` is False."""
 
     @abstractmethod
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
-        """Takes all of ``data``, which is whole records; returns when it may be forgotten (a slow reader makes this wait).
+        """Takes all of ``data``, whole records; returns when ``data`` may be reused.  A slow reader makes the call wait.
         ``origin``: see ``Datagram``."""
 
     async def flush(self) -> None:

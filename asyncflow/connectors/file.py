@@ -1,10 +1,8 @@
 """Connector ``file``: bytes from files, globs and lists of them, and into one file.
 
-Reading: each file is a stream, in name order; compressed ones are expanded by their suffix; a pipe or a
-device is read as it comes.  Following: a file is told by what it is, not by its name, so a rename reads nothing
-twice; files are read side by side, and what comes in a file's place is read after it.  Writing: ``replace``
-writes beside the target and renames at the successful end, so whoever reads the target sees the old file or the
-whole new one.
+Reading: each file is a stream, in name order; compressed files are expanded by their suffix; a pipe or a device is read as it comes.
+Following: see ``_follow``.  Writing: ``replace`` writes beside the target and renames at the successful end, so a reader of the target sees
+the old file or the whole new one.
 """
 
 from __future__ import annotations
@@ -131,9 +129,7 @@ class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forb
 
 
 class FileSource(ByteSource):
-    """The files one after the other.  All of them are looked at before the first is read, so a missing one
-    fails early.
-    """
+    """The files one after the other.  All files are checked before the first is read, so a missing file fails early."""
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options
@@ -144,7 +140,7 @@ class FileSource(ByteSource):
 
     @property
     def left_unread(self) -> bool:
-        """A pipe or a device has no end that one could be short of."""
+        """A pipe or a device counts as read to its end."""
         ended = isinstance(self._stream, DescriptorStream) or self._stream is None or not self._stream.error
         return self._stopped and (self._files_left > 0 or not ended)
 

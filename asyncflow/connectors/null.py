@@ -1,4 +1,4 @@
-"""Connector ``null``: a sink that takes rows and forgets them; the ledger counts them all the same."""
+"""Connector ``null``: a sink that drops its rows; the ledger counts them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forb
 
 
 class NullSink(SinkConnector):
-    """Takes everything at once; rows are not even encoded for it."""
+    """Takes rows without encoding and drops them."""
 
     takes_bytes = False
 

@@ -1,6 +1,4 @@
-"""Connector ``stdin``: descriptor 0 as one stream of bytes, whatever it is: a pipe, a redirected file, a
-terminal, a socket, a device.
-"""
+"""Connector ``stdin``: descriptor 0 as one stream of bytes: a pipe, a redirected file, a terminal, a socket or a device."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ class SourceOptions(msgspec.Struct, DescribesSource, frozen=True, kw_only=True, 
 
 
 class StdinSource(ByteSource):
-    """``bounded`` only where descriptor 0 is a regular file: a pipe may go on for ever.  Descriptor 0 itself
-    is never closed.
-    """
+    """``bounded`` only where descriptor 0 is a regular file: a pipe may never end.  Descriptor 0 itself is never closed."""
 
     def __init__(self) -> None:
         self._stream: FileStream | DescriptorStream | None = None

@@ -1,6 +1,4 @@
-"""Connector ``stdout``: descriptor 1, whatever it is.  A slow reader makes ``write`` wait; one that went away
-is ReaderGoneError.
-"""
+"""Connector ``stdout``: descriptor 1.  A slow reader makes ``write`` wait; a reader that went away is ReaderGoneError."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forb
 
 
 class StdoutSink(SinkConnector):
-    """Writes past Python's own ``sys.stdout``; descriptor 1 itself is never closed."""
+    """Writes to descriptor 1, not through ``sys.stdout``.  Descriptor 1 itself is never closed."""
 
     def __init__(self) -> None:
         self._writer: DescriptorWriter | FileWriter | None = None
