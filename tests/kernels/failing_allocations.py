@@ -112,12 +112,22 @@ def join(mode: str, *, numbers: bool = False) -> None:
     state = kernel("join").JoinState(mode, "left", -50, 50)
     made.append(state)
     times, seen = np.sort(TIMES), np.full(ROWS, NO_TIME + 1)
-    ready = []
+    slots = []
     for port in (0, 1):
         keyed = (INTS % 50, None) if numbers else (KEYS, GROUPS)
-        slots = (state.hold_numbers if numbers else state.hold)(port, *keyed, times, seen)
-        ready.append((slots, times))
-    state.begin(END - 1, *ready)
+        slots.append((state.hold_numbers if numbers else state.hold)(port, *keyed, times, seen))
+    clock = int(times[ROWS // 2])
+    come = [int(np.searchsorted(times, clock - wait)) for wait in (state.wait, 0)]
+    sweep(state, clock, [(own[:stop], times[:stop]) for own, stop in zip(slots, come, strict=True)])
+    other = moved(state, kernel("join").JoinState(mode, "left", -50, 50), ORDER)
+    rest = []
+    for port, (own, stop) in enumerate(zip(slots, come, strict=True)):
+        rest.append((state.slot_ranks(port)[own[stop:]].astype(np.int64), times[stop:]))
+    sweep(other, END - 1, rest)
+
+
+def sweep(state: Any, clock: int, ready: Any) -> None:
+    state.begin(clock, *ready)
     while state.sweep(100)[-1]:
         state.recycle(0)
         state.recycle(1)

@@ -109,6 +109,28 @@ def dedup_loaded(group: int, time: Any, **fields: Any) -> Any:
     state.load(given | fields, {"group": np.full(len(time), group, np.int32), "time": time})
 
 
+def join_loaded(mode: Any = ("interval", "inner", -10, 10), **parts: Any) -> Any:
+    """A join of one left row, and of parts as given (``left_key`` is the part ``left.key``)."""
+    state = kernel("join").JoinState(*mode)
+    state.freeze(ints())
+    saved = dict(state.pieces(1 << 20))
+    row = {"key": ints(0), "time": longs(1), "seen": longs(0), "arrival": longs(0)}
+    row |= {"matched": np.array([False]), "ahead": np.array([True])}
+    saved |= {f"left.{name}": value for name, value in row.items()} | {
+        name.replace("_", "."): value for name, value in parts.items()
+    }
+    fields = dict(zip(("mode", "kind", "lower_ns", "upper_ns"), mode, strict=True))
+    fields |= {"clock_ns": 5, "arrived": [1, 1], "ways": [0] * 4, "numbered": False, "groups": 1}
+    state.load(fields, saved)
+    return state
+
+
+def frozen_in_a_sweep() -> Any:
+    state, slots = held(3)
+    state.begin(100, (slots, longs(0, 1, 2)), (NOTHING, NOTHING))
+    return state.freeze(ints(0))
+
+
 def keys_loaded(lengths: Any, size: int = 1, nulls: Any = (False,)) -> Any:
     table = kernel("groups").GroupTable(["string"])
     fields = {"kinds": ["string"], "size": size, "nulls": list(nulls)}
@@ -169,6 +191,16 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "dedup.load, times in no order": lambda: dedup_loaded(0, longs(5, 0)),
     "dedup.load, a time that is forgotten": lambda: dedup_loaded(0, longs(-11)),
     "dedup.freeze, a group without a place": lambda: dedup().freeze(ints()),
+    "join.load, a key beyond the count": lambda: join_loaded(left_key=ints(1 << 20)),
+    "join.load, a key below null": lambda: join_loaded(left_key=ints(-2)),
+    "join.load, a row that has not arrived": lambda: join_loaded(left_arrival=longs(1)),
+    "join.load, columns of other lengths": lambda: join_loaded(left_seen=longs(0, 0)),
+    "join.load, a row that came before its time": lambda: join_loaded(left_time=longs(9), left_ahead=np.array([False])),
+    "join.load, a left row that waits after its time": lambda: join_loaded(
+        ("backward", "inner", 0, 10), left_ahead=np.array([False])
+    ),
+    "join.freeze, a key without a place": lambda: held(3)[0].freeze(ints()),
+    "join.freeze, in a sweep": frozen_in_a_sweep,
     "keys.load, a text longer than the bytes": lambda: keys_loaded(ints(1 << 30)),
     "keys.load, a length below 0": lambda: keys_loaded(ints(-1, 4), 2),
     "keys.load, lengths that are no array": lambda: keys_loaded([3]),
@@ -232,6 +264,16 @@ def test_a_slot_given_twice_does_no_harm() -> None:
         pass
     assert state.rows == (1, 0)
     assert sorted(state.recycle(0).tolist()) == [0, 1]
+
+
+def test_a_row_that_nobody_names_at_the_end_does_no_harm() -> None:
+    """Also where rows leave by the next of their key alone, and one has no key."""
+    for key in (-1, 0):
+        state = kernel("join").JoinState("backward", "inner", 0, None)
+        state.hold(1, ints(key), 1, longs(5), longs(NO_TIME + 1))
+        state.begin(END, (NOTHING, NOTHING), (NOTHING, NOTHING))
+        state.sweep(10)
+    assert join_loaded().rows == (1, 0)
 
 
 def test_two_threads_at_once_are_refused_or_take_turns() -> None:

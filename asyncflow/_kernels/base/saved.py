@@ -71,6 +71,16 @@ def flags(fields: Mapping[str, Any], name: str, count: int) -> list[bool]:
     return value
 
 
+def counts(fields: Mapping[str, Any], name: str, count: int) -> list[int]:
+    """So many whole numbers from 0 on, which a field holds, or ValueError."""
+    value = fields.get(name)
+    if type(value) is not list or len(value) != count:
+        raise ValueError(f"{name}: {value!r} is no list of {count} counts")
+    if any(type(item) is not int or not 0 <= item < 2**63 for item in value):
+        raise ValueError(f"{name}: {value!r} is no list of {count} counts")
+    return value
+
+
 def array(parts: Mapping[str, Any], name: str, dtype: Any, count: int | None = None) -> Array:
     """The part ``name``, contiguous, of just this dtype and (where given) length; ValueError where it is anything else."""
     value, wanted = parts.get(name) if isinstance(parts, Mapping) else None, np.dtype(dtype)

@@ -17,8 +17,9 @@ typedef enum { AF_INTERVAL, AF_BACKWARD, AF_FORWARD, AF_NEAREST } af_join_mode;
 typedef struct {
     int64_t time, seen;
     uint64_t arrival : 63, matched : 1;
-    int32_t key; /* AF_NONE: null; AF_FREE: nobody's slot */
-    int32_t next, prev, due;
+    int32_t key; /* AF_NONE: null; AF_FREE: the slot has no row */
+    int32_t next, prev;
+    int32_t due; /* the next row of the list of those due; AF_COMING: the sweep has not met the row */
 } af_join_row;
 
 /* A row's place in the tree of its chain. */

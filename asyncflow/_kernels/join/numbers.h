@@ -7,7 +7,7 @@
 
 #include "base/slots.h"
 
-enum { AF_NONE = -1, AF_FREE = -2 };
+enum { AF_NONE = -1, AF_FREE = -2, AF_COMING = -3 };
 
 typedef struct {
     int32_t head, tail;

@@ -1,4 +1,4 @@
-"""Joins by event time, plain: all rows of a key are looked at.  The twin of ``join.pyx``.
+"""Joins by event time, plain: all rows of a key are looked at.  The twin of ``compiled.pyx``.
 
 ``hold`` takes rows in and gives each a slot; ``begin`` says which of them the clock has passed and how far it has come; ``sweep`` gives
 the results up to there.  A slot is given out anew after the ``recycle`` that follows the leaving of its row.
@@ -22,15 +22,25 @@ once.
 Results: slots of the left and right row (-1: none), the later of their times, and the moment, in the order of (moment, left arrival, right
 arrival), none last.  ``kind`` says which: pairs (inner, left, right, full); left rows at their first pair (semi); rows that leave
 without a partner (left: left, full, anti; right: right, full).  Times shifted beyond the ends of time are the first or last instant.
+
+A snapshot has the rows of each side by (place of the key, time, arrival), those without a key first.  It is taken between sweeps.
+Fields: ``mode``, ``kind``, ``lower_ns`` and ``upper_ns``, which a state that loads it must have; ``clock_ns``, that of the last sweep;
+``arrived``, how many rows each side has taken in; ``ways``; ``numbered``, whether keys are numbers; ``groups``, how many keys have a place.
+Parts, for ``left`` and ``right``: ``left.key`` (int32, the place; -1: null) or ``left.number`` (int64) with ``left.keyed``; ``left.time``;
+``left.seen``; ``left.arrival``; ``left.matched``; ``left.ahead``, whether no sweep has met the row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from asyncflow._kernels.base.saved import Parts
+from asyncflow._kernels.join import saved
 
 FIRST_TIME, LAST_TIME, END = -(2**63) + 1, 2**63 - 2, 2**63 - 1
 LEFT, RIGHT = 0, 1
@@ -88,6 +98,9 @@ class JoinState:
         self._coming: list[_Row] = []
         self._clock = -(2**63)
         self._met: list[tuple[int, float, float, int, int, int]] = []
+        self._shape = {"mode": mode, "kind": kind, "lower_ns": lower_ns, "upper_ns": upper_ns}
+        self._frozen = Parts()
+        self._slot_ranks: list[NDArray[np.int32]] = []
 
     @property
     def rows(self) -> tuple[int, int]:
@@ -258,6 +271,76 @@ class JoinState:
         for row in [*self._held(LEFT), *self._held(RIGHT)]:
             row.key = names[row.key]
         self._key_count = len(kept)
+
+    def ahead(self, port: int) -> NDArray[np.int64]:
+        """The slots (ascending) of the rows that no sweep has met."""
+        return np.array([row.slot for row in self._held(port) if not row.known], np.int64)
+
+    def slot_ranks(self, port: int) -> NDArray[np.int32]:
+        """By slot, as of the last ``freeze``: the slot after that snapshot was loaded; -1 for a slot without a row."""
+        if not self._slot_ranks:
+            raise ValueError("slots have places once the state was frozen")
+        return self._slot_ranks[port]
+
+    def freeze(self, rank: NDArray[np.int32]) -> dict[str, Any]:
+        """The fields of a snapshot, whose parts ``pieces`` gives from now on: see above.  ``rank``: of each key its place."""
+        if self._coming:
+            raise ValueError("a sweep is not over")
+        numbered = self._numbers is not None
+        numbers = {name: number for number, name in (self._numbers or {}).items()}
+        parts: dict[str, NDArray[Any]] = {}
+        self._slot_ranks = []
+        for port, side in enumerate(saved.SIDES):
+            held = self._held(port)
+            keys = [numbers.get(row.key, 0) if numbered else row.key for row in held]
+            order, rows = saved.Rows(
+                keys=np.array(keys, np.int64 if numbered else np.int32),
+                keyed=np.array([row.key >= 0 for row in held], np.bool_),
+                time=np.array([row.time for row in held], np.int64),
+                seen=np.array([row.seen for row in held], np.int64),
+                arrival=np.array([row.arrival for row in held], np.int64),
+                matched=np.array([row.matched for row in held], np.bool_),
+                ahead=np.array([not row.known for row in held], np.bool_),
+            ).in_order(None if numbered else rank)
+            parts |= rows.parts(side, numbered)
+            places = np.full(len(self._slots[port]), -1, np.int32)
+            places[[held[i].slot for i in order.tolist()]] = np.arange(len(held), dtype=np.int32)
+            self._slot_ranks.append(places)
+        self._frozen = Parts(parts)
+        return self._shape | {
+            "clock_ns": self._clock,
+            "arrived": list(self._arrived),
+            "ways": list(self.ways),
+            "numbered": numbered,
+            "groups": len(rank),
+        }
+
+    def pieces(self, budget: int) -> list[tuple[str, NDArray[Any]]] | None:
+        """The next parts of the snapshot, of about ``budget`` bytes: ``[(name, array), ...]``; None: all were given."""
+        return self._frozen.pieces(budget)
+
+    def drop(self) -> None:
+        """The snapshot is given up."""
+        self._frozen.drop()
+
+    def load(self, fields: Mapping[str, Any], parts: Mapping[str, NDArray[Any]]) -> None:
+        """Takes a snapshot into a state that had no row: slot i is the i-th row of its side.  ValueError says what does not fit."""
+        if any(self._arrived) or self._clock != -(2**63):
+            raise ValueError("a snapshot is loaded into a state that had rows")
+        sides = saved.loaded(fields, parts, self._shape, self.reach)
+        if fields["numbered"]:
+            self._numbers = {}
+        for port, rows in enumerate(sides):
+            if fields["numbered"]:
+                self.hold_numbers(port, rows.keys, rows.keyed, rows.time, rows.seen)
+            else:
+                self.hold(port, rows.keys, int(rows.keys.max(initial=-1)) + 1, rows.time, rows.seen)
+            of = zip(rows.arrival.tolist(), rows.matched.tolist(), rows.ahead.tolist(), strict=True)
+            for row, (arrival, matched, ahead) in zip(self._held(port), of, strict=True):
+                row.arrival, row.matched, row.known = arrival, matched, not ahead
+        self._clock = fields["clock_ns"]
+        self._arrived = list(fields["arrived"])
+        self.ways = (fields["ways"][0], fields["ways"][1], fields["ways"][2], fields["ways"][3])
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
