@@ -161,8 +161,7 @@ cdef class Plan:
     cdef list kinds
     cdef list free
 
-    def __init__(self, *, int delimiter, int quote, bytes null_text, uint64_t max_record_bytes, uint32_t fields, columns, uint64_t
-    rejects_kept):
+    def __init__(self, *, int delimiter, int quote, bytes null_text, uint64_t max_record_bytes, uint32_t fields, columns, uint64_t rejects_kept):
         if not (0 <= delimiter < 128 and 0 <= quote < 128 and delimiter != quote) or chr(delimiter) in "\r\n" or chr(quote) in "\r\n":
             raise ValueError("delimiter and quote must be two ASCII characters, neither of them a line end")
         if fields == 0:
@@ -194,13 +193,13 @@ cdef class Plan:
         self.free = []
 
     def decode(self, block):
-        """``(rows, lines, rejected, rejects, columns)`` of a block of whole records (uint8, contiguous, writable: text is unescaped
-        in place).
+        """Returns ``(rows, lines, rejected, rejects, columns)`` of a block of whole records (uint8, contiguous, writable: text is
+        unescaped in place).
 
-        ``columns``: per wanted column ``(values, lengths, valid)``; for strings ``values`` are starts in the block (int32) and
-        ``lengths`` their bytes; else ``lengths`` is None and ``values`` are bool, int64 or float64; ``valid`` is None where no row
-        is null. ``rejects``: ``(line, offset, after_row, reason, detail, column, value, record)`` of the first ``rejects_kept``;
-        see the twin.
+        ``columns``: per wanted column ``(values, lengths, valid)``.  Of strings ``values`` are starts in the block (int32) and
+        ``lengths`` their bytes (int32); else ``lengths`` is None and ``values`` are bool, int64 or float64.  ``valid`` is None
+        where no row is null. ``rejects``: ``(line, offset, after_row, reason, detail, column, value, record)`` of the first
+        ``rejects_kept``; see the twin.
         """
         cdef uint8_t[::1] view = block
         cdef csv_run run
@@ -268,8 +267,7 @@ cdef class Plan:
         cdef cnp.npy_intp size = room
         cdef int kind = self.kinds[c]
         cdef int type_number = (
-            cnp.NPY_BOOL if kind == AF_BOOL else cnp.NPY_INT32 if kind == AF_STRING else cnp.NPY_FLOAT64 if kind == AF_FLOAT64 else
-            cnp.NPY_INT64
+            cnp.NPY_BOOL if kind == AF_BOOL else cnp.NPY_INT32 if kind == AF_STRING else cnp.NPY_FLOAT64 if kind == AF_FLOAT64 else cnp.NPY_INT64
         )
         return (
             cnp.PyArray_EMPTY(1, &size, type_number, 0),

@@ -1,5 +1,7 @@
-"""``exp``, ``ln``, ``log10``, ``power`` and ``round`` to decimals, a column at a time; the method is in ``elementary.h`` and ``decimals.h``,
-the contract in ``reference.elementary``.
+"""``exp``, ``ln``, ``log10``, ``power`` and ``round`` to decimals, a column at a time.
+
+``operators/functions/numbers`` calls them.  The methods are in ``elementary/elementary.h`` and ``elementary/decimals.h``; the twin
+``elementary/reference.py`` is the specification.  Invariant: results are the same bits on every processor.
 """
 
 from libc.stdint cimport int64_t
@@ -39,7 +41,7 @@ def log10(const double[::1] values, double[::1] out):
 
 
 cdef int _step(Py_ssize_t given, Py_ssize_t rows) except -1:
-    """How far apart two rows of an argument are: 0 where it is one value for all rows."""
+    """The step from row to row of an argument: 1, or 0 where the argument is one value for all rows."""
     if given != rows and given != 1:
         raise ValueError("the arrays differ in length")
     return given == rows

@@ -1,9 +1,9 @@
-/* Rounding of a double to so many decimals, by its value: halves (of the value, not of its shortest text) away from zero, and the result
- * is the double nearest to that decimal.
+/* Rounds a double to a number of decimals: halves (of the double's value, not of its shortest text) go away from zero, and the
+ * result is the double nearest to the rounded decimal.
  *
- * x 10^n is exact as a sum of two doubles (T. J. Dekker, "A floating-point technique for extending the available precision", 1971) where
- * 10^n is a double, n <= 22; the whole part and 10^n are exact, so the one division rounds right.  Beyond 2^53 a step of 10^-n is
- * smaller than the distance to the next double, and x stays. */
+ * Method: x * 10^n is exact as a sum of two doubles (T. J. Dekker, "A floating-point technique for extending the available
+ * precision", 1971) where 10^n is a double, n <= 22.  The whole part and 10^n are exact, so the single division rounds correctly.
+ * Beyond 2^53 a step of 10^-n is smaller than the distance to the next double, and x stays unchanged. */
 #ifndef ASYNCFLOW_DECIMALS_H
 #define ASYNCFLOW_DECIMALS_H
 
@@ -16,7 +16,7 @@ enum { AF_EXACT_TENS = 22, AF_MOST_DECIMALS = 340, AF_MOST_PLACES = 309 };
 static const double af_tens[AF_EXACT_TENS + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-/* What the product of two numbers below 2^80 lost in rounding. */
+/* The rounding error of the product of two numbers below 2^80. */
 static inline double af_product_rest(double a, double b, double product) {
     const double split = 134217729.0; /* 2^27 + 1 */
     double a_high = a * split, b_high = b * split;
@@ -26,7 +26,7 @@ static inline double af_product_rest(double a, double b, double product) {
     return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
 }
 
-/* False: too many digits for this method. */
+/* False where the method does not reach: too many digits. */
 static inline bool af_round_to(double x, int64_t digits, double *out) {
     const double size = fabs(x);
     *out = x;

@@ -1,10 +1,10 @@
 /* exp, ln, log10 and pow of doubles, rounded to nearest: the same bits on every processor, instruction level and C library.
  *
- * All arithmetic is on integers: fixed-point numbers of 128 bits and more, whose products are cut, so nothing hangs on a compiler's
- * choice of floating-point instructions.  A result is known to about 2^-60 of its last place (2^-114 relative in pow, 2^-123 in the
- * others) and then rounded once.  No argument of exp, ln or log10 comes as near to a tie without being exact (V. Lefevre and J.-M. Muller,
- * "Worst cases for correct rounding of the elementary functions in double precision", 2001); what pow leaves within 2^-59 of a tie is taken
- * for one (1.5 of a square), and ties go to even.
+ * All arithmetic is on integers: fixed-point numbers of 128 bits and more, whose products are truncated.  So no result depends on
+ * the floating-point instructions that a compiler chooses.  A result is computed to about 2^-60 of its last place (2^-114 relative
+ * in pow, 2^-123 in the others) and rounded once.  No argument of exp, ln or log10 gives a value as near to a tie without being a
+ * tie (V. Lefevre and J.-M. Muller, "Worst cases for correct rounding of the elementary functions in double precision", 2001).  A
+ * result of pow within 2^-59 of a tie is taken for a tie (1.5 of a square).  Ties go to even.
  *
  * The method is table-driven reduction (P. T. P. Tang, "Table-driven implementation of the exponential function", 1989, and "... of
  * the logarithm function", 1990), twice:
@@ -12,9 +12,9 @@
  *   log2(x): x = 2^e * m, 3/4 <= m < 3/2;  m c = 1 + z and (1 + z) d = 1 + w with short reciprocals c and d from tables, so that z and w
  *            are exact, |w| < 2^-14.9;  e - log2(c) - log2(d) + w * terms(w).  Beside 1 the first three are 0, and w alone keeps all its digits.
  *            ln(x) and log10(x) are log2(x) times a constant; pow(x, y) is 2^(y log2(x)).
- * Both are done in brief first, with terms of 64 bits; where what that may be off reaches over a tie (about 1 value in 60), again with all
- * 128 (the test of A. Ziv, "Fast evaluation of elementary mathematical functions with correctly rounded last bit", 1991).
- * Special values are C99's (annex F); every NaN given is the same one. */
+ * Both are first computed in brief, with terms of 64 bits.  Where the possible error reaches over a tie (about 1 value in 60), they
+ * are computed again with 128 bits (the test of A. Ziv, "Fast evaluation of elementary mathematical functions with correctly
+ * rounded last bit", 1991). Special values are C99's (annex F); every NaN given is the same one. */
 #ifndef ASYNCFLOW_ELEMENTARY_H
 #define ASYNCFLOW_ELEMENTARY_H
 
@@ -36,7 +36,7 @@ typedef struct {
     bool negative;
 } af_real;
 
-enum { AF_EXACT_ULPS = 16 }; /* of 2^-127: how far pow's results may be off, as a power of two */
+enum { AF_EXACT_ULPS = 16 }; /* largest error of pow, in units of 2^-127, as a power of two */
 
 static inline af_wide af_wide_of(const uint64_t *words) { return (af_wide)words[0] << 64 | words[1]; }
 
@@ -82,7 +82,7 @@ static inline uint64_t af_digits(double size, int *exponent) {
     return bits << zeros;
 }
 
-/* To the nearest double, ties to even; what lies within `doubt` (of 2^-127) of a tie is one. */
+/* The nearest double, ties to even.  A value within `doubt` (in units of 2^-127) of a tie is taken for a tie. */
 static inline double af_rounded(af_real real, af_wide doubt) {
     const uint64_t sign = (uint64_t)real.negative << 63;
     if (real.exponent > 1023) return af_from_bits(sign | 0x7ff0000000000000u);
@@ -96,7 +96,7 @@ static inline double af_rounded(af_real real, af_wide doubt) {
     return af_from_bits(sign | (small ? kept : kept + ((uint64_t)(real.exponent + 1022) << 52))); /* a carry moves into the exponent */
 }
 
-/* Whether the nearest double is the same all over real +- 2^error (of 2^-127). */
+/* Whether all values in real +- 2^error (in units of 2^-127) have the same nearest double. */
 static inline bool af_settled(af_real real, int error) {
     if (real.exponent < -1022 || real.exponent > 1023) return false;
     const int64_t from_tie = (int64_t)((uint64_t)(real.significand >> 11) - ((uint64_t)1 << 63)); /* in units of 2^11 */
@@ -104,7 +104,7 @@ static inline bool af_settled(af_real real, int error) {
     return from_tie > off || from_tie < -off;
 }
 
-/* 2^t, t = the 192-bit number * 2^(scale - 190), or minus that; scale < 11.  In brief it is off by less than 2^-59. */
+/* 2^t, where t is the 192-bit number * 2^(scale - 190), or minus that; scale < 11.  In brief the error is below 2^-59. */
 AF_ELEMENTARY af_real af_exp2(af_wide high, uint64_t low, int scale, bool negative, bool in_brief) {
     /* t to 12 bits and 128 bits of fraction: shifted right by 62 - scale of 192 */
     const int shift = 62 - scale;
@@ -113,7 +113,7 @@ AF_ELEMENTARY af_real af_exp2(af_wide high, uint64_t low, int scale, bool negati
     if (shift < 64) {
         fraction = high << (64 - shift) | low >> shift;
         whole = (int)(high >> (64 + shift));
-    } else if (shift < 162) { /* below 2^-98 t is as good as 0 */
+    } else if (shift < 162) { /* t below 2^-98 counts as 0 */
         fraction = high >> (shift - 64);
     }
     if (negative) {
@@ -148,7 +148,7 @@ static inline af_real af_normal(af_wide significand, int exponent, bool negative
     return (af_real){significand << zeros, exponent - zeros, negative};
 }
 
-/* What log2 in brief may be off by: 2^this (of 2^-127); less where the table gives most of it. */
+/* The largest error of log2 in brief, in units of 2^-127, as a power of two; smaller where the table gives most of the value. */
 static inline int af_log2_error(af_real log) { return log.exponent < -14 ? 67 : 53 - log.exponent; }
 
 /* log2 of a finite number above 0. */
@@ -208,7 +208,7 @@ static inline double af_exp(double x) {
     if (x > 709.9) return af_from_bits(0x7ff0000000000000u);
     if (x < -745.2) return 0.0;
     const double size = fabs(x);
-    if (size < 0x1p-54) return 1.0; /* and its neighbours are 2^-53 and more away */
+    if (size < 0x1p-54) return 1.0; /* the neighbours of 1 are at least 2^-53 away */
     int exponent;
     const uint64_t digits = af_digits(size, &exponent);
     const af_wide low = (af_wide)digits * af_log2_e[1] + af_high64(digits, af_log2_e[2]);
@@ -218,7 +218,7 @@ static inline double af_exp(double x) {
     return af_rounded(af_exp2(high, (uint64_t)low, exponent, x < 0.0, false), 0);
 }
 
-/* What a logarithm is where log2 does not say: true, and the result. */
+/* Special values of a logarithm: true, and sets the result, where x is none that log2 takes. */
 static inline bool af_no_log(double x, double *result) {
     if (x > 0.0 && x < INFINITY) return false;
     *result = x == 0.0 ? af_from_bits(0xfff0000000000000u) : x > 0.0 ? x : af_nan();
@@ -242,7 +242,7 @@ static inline double af_log(double x) { return af_log_times(x, af_ln_2, 0); }
 
 static inline double af_log10(double x) { return af_log_times(x, af_log10_2, -1); }
 
-/* size^y with that sign bit; false where it cannot be told in brief. */
+/* size^y with the given sign bit; false where the brief computation does not decide the rounding. */
 AF_ELEMENTARY bool af_pow_of(double size, double y, uint64_t sign, bool in_brief, double *result) {
     int exponent;
     const uint64_t digits = af_digits(fabs(y), &exponent);

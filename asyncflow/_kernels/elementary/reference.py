@@ -1,7 +1,8 @@
-"""``exp``, ``ln``, ``log10``, ``power`` and ``round`` to decimals: the double nearest to the true value, ties to even.
+"""The plain twin of ``elementary``: the double nearest to the true value of ``exp``, ``ln``, ``log10``, ``power`` and ``round``,
+ties to even.
 
-The functions of one number (``exp_one`` ...) work with 70 decimal digits, where no true value that is no tie comes near one; powers
-that are a tie, or a double, are worked out as fractions.  Special values as in C99, annex F.
+The functions of one number (``exp_one`` ...) compute with 70 decimal digits: a true value that is no tie is never so near a tie that more
+digits would matter.  Powers that are a tie, or a double, are computed as fractions.  Special values are those of C99, annex F.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def power_one(x: float, y: float) -> float:
 
 
 def _exact_power(x: Fraction, y: Fraction) -> Fraction | None:
-    """x**y where it can be a double or a tie between two: a power of 2, or a root of few digits to a small power."""
+    """x**y as a fraction where the result can be a double or a tie between two: a power of 2, or a root of few digits to a small
+    power."""
     root = x
     for _ in range(y.denominator.bit_length() - 1):
         parts = math.isqrt(root.numerator), math.isqrt(root.denominator)
@@ -80,7 +82,7 @@ def _nearest(value: Fraction) -> float:
 
 
 def round_one(x: float, digits: int) -> float:
-    """To so many decimals by the value of x, halves away from zero; x itself where that is beyond the doubles."""
+    """x rounded to ``digits`` decimals, halves (of the value of x) away from zero; x where a double has no such decimals."""
     if x == 0.0 or not math.isfinite(x) or digits > 1100:
         return x
     if digits < -400:
@@ -90,7 +92,7 @@ def round_one(x: float, digits: int) -> float:
 
 
 def exp(values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Fills ``out``, as long as ``values``; so do ``ln`` and ``log10``."""
+    """Fills ``out``, which is as long as ``values``; ``ln`` and ``log10`` do the same."""
     out[:] = [exp_one(x) for x in values.tolist()]
 
 
@@ -103,12 +105,12 @@ def log10(values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
 
 
 def power(bases: NDArray[np.float64], exponents: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Fills ``out``; each argument has as many values, or one for all rows."""
+    """Fills ``out``; each argument has one value per row, or one value for all rows."""
     pairs = np.broadcast_arrays(bases, exponents)
     out[:] = [power_one(x, y) for x, y in zip(*(part.tolist() for part in pairs), strict=True)]
 
 
 def round_to(values: NDArray[np.float64], digits: NDArray[np.int64], out: NDArray[np.float64]) -> None:
-    """Fills ``out``; each argument has as many values, or one for all rows."""
+    """Fills ``out``; each argument has one value per row, or one value for all rows."""
     pairs = np.broadcast_arrays(values, digits)
     out[:] = [round_one(x, n) for x, n in zip(*(part.tolist() for part in pairs), strict=True)]

@@ -1,7 +1,7 @@
 """The tables behind ``exp``, ``log`` and ``pow``: ``elementary/tables.h`` is this module's output.
 
-Every entry is worked out with 100 decimal digits and rounded to nearest.  ``python -m asyncflow._kernels.elementary.tables``
-prints the header; ``elementary.h`` says what each table is for.
+Every entry is computed with 100 decimal digits and rounded to nearest.  ``python -m asyncflow._kernels.elementary.tables`` prints the
+header; ``elementary.h`` describes the use of each table.
 """
 
 from __future__ import annotations

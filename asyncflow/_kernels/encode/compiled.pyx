@@ -1,8 +1,10 @@
 """Columns to rows of text, JSON or CSV: one pass over the rows without the GIL, into one buffer.
 
-``encode/rows.h`` holds the pass, ``encode/float.h`` the shortest decimal of a double, ``encode/digits.h`` the digits.  Here
-columns become C arrays, and the buffer grows where the pass asks for it: it starts from a guess per cell and at least doubles, so a batch
-costs O(bytes written).  The rows are given as a memoryview of the buffer, which is written to again once that view is gone.  What the bytes are is said by ``reference.encode``.
+The encoders of ``formats/json`` and ``formats/csv`` call it for each batch.  ``encode/rows.h`` has the pass, ``encode/float.h`` the
+shortest decimal of a double, ``encode/digits.h`` digits.  The twin ``encode/reference.py`` specifies the bytes.
+
+The buffer starts at an estimate per cell and at least doubles where the pass needs more room, so a batch costs O(bytes written).
+The rows are returned as a memoryview of the buffer.  Invariant: a buffer is written again only when no view of it is left.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
@@ -67,7 +69,7 @@ cdef extern from "encode/rows.h" nogil:
 
 
 def _fill_powers_of_ten():
-    # See encode/float.h: 128 bits of each power, cut off and one added.
+    # As encode/float.h needs them: the first 128 bits of each power, truncated, plus one.
     cdef object power, whole, scaled  # whole numbers of any size
     for power in range(MIN_POWER, MAX_POWER + 1):
         if power >= 0:
@@ -95,7 +97,7 @@ cdef dict KINDS = {
 
 
 def json_rows(num_rows, columns, keys, int64_t tick_ns):
-    """One JSON object a row, each with its newline; see ``reference.encode.json_rows``."""
+    """One JSON object and a newline per row; see the twin."""
     columns = tuple(columns)
     leads = [(b"," if position else b"{") + key for position, key in enumerate(keys)]
     cdef encode_style style
@@ -106,7 +108,7 @@ def json_rows(num_rows, columns, keys, int64_t tick_ns):
 
 
 def csv_rows(num_rows, columns, bytes delimiter, bytes quote, bytes null, int64_t tick_ns):
-    """One CSV record a row, each with its newline; see ``reference.encode.csv_rows``."""
+    """One CSV record and a newline per row; see the twin."""
     if len(delimiter) != 1 or len(quote) != 1:
         raise ValueError("delimiter and quote are one byte each")
     columns = tuple(columns)
@@ -124,7 +126,7 @@ cdef bytes _padded(bytes piece):
 
 
 cdef const void *_data(object array, int type_number, Py_ssize_t size) except? NULL:
-    """The first item of a 1-d contiguous array of that type (and size, unless -1)."""
+    """The data of a 1-d contiguous array, whose type (and size, unless -1) is checked."""
     if not cnp.PyArray_Check(array):
         raise TypeError("a column's parts are numpy arrays")
     if not (cnp.PyArray_ISCARRAY_RO(array) and cnp.PyArray_NDIM(array) == 1):
@@ -187,16 +189,16 @@ cdef enum:
     KEPT_BYTES = 1 << 22
     KEPT_BUFFERS = 4
 
-cdef list _buffers = []  # used again as soon as nothing looks at them: fresh memory costs as much as encoding
+cdef list _buffers = []  # used again once no view is left: fresh memory costs as much as the encoding
 
 
 cdef bytearray _take_buffer(Py_ssize_t capacity):
-    """A buffer that nothing looks at, of at least this size."""
+    """A buffer without views, of at least this size."""
     cdef bytearray buffer
     for _ in range(len(_buffers)):
         try:
             buffer = _buffers.pop()
-        except IndexError:  # another thread was faster
+        except IndexError:  # another thread took the last one
             break
         if (<PyByteArrayObject *>buffer).ob_exports == 0:
             if PyByteArray_GET_SIZE(buffer) < capacity:

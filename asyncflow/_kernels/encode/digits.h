@@ -1,8 +1,8 @@
-/* Digits eight at a time: the bottom of every number that is written.
+/* Decimal digits, eight at a time.  All writers of numbers use these functions.
  *
- * A number below 10^8 becomes eight digit values in the bytes of one word, first digit in the lowest byte, by three rounds of
- * splitting lanes in half (8 = 4+4, 4 = 2+2, 2 = 1+1); division by a constant is a multiplication exact over the lane's range.
- * Writers may store up to 16 bytes beyond what they return; the row loop keeps that room.
+ * A number below 10^8 becomes eight digit values in the bytes of a word, first digit in the lowest byte.  Three rounds split lanes
+ * in half (8 = 4+4, 4 = 2+2, 2 = 1+1); each division by a constant is a multiplication that is exact over the lane's range.
+ * Invariant: a writer may store up to 16 bytes after the end that it returns; the row loop keeps that room.
  */
 #ifndef ASYNCFLOW_ENCODE_DIGITS_H
 #define ASYNCFLOW_ENCODE_DIGITS_H
@@ -12,7 +12,7 @@
 
 #define ASCII_ZEROS 0x3030303030303030ull
 
-/* Words go to memory lowest byte first on every machine. */
+/* The word with its lowest byte first in memory, on every machine. */
 static inline uint64_t little_endian64(uint64_t word) {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     return __builtin_bswap64(word);

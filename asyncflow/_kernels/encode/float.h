@@ -1,10 +1,10 @@
-/* A double as the shortest decimal that reads back the same, spelled as Python's repr spells it.
+/* Writes a double as the shortest decimal that reads back as the same double, in the form of Python's repr.
  *
  * Algorithm: Raffaello Giulietti, "The Schubfach way to render doubles" (2020-2022).  v = c * 2^q.  The reals that round to v are
- * an interval around it (its ends belong to it where c is even).  With k = floor(log10(the interval's width)) at most one multiple
- * of 10^(k+1) lies inside; where there is one it is the shortest, else the nearer of the two multiples of 10^k beside v is.
- * v and the interval's ends, scaled by 4 * 10^-k, come from one 64 x 128 bit product each, rounded to odd: the last bit says
- * "and something", which is all that the comparisons need.
+ * an interval around v, which includes its ends where c is even.  With k = floor(log10(width of the interval)) at most one multiple
+ * of 10^(k+1) lies inside the interval.  Where there is one it is the shortest decimal; else the shortest is the multiple of 10^k
+ * nearest to v. v and the ends of the interval, scaled by 4 * 10^-k, are one 64 x 128 bit product each, rounded to odd: the last
+ * bit says that digits were cut off, and the comparisons need no more.
  *
  * powers_of_ten[n - MIN_POWER] is the 128-bit g with g - 1 <= 10^n * 2^-r < g, r = floor(log2(10^n)) - 127, as (high, low).
  * The kernel's module fills it at import from whole-number arithmetic.
@@ -28,7 +28,7 @@ static const uint64_t small_powers_of_ten[18] = {
     10000000000000000ull, 100000000000000000ull,
 };
 
-/* floor(g * scaled / 2^128), its last bit set where something was cut off. */
+/* floor(g * scaled / 2^128), with the last bit set where digits were cut off. */
 static inline uint64_t round_to_odd(const uint64_t *g, uint64_t scaled) {
     unsigned __int128 low = (unsigned __int128)g[1] * scaled;
     unsigned __int128 high = (unsigned __int128)g[0] * scaled + (uint64_t)(low >> 64);
@@ -48,7 +48,7 @@ static inline uint64_t shortest_decimal(uint64_t bits, int *exponent) {
         return c >> -q;
     }
 
-    /* Just above a power of two the doubles below v stand twice as close. */
+    /* Where v is a power of two, the doubles below v are twice as close as those above. */
     const int uneven = fraction == 0 && biased > 1;
     const uint64_t odd = c & 1;
     const int k = (q * 1262611 - (uneven ? 524031 : 0)) >> 22; /* floor(log10(2^q)), or of 3/4 * 2^q */
@@ -78,8 +78,9 @@ static inline uint64_t shortest_decimal(uint64_t bits, int *exponent) {
     return below + (uint64_t)(value > middle || (value == middle && (below & 1)));
 }
 
-/* The same for a number of at most four decimals and fifteen digits, as most measurements are: v is m / 10^4, correctly rounded, and as
- * no two decimals of up to fifteen digits read as one double, m without its zeros is the shortest.  Returns 0 where v is not such. */
+/* The short way for numbers of at most four decimals and fifteen digits, as most measurements are.  v is m / 10^4, correctly
+ * rounded; no two decimals of up to fifteen digits read as one double, so m without trailing zeros is the shortest decimal.
+ * Returns m, or 0 where v has more decimals or digits. */
 static inline uint64_t four_decimals(double number) {
     const double scaled = number * 1e4;
     if (!(scaled < 1e15))
@@ -124,7 +125,7 @@ static inline uint8_t *write_finite(uint8_t *out, double number) {
         decimal = shortest_decimal(bits, &exponent);
     const int places = count_digits(decimal);
     const int point = places + exponent;
-    /* Moved up to 17 places, the digits stand at fixed bytes: one, eight and eight. */
+    /* Multiplied up to 17 places, the digits are at fixed bytes: one, eight and eight. */
     const uint64_t full = decimal * small_powers_of_ten[17 - places];
     const uint64_t nine = full / 100000000u;
     const uint32_t first = (uint32_t)(nine / 100000000u);
@@ -136,7 +137,7 @@ static inline uint8_t *write_finite(uint8_t *out, double number) {
         out[0] = (uint8_t)('0' + first);
         store64(out + 1, middle | ASCII_ZEROS);
         store64(out + 9, last | ASCII_ZEROS);
-        /* What stands after the point moves one byte on; it is shifted, for reading it back would wait for the stores. */
+        /* The digits after the point move on by one byte.  They are shifted in registers: a load would wait for the stores. */
         unsigned __int128 after = (unsigned __int128)(last | ASCII_ZEROS) << 64 | (middle | ASCII_ZEROS);
         after >>= 8 * (point - 1);
         out[point] = '.';

@@ -1,15 +1,13 @@
-"""Columns to rows of text, the plain way: ``repr``, ``datetime`` and ``json`` say what the bytes are.
+"""The plain twin of ``encode``: columns to rows of text.  It specifies the bytes, by ``repr``, ``datetime`` and ``json``.
 
-A column comes as a tuple ``(kind, values, starts, lengths, valid)``:
+A column is a tuple ``(kind, values, starts, lengths, valid)``:
 
 - ``kind``: ``bool int64 float64 string timestamp``;
-- ``values``: the column's array; for strings their uint8 text;
-- ``starts``, ``lengths``: for strings int32, row *i* at ``values[starts[i] : starts[i] + lengths[i]]``; else
-  None;
+- ``values``: the array of the column; of strings the uint8 text;
+- ``starts``, ``lengths``: of strings int32, row *i* is ``values[starts[i] : starts[i] + lengths[i]]``; else None;
 - ``valid``: a bool array, or None where no row is null.
 
-``tick_ns`` says how timestamps are written: 0 is ISO-8601 text, else the whole number of such ticks since
-1970, rounded down.
+``tick_ns``: 0 writes timestamps as ISO-8601 text; any other value writes the whole number of such ticks since 1970, rounded down.
 """
 
 from __future__ import annotations
@@ -34,10 +32,7 @@ _SECOND_NS = 1_000_000_000
 
 
 def json_rows(num_rows: int, columns: Sequence[Cells], keys: Sequence[bytes], tick_ns: int) -> bytes:
-    """One JSON object a row, each with its newline.
-
-    ``keys``: per column the member's name as JSON text with its colon.
-    """
+    """One JSON object and a newline per row.  ``keys``: for each column, the member's name as JSON text, with the colon."""
     texts = []
     for cells, key in zip(columns, keys, strict=True):
         head = key.decode()
@@ -50,10 +45,10 @@ def json_rows(num_rows: int, columns: Sequence[Cells], keys: Sequence[bytes], ti
 def csv_rows(
     num_rows: int, columns: Sequence[Cells], delimiter: bytes, quote: bytes, null: bytes, tick_ns: int
 ) -> bytes:
-    """One CSV record a row, each with its newline.
+    """One CSV record and a newline per row.
 
-    ``delimiter`` and ``quote``: one byte each; ``null``: what stands for null.  A string is quoted where it
-    is empty, equals ``null``, or holds the delimiter, the quote (then doubled), CR or LF.
+    ``delimiter`` and ``quote``: one byte each; ``null``: the text of a null.  A string is quoted where it is empty, equals ``null``, or
+    has the delimiter, the quote (which is doubled), CR or LF in it.
     """
     mark = quote.decode()
     special = (delimiter.decode(), mark, "\r", "\n")

@@ -1,9 +1,9 @@
-/* Columns to rows of text in one pass.
+/* Columns to rows of text in one pass.  encode/compiled.pyx calls encode_rows, and grows the buffer.
  *
- * Each column has a lead (JSON: `{"name":` or `,"name":`; CSV: nothing or the delimiter), then its cell; each row has an end.
- * Room is checked once for a row's fixed part and once per string, against the longest that it can become; when it does not
- * suffice the row is undone and the caller grows the buffer.  Within the room everything is stored in whole words, so a store
- * may run past what counts, and the next one writes over it.
+ * A row is, for each column, a lead (JSON: `{"name":` or `,"name":`; CSV: nothing or the delimiter) and a cell; then the row's end.
+ * Room is checked once for the fixed part of a row, and once per string for the longest text that the string can become.  Where the
+ * room does not suffice, the row is undone and the caller grows the buffer.  Within the room all stores are whole words: a store
+ * may run past the text's end, and the next store overwrites the excess.
  */
 #ifndef ASYNCFLOW_ENCODE_ROWS_H
 #define ASYNCFLOW_ENCODE_ROWS_H
@@ -19,7 +19,7 @@
 enum { CELL_BOOL, CELL_INT64, CELL_FLOAT64, CELL_STRING, CELL_TIMESTAMP };
 enum { STYLE_JSON, STYLE_CSV };
 
-#define CELL_ROOM 64 /* the longest cell of a fixed type (a quoted time, 32 bytes) and what is stored past it */
+#define CELL_ROOM 64 /* the longest cell of a fixed type (a quoted time, 32 bytes) and the excess of its stores */
 #define NO_SECOND INT64_MIN
 #define PIECE 16     /* leads, ends and null texts are padded to whole pieces */
 
@@ -32,7 +32,7 @@ typedef struct {
     const uint8_t *valid; /* NULL: no nulls */
     const uint8_t *lead;
     int64_t lead_bytes;
-    int64_t second; /* timestamps: the last second (or tick) written, and its text: times near each other share it */
+    int64_t second; /* timestamps: the second (or tick) written last, whose text times near it share */
     int64_t second_bytes;
     uint8_t second_text[40];
 } encode_column;
@@ -48,7 +48,7 @@ typedef struct {
     int64_t row_room; /* room for a row's leads, fixed cells and end */
 } encode_style;
 
-/* Copies a short piece that is padded to a multiple of PIECE; stores up to PIECE bytes past it. */
+/* Copies a short piece, padded to a multiple of PIECE; stores up to PIECE bytes past its end. */
 static inline uint8_t *write_piece(uint8_t *out, const uint8_t *piece, int64_t bytes) {
     for (int64_t at = 0; at < bytes; at += PIECE)
         memcpy(out + at, piece + at, PIECE);
@@ -58,7 +58,7 @@ static inline uint8_t *write_piece(uint8_t *out, const uint8_t *piece, int64_t b
 #define ONES 0x0101010101010101ull
 #define HIGHS 0x8080808080808080ull
 
-/* The high bit of the lowest byte equal to `byte`; bits above the lowest one found may be wrong. */
+/* Sets the high bit of the lowest byte that equals `byte`.  Bits above that one may be wrong. */
 static inline uint64_t find_byte(uint64_t word, uint8_t byte) {
     const uint64_t difference = word ^ (ONES * byte);
     return (difference - ONES) & ~difference & HIGHS;
@@ -68,8 +68,8 @@ static inline uint64_t find_below_space(uint64_t word) {
     return (word - ONES * ' ') & ~word & HIGHS;
 }
 
-/* The first bytes of a text that is not empty: eight, where it is shorter filled up with spaces.  Never reads outside the text:
- * short ones are put together from pieces that overlap. */
+/* The first eight bytes of a text that is not empty; a shorter text is filled up with spaces.  Reads only the text: a short one is put
+ * together from overlapping pieces. */
 static inline uint64_t load_text(const uint8_t *text, int64_t bytes) {
     if (bytes >= 8)
         return load64(text);
@@ -80,8 +80,9 @@ static inline uint64_t load_text(const uint8_t *text, int64_t bytes) {
     return text[0] | (uint64_t)text[middle] << (8 * middle) | (uint64_t)text[last] << (8 * last) | filling;
 }
 
-/* Copies whole pieces of 16 bytes while none of them holds a byte that needs care, for texts with `readable` bytes from their begin on; up to
- * 16 stored beyond.  Returns how many bytes are done; the rest goes the careful way. */
+/* Copies pieces of 16 bytes while they hold no byte that needs care (`care` finds such bytes).  `readable`: bytes that may be read
+ * from the text's begin on.  Stores up to 16 bytes past the end.  Returns how many bytes are done; the careful way does the rest.
+ * */
 #if defined(__SSE2__)
 static inline int64_t copy_plain(uint8_t *out, const uint8_t *text, int64_t bytes, int64_t readable, __m128i (*care)(__m128i, __m128i, __m128i),
                                  __m128i first, __m128i second) {
@@ -108,7 +109,7 @@ static inline __m128i csv_care(__m128i piece, __m128i delimiter, __m128i quote) 
 }
 #endif
 
-/* At most 6 * bytes + 2, and up to 16 stored beyond.  `readable`: bytes that may be read from the text's begin on. */
+/* Writes at most 6 * bytes + 2 bytes, and stores up to 16 past them.  `readable`: bytes that may be read from the text's begin on. */
 static inline uint8_t *write_json_string(uint8_t *out, const uint8_t *text, int64_t bytes, int64_t readable) {
     static const char hex[] = "0123456789abcdef";
     *out++ = '"';
@@ -150,7 +151,7 @@ static inline uint8_t *write_json_string(uint8_t *out, const uint8_t *text, int6
     return out;
 }
 
-/* At most 2 * bytes + 2, and up to 16 stored beyond. */
+/* Writes at most 2 * bytes + 2 bytes, and stores up to 16 past them. */
 static inline uint8_t *write_csv_string(uint8_t *out, const uint8_t *text, int64_t bytes, int64_t readable, const encode_style *style) {
     if (bytes > 0 && (bytes != style->null_bytes || memcmp(text, style->null, (size_t)bytes) != 0)) {
         int64_t at = 0;
@@ -164,7 +165,7 @@ static inline uint8_t *write_csv_string(uint8_t *out, const uint8_t *text, int64
             found = find_byte(word, style->delimiter) | find_byte(word, style->quote) | find_byte(word, '\n') |
                     find_byte(word, '\r');
             if (found && (at + (__builtin_ctzll(found) >> 3)) >= bytes)
-                found = 0; /* the delimiter or quote is a space, and this one only fills the word up */
+                found = 0; /* the delimiter or quote is a space, and the space found is filling */
         }
         if (!found)
             return out + bytes;
@@ -184,8 +185,8 @@ static inline int64_t floor_divide(int64_t value, int64_t by) {
     return quotient - (value % by < 0);
 }
 
-/* Days since 1970-01-01 to year * 10000 + month * 100 + day.  Years begin in March here, so that the leap day comes last and
- * a month's first day is a straight line; an era is 400 years, 146097 days. */
+/* Days since 1970-01-01 to year * 10000 + month * 100 + day.  Years begin in March, so that the leap day comes last and the first
+ * day of a month is a linear function of the month.  An era is 400 years, 146097 days. */
 static inline uint32_t date_digits(int64_t day_of_epoch) {
     const uint32_t day = (uint32_t)(day_of_epoch + 719468); /* since 0000-03-01; int64 nanoseconds reach 1677 to 2262 */
     const uint32_t era = day / 146097, day_of_era = day - era * 146097;
@@ -197,7 +198,7 @@ static inline uint32_t date_digits(int64_t day_of_epoch) {
     return year * 10000 + (month < 10 ? month + 3 : month - 9) * 100 + day_of_month;
 }
 
-/* 2023-11-14T22:13:20: 19 bytes, and up to 6 stored beyond. */
+/* Writes 2023-11-14T22:13:20: 19 bytes, and stores up to 6 past them. */
 static inline void write_second(uint8_t *out, int64_t second_of_epoch) {
     const int64_t day = floor_divide(second_of_epoch, 86400);
     const uint32_t second = (uint32_t)(second_of_epoch - day * 86400);
@@ -216,13 +217,13 @@ static inline void write_second(uint8_t *out, int64_t second_of_epoch) {
     out[18] = (uint8_t)(clock >> 40);
 }
 
-/* The last three digits of a number below 1000, and 5 bytes beyond. */
+/* Writes a number below 1000 as three digits, and stores 5 bytes past them. */
 static inline uint8_t *write_3_digits(uint8_t *out, uint32_t value) {
     store64(out, (eight_digits(value) | ASCII_ZEROS) >> 40);
     return out + 3;
 }
 
-/* The second, then 0, 3, 6 or 9 digits of fraction, then Z: at most 30 bytes, and up to 8 stored beyond. */
+/* Writes the second, 0, 3, 6 or 9 digits of fraction, and Z: at most 30 bytes, and stores up to 8 past them. */
 static inline uint8_t *write_iso(uint8_t *out, int64_t time_ns, encode_column *column) {
     const int64_t second = floor_divide(time_ns, 1000000000);
     const uint32_t fraction_ns = (uint32_t)((uint64_t)time_ns - (uint64_t)second * 1000000000u);
@@ -278,9 +279,9 @@ static inline uint8_t *write_timestamp(uint8_t *out, int64_t time_ns, encode_col
 
 enum { ENCODE_DONE, ENCODE_FULL, ENCODE_BAD_STRING };
 
-/* Writes rows *row .. num_rows at *out.  ENCODE_FULL: rows before the new *row are written, the rest needs more room before
- * `end`.  ENCODE_BAD_STRING: a string of row *row lies outside its text.  Before the
- * first call each column's `second` is NO_SECOND and its `second_bytes` 0. */
+/* Writes rows *row .. num_rows at *out, before `end`.  ENCODE_FULL: the rows before the new *row are written, the others need more room.
+ * ENCODE_BAD_STRING: a string of row *row lies outside its text.  Before the first call, `second` of each column is NO_SECOND and
+ * `second_bytes` is 0. */
 static int encode_rows(const encode_style *style, encode_column *columns, int64_t num_columns, int64_t num_rows,
                        int64_t *row, uint8_t **out, const uint8_t *end) {
     uint8_t *to = *out;

@@ -1,8 +1,12 @@
-"""Lines in a block of bytes: where they end, how many, and which are good.  What that means is said by ``reference.lines``.
+"""Lines of a block: where they end, how many there are, and which of them are valid.  The twin ``lines/reference.py`` is the
+specification.
 
-The newline search is the C library's ``memchr`` and ``memrchr``, which use what the machine has.  Whether text is UTF-8 is asked
-once for the whole block, and line by line only where the block is not: LF is never part of a longer character, so a block is good
-where all of its lines are.
+Formats whose records are lines use it to cut and to decode (``formats/_lines.py``, ``formats/lines``, ``formats/regex``), and to
+write lines.
+
+``memchr`` of the C library finds newlines, with the machine's vector instructions.  UTF-8 is checked once for the whole block, and
+line by line only where the block is not valid.  LF is never a part of a longer character, so a block is valid where all of its
+lines are.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -14,14 +18,14 @@ cdef extern from *:
     #include "base/cpu.h"
     #include "base/utf8.h"
 
-    /* The last LF of [from, end), or NULL.  Written out: memrchr is not in every C library. */
+    /* The last LF of [from, end), or NULL.  Not every C library has memrchr. */
     static const uint8_t *find_last_line_end(const uint8_t *from, const uint8_t *end) {
         while (end > from)
             if (*--end == '\\n') return end;
         return NULL;
     }
 
-    /* In stretches whose count fits one byte, so that the compiler counts in byte lanes. */
+    /* Counts in stretches whose count fits one byte, so that the compiler counts in byte lanes. */
     static Py_ssize_t count_line_ends(const uint8_t *bytes, Py_ssize_t length) {
         enum { STRETCH = 240 };
         Py_ssize_t count = 0, at = 0;
@@ -53,7 +57,7 @@ def last_line_end(const uint8_t[::1] data):
 
 
 def count_lines(const uint8_t[::1] block):
-    """How many lines there are, the unfinished last one included."""
+    """The number of lines, with an unfinished last line."""
     cdef Py_ssize_t length = block.shape[0], count
     if length == 0:
         return 0
@@ -65,7 +69,7 @@ def count_lines(const uint8_t[::1] block):
 def split_lines(
     const uint8_t[::1] block, Py_ssize_t max_bytes, int32_t[::1] starts, int32_t[::1] lengths, uint8_t[::1] faults
 ):
-    """Where each line stands; see ``reference.lines.split_lines``.  Returns how many lines are not good."""
+    """Finds and checks each line; see the twin.  Returns how many lines are not ``GOOD``."""
     cdef Py_ssize_t length = block.shape[0], room = min(starts.shape[0], lengths.shape[0], faults.shape[0])
     cdef Py_ssize_t at = 0, end, row = 0, bad = 0
     cdef const uint8_t *first
@@ -95,7 +99,7 @@ def split_lines(
 
 
 def join_lines(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, valid):
-    """Each text and its LF; a null (``valid`` False) is an empty line.  See ``reference.lines.join_lines``."""
+    """Each text with a LF; a null (``valid`` False) is an empty line.  See the twin."""
     cdef Py_ssize_t rows = starts.shape[0], row
     cdef int64_t size = rows
     cdef const uint8_t *first = &data[0] if data.shape[0] else NULL

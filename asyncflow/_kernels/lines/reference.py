@@ -1,7 +1,7 @@
-"""Lines in a block of bytes, the plain way: what ends at LF or CRLF, and at the end of the block.
+"""The plain twin of ``lines``: lines end at LF, CRLF or the end of the block.
 
-``data`` and ``block`` are uint8, 1-d, contiguous.  A line is what stands before its LF; one CR before the LF is no part
-of it.  Bytes after the last LF are a line too.
+``data`` and ``block`` are uint8, 1-d, contiguous.  A line is the bytes before its LF; one CR right before the LF is not part of the line.
+Bytes after the last LF are a line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def last_line_end(data: NDArray[np.uint8]) -> int:
 
 
 def count_lines(block: NDArray[np.uint8]) -> int:
-    """How many lines there are, the unfinished last one included."""
+    """The number of lines, with an unfinished last line."""
     raw = bytes(block)
     return raw.count(b"\n") + (not raw.endswith(b"\n") and raw != b"")
 
@@ -30,10 +30,10 @@ def split_lines(
     lengths: NDArray[np.int32],
     faults: NDArray[np.uint8],
 ) -> int:
-    """Where each line stands: fills ``starts``, ``lengths`` (int32, without the line end) and ``faults`` (uint8).
+    """Finds and checks each line: fills ``starts``, ``lengths`` (int32, without the line end) and ``faults`` (uint8).
 
     A fault is ``TOO_LONG`` (more than ``max_bytes`` before the LF), ``NOT_UTF8``, or ``GOOD``.  The three arrays hold at
-    least ``count_lines(block)`` items.  Returns how many lines are not good.
+    least ``count_lines(block)`` items.  Returns how many lines are not ``GOOD``.
     """
     raw = bytes(block)
     at = bad = 0
@@ -62,7 +62,7 @@ def join_lines(
     lengths: NDArray[np.int32],
     valid: NDArray[np.bool_] | None,
 ) -> bytes:
-    """Each text ``data[start : start + length]`` and its LF; a null (``valid`` False) is an empty line.
+    """Each text ``data[start : start + length]`` with a LF; a null (``valid`` False) is an empty line.
 
     Raises ValueError where a text lies outside ``data``.
     """

@@ -1,21 +1,24 @@
-/* The automaton of a program, made as texts need it: whether there is a match, which one is first, and where its groups stand.
+/* The automaton of a program, with states made on demand: finds whether there is a match, the first match, and the positions of its
+ * groups.
  *
- * A state is a list of threads in the order of their priority: the instructions that follow the byte before.  What they lead to without a
- * byte (splits, places to keep, assertions) is followed when the next byte is known, so that only ways that this byte continues count.
- * Beside the list a state has what stands before it (nothing, a line end, a letter), as far as the program's assertions ask, and whether a
- * match may still begin here: then a new thread comes after the others.  A match that is come to on the way takes everything of lower
- * priority out; those of higher priority go on and may find another one, which is then the match.
+ * A state is a list of threads in the order of their priority; a thread is the instruction that follows the byte before.
+ * Instructions that take no byte (splits, saves, assertions) are followed once the next byte is known, so that only ways that the
+ * byte continues become threads. A state also has the kind of the byte before (none, a line end, a letter), as far as assertions of
+ * the program ask for it, and whether a match may still begin here; if so, a new thread comes after the others.  A match removes
+ * all threads of lower priority.  Threads of higher priority go on, and a match of one of them replaces the match found before.
  *
- * Each thread has a row of slots: where the groups asked for begin and end on its way.  A move to the next state says which
- * thread each one continues and which slots are set to the place of the byte; mostly nothing changes, and a step is one load.  The move
- * is the place of the next state's row of moves; or RX_UNKNOWN; or RX_DEAD: no way on; or an act, RX_NOTED minus its place:
+ * Each thread has a row of slots: begin and end of the wanted groups on its way.  A move to the next state says which thread of the
+ * old state each thread continues, and which slots are set to the position of the byte.  Usually no slot changes, and a step is one
+ * load.  A move is the position of the next state's row of moves; or RX_UNKNOWN; or RX_DEAD, where no thread goes on; or an act at
+ * position RX_NOTED minus the move:
  *
  *     next row (-1: none), flags, [source, n, n slots: of the match],
- *     how many threads continue another one, each: its number, source, n, n slots,
- *     how many threads continue themselves with slots set, each: its number, n, n slots
+ *     number of threads that continue another thread, for each: its number, source, n, n slots,
+ *     number of threads that continue themselves with slots set, for each: its number, n, n slots
  *
- * A step costs at most the program's size times the slots.  States are in a hash table by their lists; when a table is full all go.
- * After Laurikari (2000, tagged automata, with one byte of lookahead), and Cox (RE2, 2010) for the automaton made on demand.
+ * Cost: a step is at most the program's size times the number of slots.  A hash table finds states by their lists; when a table is
+ * full, all states are dropped.  After Laurikari (2000, tagged automata, with one byte of lookahead), and Cox (RE2, 2010) for
+ * states made on demand.
  */
 #ifndef AF_REGEX_AUTOMATON_H
 #define AF_REGEX_AUTOMATON_H
@@ -24,11 +27,12 @@
 
 enum { RX_UNKNOWN = -1, RX_DEAD = -2, RX_NOTED = -8 };
 #define RX_RESTARTS 8       /* of a state, beside RX_AFTER_...: a match may begin here */
-#define RX_MATCHED 1        /* of an act: the program matches the text up to here */
-#define RX_SKIPS 2          /* the next state has no threads, so that a search for where a match may begin goes on */
+#define RX_MATCHED 1        /* of an act: the text up to here is a match */
+#define RX_SKIPS 2          /* the next state has no threads: the search may skip to the next place where a match can begin */
 #define RX_CHANGES 4        /* slots change */
 
-/* Follows a thread's instruction to what takes this byte, and adds the threads of the next state.  Not 0: it comes to a match, or RX_NO_MEMORY. */
+/* Follows the instruction of a thread to those that take this byte, and adds the threads of the next state.  RX_FOUND where a match
+ * is reached, RX_NO_MEMORY, or RX_NONE. */
 static int rx_follow(const rx_program *p, rx_cache *c, int32_t from, int32_t source, int byte, int32_t places, int32_t *count) {
     int32_t top = 0, set = 0;
     c->stack[top++] = from;
@@ -80,7 +84,7 @@ static inline uint32_t rx_hash(const int32_t *state) {
     return h;
 }
 
-/* The table of states at twice its size; RX_NO_MEMORY or RX_NONE. */
+/* Doubles the table of states; RX_NO_MEMORY or RX_NONE. */
 static int rx_rehash(rx_cache *c) {
     int32_t room = c->table.room ? c->table.room * 2 : 64;
     int32_t *table = malloc(sizeof(int32_t) * (size_t)room);
@@ -97,7 +101,7 @@ static int rx_rehash(rx_cache *c) {
     return RX_NONE;
 }
 
-/* The number of the state of the first `count` threads, made where it is new; RX_NO_MEMORY.  All others may go. */
+/* The number of the state of the first `count` threads, made where it is new; or RX_NO_MEMORY.  All other states may be dropped. */
 static int32_t rx_state(const rx_program *p, rx_cache *c, int32_t count, int32_t after) {
     int32_t stride = p->classes + 1, *state;
     uint32_t place;
@@ -134,7 +138,7 @@ static inline int32_t *rx_put(const rx_cache *c, int32_t *act, const rx_thread *
     return act + thread->count;
 }
 
-/* Writes an act for the list of threads, the last of which is the match where there is one.  Its place, RX_NO_MEMORY. */
+/* Writes an act for the list of threads; where there is a match it is the last thread.  Returns the act's position, or RX_NO_MEMORY. */
 static int32_t rx_write_act(const rx_program *p, rx_cache *c, int32_t count, int32_t matched, int32_t after, int32_t flags) {
     int64_t words = 8;
     int32_t row = -1, others = 0, *act, *head;
@@ -179,7 +183,7 @@ static int32_t rx_write_act(const rx_program *p, rx_cache *c, int32_t count, int
     return (int32_t)(head - c->acts.words);
 }
 
-/* The move of a state on a class of bytes: see above.  RX_NO_MEMORY in `status` or RX_NONE.  The state may be gone afterwards. */
+/* Makes the move of a state on a class of bytes (see the head).  `status`: RX_NO_MEMORY or RX_NONE.  The state may be dropped by this. */
 static int32_t rx_make_move(const rx_program *p, rx_cache *c, int32_t row, int32_t class_, int *status) {
     int32_t stride = p->classes + 1, forgotten = c->forgotten, count = 0, flags = 0, move, after;
     const int32_t *state = c->lists.words + c->offsets.words[row / stride];
@@ -215,7 +219,7 @@ static int32_t rx_make_move(const rx_program *p, rx_cache *c, int32_t row, int32
     return move;
 }
 
-/* The slots of a thread that continues `source`, -1: that begins here. */
+/* Writes to `to` the slots of a thread that continues thread `source`, or that begins here (-1). */
 static inline int32_t *rx_continue(rx_cache *c, int32_t *to, int32_t source, int32_t here) {
     int32_t slots = c->slots;
     if (source >= 0) {
@@ -228,13 +232,13 @@ static inline int32_t *rx_continue(rx_cache *c, int32_t *to, int32_t source, int
     return to;
 }
 
-/* Sets the slots that `act` lists; returns what stands after them. */
+/* Sets the slots that `act` lists; returns the position after the list. */
 static inline const int32_t *rx_set(const int32_t *act, int32_t *to, int32_t here) {
     for (int32_t n = *act++; n > 0; n--) to[*act++] = here;
     return act;
 }
 
-/* Does an act: the slots of the match, then those of the threads, from what they were before. */
+/* Performs an act: sets the slots of the match, then those of the threads, from the slots before. */
 static void rx_do(rx_cache *c, const int32_t *act, int32_t here) {
     int32_t flags = act[1], moved, slots = c->slots;
     act += 2;
@@ -258,7 +262,7 @@ static void rx_do(rx_cache *c, const int32_t *act, int32_t here) {
     for (int32_t n = *act++; n > 0; n--) act = rx_set(act + 1, c->rows[0] + (int64_t)act[0] * slots, here);
 }
 
-/* The state that a text begins in; RX_NO_MEMORY. */
+/* The state at the begin of a text, or RX_NO_MEMORY. */
 static int32_t rx_start_state(const rx_program *p, rx_cache *c) {
     if (c->start < 0) {
         c->threads[0].instruction = p->start;
@@ -267,7 +271,8 @@ static int32_t rx_start_state(const rx_program *p, rx_cache *c) {
     return c->start;
 }
 
-/* The first match: RX_FOUND, its slots in `best`; RX_NONE, RX_NO_MEMORY, RX_STOPPED.  Without slots any match will do. */
+/* Finds the first match: RX_FOUND, with its slots in `best`; or RX_NONE, RX_NO_MEMORY, RX_STOPPED.  Without slots it stops at any
+ * match. */
 static int rx_search(const rx_program *p, rx_cache *c, const uint8_t *text, int64_t size) {
     const uint8_t *at = text, *stop = text + size;
     const int32_t *act;

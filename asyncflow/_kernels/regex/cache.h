@@ -1,8 +1,8 @@
-/* What one search at a time works with: the states of the automaton found so far, and the slots of the threads of the present one.
+/* Working memory of one search at a time: the states of the automaton made so far, and the slots of the present state's threads.
  *
- * A program may be run by several threads of the process; each run takes a cache of its own.  A cache is for one choice of slots (the begins
- * and ends of the groups that are asked for; none where only the answer yes or no is).  All memory is got here and bounded: tables
- * of states are emptied when they are full.
+ * Threads of the process may run one program at the same time; each run takes a cache of its own.  A cache belongs to one choice of
+ * slots (begins and ends of the wanted groups; none where only yes or no is wanted).  Invariant: all memory is allocated here and
+ * bounded, because full tables of states are emptied.
  */
 #ifndef AF_REGEX_CACHE_H
 #define AF_REGEX_CACHE_H
@@ -10,27 +10,27 @@
 #include "regex/program.h"
 
 #define RX_WORDS_MOST (1 << 18)      /* of a table of states: 1 MiB */
-#define RX_WORK_A_TURN (1 << 24)     /* steps until the caller may look for a signal */
+#define RX_WORK_A_TURN (1 << 24)     /* steps between two calls of give_way */
 
 typedef struct {
     int32_t *words;
     int32_t used, room;
 } rx_words;
 
-/* A thread of the state being made: its instruction, the thread it comes from (-1: a new one), the slots that are set on the way. */
+/* A thread of the state under construction: its instruction, the thread that it continues (-1: none), and the slots set on the way. */
 typedef struct { int32_t instruction, source, sets, count; } rx_thread;
 
 typedef struct {
-    const int32_t *place;            /* of each slot of the program among those asked for, -1: not asked for */
-    int32_t slots;                   /* how many are asked for: 0, or those of the whole match first */
-    int32_t *reached, *listed;       /* by instruction: the turn it was last come to, was last put into a list */
+    const int32_t *place;            /* of each slot of the program, its place among the wanted slots; -1: not wanted */
+    int32_t slots;                   /* number of wanted slots: 0, or at least 2, those of the whole match first */
+    int32_t *reached, *listed;       /* by instruction: the turn in which it was last reached, last put into a list */
     int32_t turn;
-    int32_t *stack, *way;            /* of rx_follow: what is left to follow, slots set on the way here */
-    rx_thread *threads;              /* the list being made */
-    rx_words sets;                   /* its threads' slots */
+    int32_t *stack, *way;            /* of rx_follow: instructions left to follow, slots set on the way */
+    rx_thread *threads;              /* the list under construction */
+    rx_words sets;                   /* slots of its threads */
     rx_words moves, lists, offsets, acts, table;   /* see regex/automaton.h */
-    int32_t states, forgotten;       /* forgotten: how often all states were thrown away */
-    int32_t start;                   /* the state a text begins in, -1: not known */
+    int32_t states, forgotten;       /* forgotten: how often all states were dropped */
+    int32_t start;                   /* the state at the begin of a text, -1: not made yet */
     int32_t *rows[2], rows_room;     /* the slots of each thread; room to copy them in */
     int32_t *best;                   /* the slots of the match */
     int64_t work;
@@ -44,7 +44,7 @@ static void rx_cache_close(rx_cache *c) {
     memset(c, 0, sizeof *c);
 }
 
-/* `place` has to live as long as the cache.  RX_NO_MEMORY or RX_NONE; close it either way. */
+/* Opens a cache; `place` must live as long as the cache.  RX_NO_MEMORY or RX_NONE; the caller closes the cache in both cases. */
 static int rx_cache_open(rx_cache *c, const rx_program *p, const int32_t *place, int32_t slots, int (*give_way)(void)) {
     size_t count = (size_t)p->count + 1;
     memset(c, 0, sizeof *c);
@@ -61,7 +61,8 @@ static int rx_cache_open(rx_cache *c, const rx_program *p, const int32_t *place,
     return c->reached && c->listed && c->stack && c->way && c->best && c->threads ? RX_NONE : RX_NO_MEMORY;
 }
 
-/* Room for `more` words, at most `most` in all but where the table is empty.  RX_NONE, RX_NO_MEMORY, or RX_FOUND: it is full. */
+/* Makes room for `more` words.  A table that is not empty holds at most `most` words.  RX_NONE, RX_NO_MEMORY, or RX_FOUND where the
+ * table is full. */
 static int rx_words_grow(rx_words *w, int64_t more, int64_t most) {
     int64_t room = w->room ? w->room : 256;
     int32_t *words;
@@ -76,7 +77,7 @@ static int rx_words_grow(rx_words *w, int64_t more, int64_t most) {
     return RX_NONE;
 }
 
-/* Room for the slots of this many threads. */
+/* Makes room for the slots of that many threads. */
 static int rx_rows_grow(rx_cache *c, int32_t threads) {
     if (threads <= c->rows_room || c->slots == 0) return RX_NONE;
     int32_t room = threads < 8 ? 8 : threads * 2;
@@ -90,7 +91,7 @@ static int rx_rows_grow(rx_cache *c, int32_t threads) {
     return RX_NONE;
 }
 
-/* A new turn: no instruction has been come to, none is in the list. */
+/* Begins a turn, in which no instruction has been reached or listed. */
 static inline void rx_next_turn(rx_cache *c, const rx_program *p) {
     if (c->turn == INT32_MAX) {
         memset(c->reached, 0, sizeof(int32_t) * ((size_t)p->count + 1));
@@ -100,7 +101,7 @@ static inline void rx_next_turn(rx_cache *c, const rx_program *p) {
     c->turn++;
 }
 
-/* Counts steps; not 0 where the search has to stop. */
+/* Counts steps; not 0 where the search must stop. */
 static inline int rx_worked(rx_cache *c, int64_t steps) {
     c->work += steps;
     if (c->work < RX_WORK_A_TURN) return 0;

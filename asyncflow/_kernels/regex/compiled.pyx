@@ -1,11 +1,14 @@
 """Regular expressions over columns of texts, in time linear in the text, without the GIL.
 
-A program (``model/patterns/program.py``) is run as a deterministic automaton that is made as the texts need it and carries the places of
-the groups asked for (``regex/automaton.h``); where the pattern is plain text, by a search of bytes.  Time: at most size of text times
-size of program, mostly a load a byte.  Memory: some MiB a pattern and thread at most.  Every 16 million steps or so signals are looked
-for, so that a program can be stopped.
+``model/patterns`` compiles a pattern to a program (``model/patterns/program.py``); a :class:`Machine` runs the program.  The
+program runs as a deterministic automaton whose states are made when a text first needs them, and which tracks the positions of
+groups (``regex/automaton.h``).  A pattern that is plain text is a search of bytes.
 
-Every view is checked to lie inside ``data`` before it is read.  A machine may be used by several threads: each takes a cache of its own.
+Time: at most size of text times size of program, usually one load per byte.  Memory: at most some MiB per pattern and thread.
+About every 16 million steps Python's signal handlers run, so that a search can be interrupted.
+
+Invariants: every text is checked to lie inside ``data`` before it is read; threads may share a machine, because each takes a cache
+of its own.
 """
 
 from collections import deque
@@ -50,19 +53,19 @@ cdef extern from "regex/automaton.h" nogil:
 
 
 cdef int give_way() noexcept nogil:
-    """Signal handlers run; not 0 where one of them raised, whose exception is then set."""
+    """Runs Python's signal handlers; not 0, with the exception set, where a handler raised."""
     with gil:
         return PyErr_CheckSignals()
 
 
 cdef class Cache:
-    """What one run works with.  ``groups``: those whose slots it keeps; None: it only tells whether there is a match."""
+    """Working memory of one run.  ``groups``: the groups whose positions are tracked; None: only whether there is a match."""
 
     cdef rx_cache cache
     cdef object groups
     cdef object place
     cdef int32_t[::1] begins
-    """Where the begin of each group stands among the slots; its end follows."""
+    """The slot of each group's begin; the next slot is the group's end."""
 
     cdef int open(self, Machine machine, groups) except -1:
         cdef const int32_t[::1] place
@@ -83,7 +86,7 @@ cdef class Cache:
 
 
 cdef class Machine:
-    """Runs one program over columns of texts; see ``reference.regex.Machine``."""
+    """Runs one program over columns of texts; see the twin."""
 
     cdef rx_program program
     cdef object code, moves, prefix
@@ -119,7 +122,7 @@ cdef class Machine:
             return cache
 
     cdef int give_back(self, Cache cache, int status) except -1:
-        """Keeps a cache for the next run; an error of the run is raised, and its cache goes."""
+        """Keeps a cache for the next run.  Where the run failed, raises its error and drops the cache."""
         if status == RX_NO_MEMORY:
             raise MemoryError
         if status == RX_STOPPED:
@@ -189,7 +192,7 @@ cdef class Machine:
 
 
 cdef int32_t check_program(const int32_t[:, ::1] code, const int32_t[:, ::1] moves, int start) except -1:
-    """Refuses instructions that would lead outside the program.  Returns how many slots the program has."""
+    """Checks that no instruction leads outside the program: ValueError.  Returns the number of slots of the program."""
     cdef Py_ssize_t i, count = code.shape[0]
     cdef int32_t slots = 2, operation, x, y
     cdef bint inside = 0 <= start < count

@@ -1,8 +1,9 @@
-/* A pattern's program as the machines of regex.pyx read it, and what is worked out from it once.
+/* The program of a pattern, and facts that are derived from it once.
  *
- * An instruction is three int32 (operation, x, y), a move three (first byte, last byte, instruction); model/patterns/program.py says what
- * they mean.  Worked out here: classes of bytes that no instruction and no assertion tells apart, so that the automaton needs a column a
- * class; what its assertions ask about the byte before a place; and the bytes that a match can begin with.
+ * An instruction is three int32 (operation, x, y); a move is three int32 (first byte, last byte, instruction).
+ * model/patterns/program.py describes their meaning.  Derived here: classes of bytes that no instruction and no assertion tells
+ * apart, so that the automaton needs one column per class; the kinds of the byte before that assertions ask for; and the bytes that
+ * a match can begin with.
  */
 #ifndef AF_REGEX_PROGRAM_H
 #define AF_REGEX_PROGRAM_H
@@ -22,14 +23,14 @@ typedef struct { int32_t low, high, target; } rx_move;
 typedef struct {
     const rx_instruction *code;
     const rx_move *moves;
-    const uint8_t *prefix;     /* what every match begins with */
+    const uint8_t *prefix;     /* every match begins with these bytes */
     int64_t prefix_size;
     int32_t count, start, anchored, literal;
     int32_t classes;           /* of bytes; one more stands for the end of the text */
     uint8_t class_of[256];
     uint8_t byte_of[256];      /* one byte of each class */
-    int32_t asks;              /* what stands before a place, as far as an assertion asks: RX_AFTER_... */
-    int32_t skips;             /* a match begins with one of `first`, wherever it begins */
+    int32_t asks;              /* the kinds of the byte before that an assertion asks for: RX_AFTER_... */
+    int32_t skips;             /* every match begins with a byte of `first`, wherever it begins */
     uint8_t first[256];
 } rx_program;
 
@@ -37,10 +38,10 @@ static inline int rx_is_word(int byte) {
     return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') || byte == '_';
 }
 
-/* A pending exception of Python becomes the caller's: give_way set it. */
+/* Raises the Python exception that give_way has set. */
 static inline int rx_raise(void) { return -1; }
 
-/* What holds between two bytes, -1 for none. */
+/* The assertions that hold between two bytes (-1: no byte), as bits. */
 static inline int32_t rx_places(int before, int after) {
     int32_t places = rx_is_word(before) != rx_is_word(after) ? RX_WORD : RX_NOT_WORD;
     if (before < 0) places |= RX_BEGIN_TEXT | RX_BEGIN_LINE;
@@ -50,7 +51,7 @@ static inline int32_t rx_places(int before, int after) {
     return places;
 }
 
-/* Where a BYTES instruction leads on this byte, -1: nowhere. */
+/* The instruction to which a BYTES instruction leads on this byte, or -1. */
 static inline int32_t rx_target(const rx_program *p, const rx_instruction *at, int byte) {
     const rx_move *move = p->moves + at->x;
     int32_t count = at->y;
@@ -89,7 +90,7 @@ static void rx_find_classes(rx_program *p) {
     }
 }
 
-/* The bytes that a match can begin with; none to skip by where a match can be empty or asks what stands before it. */
+/* Finds the bytes that a match can begin with.  There is nothing to skip where a match can be empty, or asks for the byte before it. */
 static void rx_find_first(rx_program *p, int32_t *stack, uint8_t *seen) {
     int32_t top = 0;
     memset(p->first, 0, sizeof p->first);
@@ -115,7 +116,7 @@ static void rx_find_first(rx_program *p, int32_t *stack, uint8_t *seen) {
     if (count > 240 || p->anchored) p->skips = 0;
 }
 
-/* Fills in what is worked out; code, moves, prefix, count, start, anchored and literal are set.  RX_NO_MEMORY or RX_NONE. */
+/* Derives the facts; the caller has set code, moves, prefix, count, start, anchored and literal.  RX_NO_MEMORY or RX_NONE. */
 static int rx_program_open(rx_program *p) {
     int32_t *stack = malloc(sizeof(int32_t) * (2 * (size_t)p->count + 2));
     uint8_t *seen = calloc((size_t)p->count + 1, 1);
@@ -129,7 +130,7 @@ static int rx_program_open(rx_program *p) {
     return status;
 }
 
-/* Where a match can begin at or after `at`; `stop`: nowhere.  Only where the program `skips`. */
+/* The next place from `at` on where a match can begin; `stop` where there is none.  Only for programs that skip. */
 static inline const uint8_t *rx_skip(const rx_program *p, const uint8_t *at, const uint8_t *stop) {
     if (at == stop) return stop;
     if (p->prefix_size > 0) {

@@ -1,4 +1,4 @@
-"""The plain twin of ``regex``: the program's threads, one step a byte, in the order of their priority (Thompson 1968, Pike)."""
+"""The plain twin of ``regex``: runs the threads of a program in the order of their priority, one step per byte (Thompson 1968, Pike)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _LINE_END = 10
 
 Int32s: TypeAlias = NDArray[np.int32]
 Slots: TypeAlias = dict[int, int]
-"""Where the slots of a thread stand; those of group 0 are 0 and 1."""
+"""Positions in the text by slot; slots 0 and 1 are begin and end of group 0."""
 
 
 class Machine:
-    """Runs one program over columns of texts; see ``asyncflow.model.patterns.program`` for its instructions."""
+    """Runs one program over columns of texts.  ``asyncflow.model.patterns.program`` describes the instructions."""
 
     def __init__(
         self, code: Int32s, moves: Int32s, start: int, anchored: bool, prefix: bytes, literal: bool
@@ -43,7 +43,8 @@ class Machine:
         begins: Int32s,
         sizes: Int32s,
     ) -> None:
-        """Where the groups of each row's first match stand in ``data``; a size of -1 is no text.  ``begins``: (groups, rows)."""
+        """Begin in ``data`` and size of the groups of each row's first match, shape (groups, rows).  A size of -1: the group took
+        no part."""
         for row, (start, length) in enumerate(_views(data, starts, lengths, len(found))):
             slots = self._search(data[start : start + length].tobytes())
             found[row] = slots is not None
@@ -73,7 +74,7 @@ class Machine:
         return best
 
     def _closure(self, threads: list[tuple[int, Slots]], text: bytes, at: int) -> list[tuple[int, Slots]]:
-        """What the threads come to without taking a byte, each instruction once, by the first thread that comes to it."""
+        """The instructions that the threads reach without a byte, each once, by the first thread that reaches it."""
         seen: set[int] = set()
         found: list[tuple[int, Slots]] = []
         pending = threads[::-1]
@@ -95,7 +96,7 @@ class Machine:
 
 
 def _views(data: NDArray[np.uint8], starts: Int32s, lengths: Int32s, rows: int) -> list[tuple[int, int]]:
-    """Where the texts stand; ValueError where one of them lies outside ``data``."""
+    """Start and length of each text; ValueError where a text lies outside ``data``."""
     if not len(starts) == len(lengths) == rows:
         raise ValueError("columns of different lengths")
     views = list(zip(starts.tolist(), lengths.tolist(), strict=True))
@@ -105,7 +106,8 @@ def _views(data: NDArray[np.uint8], starts: Int32s, lengths: Int32s, rows: int) 
 
 
 def _places(text: bytes, at: int) -> int:
-    """What holds at a place of the text: begin and end of a line, of the text, a word boundary or none."""
+    """The assertions that hold at a place of the text, as bits: begin and end of a line, begin and end of the text, word boundary
+    or not."""
     first, last = at == 0, at == len(text)
     word = (not first and text[at - 1] in _WORD) != (not last and text[at] in _WORD)
     begin_line, end_line = first or text[at - 1] == _LINE_END, last or text[at] == _LINE_END

@@ -1,9 +1,11 @@
-"""SIGINT and SIGTERM while a kernel works: the second one ends the process at once.
+"""SIGINT and SIGTERM while a kernel works: the second signal ends the process at once.
 
-Python runs its handlers only between bytecodes, so a signal that comes while a kernel works waits for the kernel.  The handler here is C: it
-stands before Python's, counts, and passes the first signal on.  The second one, of either number, ends the process with 128 + its number, as
-Python's handler would.  A signal within ``SAME_NS`` of the first is the same request: ``timeout`` sends two, to the process and to its group.
-The handler calls only what POSIX lets a signal handler call.
+Python runs its handlers only between bytecodes, so a signal that comes while a kernel works waits for the kernel.  The handler here
+is C and runs at once.  It passes the first signal on to Python's handler.  The second signal, of either number, ends the process
+with exit status 128 + its number, as Python's handler would.  A signal within ``SAME_NS`` of the first is the same request: the
+command ``timeout`` sends two, to the process and to its group.  ``runtime/process`` installs the handler.
+
+Invariant: the handler calls only functions that POSIX allows in a signal handler.
 """
 
 from libc.signal cimport SIG_DFL, SIG_IGN, sig_atomic_t
@@ -46,10 +48,10 @@ cdef void on_signal(int number) noexcept nogil:
 
 
 def end_at_second(*numbers):
-    """From now on the second of these signals ends the process, and the first goes to the handler that is set now.
+    """From now on the first of these signals goes to the handler that is set now, and the second ends the process.
 
-    ``numbers``: int signal numbers whose handlers Python has set; setting one of them anew in Python takes this one away.  OSError where the
-    system refuses.
+    ``numbers``: int signal numbers with a Python handler.  A handler that Python sets later replaces this one.  OSError where the system
+    refuses.
     """
     global came
     cdef sigaction_t found

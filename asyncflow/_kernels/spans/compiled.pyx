@@ -1,6 +1,7 @@
-"""Texts that stand anywhere in a block to the values of one column: the exact scalar parsers of ``numbers.h`` and ``timestamps.h``, a
-row at a time.  For formats that find their texts in Python, so that they read values exactly as the fast formats do; what that is,
-is said by ``reference.spans``.
+"""Texts at any place of a block to the values of one column, row by row, with the exact parsers of ``numbers/``.
+
+``formats/regex`` and inference find texts in Python and read their values here, so that all formats read values by the same rules.
+The twin ``spans/reference.py`` is the specification.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -47,7 +48,8 @@ cdef int _parse(int kind, const uint8_t *begin, const uint8_t *end, void *out) n
 def parse_spans(
     str type_text, const uint8_t[::1] block, const int32_t[::1] starts, const int32_t[::1] lengths, values, valid, failed
 ):
-    """Fills ``values``, ``valid`` and ``failed``; see ``reference.spans.parse_spans``.  Returns how many rows are null, how many failed."""
+    """Fills ``values``, ``valid`` and ``failed``; see ``reference.spans.parse_spans``.  Returns how many rows are null, how many
+    failed."""
     if type_text not in KINDS:
         raise ValueError(f"no type of a span: {type_text!r}")
     kind_and_dtype = KINDS[type_text]

@@ -1,4 +1,4 @@
-"""Texts that stand anywhere in a block to the values of one column, by the rules of ``texts``."""
+"""The plain twin of ``spans``: texts at any place of a block to the values of one column, by the rules of ``columns/reference.py``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def parse_spans(
     valid: NDArray[np.bool_],
     failed: NDArray[np.bool_],
 ) -> tuple[int, int]:
-    """Row *i* is the text ``block[starts[i] : starts[i] + lengths[i]]``; a length of 0 or below is null.
+    """Reads row *i* from the text ``block[starts[i] : starts[i] + lengths[i]]``; a length of 0 or below is null.
 
-    ``type_text``: ``bool int64 float64 timestamp timestamp[s|ms|us|ns]``.  ``block``: uint8; ``starts``, ``lengths``: int32.
-    Fills ``values`` (bool, int64 or float64; times in ns; 0 where there is none), ``valid`` (bool: not null, not failed) and
-    ``failed`` (bool: a text that is no such value).  Returns how many rows are null and how many failed.  ValueError where a text
-    lies outside the block or the type is another.
+    ``type_text``: ``bool int64 float64 timestamp timestamp[s|ms|us|ns]``.  ``block``: uint8; ``starts``, ``lengths``: int32. Fills
+    ``values`` (bool, int64 or float64; times in ns; 0 where null or failed), ``valid`` (bool: neither null nor failed) and
+    ``failed`` (bool: the text is no value of the type).  Returns the number of null rows and of failed rows.  ValueError where a
+    text lies outside the block, or for another type.
     """
     if type_text not in ("bool", "int64", "float64") and not type_text.startswith("timestamp"):
         raise ValueError(f"no type of a span: {type_text!r}")

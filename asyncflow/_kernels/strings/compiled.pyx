@@ -1,14 +1,16 @@
-"""Loops over texts that are views (see ``model.columns``): compare, search, count, hash, and find the distinct ones.
+"""Loops over columns of texts: compare, search, count characters, hash, number the distinct texts.
 
-A column is ``data`` (uint8), ``starts`` and ``lengths`` (int32); every view lies inside ``data`` and nothing outside a view is read.
-Where two columns meet, one of them may hold a single text, which then stands for every row.  Null rows are texts of length 0 here.
+The functions of expressions on texts (``operators/functions``) call them.  A column is ``data`` (uint8), ``starts`` and ``lengths``
+(int32). Every text is checked to lie inside ``data``, and only bytes of texts are read.  Where a function takes two columns, one of
+them may hold a single text, which counts for every row.  A null row is a text of length 0.
 
-``hash64``: over the text's bytes in words of 8, little-endian, the last one filled up with zeros: start from the length times
-an odd constant, then h = mix(h ^ word) and one mix more; ``mix`` adds a constant and applies the finisher of splitmix64 (Steele, Lea,
-Flood 2014).  Its values are part of the language (``hash(x)``) and never change.
+``hash64``: words of 8 bytes, little-endian, the last word filled up with zeros.  h starts as the length times an odd constant; for
+each word h = mix(h ^ word); at the end h = mix(h).  ``mix`` adds a constant and applies the finisher of splitmix64 (Steele, Lea,
+Flood 2014).  The values are part of the language (``hash(x)``) and never change.
 
-``distinct``: an open-addressing table of row numbers, linear probing, at most half full, doubled when it gets fuller; equal hashes are
-compared byte by byte.  Its hash has a seed of the process, so that nobody can choose texts that collide.  O(bytes) time, O(distinct) memory.
+``distinct``: an open-addressing table of row numbers with linear probing, at most half full.  Texts with equal hashes are compared
+byte by byte.  The hash has a seed of the process, so that nobody can choose texts that collide.  O(bytes) time, O(distinct texts)
+memory.
 """
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -43,7 +45,7 @@ cdef inline uint64_t load4(const uint8_t *text) noexcept nogil:
 
 
 cdef inline uint64_t hash_text(const uint8_t *text, int32_t length) noexcept nogil:
-    """The last word overlaps what was read before rather than reach outside the view."""
+    """The hash of a text.  The last word overlaps the word before, so that nothing outside the text is read."""
     cdef uint64_t h = <uint64_t>length * <uint64_t>0xD6E8FEB86659FD93
     cdef int32_t left = length
     while left >= 8:
@@ -92,7 +94,7 @@ def equal(const uint8_t[::1] data_a, const int32_t[::1] starts_a, const int32_t[
 
 def compare(const uint8_t[::1] data_a, const int32_t[::1] starts_a, const int32_t[::1] lengths_a,
             const uint8_t[::1] data_b, const int32_t[::1] starts_b, const int32_t[::1] lengths_b, int8_t[::1] out):
-    """``out[i]`` = -1, 0 or 1: how text a of row i stands to text b, by unsigned bytes, a shorter one before its extension."""
+    """``out[i]`` = -1, 0 or 1: text a of row i is less than, equal to or greater than text b, by unsigned bytes; a prefix is less."""
     cdef Py_ssize_t n = out.shape[0], i, step_a = lengths_a.shape[0] != 1, step_b = lengths_b.shape[0] != 1
     cdef const uint8_t *a = base_of(data_a)
     cdef const uint8_t *b = base_of(data_b)
@@ -147,7 +149,7 @@ def find(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] 
 
 
 def count_characters(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, int64_t[::1] out):
-    """``out[i]`` = code points of the text of row i: bytes that do not continue one."""
+    """``out[i]`` = number of code points in the text of row i: bytes that are no continuation bytes."""
     cdef Py_ssize_t n = out.shape[0], i, j
     cdef const uint8_t *base = base_of(data)
     cdef const uint8_t *row
@@ -174,9 +176,10 @@ def hash64(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1
 
 def distinct(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths,
              int32_t[::1] ids, int32_t[::1] firsts):
-    """Numbers the distinct texts from 0 by first occurrence: ``ids[i]`` is row i's, ``firsts[k]`` the first row of number k.
+    """Numbers the distinct texts from 0 by first occurrence: ``ids[i]`` is the number of row i's text, ``firsts[k]`` the first row
+    of number k.
 
-    Returns how many there are.  ``ids`` and ``firsts`` hold as many as there are rows.  MemoryError where the table cannot grow.
+    Returns the number of distinct texts.  ``ids`` and ``firsts`` are as long as the column.  MemoryError where the table cannot grow.
     """
     cdef Py_ssize_t n = ids.shape[0]
     cdef int count
@@ -235,7 +238,7 @@ cdef int number_texts(const uint8_t *base, const int32_t *starts, const int32_t 
 
 
 cdef slot *rehashed(slot *table, uint64_t capacity) noexcept nogil:
-    """A table of twice the capacity with the same entries; NULL where there is no memory."""
+    """A table of twice the capacity with the same entries; NULL where memory ran out."""
     cdef slot *larger = <slot *>calloc(2 * capacity, sizeof(slot))
     cdef uint64_t old, place
     if larger == NULL:
@@ -250,5 +253,5 @@ cdef slot *rehashed(slot *table, uint64_t capacity) noexcept nogil:
 
 
 cdef int check_either(Py_ssize_t rows, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths) except -1:
-    """A text for each row (``check_texts``), or one for all rows."""
+    """Checks a column that holds one text per row, or one text for all rows."""
     return check_texts(data, starts, lengths, 1 if lengths.shape[0] == 1 else rows)

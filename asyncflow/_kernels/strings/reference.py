@@ -1,4 +1,4 @@
-"""The plain twin of ``strings``: what the loops over texts mean, with Python's own bytes."""
+"""The plain twin of ``strings``: the loops over columns of texts, with Python's bytes."""
 
 from __future__ import annotations
 
