@@ -182,8 +182,8 @@ class Running:
         """Where its source or sink of that name listens, once it does."""
 
         def addresses() -> tuple[str, ...]:
-            sources = [stage.connector for stage in self.run._sources if stage.source.name == name]
-            sinks = [stage.connector for stage in self.run._sinks if stage.sink.name == name]
+            sources = [stage.connector for stage in self.run.wiring.sources if stage.source.name == name]
+            sinks = [stage.connector for stage in self.run.wiring.sinks if stage.sink.name == name]
             return next((each.addresses for each in (*sources, *sinks)), ())  # type: ignore[attr-defined]
 
         await self.until(addresses)
@@ -191,7 +191,7 @@ class Running:
 
     async def connected(self, count: int) -> list[socket.socket]:
         """Returns once the (first) sink has so many readers: its ends of them."""
-        readers = self.run._sinks[0].connector._peers  # type: ignore[attr-defined]
+        readers = self.run.wiring.sinks[0].connector._peers  # type: ignore[attr-defined]
         await self.until(lambda: len(readers) == count)
         return list(readers)
 

@@ -147,7 +147,7 @@ def test_stopped_with_a_reset_pending_the_part_of_a_record_is_not_decoded(run, t
             peer = await dialled(await running.address())
             await send(peer, b"a,1\n")
             await running.taken(1)
-            [ours] = running.run._sources[0].connector._open  # type: ignore[attr-defined]
+            [ours] = running.run.wiring.sources[0].connector._open  # type: ignore[attr-defined]
             peer.setblocking(True)
             peer.sendall(b"b,12")
             delivered(peer)

@@ -36,8 +36,10 @@ def rejected(running: Running) -> list[tuple[str, str]]:
 
 async def bound(running: Running, folder: Path, kind: str) -> str:
     """The address of a source that is still looking for its schema."""
-    await running.until(lambda: running.run._sources and running.run._sources[0].connector.addresses)  # type: ignore[attr-defined]
-    address: str = running.run._sources[0].connector.addresses[0]  # type: ignore[attr-defined]
+    await running.until(
+        lambda: running.run.wiring.sources and running.run.wiring.sources[0].connector.addresses
+    )  # type: ignore[attr-defined]
+    address: str = running.run.wiring.sources[0].connector.addresses[0]  # type: ignore[attr-defined]
     return address
 
 

@@ -48,7 +48,7 @@ def test_stopped_while_it_connects_for_the_first_time_it_ends_at_once(run, kind:
 
     async def main() -> None:
         async with Running(relay(kind, tmp_path, **nobody(kind, tmp_path))) as running:
-            await running.until(lambda: running.run._sinks)
+            await running.until(lambda: running.run.wiring.sinks)
             await asyncio.sleep(0)
             counted = await running.stop()
             assert counted["sources"]["rows"]["rows"] == counted["sinks"]["out"]["rows"] == 0
@@ -64,9 +64,11 @@ def test_stopped_while_it_connects_what_was_read_to_tell_the_schema_is_said_to_b
         async with Running(
             relay(kind, tmp_path, source, **nobody(kind, tmp_path)), stop_timeout=0.2
         ) as running:
-            await running.until(lambda: running.run._sources and running.run._sources[0].connector.addresses)
-            await say(running.run._sources[0].connector.addresses[0], b"key,qty\na,1\n")
-            await running.until(lambda: running.run._sinks)
+            await running.until(
+                lambda: running.run.wiring.sources and running.run.wiring.sources[0].connector.addresses
+            )
+            await say(running.run.wiring.sources[0].connector.addresses[0], b"key,qty\na,1\n")
+            await running.until(lambda: running.run.wiring.sinks)
             with pytest.raises(ConnectorError, match=r"^stopped, and stop_timeout \(200ms\) was too short"):
                 await running.stop()
 
@@ -78,9 +80,11 @@ def test_stopped_while_it_connects_it_goes_on_once_somebody_is_there(run, kind: 
         options = nobody(kind, tmp_path)
         source = {"listen": "127.0.0.1:0", "format": "csv"}
         async with Running(relay(kind, tmp_path, source, **options)) as running:
-            await running.until(lambda: running.run._sources and running.run._sources[0].connector.addresses)
-            await say(running.run._sources[0].connector.addresses[0], b"key,qty\na,1\n")
-            await running.until(lambda: running.run._sinks)
+            await running.until(
+                lambda: running.run.wiring.sources and running.run.wiring.sources[0].connector.addresses
+            )
+            await say(running.run.wiring.sources[0].connector.addresses[0], b"key,qty\na,1\n")
+            await running.until(lambda: running.run.wiring.sinks)
             running.run.stop()
             with Server(kind, tmp_path, options["connect"]) as server, await server.accepted() as reader:
                 assert await receive_all(reader) == b'{"key":"a","qty":1}\n'
@@ -146,7 +150,7 @@ def test_stopped_while_it_connects_again_the_run_fails(run, kind: str, tmp_path:
             async with Running(flow, stop_timeout=0.2) as running:
                 (await server.accepted()).close()
                 server.__exit__()
-                out = running.run._sinks[0].connector
+                out = running.run.wiring.sinks[0].connector
                 await running.until(lambda: out._connecting._failures > 1)  # type: ignore[attr-defined]
                 with pytest.raises(ConnectorError, match=r"stop_timeout .* lost: [\d,]+ rows? for out$"):
                     await running.stop()

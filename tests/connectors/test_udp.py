@@ -173,8 +173,8 @@ def test_empty_datagrams_say_nothing(run, schema: dict[str, str] | None) -> None
     async def main() -> None:
         flow = kept(receiving(format="json", schema=schema))
         async with Running(flow) as running:
-            await running.until(lambda: running.run._sources)
-            address = (await running.run._sources[0].connector.started())[0]  # type: ignore[attr-defined]
+            await running.until(lambda: running.run.wiring.sources)
+            address = (await running.run.wiring.sources[0].connector.started())[0]  # type: ignore[attr-defined]
             with caller(address) as peer:
                 peer.send(b"")
                 await asyncio.sleep(0.05)
@@ -209,7 +209,7 @@ def test_a_flow_that_is_busy_takes_no_more_than_the_queue_holds(run) -> None:
                     await asyncio.sleep(0)
                 await running.until(lambda: started)
                 gate.set()
-                connector = running.run._sources[0].connector
+                connector = running.run.wiring.sources[0].connector
                 dropped = connector.dropped  # type: ignore[attr-defined]
                 await running.taken(500 * (300 - dropped))
             counted = await running.stop()

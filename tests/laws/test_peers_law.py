@@ -128,7 +128,7 @@ class Served:
         self.task = asyncio.create_task(self.run.execute())
 
     async def address(self) -> Any:
-        return await until(lambda: place(self.run._sources))
+        return await until(lambda: place(self.run.wiring.sources))
 
     def lines(self, sink: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.sinks[sink].data.splitlines()]
@@ -264,7 +264,7 @@ async def test_readers_that_stall_reset_and_half_close_hold_nobody_up(
     run = Run(flow.to(kind, name="out", format="json", **options).checked())
     with nothing_left():
         task = asyncio.create_task(run.execute())
-        address = await until(lambda: place(run._sinks))
+        address = await until(lambda: place(run.wiring.sinks))
         hows = ["well", "well", "stuck", *chance.choices(("stuck", "leaves", "half", "well"), k=12)]
         readers = [asyncio.create_task(reads(address, how)) for how in hows]
         async with asyncio.timeout(60):
@@ -277,7 +277,7 @@ async def test_readers_that_stall_reset_and_half_close_hold_nobody_up(
             results = await asyncio.gather(*readers, return_exceptions=True)
     assert counted["rows"] == sent
     assert counted["peers_cut_slow"] >= hows.count("stuck")
-    assert run._sinks[0].connector._kept_bytes == 0  # type: ignore[attr-defined]
+    assert run.wiring.sinks[0].connector._kept_bytes == 0  # type: ignore[attr-defined]
     for how, data in zip(hows, results, strict=True):
         if how == "well":
             assert [json.loads(line)["n"] for line in data.splitlines()] == list(range(sent))
@@ -304,7 +304,7 @@ async def test_flat_law_peers_that_come_and_go_leave_nothing(tmp_path: Path, kin
         async with asyncio.timeout(60):
             for _ in range(6):
                 await asyncio.gather(*(leave_unfinished() for _ in range(40)))
-                source = served.run._sources[0]
+                source = served.run.wiring.sources[0]
                 await until(lambda source=source: not source.connector._open)
                 held.append(source.memory.used_bytes)
                 assert source.connector._held_bytes == 0  # type: ignore[attr-defined]

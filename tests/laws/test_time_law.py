@@ -210,7 +210,7 @@ async def whole_run(given: Schedule, chance: random.Random) -> tuple[list[Result
             elif kind == "end":
                 taps[source].rows.put_nowait(None)
             elif kind == "watermark":
-                await run._sources[source].raise_watermark(together[0].time)
+                await run.wiring.sources[source].raise_watermark(together[0].time)
             else:
                 clock.advance(1.5)
             await rest()

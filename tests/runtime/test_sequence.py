@@ -220,7 +220,7 @@ async def test_live_is_opened_before_anything_of_the_past_is_read() -> None:
 
     async def past() -> AsyncIterator[dict[str, Any]]:
         assert run is not None
-        listening = next(stage.connector for stage in run._sources if stage.source.name == "live")
+        listening = next(stage.connector for stage in run.wiring.sources if stage.source.name == "live")
         host, _, port = listening.addresses[0].rpartition(":")  # type: ignore[attr-defined]
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(json_bytes([(3, 3), (4, 4), (5, 5)]))
@@ -319,7 +319,7 @@ def test_the_keys_of_the_overlap_go_when_live_has_passed_it() -> None:
     counts = ledger["stages"]["source_1"]
     assert counts["rows_out"] == 400_000
     assert counts["duplicate"] == 50_000
-    operator = next(stage.operator for stage in run._stages if stage.name == "source_1")
+    operator = next(stage.operator for stage in run.wiring.stages if stage.name == "source_1")
     assert operator is not None
     assert operator.state_bytes == 0
     assert max(held) < 8 << 20  # those of 50 000 rows, not of 200 000
