@@ -125,9 +125,11 @@ async def test_records_come_one_by_one(pipeline: Path, monkeypatch: pytest.Monke
     sizes: list[int] = []
     taken = SourceStage._take
 
-    async def watched(stage: SourceStage, schema: object, result: object, *rest: object) -> None:
+    async def watched(
+        stage: SourceStage, item: object, schema: object, result: object, *rest: object
+    ) -> None:
         sizes.append(result.num_rows)  # type: ignore[attr-defined]
-        await taken(stage, schema, result, *rest)  # type: ignore[arg-type]
+        await taken(stage, item, schema, result, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SourceStage, "_take", watched)
     async for _ in verify(af.load(pipeline).plan, [Manner(1, None, one_by_one=True)]):

@@ -1,7 +1,7 @@
-"""From a component's name and its options as written to a checked :class:`~asyncflow.plan.tables.Component`.
+"""Makes a checked :class:`~asyncflow.plan.tables.Component` from a component's name and its options as written.
 
-A connector or format declares its options once, as a msgspec struct; here every option given is converted to its declared type one by
-one, so that all problems of a table are found and each carries its path.  The door is the only place that knows plan and components both.
+A connector or format declares its options once, as a msgspec struct.  Each option is converted to its declared type by itself, so that
+every problem of a table is found and carries its path.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _COMPRESSED = frozenset({".gz", ".zst", ".bz2", ".xz"})
 
 
 class Problems(Struct):
-    """Collects problems while a document is read; ``incomplete`` names the tables of which a part could not be read."""
+    """Collects problems while a document is read.  ``incomplete``: tables of which a part could not be read."""
 
     found: list[Problem] = field(default_factory=list)
     incomplete: set[str] = field(default_factory=set)
@@ -57,7 +57,7 @@ class Problems(Struct):
 
 
 class Role(Struct, frozen=True):
-    """One of the four things a component can be: how it is found, what its options are called, what is known to come later."""
+    """One of the four roles of a component: how the component is found, the name of its options, and the names that are reserved."""
 
     noun: str
     find: Callable[[str], ModuleType]
@@ -65,7 +65,7 @@ class Role(Struct, frozen=True):
     options: str
     later: frozenset[str]
     others: tuple[str, ...] = ()
-    """Types that may stand in such a table and are no components."""
+    """Types that may stand in such a table and are not components."""
 
 
 SOURCE = Role(
@@ -82,7 +82,7 @@ ENCODER = Role("format", formats.find_encoder, formats.encoder_names, "EncoderOp
 
 
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of a component that declares none."""
+    """The options of a component that declares none."""
 
 
 def options_type(role: Role, module: ModuleType) -> type[msgspec.Struct] | None:
@@ -100,9 +100,9 @@ def component(
     *,
     also_known: Collection[str] = (),
 ) -> Component | None:
-    """The component of that name with its options converted; None, with problems added, where it cannot be had.
+    """The component of that name with its options converted; None, with problems added, where there is none or its options do not fit.
 
-    ``also_known``: keys of the same table that are not the component's, for the hint at an unknown one.
+    ``also_known``: keys of the same table that are not the component's, for the hint at an unknown key.
     """
     if not isinstance(type_, str):
         problems.add(f"{path}.type", f"a {role.noun} needs a type", _choices(role))
@@ -160,7 +160,7 @@ def convert_fields(
     *,
     also_known: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The options that fit, converted, by field name; a problem for each of the others and for each required one that is missing."""
+    """The options that fit, converted, by field name; a problem for each other option and for each required one that is missing."""
     fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
     values = {}
     above = f"{path}." if path else ""
@@ -179,7 +179,7 @@ def convert_fields(
 
 
 def _value_problems(value: Any, hint: Any, path: str, error: Exception) -> Iterator[Problem]:
-    """Of a table, the entries that do not fit, each with its own path; else the error itself."""
+    """A problem for each entry of a table that does not fit, with its path; for any other value the error itself."""
     found = False
     for key, each in value.items() if isinstance(value, Mapping) else ():
         try:
@@ -195,7 +195,7 @@ def _value_problems(value: Any, hint: Any, path: str, error: Exception) -> Itera
 
 
 def _words(hint: Any) -> tuple[str, ...]:
-    """The words that may stand there; none where something else may, too."""
+    """The words that a type allows; none where it allows other values."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
         return tuple(each for each in parts if isinstance(each, str))
@@ -206,7 +206,7 @@ def _words(hint: Any) -> tuple[str, ...]:
 
 
 class FromEnvironment(str):
-    """Text that an environment variable gave.  There everything is text, so it may stand for a number or a truth value too."""
+    """Text from an environment variable, which may stand for a number or a truth value."""
 
     __slots__ = ()
 
@@ -238,7 +238,7 @@ def _located(path: str, error: Exception) -> tuple[str, str]:
 
 
 def _plain_types(names: str) -> str:
-    # An option that may be left out need not be told that it may be nothing.
+    # That an optional value may be nothing need not be told.
     words = [_PLAIN.get(name, name) for name in names.split(" | ")]
     return " or ".join(word for word in words if word != "nothing" or len(words) == 1)
 
@@ -246,7 +246,7 @@ def _plain_types(names: str) -> str:
 def format_component(role: Role, value: object, path: str, problems: Problems) -> Component | None:
     """A format as written: ``"csv"`` or ``{ type = "csv", delimiter = ";" }``."""
     if isinstance(value, str):
-        # Problems of a plain name belong to the key itself, not to a ``type`` below it.
+        # A problem of a plain name belongs to the key itself, not to a ``type`` below it.
         inner = Problems()
         made = component(role, value, {}, path, inner)
         problems.found += [Problem(p.path.removesuffix(".type"), p.message, p.hint) for p in inner.found]
@@ -261,7 +261,7 @@ def format_component(role: Role, value: object, path: str, problems: Problems) -
 
 
 def format_by_suffix(path: object) -> dict[str, Any] | None:
-    """The format that a file's name stands for, as it would be written: ``data.csv.gz`` is csv.  Of a list, the first path's."""
+    """The format of a file by the suffix of its name, as it would be written: ``data.csv.gz`` is csv.  Of a list the first path counts."""
     if isinstance(path, list | tuple) and path:
         path = path[0]
     if not isinstance(path, str | PurePath):
@@ -273,7 +273,7 @@ def format_by_suffix(path: object) -> dict[str, Any] | None:
 
 
 def known_schema(connector: Component, format_: Component | None) -> Schema | None:
-    """A source's columns where they are known without reading anything: its connector makes the rows, or its format fixes them."""
+    """A source's columns where they are known without reading: its connector gives rows, or its format has fixed columns."""
     if (made := capabilities.of_source(connector).schema) is not None:
         return made
     options = None if format_ is None else format_.options

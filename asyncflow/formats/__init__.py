@@ -1,4 +1,4 @@
-"""Formats: bytes to columns and back.  One file each, found by name; the contract is in ``contract``."""
+"""Formats: bytes to columns and back.  One file each, found by name; ``contract`` is the contract."""
 
 from __future__ import annotations
 

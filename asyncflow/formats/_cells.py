@@ -1,6 +1,6 @@
-"""Columns as the kernels that write text take them: contiguous arrays, one tuple per column.
+"""Columns as contiguous arrays, one tuple per column, for the kernels that write text.
 
-Shared by the encoders of CSV, JSON, table and lines; ``Timestamps`` is the option that they have in common.
+Shared by the encoders of CSV, JSON, table and lines; ``Timestamps`` is their common option.
 """
 
 from __future__ import annotations

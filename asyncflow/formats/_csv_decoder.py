@@ -15,7 +15,7 @@ import numpy as np
 from asyncflow._kernels import csv as _csv
 from asyncflow.errors import DataError
 from asyncflow.formats._csv_dialect import check_dialect
-from asyncflow.formats._lines import NOT_UTF8
+from asyncflow.formats._lines import NOT_UTF8, shown
 from asyncflow.formats.contract import (
     BYTE_ORDER_MARK,
     Block,
@@ -31,7 +31,6 @@ from asyncflow.model.columns import Column, FixedColumn, StringColumn
 from asyncflow.model.schema import DataType, Schema
 
 INFERRED_RECORDS = 1000
-VALUE_SHOWN_BYTES = 60
 HEADER_BYTES = 4096
 """A header up to so long is read at each of its line ends."""
 
@@ -100,7 +99,7 @@ class CsvDecoder(Decoder):
         if start is None or not self._options.has_header:
             return start
         header = read_record(data, start, self._options, final)
-        # Also where all of a long header came at once: what is refused must not hang on how the bytes were cut.
+        # Also where a long header came at once: what is refused must not depend on how the bytes were cut.
         seen = data[start:] if header is None else data[start : header[1]].removesuffix(b"\n")
         if len(seen) > self._request.max_record_bytes:
             raise DataError(f"no end of the header in the first {self._request.max_record_bytes} bytes")
@@ -116,8 +115,8 @@ class CsvDecoder(Decoder):
         return end
 
     def _may_end_header(self, head: Block) -> bool:
-        """Whether reading the header is worth it: it ends at a line end, so what has come since the last look must hold one.  A
-        long one whose line ends are all within quotes is read again at twice the length, so all the readings together are linear.
+        """Whether the header may be complete: it ends at a line end, so the new bytes must hold one.  A long header whose line ends are all
+        within quotes is read again at twice the length, so all readings together are linear.
         """
         seen, self._seen_bytes = self._seen_bytes, len(head)
         if not self._options.has_header or len(head) > self._request.max_record_bytes:
@@ -147,9 +146,8 @@ class CsvDecoder(Decoder):
             field = self.output.fields[column]
             if detail == _MISSING:
                 return f"{field.name}: null"
-            article = "an" if field.type is DataType.INT64 else "a"
             limits = " out of range:" if detail == _OUT_OF_RANGE else ""
-            return f"{field.name}: not {article} {field.type_text}:{limits} {_shown(value)}"
+            return f"{field.name}: {field.misfit}:{limits} '{shown(np.frombuffer(value, np.uint8))}'"
         if reason == _FIELD_COUNT:
             return f"expected {self._fields} field{'s' * (self._fields != 1)}, found {detail}"
         if reason == _TOO_LONG:
@@ -178,7 +176,7 @@ def make_plan(
 
 
 def skip_byte_order_mark(data: bytes, final: bool) -> int | None:
-    """Where text begins; None: more bytes are needed to tell."""
+    """The offset of the text; None where more bytes are needed."""
     if data.startswith(BYTE_ORDER_MARK):
         return len(BYTE_ORDER_MARK)
     return None if BYTE_ORDER_MARK.startswith(data) and not final else 0
@@ -187,9 +185,9 @@ def skip_byte_order_mark(data: bytes, final: bool) -> int | None:
 def read_record(
     data: bytes, start: int, options: DecoderOptions, final: bool
 ) -> tuple[tuple[str, ...], int] | None:
-    """The texts of the first record at or after ``start`` and where it ends; None where it is not complete, or there is none.
+    """The texts of the first record at or after ``start``, and its end; None where it is not complete, or there is none.
 
-    For the header, which must be right: DataError where it is not UTF-8 or a quote is wrong.
+    For the header: DataError where the record is not UTF-8 or a quote is wrong.
     """
     delimiter, quote = options.delimiter.encode(), options.quote.encode()
     at = start + len(data[start:]) - len(data[start:].lstrip(b"\r\n"))
@@ -285,8 +283,3 @@ def _header_problem(name: str, names: tuple[str, ...]) -> str:
     near = get_close_matches(name, names, 1, 0.5)
     hint = f"nearest: {near[0]!r}" if near else "it has " + ", ".join(map(repr, names[:8]))
     return f"the header has no column {name!r} ({hint})"
-
-
-def _shown(value: bytes) -> str:
-    text = value[:VALUE_SHOWN_BYTES].decode(errors="ignore")
-    return f"'{text}'" if len(value) <= VALUE_SHOWN_BYTES else f"'{text}...'"

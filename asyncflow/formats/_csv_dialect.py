@@ -1,10 +1,10 @@
-"""What the delimiter, the quote and the text of a null may be: the same for reading CSV and for writing it."""
+"""Checks the delimiter, the quote and the text of a null, for reading and for writing CSV."""
 
 from __future__ import annotations
 
 
 def check_dialect(delimiter: str, quote: str, null: str) -> None:
-    """ValueError where records written so could not be told apart."""
+    """ValueError where records in this dialect would be ambiguous."""
     for option, text in (("delimiter", delimiter), ("quote", quote)):
         if len(text) != 1 or not text.isascii() or text in "\r\n\0":
             raise ValueError(f"{option} must be one ASCII character, not {text!r}")

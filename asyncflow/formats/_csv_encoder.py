@@ -1,8 +1,7 @@
 """CSV on the way out (RFC 4180, lines end in LF): a header once, then a record a row.
 
-A field is quoted only where it must be: when it holds the delimiter, the quote, CR or LF, and for text that
-would else read as null (empty, or the null text itself).  So null and the empty string stay apart: nothing,
-and ``""``.
+A field is quoted only where it must be: when it holds the delimiter, the quote, CR or LF, and for a text that would read as null (empty, or
+the null text itself).  So null is an empty field, and the empty string is ``""``.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class CsvEncoder(Encoder):
         return bytes(line)
 
     def continues(self, held: Held) -> bytes:
-        """A text that was cut off within its quotes is closed, so that the rows do not become a part of it."""
+        """Closes a text that was cut off within its quotes, so that the rows do not become a part of the text."""
         dialect = DecoderOptions(delimiter=self._dialect[0].decode(), quote=self._dialect[1].decode())
         if (
             self._header

@@ -1,10 +1,10 @@
-"""Types from texts: what a column's values look like, for input whose schema was not given.
+"""Infers the type of a column from its texts, for input without a declared schema.
 
-A column is the narrowest of bool, int64, float64, timestamp that *every* value fits and that loses nothing of any, else string; null values
-say nothing, and a column of nothing but nulls is string.  So the answer does not depend on the order of the rows.
+The type is the narrowest of bool, int64, float64 and timestamp that holds *every* value without loss, else string.  Null values do not
+count; a column of nulls is string.  So the type does not depend on the order of the rows.
 
-Text stays text where a number would lose something: leading zeros (a postal code), integers beyond int64 (an account's number), integers
-among floats that float64 cannot hold.  A time must be an instant that int64 ns can hold, not only look like one.
+A column stays text where a number would lose information: leading zeros (a postal code), integers beyond int64 (an account number),
+integers among floats that float64 cannot hold.  A time must be an instant that int64 ns can hold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FLOAT = re.compile(
     re.IGNORECASE,
 )
 _TIMESTAMP = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}(?:[Tt ].*)?")
-"""What may be a time; the kernel that will read the column decides."""
+"""Texts that may be a time; the kernel that reads the column decides."""
 
 
 def infer_types(columns: Mapping[str, Sequence[str | None]]) -> Schema:

@@ -1,7 +1,7 @@
 """JSON on the way in: newline-delimited objects to columns.
 
-What is accepted, and what it means, is said by the kernel's twin, ``_kernels.json.reference``.  Here the stream is cut into
-blocks of lines, and what the kernel gives becomes columns, and reasons that a person can read.
+The kernel's twin, ``_kernels.json.reference``, is the specification.  Here the stream is cut into blocks of lines, and the kernel's arrays
+become columns and reasons in words.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import numpy as np
 
 from asyncflow._kernels import json as _json
 from asyncflow._kernels import lines as _lines
-from asyncflow.formats._lines import NOT_UTF8, LineStream
+from asyncflow.formats._lines import NOT_UTF8, LineStream, shown
 from asyncflow.formats.contract import Block, Decoded, DecodeRequest, Reject, RejectLog
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
 
-VALUE_SHOWN_BYTES = 60
 VALUE_BYTES = 9
-"""What a value takes in a column at most: eight bytes, or where a text stands, and whether it is null."""
+"""The most bytes of a value in a column: eight, or start and length of a text, and the null flag."""
 RECORD_BYTES = 3
-"""What the shortest record takes, its line end included: an empty object."""
+"""Bytes of the shortest record, with its line end: an empty object."""
 OUTPUT_BYTES = 16 << 20
-"""Bound of a block's columns.  A record of two bytes is a row of every declared column, so lines alone bound nothing."""
+"""Bound of a block's columns.  A record of two bytes is a row of every declared column, so bytes of lines do not bound the columns."""
 
 
 class JsonDecoder(LineStream):
@@ -77,10 +76,5 @@ class JsonDecoder(LineStream):
         elif reason == _json.NO_VALUE:
             text = f"{self.output.names[column]}: null"
         else:
-            text = f"{self.output.names[column]}: {self.output.fields[column].misfit}: {_shown(block[start : start + size])}"
+            text = f"{self.output.names[column]}: {self.output.fields[column].misfit}: {shown(block[start : start + size])}"
         return Reject(line, offset, after_row, text, record)
-
-
-def _shown(value: Block) -> str:
-    text = value[:VALUE_SHOWN_BYTES].tobytes().decode(errors="ignore")
-    return text if len(value) <= VALUE_SHOWN_BYTES else text + "..."

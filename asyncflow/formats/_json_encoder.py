@@ -1,7 +1,7 @@
 """JSON on the way out: one object a line, members in schema order, no blanks.
 
-Text is UTF-8 and escaped only where JSON asks for it; null is ``null``; NaN and the infinities are strings
-(``"NaN"``, ``"Infinity"``, ``"-Infinity"``), which the decoder reads back as floats.
+Text is UTF-8 and escaped only where JSON requires it.  NaN and the infinities are strings (``"NaN"``, ``"Infinity"``, ``"-Infinity"``),
+which the decoder reads back as floats.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Streams whose records are lines: where a line ends, which are too long, which are not text.
+"""Streams whose records are lines: finds line ends, lines that are too long, and lines that are not UTF-8.
 
-A line ends at LF (a CR before it is part of the ending) or at the end of the stream; an empty line is a line.  One of more
-than ``max_record_bytes`` before its LF is rejected, also while its end is not in sight: its first bytes stand for it and the
-rest is dropped as it comes.  A byte order mark at the head of a stream is skipped.
+A line ends at LF (a CR before the LF is part of the ending) or at the end of the stream; an empty line is a line.  A line of more than
+``max_record_bytes`` is rejected before its end has come: its first bytes are kept to be shown, the others are dropped.  A byte order mark
+at the head of a stream is skipped.
 
-:class:`LineStream` only cuts, for formats whose kernel finds the lines itself; :class:`LineDecoder` finds them too.
+:class:`LineStream` only cuts, for formats whose kernel finds the lines; :class:`LineDecoder` finds the lines too.
 """
 
 from __future__ import annotations
@@ -30,10 +30,17 @@ from asyncflow.formats.contract import (
 from asyncflow.model.columns import Column, Int32Array
 
 NOT_UTF8 = "not UTF-8"
+VALUE_SHOWN_BYTES = 60
+
+
+def shown(value: Block) -> str:
+    """A value's first bytes as text, for the reason of a rejection."""
+    text = value[:VALUE_SHOWN_BYTES].tobytes().decode(errors="ignore")
+    return text if len(value) <= VALUE_SHOWN_BYTES else text + "..."
 
 
 class LineStream(Decoder):
-    """Cuts a stream at line ends.  ``too_long``: why a line that is too long is rejected."""
+    """Cuts a stream at line ends.  ``too_long``: the reason for rejecting a line that is too long."""
 
     def __init__(self, request: DecodeRequest) -> None:
         self.too_long = f"longer than {request.max_record_bytes} bytes"
@@ -60,12 +67,12 @@ class LineStream(Decoder):
         return Cut(taken, taken)
 
     def _last_line_end(self, data: Block) -> int:
-        """As the kernel's; of an unfinished line that came before only what is new is searched."""
+        """The end of the last whole line; of an unfinished line only the new bytes are searched."""
         found = _lines.last_line_end(data[self._searched :])
         return found and found + self._searched
 
     def _portion(self, lines: Block) -> int:
-        """How many bytes of ``lines`` to decode as one block, to a line's end: a format may bound what comes of it."""
+        """How many bytes of ``lines``, to a line's end, to decode as one block; a format may bound the columns of a block."""
         return len(lines)
 
     def _drop(self, data: Block, final: bool) -> Cut:
@@ -76,12 +83,12 @@ class LineStream(Decoder):
         return Cut(0, len(data), lines=int(final))
 
     def _record(self, line: Block) -> bytes:
-        """The head of a line.  Of one that is too long no more than this is sure to be there, however the stream is cut."""
+        """The head of a line: no longer than what is there of a line that is too long, however the stream is cut."""
         return line[: min(RECORD_KEPT_BYTES, self._max_bytes)].tobytes()
 
 
 class Lines(Struct, frozen=True, eq=False):
-    """The lines of a block: where they stand without their ends, and what is wrong with each."""
+    """The lines of a block: start, length without the line end, and fault (0: none) of each."""
 
     block: Block
     starts: Int32Array
@@ -90,7 +97,7 @@ class Lines(Struct, frozen=True, eq=False):
 
 
 class LineDecoder(LineStream):
-    """Finds the lines; what they mean is the format's ``decode_lines``."""
+    """Finds the lines of a block; the format's ``decode_lines`` makes the columns."""
 
     def __init__(self, request: DecodeRequest) -> None:
         super().__init__(request)
@@ -109,7 +116,7 @@ class LineDecoder(LineStream):
 
     @abstractmethod
     def decode_lines(self, lines: Lines, wrong: dict[int, str]) -> Decoded:
-        """Columns from lines; ``wrong``: by line, why it is no record.  A format adds its own."""
+        """Columns from lines.  ``wrong``: line number to reason, of lines that are no records; the format adds its own."""
 
     def decoded(
         self, lines: Lines, columns: tuple[Column, ...], num_rows: int, wrong: dict[int, str]

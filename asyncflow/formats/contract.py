@@ -6,9 +6,9 @@ A format is one file in this folder.  It may define ``DecoderOptions`` and ``Enc
 data also defines ``count_records(options, head, final) -> int``: the whole data records in the head; as long as there is none, the
 schema waits for more bytes.
 
-The journey of a byte: a reader fills a buffer and asks ``cut`` where whole records end; what is left over is put in front of the
-next bytes.  Blocks of whole records go to ``decode``, on any thread and in any order; results are put back in order.
-The law that both must keep: however the bytes are cut, the same rows and the same rejections come out, in the same order.
+A reader fills a buffer and asks ``cut`` where whole records end; the remaining bytes are put before the next ones.  Blocks of whole
+records go to ``decode``, on any thread and in any order; their results are put back in order.  Invariant: however the bytes are cut, the
+same rows and the same rejections come out, in the same order.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class DescribesRecords:
 
 
 class DecodeRequest(Struct, frozen=True):
-    """What a decoder is asked for.
+    """What a decoder is to decode.
 
-    ``schema``: all columns of the records as declared, in file order.  ``columns``: the names to decode, in the order they are to come
-    out (projection).  ``required``: columns where null rejects the record (the event time).  ``keep_rejects``: give every rejected
-    record with its text; else only count them and keep the first few.
+    ``schema``: all columns of the records as declared, in file order.  ``columns``: the names to decode, in the order of the result
+    (projection).  ``required``: columns where null rejects the record (the event time).  ``keep_rejects``: every rejected record is given
+    with its text; else rejected records are counted and the first few are given.
     """
 
     schema: Schema
@@ -92,9 +92,9 @@ class Decoded(Struct, frozen=True, eq=False):
 
 
 class Cut(Struct, frozen=True):
-    """``data[:end]`` is whole records, ready for ``decode`` (0: none yet).  ``data[resume:]`` is still to be cut: kept in front of the next
-    bytes when ``resume`` made no further progress.  Bytes between are dropped: ``rejects`` says why (its ``line`` and ``offset`` count
-    from ``data[0]``); ``lines`` is the number of physical lines in the dropped bytes."""
+    """``data[:end]`` is whole records, ready for ``decode`` (0: none yet).  ``data[resume:]`` is still to be cut; it is put before the next
+    bytes when ``resume`` makes no progress.  The bytes between are dropped: ``rejects`` gives the reason (its ``line`` and ``offset``
+    count from ``data[0]``), ``lines`` their number of physical lines."""
 
     end: int
     resume: int
@@ -109,14 +109,14 @@ class Decoder(ABC):
     """Of the decoded columns, in the order asked for."""
 
     def prepare(self, head: Block, final: bool) -> int | None:
-        """Looks at the first bytes of the stream (a CSV header) before anything is cut; returns how many to skip, or None to be called
-        again with more.  Raises DataError when the stream cannot be read at all (a column that the schema names is not in the header).
-        A file with no bytes at all is fine and has no rows.  A message is a stream of its own."""
+        """Reads the first bytes of the stream (a CSV header) before any are cut; returns how many to skip, or None to be called again with
+        more.  DataError when the stream cannot be read at all (a column of the schema is not in the header).  A stream without bytes has no
+        rows.  A message is a stream of its own."""
         return 0
 
     @abstractmethod
     def cut(self, data: Block, final: bool) -> Cut:
-        """Where whole records end in ``data``; ``final``: no more bytes follow, so a last record without its newline is whole."""
+        """The end of the whole records in ``data``.  ``final``: no bytes follow, so a last record without its newline is whole."""
 
     @abstractmethod
     def decode(self, block: Block) -> Decoded:
@@ -124,13 +124,13 @@ class Decoder(ABC):
 
 
 class Encoder(ABC):
-    """Batches to bytes.  State, if any, is a header written once."""
+    """Batches to bytes.  Its only state is whether the header was written."""
 
     def continues(self, held: Held) -> bytes:
-        """The rows are added to a file that holds something already: called before the first ``encode``, maybe from a thread.
+        """Called before the first ``encode``, perhaps from a thread, where rows are added to a file with contents.
 
-        Gives what must stand before the first row, so that no record is glued to one that is torn; a header is not written again.
-        DataError where rows cannot be added to such a file (its header is another one).
+        Gives the bytes before the first row, so that no record is joined to a torn one; a header is not written again.  DataError where
+        rows cannot be added to the file (its header differs).
         """
         return b"" if held.ends_line else b"\n"
 
@@ -145,12 +145,12 @@ class Encoder(ABC):
         """Goes on from a saved state, before the first ``encode``.  Raises ValueError."""
 
     def finish(self) -> bytes:
-        """What stands at the end, if anything (also gives the header where no row ever came)."""
+        """The bytes at the end, if any; the header where no row came."""
         return b""
 
 
 class LinePosition(Struct, frozen=True):
-    """Where a rejected record stood: stream name, line from 1, byte offset from 0."""
+    """The position of a rejected record: stream name, line from 1, byte offset from 0."""
 
     stream: str
     line: int
@@ -161,7 +161,7 @@ class LinePosition(Struct, frozen=True):
 
 
 class RejectLog(Struct):
-    """Collects rejects while decoding: all of them, or a count and the first few."""
+    """Collects rejected records while decoding: all of them, or their count and the first few."""
 
     keep_all: bool
     first: int = 8

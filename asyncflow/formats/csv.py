@@ -1,7 +1,7 @@
 """CSV (RFC 4180): records of fields, quoted where they must be; a header names the columns.
 
-On the way in the header's order is what counts, names that the schema does not have are ignored, and an empty field is null.  On the way
-out columns come in schema order.
+Reading takes the columns in the order of the header, ignores names that the schema does not have, and reads an empty field as null.
+Writing puts the columns in schema order.
 """
 
 from __future__ import annotations
@@ -42,6 +42,6 @@ def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
 
 
 def count_records(options: DecoderOptions, head: Block, final: bool) -> int:
-    """How many whole records below the header ``infer`` would look at."""
+    """How many whole records below the header ``infer`` would read."""
     columns = first_records(options, head, final)
     return max(map(len, columns.values()), default=0) if columns else 0

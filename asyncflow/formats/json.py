@@ -1,6 +1,6 @@
 """JSON: one object a line (NDJSON).  Nested fields are columns named by their path, ``a.b``.
 
-On the way in a missing field is null and an extra one is ignored; on the way out members come in schema order.
+Reading gives null for a missing field and ignores an extra one; writing puts members in schema order.
 """
 
 from __future__ import annotations

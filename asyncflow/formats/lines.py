@@ -1,6 +1,6 @@
 """Lines: each line of text is one row of the single column ``line``.
 
-The way in keeps every line, also empty ones, without its LF or CRLF; the way out writes one string column, a line a row.
+Reading keeps every line, also an empty one, without its LF or CRLF; writing takes one string column, a line a row.
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@
 fields.  A field's type is a boolean, a whole number, a float, text of a fixed number of bytes (UTF-8, filled up with NULs)
 or a time.  On the way in a whole number may also be declared as ``timestamp[s|ms|us|ns]``.
 
-A record with a value that has no place in its column (an unsigned number beyond int64, a time beyond int64 nanoseconds,
-bytes that are not UTF-8) is rejected; so are the bytes of a record that the stream's end cuts off.  Positions count records
-where other formats count lines.
+A record whose value does not fit its column (an unsigned number beyond int64, a time beyond int64 nanoseconds, bytes that are not UTF-8)
+is rejected, and so is a record that the end of the stream cuts off.  Positions count records where other formats count lines.
 """
 
 from __future__ import annotations
@@ -167,7 +166,7 @@ class RawDecoder(Decoder):
     def _column(
         self, field: Field, records: NDArray[Any], block: Block
     ) -> tuple[Column, BoolArray | None, str]:
-        """The column, which rows have no value that fits (None: all fit), and why."""
+        """The column, the rows whose value does not fit (None: all fit), and the reason."""
         part = self._parts[field.name]
         dtype = self._dtype[part]
         values = records[part]

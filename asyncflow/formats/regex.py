@@ -1,8 +1,8 @@
 """Regex: a pattern found in each line; its named groups are the columns.
 
-``pattern`` is searched for anywhere in the line, as RE2 reads it (see ``model.patterns``); ``^`` and ``$`` bind it.  A line in which it
-is not found is rejected.  A group that took no part is null; so is an empty one, except in a string column, where it is the empty text.
-Values are read by the rules of CSV.  Groups without a name only group.
+``pattern``, in RE2's syntax (``model.patterns``), is searched for anywhere in the line; ``^`` and ``$`` anchor it.  A line without a match
+is rejected.  A group that took no part is null, and so is an empty group, except in a string column, where it is the empty text.  Values
+are read by the rules of CSV.  Groups without a name give no column.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import numpy as np
 from asyncflow._kernels import spans as _spans
 from asyncflow.errors import PipelineError, Problem
 from asyncflow.formats._infer import infer_types
-from asyncflow.formats._lines import LineDecoder, Lines
+from asyncflow.formats._lines import LineDecoder, Lines, shown
 from asyncflow.formats.contract import BYTE_ORDER_MARK, Block, Decoded, DecodeRequest
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int32Array, StringColumn
 from asyncflow.model.patterns import Pattern, regexp
 from asyncflow.model.schema import DataType, Field, Schema
 
 INFERRED_LINES = 1000
-VALUE_SHOWN_BYTES = 60
 NO_MATCH = "does not match pattern"
 
 
@@ -57,7 +56,7 @@ class RegexDecoder(LineDecoder):
             for at in np.flatnonzero(failed).tolist():
                 first = int(starts[position][at])
                 text = lines.block[first : first + int(lengths[position][at])]
-                wrong.setdefault(int(rows[at]), f"{field.name}: not {_type_in_words(field)}: {_shown(text)}")
+                wrong.setdefault(int(rows[at]), f"{field.name}: {field.misfit}: {shown(text)}")
             if field.name in self._required and column.valid is not None:
                 for at in np.flatnonzero(~column.valid & ~failed).tolist():
                     wrong.setdefault(int(rows[at]), f"{field.name}: null")
@@ -68,7 +67,7 @@ class RegexDecoder(LineDecoder):
         return self.decoded(lines, tuple(columns), len(good), wrong)
 
     def _spans(self, lines: Lines, wrong: dict[int, str]) -> tuple[Int32Array, Int32Array, Int32Array]:
-        """The lines that match, and per wanted group where its text stands in the block; a length of -1 is no text."""
+        """The lines that match, and for each wanted group starts and lengths of its texts in the block; a length of -1 is no text."""
         rows = np.arange(len(lines.starts), dtype=np.int32)
         starts, lengths = lines.starts, lines.lengths
         if wrong:
@@ -83,7 +82,7 @@ class RegexDecoder(LineDecoder):
 
 
 def _column(field: Field, block: Block, starts: Int32Array, lengths: Int32Array) -> tuple[Column, BoolArray]:
-    """The column, and which rows have a text that is no value of its type."""
+    """The column, and the rows whose text is no value of its type."""
     failed = np.zeros(len(starts), np.bool_)
     if field.type is DataType.STRING:
         valid = lengths >= 0
@@ -92,15 +91,6 @@ def _column(field: Field, block: Block, starts: Int32Array, lengths: Int32Array)
     valid = np.empty(len(starts), np.bool_)
     nulls, _ = _spans.parse_spans(field.type_text, block, starts, lengths, values, valid, failed)
     return FixedColumn(values, valid if nulls else None), failed
-
-
-def _type_in_words(field: Field) -> str:
-    return f"{'an' if field.type is DataType.INT64 else 'a'} {field.type_text}"
-
-
-def _shown(value: Block) -> str:
-    text = value[:VALUE_SHOWN_BYTES].tobytes().decode(errors="ignore")
-    return text if len(value) <= VALUE_SHOWN_BYTES else text + "..."
 
 
 def decoder(options: DecoderOptions, request: DecodeRequest) -> RegexDecoder:
@@ -118,17 +108,17 @@ def decoder(options: DecoderOptions, request: DecodeRequest) -> RegexDecoder:
 
 
 def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:
-    """The named groups in the order of the pattern, typed by the first 1000 lines of ``head`` in which it is found."""
+    """The named groups in the order of the pattern, typed by the first 1000 matching lines of ``head``."""
     return infer_types({name: group.to_list() for name, group in _groups(options, head, final).items()})
 
 
 def count_records(options: DecoderOptions, head: Block, final: bool) -> int:
-    """How many of the lines that ``infer`` looks at the pattern is found in."""
+    """How many of the lines that ``infer`` reads match the pattern."""
     return max(map(len, _groups(options, head, final).values()), default=0)
 
 
 def _groups(options: DecoderOptions, head: Block, final: bool) -> dict[str, StringColumn]:
-    """The texts of the named groups in the first lines in which the pattern is found."""
+    """The texts of the named groups in the first matching lines."""
     pattern = regexp(options.pattern)
     lines = [line.removesuffix(b"\r") for line in head.tobytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")]
     texts = StringColumn.from_values([line for line in (lines if final else lines[:-1]) if _is_text(line)])

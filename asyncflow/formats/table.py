@@ -1,8 +1,7 @@
-"""Table: aligned text for people to read.  Only a way out.
+"""Table: aligned text for people to read; written, never read.
 
-A column's width is fixed beforehand by its name and type, never by the rows, so the same rows give the same text however
-they come in batches; a longer value pushes the rest of its row to the right.  Numbers stand to the right; null is blank.
-Control characters in text are shown escaped, so a row is always one line.
+The width of a column follows from its name and type, not from its rows, so the text does not depend on batches; a longer value pushes the
+rest of its row to the right.  Numbers are aligned to the right; null is blank.  Control characters are escaped, so a row is one line.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class TableEncoder(Encoder):
         self._header = self._line(names) if options.header and names else ""
 
     def continues(self, held: Held) -> bytes:
-        """A header that is another one is followed by ours: this is for reading, not for reading back."""
+        """After a different header the rows get a header of their own: a table is not read back."""
         if held.head.startswith(self._header.encode()):
             self._header = ""
         return super().continues(held)

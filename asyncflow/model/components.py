@@ -1,8 +1,8 @@
-"""How components are found: a connector or format is a module of its room's folder, or a stranger's by entry point.
+"""Finds components by name: a module of the room's folder, or another distribution's entry point.
 
-There is no list to edit: ``asyncflow/formats/csv.py`` is the format ``csv``.  A distribution of someone else's adds one through the entry
-points ``asyncflow.sources``, ``asyncflow.sinks``, ``asyncflow.formats`` and ``asyncflow.stages``, each naming a module of the same shape;
-its aggregates (``asyncflow.aggregates``) are classes.
+There is no list to edit: ``asyncflow/formats/csv.py`` is the format ``csv``.  Another distribution adds components through the entry points
+``asyncflow.sources``, ``asyncflow.sinks``, ``asyncflow.formats`` and ``asyncflow.stages``, each naming a module of the same shape, and
+through ``asyncflow.aggregates``, each naming a class.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def find(room: str, name: str, capability: str, group: str) -> ModuleType:
 
 @cache
 def registered(group: str) -> Mapping[str, EntryPoint]:
-    """The entry points of ``group`` by name; of several of one name the first.  None of them is imported."""
+    """The entry points of ``group`` by name, the first of several with one name.  Nothing is imported."""
     return {point.name.lower(): point for point in reversed(tuple(_entry_points(group)))}
 
 
 def _entry_points(group: str) -> EntryPoints:
-    # Imported when a name is not ours: it costs tens of milliseconds at the start of every command.
+    # Imported only for a name that is no module here: the import costs tens of milliseconds.
     from importlib.metadata import entry_points
 
     return entry_points(group=group)

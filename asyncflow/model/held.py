@@ -1,4 +1,4 @@
-"""What the target of a sink held before the rows that a run adds to it."""
+"""The earlier contents of a sink's target, to which a run adds rows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ HEAD_BYTES = 1 << 20
 
 
 class Held(Struct, frozen=True):
-    """The contents of a file that is continued, expanded where it is compressed; never empty.
+    """The contents of a file that is continued, expanded where the file is compressed; never empty.
 
-    ``name``: for messages.  ``head``: the first bytes, at most ``HEAD_BYTES``.  ``ends_line``: the last byte is a newline, so no
-    record of lines is torn.  ``blocks``: reads all of it again; blocking.
+    ``name``: for messages.  ``head``: the first bytes, at most ``HEAD_BYTES``.  ``ends_line``: the last byte is a newline, so the last
+    line is whole.  ``blocks``: reads all bytes again; blocking.
     """
 
     name: str

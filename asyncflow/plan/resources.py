@@ -1,4 +1,4 @@
-"""One resource, two users: components of a plan that want the same file, address or standard stream."""
+"""Refuses a plan in which two components want one file, address or standard stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asyncflow.plan.tables import Plan, Sink, Source
 
 
 def resource_problems(plan: Plan) -> Iterable[Problem]:
-    """A problem for each component that wants what an earlier one has, sources first, each in the order written."""
+    """A problem for each component that wants a resource of an earlier one; sources come first, in the order written."""
     taken: list[tuple[Source | Sink, Resource]] = []
     tables: list[Source | Sink] = [*plan.sources, *plan.sinks]
     for table in tables:

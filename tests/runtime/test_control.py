@@ -18,7 +18,7 @@ import pytest
 
 from asyncflow.errors import ConnectorError
 from asyncflow.runtime.inspect import control
-from asyncflow.runtime.inspect.control import Control, Found
+from asyncflow.runtime.inspect.control import Control, ControlSocket
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def opened(answer: bytes = b"{}") -> AsyncIterator[Control]:
 
 
 async def asked(directory: Path) -> bytes:
-    return await asyncio.to_thread(control.ask, Found(os.getpid(), str(directory)), 10.0)
+    return await asyncio.to_thread(control.ask, ControlSocket(os.getpid(), str(directory)), 10.0)
 
 
 async def said(directory: Path, request: bytes, *, end: bool = True) -> bytes:
@@ -81,7 +81,7 @@ async def test_only_the_user_can_get_at_it_and_it_goes(runtime: Path) -> None:
         path = runtime / f"{os.getpid()}.sock"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert await asked(runtime) == b'{"a": 1}'
-        assert await asyncio.to_thread(control.found) == [Found(os.getpid(), str(runtime))]
+        assert await asyncio.to_thread(control.found) == [ControlSocket(os.getpid(), str(runtime))]
     assert list(runtime.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Rows expected against rows that came: what is compared, how near is equal, and how a difference is shown.
+"""Compares the rows that a test expects with the rows that came, and shows the differences.
 
 Only the columns that an expected row names are compared.  Integers, texts and truth values must be equal, floats to nine digits; a
 timestamp may be written as a datetime, as ISO text, or as a number in the unit of the pipeline's time column.
@@ -23,7 +23,7 @@ REL_TOL = 1e-9
 
 
 class Table(Struct, frozen=True):
-    """What came: rows, which columns are timestamps (int, ns), and the unit that a number written for one is in."""
+    """The rows that came.  ``timestamps``: columns of instants (int, ns); ``unit``: of numbers written for them in the test."""
 
     rows: Sequence[Mapping[str, Any]]
     timestamps: Collection[str]
@@ -31,7 +31,7 @@ class Table(Struct, frozen=True):
 
 
 def differences(where: str, expected: Sequence[Mapping[str, Any]], table: Table) -> list[str]:
-    """Nothing where the rows are as expected; else a headline and every row, ``-`` expected, ``+`` came, by position."""
+    """Empty where the rows are as expected; else a headline and every row by position, ``-`` expected, ``+`` came."""
     lines = list(_lines(expected, table))
     if all(line.startswith(" ") for line in lines):
         return []
@@ -81,7 +81,7 @@ def _instant(value: Any, table: Table) -> int | None:
 
 
 def _written(row: Mapping[str, Any], table: Table) -> str:
-    """An expected row, its timestamps shown as those that came are."""
+    """An expected row as text, with its timestamps written like those that came."""
     instants = {name: _instant(value, table) for name, value in row.items() if name in table.timestamps}
     known = {name: value for name, value in instants.items() if value is not None}
     return _text({**row, **known}, list(row), replace(table, timestamps=known))

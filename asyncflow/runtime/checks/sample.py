@@ -1,4 +1,4 @@
-"""A look at the head of a source that says nothing of itself: its format, its columns, and in what unit its times are written."""
+"""Infers format, columns and timestamp unit of a source from its first bytes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from asyncflow.runtime.wiring.inference import find_schema
 from asyncflow.runtime.wiring.wiring import open_source
 
 _EPOCH_YEARS_S = (631_152_000, 4_102_444_800)
-"""1990 to 2100: numbers that are an instant in here, in some unit, may be epochs."""
+"""1990 to 2100: numbers that are an instant between, in some unit, are taken for epochs."""
 
 
 async def sample(plan: Plan) -> tuple[Component, Schema, dict[str, Field]]:
-    """The format and schema of the plan's only source, and the number columns that look like epochs, as they would be declared."""
+    """The format and schema of the plan's only source, and its number columns that look like epochs, as timestamp fields."""
     source = plan.sources[0]
     stage = SourceStage(source, open_source(source), Clock(), Offload(1))
     try:
@@ -50,7 +50,7 @@ async def sample(plan: Plan) -> tuple[Component, Schema, dict[str, Field]]:
 
 
 def epoch_unit(value: float) -> str:
-    """The unit in which ``value`` is an instant of our time (``"ms"``), or ``""``."""
+    """The unit in which ``value`` is an instant from 1990 to 2100 (``"ms"``), or ``""``."""
     first, last = _EPOCH_YEARS_S
     for unit, unit_ns in TIMESTAMP_UNITS.items():
         if first <= value * unit_ns / 1e9 < last:

@@ -1,8 +1,8 @@
-"""Runs a pipeline's own tests on virtual time: the run is the real one, but for its ends and its clock.
+"""Runs a pipeline's ``[[tests]]`` on virtual time: a real run, with other sources, sinks and clock.
 
-Sources are fed by hand, sinks keep rows, and nothing outside is opened.  After each step the run comes to rest (every coroutine waits for
-something new) before the next one, so what comes out depends on the steps and their order alone.  The wall clock stands at the first
-event time fed (the epoch where there is none) until an ``advance`` moves it.
+Sources are fed by the test's steps, sinks keep rows, and nothing outside is opened.  The run comes to rest after each step (every
+coroutine waits for a message), so its output depends on the steps and their order alone.  The clock stands at the first event time fed
+(the epoch where there is none) until an ``advance`` moves it.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from asyncflow.runtime.process.process import warnings
 from asyncflow.runtime.run.run import Run
 
 REST_TURNS = 20
-"""Turns of the event loop without a message moved before a run counts as at rest: more than any hand-over within it takes."""
+"""A run is at rest after so many turns of the event loop without a message: more than any hand-over takes."""
 MOST_TURNS = 1_000_000
 
 
 class Outcome(Struct, frozen=True):
-    """What came of one test: nothing in ``failure`` where it passed, else lines that say what differs and where."""
+    """The result of one test.  ``failure``: empty where the test passed, else lines that say what differs and where."""
 
     name: str
     failure: tuple[str, ...] = ()
 
 
 async def run_trials(plan: Plan) -> list[Outcome]:
-    """All tests of the plan, one after the other."""
+    """Runs all tests of the plan, one after the other."""
     outcomes = []
     for number, trial in enumerate(plan.trials):
         try:
@@ -133,7 +133,7 @@ class _Bench:
         await self.run.raise_watermarks(clock.now_ns())
 
     async def _rest(self) -> None:
-        """Until nothing moves in the run any more."""
+        """Waits until no message moves."""
         assert self._task is not None
         still, moves = 0, -1
         for _ in range(MOST_TURNS):
@@ -148,7 +148,7 @@ class _Bench:
 
 
 class FedSource(ObjectSource):
-    """Rows that a test feeds; it ends, or may not, as the source that it stands for."""
+    """A source that a test feeds; ``bounded`` as declared by the source in its place."""
 
     def __init__(self, source: Source, trial: Trial) -> None:
         super().__init__(())
@@ -160,7 +160,7 @@ class FedSource(ObjectSource):
 
     @property
     def at_rest(self) -> bool:
-        """It waits to be fed, or was closed."""
+        """The source waits for rows, or was closed."""
         return self._closed or (self._waits and self._steps.empty())
 
     async def aclose(self) -> None:
@@ -173,7 +173,7 @@ class FedSource(ObjectSource):
         self._steps.put_nowait(None)
 
     async def head(self) -> Sequence[Any]:
-        """What the columns are told from where no schema is declared: one value of each."""
+        """One value of each column, to infer the schema from where none is declared."""
         return (self._sample,) if self._sample else ()
 
     async def objects(self) -> AsyncIterator[Sequence[Any]]:
@@ -187,7 +187,7 @@ class FedSource(ObjectSource):
                 yield [self._written(row) for row in rows]
 
     def _written(self, row: Row) -> dict[str, Any]:
-        """A row whose times may be ISO text, whatever the unit of their columns."""
+        """The row with ISO texts of timestamp columns as instants, whatever the column's unit."""
         written = dict(row)
         for field in self._source.schema or ():
             if field.type is DataType.TIMESTAMP and isinstance(value := written.get(field.name), str):

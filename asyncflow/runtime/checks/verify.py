@@ -1,10 +1,10 @@
-"""Runs a pipeline on its input several times, each time cut and spread differently, and compares what its sinks would have been given.
+"""Runs a pipeline on its input several times and compares the bytes that its sinks would get.
 
-The input is cut down to one record, spread over workers, and read once with no more than the instructions that every machine has: what
-comes out must hang on none of it.
+The runs differ in how the input is cut into reads (down to single records), in the number of workers, and in the processor's instructions
+(one run uses only those that every machine has).  The output must depend on none of them.
 
-Sources are the real ones and must end by themselves; sinks take a digest of their bytes and write nothing.  The clock stands still, at the
-same instant for every run, so also rows that have no time of their own get the same one each time.
+Sources are the real ones: they must end by themselves and be rereadable (``model.capabilities``).  Sinks take a digest of their bytes and
+write nothing.  The clock stands at one instant for all runs, so arrival times are the same in each.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from asyncflow.runtime.run.run import Run
 
 
 class Manner(Struct, frozen=True):
-    """How a run is made: its workers, and how many bytes a read may give at most (None: as many as there are); ``one_by_one``: the first
-    records come one by one; ``plain``: in a process of its own, without any instructions that not every machine of its kind has."""
+    """How a run differs: its workers, and the most bytes of one read (None: all at hand).  ``one_by_one``: the first records come one by
+    one.  ``plain``: in a process of its own, with only the instructions that every machine of its kind has."""
 
     workers: int
     read_bytes: int | None
@@ -62,26 +62,26 @@ MANNERS = (
     Manner(1, None, plain=True),
 )
 
-Found: TypeAlias = dict[str, tuple[str, int, int]]
+Digests: TypeAlias = dict[str, tuple[str, int, int]]
 """Digest (SHA-256, hex), bytes and rows of every sink."""
 
 
 class Sameness(Struct, frozen=True):
-    """What one run's sinks were given, and those that differ from the first run's."""
+    """The output of one run's sinks, and the names of sinks that differ from the first run."""
 
     manner: Manner
-    sinks: Found
+    sinks: Digests
     differing: tuple[str, ...]
 
 
 async def verify(plan: Plan, manners: Iterable[Manner] = MANNERS) -> AsyncIterator[Sameness]:
-    """Each run as it is done.  PipelineError where the input cannot be read more than once.
+    """Each run as it ends.  PipelineError where the input cannot be read more than once.
 
-    A plan that cannot be sent to another process (it has objects of Python in it) has no runs that need one."""
+    A plan that cannot be pickled (it holds Python objects) has no runs in a process of their own."""
     if problems := list(_problems(plan)):
         raise PipelineError(problems)
     now_ns = time.time_ns()
-    first: Found | None = None
+    first: Digests | None = None
     for manner in manners:
         found = await (_elsewhere if manner.plain else _here)(plan, manner, now_ns)
         if found is None:
@@ -90,7 +90,7 @@ async def verify(plan: Plan, manners: Iterable[Manner] = MANNERS) -> AsyncIterat
         yield Sameness(manner, found, tuple(name for name in found if found[name] != first[name]))
 
 
-async def _here(plan: Plan, manner: Manner, now_ns: int) -> Found | None:
+async def _here(plan: Plan, manner: Manner, now_ns: int) -> Digests | None:
     sinks = {sink.name: DigestSink() for sink in plan.sinks}
     digested = replace(plan, sinks=tuple(_digested(sink, sinks[sink.name]) for sink in plan.sinks))
     reads = Reads(manner.read_bytes, manner.one_by_one)
@@ -102,8 +102,8 @@ async def _here(plan: Plan, manner: Manner, now_ns: int) -> Found | None:
     }
 
 
-async def _elsewhere(plan: Plan, manner: Manner, now_ns: int) -> Found | None:
-    """The same in a process of its own; None where the plan cannot be sent there."""
+async def _elsewhere(plan: Plan, manner: Manner, now_ns: int) -> Digests | None:
+    """The same in a process of its own; None where the plan cannot be pickled."""
     try:
         sent = pickle.dumps((plan, replace(manner, plain=False), now_ns))
     except Exception:
@@ -127,17 +127,17 @@ async def _elsewhere(plan: Plan, manner: Manner, now_ns: int) -> Found | None:
     if process.returncode:
         told = err.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
         raise InternalError(f"the run with the plainest instructions failed: {told[-1]}")
-    return msgspec.json.decode(out, type=Found)
+    return msgspec.json.decode(out, type=Digests)
 
 
 def answer() -> None:
-    """In that process: takes a plan, runs it, tells what its sinks were given."""
+    """Entry of that process: reads a plan from stdin, runs it, and writes the output of its sinks to stdout."""
     plan, manner, now_ns = pickle.load(sys.stdin.buffer)  # from the process that started this one
     sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(_here(plan, manner, now_ns))))
 
 
 def _numpy_features() -> list[str]:
-    """What numpy chooses among at run time and this machine has."""
+    """The instruction sets that numpy chooses at run time on this machine."""
     inside = "_core" if np.__version__ >= "2" else "core"
     module = importlib.import_module(f"numpy.{inside}._multiarray_umath")
     return [name for name in module.__cpu_dispatch__ if module.__cpu_features__.get(name)]
@@ -162,7 +162,7 @@ def _problems(plan: Plan) -> Iterable[Problem]:
 
 
 class DigestSink(SinkConnector):
-    """Keeps the digest of what it is given."""
+    """A sink that keeps the digest and the size of its bytes."""
 
     def __init__(self) -> None:
         self.digest = hashlib.sha256()

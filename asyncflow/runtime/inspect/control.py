@@ -1,11 +1,10 @@
-"""The control socket of a run's process, and asking it: one line in, one JSON document out, and it closes.
+"""The control socket of a run's process, and its client: one line in, one JSON document out, then the connection is closed.
 
-The socket is a file ``PID.sock``, 0600, in a directory of the user's own, 0700: ``$XDG_RUNTIME_DIR/asyncflow``, or where that is not to
-be had ``asyncflow-UID`` in the directory for temporary files.  These modes are the protection; a directory that is not ours alone is
-refused.
+The socket is a file ``PID.sock`` (0600) in a directory of the user (0700): ``$XDG_RUNTIME_DIR/asyncflow``, or ``asyncflow-UID`` in the
+directory for temporary files where there is none.  These modes are the protection: a directory that others can enter is refused.
 
-Invariants: a client can do no more than ask; who says nothing, too much or does not take the answer is left after ``SECONDS``; more than
-``MOST_CLIENTS`` at once are turned away; the file goes as the run ends.
+Invariants: a request changes nothing; a client that sends no request, too long a request, or does not take the answer is closed after
+``SECONDS``; more than ``MOST_CLIENTS`` at a time are refused; the file is removed when the run ends.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from asyncflow.errors import ConnectorError
 
 REQUEST = b"why\n"
 FAULT = b"!"
-"""Begins what is said in an answer's place where there is none."""
+"""The first byte of an error text that is sent in place of an answer."""
 REQUEST_BYTES = 256
 SECONDS = 5.0
 MOST_CLIENTS = 8
 MOST_ANSWER_BYTES = 64 << 20
 MAX_PATH_BYTES = 107
-"""Of a unix socket's address, less its final zero."""
+"""The longest address of a unix socket, without its final zero."""
 SUFFIX = ".sock"
 
 
 def directories() -> list[str]:
-    """Where control sockets of this user may be, the first choice first."""
+    """The directories where control sockets of this user may be, the first choice first."""
     found = []
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime):
@@ -47,7 +46,7 @@ def directories() -> list[str]:
 
 
 def fault_of(directory: str) -> str | None:
-    """Why a directory cannot be trusted; None where it is ours alone.  Raises FileNotFoundError where there is none."""
+    """Why a directory cannot be trusted; None where it belongs to this user alone.  FileNotFoundError where there is none."""
     status = os.lstat(directory)
     if not stat.S_ISDIR(status.st_mode):
         return f"{directory} is not a directory"
@@ -59,7 +58,7 @@ def fault_of(directory: str) -> str | None:
 
 
 class Control:
-    """The answering side.  ``answer`` gives the document; it is called in the loop, once for each that asks."""
+    """The server.  ``answer`` gives the document; it is called in the loop, once a request."""
 
     def __init__(self, answer: Callable[[], bytes]) -> None:
         self._answer = answer
@@ -69,7 +68,7 @@ class Control:
         self._made: tuple[int, int] | None = None
 
     async def open(self) -> None:
-        """Listens; OSError, which says why, where that cannot be."""
+        """Listens; OSError with the reasons where no directory can be used."""
         faults = []
         for directory in directories():
             try:
@@ -101,7 +100,7 @@ class Control:
                 try:
                     opened.bind(address)
                 except OSError as error:
-                    # A process of our number that is gone left it.
+                    # A dead process of the same number left the file.
                     if error.errno != errno.EADDRINUSE or not _refuses(directory, name):
                         raise
                     os.unlink(self._path)
@@ -116,7 +115,7 @@ class Control:
         return opened
 
     async def close(self) -> None:
-        """Leaves whoever asks, and takes the file away."""
+        """Closes all connections and removes the file."""
         if self._server is not None:
             self._server.close()
         for client in self._clients:
@@ -149,23 +148,23 @@ class Control:
     def _said(self) -> bytes:
         try:
             return self._answer()
-        except Exception as error:  # whatever it is, the run goes on
+        except Exception as error:  # the run must go on
             return FAULT + f"{type(error).__name__}: {error}".encode()
 
 
 # -- asking ----------------------------------------------------------------------------------------------------------------
 
 
-class Found(Struct, frozen=True):
-    """A control socket: the process, and the directory that it is in."""
+class ControlSocket(Struct, frozen=True):
+    """A control socket: its process and its directory."""
 
     pid: int
     directory: str
 
 
-def found() -> list[Found]:
-    """The control sockets that there are, by process; those that a process left that is gone are taken away."""
-    there: dict[int, Found] = {}
+def found() -> list[ControlSocket]:
+    """The control sockets in order of process; sockets of dead processes are removed."""
+    there: dict[int, ControlSocket] = {}
     for directory in directories():
         try:
             if fault_of(directory) is not None:
@@ -181,12 +180,12 @@ def found() -> list[Found]:
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(directory, name))
                 continue
-            there.setdefault(int(number), Found(int(number), directory))
+            there.setdefault(int(number), ControlSocket(int(number), directory))
     return [there[pid] for pid in sorted(there)]
 
 
 def _is_left(directory: str, name: str, pid: int) -> bool:
-    """A process that is gone left the socket; its number may be another's by now.  One just made may not listen yet."""
+    """Whether a dead process left the socket.  Its number may be another process's by now; a socket just made may not listen yet."""
     if not is_running(pid):
         return _refuses(directory, name)
     try:
@@ -197,7 +196,7 @@ def _is_left(directory: str, name: str, pid: int) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is a process of that number, ours or not."""
+    """Whether there is a process of that number, of any user."""
     if pid <= 0:
         return False
     try:
@@ -209,7 +208,7 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def ask(asked: Found, seconds: float = 2 * SECONDS) -> bytes:
+def ask(asked: ControlSocket, seconds: float = 2 * SECONDS) -> bytes:
     """The answer of a process; ConnectorError where there is none."""
     answer = bytearray()
     try:
@@ -242,7 +241,7 @@ def ask(asked: Found, seconds: float = 2 * SECONDS) -> bytes:
 
 @contextlib.contextmanager
 def _address(directory: str, name: str) -> Iterator[str]:
-    """What to bind or connect to: the path, or a shorter one where the system's limit for addresses is below it."""
+    """The address to bind or connect to: the path, or a shorter form where the path is beyond the system's limit."""
     path = os.path.join(directory, name)
     if len(os.fsencode(path)) <= MAX_PATH_BYTES:
         yield path
@@ -257,7 +256,7 @@ def _address(directory: str, name: str) -> Iterator[str]:
 
 
 def _refuses(directory: str, name: str) -> bool:
-    """Nobody listens there."""
+    """Whether the socket has no listener."""
     try:
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened,

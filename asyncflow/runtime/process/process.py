@@ -1,9 +1,8 @@
 """One plan as a whole process: its event loop, signals, progress, warnings and the ``--stats`` file.
 
 The first SIGINT or SIGTERM asks for an orderly end: reading stops, what was read flows out, windows close.  Exit 0, or 1 where bounded
-input was not read to its end.  The second ends the
-process at once, also while a kernel works (``_kernels.signals``).  SIGUSR1, and whoever asks on the control socket, is told what the run
-waits for.  Only data goes to stdout.
+input was not read to its end.  The second signal ends the process at once, also while a kernel works (``_kernels.signals``).  SIGUSR1 and
+requests on the control socket are answered with the status of the run.  Only data goes to stdout.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_FREE_BYTES = 32 << 20
 
 CONTROL_AFTER_SECONDS = 0.1
-"""A run that ends sooner has no control socket."""
+"""A shorter run has no control socket."""
 PROGRESS_AFTER_SECONDS = 0.5
-"""A run that ends sooner shows none."""
+"""A shorter run shows no progress."""
 
 
 def run_plan(
@@ -94,7 +93,7 @@ def run_plan(
 
 
 def _check_stats(plan: Plan, path: str, file: str | None) -> None:
-    """PipelineError where the ledger would be written over what the plan reads or writes, or over its own file."""
+    """PipelineError where the ledger would overwrite a file that the plan reads or writes, or the pipeline file."""
     tables: list[Source | Sink] = [*plan.sources, *plan.sinks]
     itself = file_taken(file, "", written=False) if file else ()
     for own in file_taken(path, "", written=True):
@@ -121,7 +120,7 @@ def _why_answer(run: Run, file: str | None) -> bytes:
 
 
 def _tell_why(run: Run, file: str | None) -> None:
-    """What the run waits for, on stderr; above the progress display where there is one."""
+    """Writes the status of the run to stderr, above the progress display."""
     from asyncflow.runtime.inspect.why_text import text
 
     write_error(printable_lines(text(_standing(run, file))))
@@ -129,7 +128,7 @@ def _tell_why(run: Run, file: str | None) -> None:
 
 @contextlib.asynccontextmanager
 async def _control(answer: Callable[[], bytes], *, verbose: bool) -> AsyncIterator[None]:
-    """The control socket, for as long as the run lasts; a run that can have none runs all the same."""
+    """The control socket, while the run lasts; a failure to open it does not fail the run."""
     control = Control(answer)
 
     async def open_it() -> None:
@@ -150,8 +149,7 @@ async def _control(answer: Callable[[], bytes], *, verbose: bool) -> AsyncIterat
 
 
 def _keep_freed_memory() -> None:
-    """Tells glibc not to give large blocks back at once: a run asks for the same sizes over and over, and each time the system would zero
-    them page by page."""
+    """Tells glibc to keep freed large blocks: a run allocates the same sizes again and again, and the system would zero each page anew."""
     import ctypes
 
     try:
@@ -213,7 +211,7 @@ def _writes_stdout(sink: Sink) -> bool:
 
 
 class _NoteHandler(logging.Handler):
-    """A note as it is, a warning as one."""
+    """Writes log records to stderr, with ``warning:`` before warnings."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
@@ -222,7 +220,7 @@ class _NoteHandler(logging.Handler):
 
 @contextlib.contextmanager
 def _notes(*, shown: bool) -> Iterator[None]:
-    """What the engine says of the run as it goes (a sequence's hand-over, a table that could not be read again), on stderr."""
+    """Log records of the run on stderr (a sequence's hand-over, a table that could not be read again), where ``shown``."""
     handler = _NoteHandler() if shown else logging.NullHandler()
     loggers = [logging.getLogger(f"asyncflow.{name}") for name in ("sequence", "refresh", "connectors")]
     told = [(logger, logger.level) for logger in loggers if not logger.isEnabledFor(logging.INFO)]
@@ -270,7 +268,7 @@ def _signals(run: Run, tell_why: Callable[[], None]) -> Iterator[None]:
 
 
 def _write_stats(ledger: Ledger, target: str) -> None:
-    """The ledger as JSON.  Where it cannot be written a warning says so: how the run ended is what counts."""
+    """Writes the ledger as JSON.  A failure is a warning and does not change the exit code."""
     import json
 
     text = json.dumps(ledger.to_dict()) + "\n"
@@ -287,14 +285,14 @@ def _write_stats(ledger: Ledger, target: str) -> None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """A descriptor.  A pipe that nobody reads is ENXIO, not a wait without end; once it is open, writing waits as usual."""
+    """Opens without waiting: a pipe without a reader is ENXIO.  Writes to the descriptor wait as usual."""
     descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
     os.set_blocking(descriptor, True)
     return descriptor
 
 
 def warnings(run: Run) -> Iterator[str]:
-    """What left by a side output that nobody reads, and the first reasons of records that could not be read."""
+    """Warnings at the end of a run: the first rejected records, and the counts of side outputs that nobody reads."""
     read = graph.read_names(run.plan)
     for line in run.warnings:
         if f"{line.partition(':')[0]}.rejected" not in read:

@@ -1,6 +1,6 @@
 """Progress of a run on a terminal: a bar for input that ends, one live line for input that does not.  It goes to stderr.
 
-It knows nothing of the engine: a callable gives a :class:`Snapshot` whenever it is time to draw.  rich is imported only when it draws.
+A callable gives a :class:`Snapshot` for each drawing, so this file is independent of the engine.  rich is imported at the first drawing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from msgspec import Struct
 
 REFRESH_SECONDS = 0.2
 RATE_SECONDS = 3.0
-"""Rates are over this long."""
+"""Rates are averages over this time."""
 
 
 class Snapshot(Struct, frozen=True):
-    """A run at one moment.  ``total_bytes`` None: not known.  ``watermark_ns``: the slowest source's; None: none yet."""
+    """A run at one moment.  ``total_bytes`` None: not known.  ``watermark_ns``: the lowest of all sources; None before the first."""
 
     rows: int
     position_bytes: int = 0
@@ -80,7 +80,7 @@ def _length_text(ns: int) -> str:
 
 
 async def show(snapshot: Callable[[], Snapshot], *, console: Any = None) -> None:
-    """Draws until it is cancelled, then leaves the last state standing.  ``console``: a rich Console, by default one on stderr."""
+    """Draws until cancelled; the last state stays on the screen.  ``console``: a rich Console, by default on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
