@@ -16,17 +16,13 @@ import msgspec
 from msgspec import Struct, field
 
 from asyncflow import connectors, formats
-from asyncflow.doors.lookups import lookup_problems
 from asyncflow.errors import AsyncflowError, Problem
 from asyncflow.formats.contract import DescribesRecords
 from asyncflow.model.schema import Schema
 from asyncflow.plan import capabilities, graph
 from asyncflow.plan.names import nearest
-from asyncflow.plan.stages.top import Top
-from asyncflow.plan.stages.window import Window
-from asyncflow.plan.tables import Component, Plan, Stage
+from asyncflow.plan.tables import Component, Plan
 from asyncflow.plan.validate import validate
-from asyncflow.plan.windows import PerMessage
 
 LATER_CONNECTORS = frozenset(
     {"http", "websocket", "kafka", "nats", "mqtt", "redis", "amqp", "postgres", "sqlite", "s3"}
@@ -64,8 +60,6 @@ class Role(Struct, frozen=True):
     names: Callable[[], tuple[str, ...]]
     options: str
     later: frozenset[str]
-    others: tuple[str, ...] = ()
-    """Types that may stand in such a table and are not components."""
 
 
 SOURCE = Role(
@@ -74,7 +68,6 @@ SOURCE = Role(
     connectors.source_names,
     "SourceOptions",
     LATER_CONNECTORS,
-    ("sequence",),
 )
 SINK = Role("sink", connectors.find_sink, connectors.sink_names, "SinkOptions", LATER_CONNECTORS)
 DECODER = Role("format", formats.find_decoder, formats.decoder_names, "DecoderOptions", LATER_FORMATS)
@@ -99,10 +92,12 @@ def component(
     problems: Problems,
     *,
     also_known: Collection[str] = (),
+    other_types: Collection[str] = (),
 ) -> Component | None:
     """The component of that name with its options converted; None, with problems added, where there is none or its options do not fit.
 
-    ``also_known``: keys of the same table that are not the component's, for the hint at an unknown key.
+    ``also_known``: keys of the same table that are not the component's, for the hint at an unknown key; ``other_types``: types of such
+    tables that are not components, for the hint at an unknown type.
     """
     if not isinstance(type_, str):
         problems.add(f"{path}.type", f"a {role.noun} needs a type", _choices(role))
@@ -116,7 +111,7 @@ def component(
             problems.add(
                 f"{path}.type",
                 f"unknown {role.noun} {type_!r}",
-                nearest(type_, (*role.names(), *role.others)),
+                nearest(type_, (*role.names(), *other_types)),
             )
         return None
     struct = options_type(role, module) or NoOptions
@@ -286,42 +281,24 @@ def check(
     """All problems of a plan: the plan's own (see :func:`~asyncflow.plan.validate.validate`) and those of its components together."""
     return [
         *validate(plan, inferred, incomplete=incomplete),
-        *_message_problems(plan),
-        *lookup_problems(plan),
+        *(problem for stage in plan.stages for problem in stage.source_problems(plan)),
+        *_reply_problems(plan),
     ]
 
 
-def _message_problems(plan: Plan) -> Iterator[Problem]:
-    windows = [
-        stage for stage in plan.stages if isinstance(stage, Window) and isinstance(stage.shape, PerMessage)
-    ]
+def _reply_problems(plan: Plan) -> Iterator[Problem]:
+    """Sinks that reply to a source without messages, or with rows of others."""
     replies = [
         (sink, target)
         for sink in plan.sinks
         if (target := capabilities.of_sink(sink.connector).replies_to) is not None
     ]
-    if not windows and not replies:
+    if not replies:
         return
     with_messages = {
         source.name for source in plan.sources if capabilities.of_source(source.connector).messages
     }
     whole = {source.name for source in plan.sources if source.connector.type} - with_messages
-    stages = {stage.name: stage for stage in plan.stages}
-    for stage in windows:
-        path = f"stages.{stage.name}.window"
-        for source in graph.sources_of(plan, stage.name):
-            if source.name in whole:
-                yield Problem(
-                    path,
-                    f"the source {source.name!r} ({source.connector.type}) has no messages",
-                    "udp has them",
-                )
-        if any(_passes_window(stages, graph.owner(name), set()) for name in stage.inputs):
-            yield Problem(
-                path,
-                "rows of another window do not belong to a message",
-                "it must read the source's own rows",
-            )
     for sink, target in replies:
         path = f"sinks.{sink.name}.reply"
         if target not in {source.name for source in plan.sources}:
@@ -330,13 +307,3 @@ def _message_problems(plan: Plan) -> Iterator[Problem]:
             yield Problem(path, f"the source {target!r} has no messages to reply to", "udp has them")
         elif any(source.name != target for name in sink.inputs for source in graph.sources_of(plan, name)):
             yield Problem(path, f"its rows do not all come from {target!r}")
-
-
-def _passes_window(stages: Mapping[str, Stage], name: str, seen: set[str]) -> bool:
-    stage = stages.get(name)
-    if stage is None or name in seen:
-        return False
-    seen.add(name)
-    return isinstance(stage, Window | Top) or any(
-        _passes_window(stages, graph.owner(each), seen) for each in stage.inputs
-    )

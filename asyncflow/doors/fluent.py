@@ -176,6 +176,12 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         calls = self._calls(concurrency, ordered, timeout, on_error)
         return self._map(function, _schema(schema), True, calls)
 
+    def stage(self, kind: str, /, **keys: Any) -> Self:
+        """A stage of any kind by its name, with the keys of its table in a pipeline file: ``.stage("filter", where="qty > 0")``.
+
+        For kinds that other distributions register (``asyncflow list stages``)."""
+        return self._stage({"type": kind, **_plain(keys)})
+
     # -- ends and branches ---------------------------------------------------------------------------------------------
 
     def to(self, connector: str, /, *, name: str | None = None, **options: Any) -> Self:

@@ -132,6 +132,10 @@ class Stage(Struct, frozen=True):
     def problems(self, read: Read, plan: Plan) -> Iterable[Problem]:
         """All that is wrong with the stage; what needs a schema that is not known is left out."""
 
+    def source_problems(self, plan: Plan) -> Iterable[Problem]:
+        """What is wrong with the sources behind the stage, as they are written; not asked of a plan whose sources a test replaces."""
+        return ()
+
     @abstractmethod
     def describe(self, read: Read) -> dict[str, Any]:
         """The stage's settings as plain data, for ``explain``.  The tree shows the texts, then the tables; ``summary`` the rest."""
@@ -190,11 +194,6 @@ class Stage(Struct, frozen=True):
 
     def settles(self, output: str) -> bool:
         """Whether rows that an input sends again end here, and do not go on by this output (``""``: the results)."""
-        return False
-
-    @property
-    def by_message(self) -> bool:
-        """Whether the stage needs rows that know the message they came in."""
         return False
 
     makes_rows: ClassVar[bool] = False

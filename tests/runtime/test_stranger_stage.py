@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.doors.pipeline_file.json_schema import json_schema
+from asyncflow.errors import PipelineError
 from tests import strangers
 
 EVERY = '''"""The stage ``every``: one row of so many."""
@@ -146,6 +148,14 @@ def test_it_runs_from_a_pipeline_file_with_its_side_output(
     assert others == [1, 2, 3, 5, 6, 7, 9]
     counts = json.loads((tmp_path / "stats.json").read_text())["stages"]["few"]
     assert (counts["rows_in"], counts["skipped"], counts["rows_out"]) == (10, 7, 3)
+
+
+@pytest.mark.usefixtures("site")
+async def test_it_runs_from_python() -> None:
+    flow = af.source([{"n": number} for number in range(10)]).stage("every", rows=4)
+    assert [row["n"] for row in (await flow.collect()).to_pylist()] == [0, 4, 8]
+    with pytest.raises(PipelineError, match="did you mean 'every'"):
+        af.source([{"n": 1}]).stage("evry", rows=4)
 
 
 @pytest.mark.usefixtures("site")

@@ -140,7 +140,13 @@ def source(
         connector = None
         if "type" in table:
             connector = components.component(
-                SOURCE, type_, options, path, problems, also_known=SourceTable.__struct_fields__
+                SOURCE,
+                type_,
+                options,
+                path,
+                problems,
+                also_known=SourceTable.__struct_fields__,
+                other_types=kinds.names("sources"),
             )
     schema = _schema(values.get("schema"), path, problems)
     format_ = _source_format(connector, values, options, schema, path, problems)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from asyncflow.errors import Problem
 from asyncflow.model.durations import format_duration, format_size
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan import graph
+from asyncflow.plan import capabilities, graph
 from asyncflow.plan.expressions.typed import to_one_type
 from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Plan, Read, Stage, TimeColumns, Wanted
@@ -226,6 +226,37 @@ class Join(Stage, frozen=True):
                         f"{name!r} is read again for this join alone, and {reader.name!r} reads it too",
                         f"let {reader.name} read a source of its own",
                     )
+
+    def source_problems(self, plan: Plan) -> Iterable[Problem]:
+        """Of a lookup: right sides that never end, and with ``refresh`` left sides that end and right sides that are read once."""
+        if not self.is_lookup:
+            return
+        if self.refresh_ns is not None:
+            yield from self._read_again(plan)
+        for source in graph.sources_of(plan, self.inputs[1]):
+            if capabilities.of_source(source.connector).bounded is False:
+                yield Problem(
+                    self.path("right"),
+                    f"it would be read whole first, but its source {source.name!r} ({source.connector.type}) may never end",
+                    'say how the two meet in time: within = "10m", window = {...} or as_of = "backward"',
+                )
+
+    def _read_again(self, plan: Plan) -> Iterable[Problem]:
+        path = self.path("refresh")
+        left, right = (
+            [each for each in graph.sources_of(plan, name) if each.connector.type] for name in self.inputs
+        )
+        if left and all(capabilities.of_source(each.connector).bounded for each in left):
+            yield Problem(
+                path,
+                f"the left side, {self.inputs[0]!r}, ends by itself: which rows saw which table would hang on how fast it is read",
+                "leave refresh out: the right side is read once",
+            )
+        for source in right:
+            if not capabilities.of_source(source.connector).rereadable:
+                hint = "hand over an iterable that can be gone through more than once, such as a list"
+                made = source.connector.object is not None
+                yield Problem(path, f"the source {source.name!r} can be read only once", hint if made else "")
 
     def unknown_sides(self, read: Read) -> Iterable[Problem]:
         """The sides whose columns are not known when the run starts."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from asyncflow.errors import Problem
 from asyncflow.model.durations import format_duration
 from asyncflow.model.schema import DataType, Schema
+from asyncflow.plan import capabilities, graph
 from asyncflow.plan.expressions.aggregates import python_classes
 from asyncflow.plan.expressions.named import Named, column_problems, read_by, texts_of, types_of
 from asyncflow.plan.revisions import revision_problems
@@ -110,6 +111,25 @@ class Window(Stage, frozen=True):
             if given:
                 yield Problem(self.path(key), "this window is not one of a fixed time", hint)
 
+    def source_problems(self, plan: Plan) -> Iterable[Problem]:
+        """A window for each message needs the rows of sources that have messages, just as they came."""
+        if not isinstance(self.shape, PerMessage):
+            return
+        for source in graph.sources_of(plan, self.name):
+            if source.connector.type and not capabilities.of_source(source.connector).messages:
+                yield Problem(
+                    self.path("window"),
+                    f"the source {source.name!r} ({source.connector.type}) has no messages",
+                    "udp has them",
+                )
+        before = [stage for name in self.inputs for stage in graph.part(plan, name).stages]
+        if any(stage.makes_rows for stage in before):
+            yield Problem(
+                self.path("window"),
+                "rows of another window do not belong to a message",
+                "it must read the source's own rows",
+            )
+
     def describe(self, read: Read) -> dict[str, Any]:
         description: dict[str, Any] = {"window": window_text(self.shape), "by": texts_of(self.by)}
         description["aggregates"] = texts_of(self.aggregates)
@@ -180,7 +200,3 @@ class Window(Stage, frozen=True):
 
     def settles(self, output: str) -> bool:
         return not output
-
-    @property
-    def by_message(self) -> bool:
-        return isinstance(self.shape, PerMessage)

@@ -213,19 +213,18 @@ class _Words:
         return name
 
     def _holds(self, stage: StageStanding) -> str:
-        if stage.kind == "join":
-            left, right = stage.held_rows or (0, 0)
+        if len(stage.held_rows) == 2:
+            left, right = stage.held_rows
             return f"{_count(left, 'row')} of the left and {right:,} of the right side"
-        if stage.kind == "dedup":
-            return f"{_count(stage.open_keys or 0, 'key')}; rows go on at once"
-        if stage.kind == "sequence":
-            return "rows go on at once" + (f"; it reads {stage.takes} now" if stage.takes else "")
+        if stage.closes == "at once":
+            keys = "" if stage.open_keys is None else f"{_count(stage.open_keys, 'key')}; "
+            return f"{keys}rows go on at once" + (f"; it reads {stage.takes} now" if stage.takes else "")
         if not stage.open_windows:
             return "no open window"
         found = _count(stage.open_windows, "open window")
         if stage.held_rows:
             found += f" with {_count(stage.held_rows[0], 'row')}"
-        if stage.open_keys is not None and stage.kind == "window":
+        if stage.open_keys is not None:
             found += f", {_count(stage.open_keys, 'key')}"
         if stage.next_due_ns is not None:
             found += f"; the next goes out at {instant(stage.next_due_ns)}"
@@ -273,7 +272,7 @@ class _Words:
         if source.state == "held":
             yield f"{source.name} going on: {self.room(source.waits_for)}"
         time_ns = holder.needed_ns + source.watermark_delay_ns
-        what = "window end" if stage.kind in ("window", "top") and not stage.revised else "when it is due"
+        what = "window end" if stage.open_windows is not None and not stage.revised else "when it is due"
         sum_of = [what]
         if stage.next_due_ns is not None and (held_ns := holder.needed_ns - stage.next_due_ns):
             sum_of.append(f"{format_duration(held_ns)} that stages before may hold rows")
