@@ -17,7 +17,7 @@ def revision_problems(stage: Stage, plan: Plan) -> Iterable[Problem]:
     if (again := revised_input(stage, plan)) is not None:
         yield Problem(
             stage.path("inputs"),
-            f"{again!r} sends its rows again when they change: what goes over windows would count them more than once",
+            f"{again!r} sends its rows again when they change: a window or a top over these rows would count them more than once",
             'read the final ones only, through a filter: where = "final"',
         )
 

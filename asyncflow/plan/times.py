@@ -50,7 +50,7 @@ def delay_ns(plan: Plan, name: str) -> int:
 
 
 def goes_by_time(plan: Plan, name: str) -> bool:
-    """Whether the times of this table's rows show anywhere: in a stage that goes by them, or in the order of a union."""
+    """Whether the times of this table's rows show anywhere: in a stage whose results hang on them, or in the order of a union."""
     for table in plan.readers:
         if name not in table.inputs:
             continue

@@ -97,7 +97,7 @@ def _wires(plan: Plan, incomplete: Collection[str]) -> Iterable[Problem]:
                 yield Problem(path, f"unknown table {name!r}", nearest(name, readable))
         together = isinstance(table, Sink) or not table.apart
         if together and len(set(table.inputs)) != len(table.inputs):
-            yield Problem(inputs_path(table), "an input stands there twice")
+            yield Problem(inputs_path(table), "an input is named twice")
     in_cycle = {stage.name for stage in cyclic}
     for stage in cyclic:
         if _reaches(stage, stage.name, plan):

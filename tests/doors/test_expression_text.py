@@ -23,7 +23,7 @@ from asyncflow.plan.expressions.nodes import (
     Interval,
     Literal,
 )
-from asyncflow.plan.expressions.typing import ExpressionError
+from asyncflow.plan.expressions.problems import ExpressionError
 from asyncflow.runtime.wiring.compile_expressions import compile_expression
 
 A, B = ColumnRef("a"), ColumnRef("b")

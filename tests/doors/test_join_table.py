@@ -66,7 +66,7 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "window-of-nothing": ('within = "10m"', 'window = { tumbling = "0s" }', ("stages.paid.window.tumbling", "0s")),
     "window-with-gaps": ('within = "10m"', 'window = { hopping = "1m", every = "2m" }', ("stages.paid.window.every", "2m")),
     "unknown-window": ('within = "10m"', 'window = { tumblin = "1m" }', ("stages.paid.window.tumblin", "'tumbling'")),
-    "refresh-beside": ('within = "10m"', 'within = "10m"\nrefresh = "5m"', ("stages.paid.refresh", "beside within")),
+    "refresh-beside": ('within = "10m"', 'within = "10m"\nrefresh = "5m"', ("stages.paid.refresh", "cannot be given with within")),
     "refresh-of-nothing": ('within = "10m"', 'refresh = "0s"', ("stages.paid.refresh", "longer than 0s")),
     "refresh-of-what": ('within = "10m"', 'refresh = "often"', ("stages.paid.refresh", "often", "1m30s")),
     "refresh-of-what-ends": ('within = "10m"', 'refresh = "5m"', ("stages.paid.refresh", "'orders', ends by itself")),
@@ -166,7 +166,7 @@ COPY = '[sinks.copy]\ntype = "null"\ninputs = ["%s"]\nformat = "json"\n'
         ),
         (
             LIVE.replace('within = "10m"', 'window = { tumbling = "1m" }\nrefresh = "5m"'),
-            ["stages.paid.refresh: it stands beside window"],
+            ["stages.paid.refresh: it cannot be given with window"],
         ),
     ],
 )

@@ -9,7 +9,8 @@ from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.errors import PipelineError
 from asyncflow.model.durations import format_duration, parse_duration
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan.expressions.typing import ExpressionError, check_expression
+from asyncflow.plan.expressions.problems import ExpressionError
+from asyncflow.plan.expressions.typing import check_expression
 
 SCHEMA = Schema.of(
     [("b", DataType.BOOL), ("i", DataType.INT64), ("f", DataType.FLOAT64), ("s", DataType.STRING), ("t", DataType.TIMESTAMP),

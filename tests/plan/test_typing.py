@@ -8,7 +8,8 @@ from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.expressions.functions import AGGREGATES, ALIASES, OPERATORS, SCALARS, Signature
 from asyncflow.plan.expressions.nodes import Aggregate, Call, ColumnRef
-from asyncflow.plan.expressions.typing import ExpressionError, check_expression, resolve_expression
+from asyncflow.plan.expressions.problems import ExpressionError
+from asyncflow.plan.expressions.typing import check_expression, resolve_expression
 
 B, N, F, S, T = DataType.BOOL, DataType.INT64, DataType.FLOAT64, DataType.STRING, DataType.TIMESTAMP
 SCHEMA = Schema.of([("b", B), ("i", N), ("f", F), ("s", S), ("t", T), ("price", F), ("a.b", N)])

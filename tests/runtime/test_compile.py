@@ -14,7 +14,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.filter import FilterOperator
 from asyncflow.operators.functions import FUNCTIONS
 from asyncflow.operators.windows.window import WindowOperator
-from asyncflow.plan.expressions.typing import ExpressionError
+from asyncflow.plan.expressions.problems import ExpressionError
 from asyncflow.plan.stages.derive import Derive
 from asyncflow.plan.stages.filter import Filter
 from asyncflow.plan.stages.unreadable import Unreadable

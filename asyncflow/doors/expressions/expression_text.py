@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from asyncflow.doors.expressions.plain_expression import plain_expression
 from asyncflow.doors.expressions.sql_tree import MAX_DEPTH, TreeReader, shown
 from asyncflow.plan.expressions.nodes import Expression
-from asyncflow.plan.expressions.typing import ExpressionError
+from asyncflow.plan.expressions.problems import ExpressionError
 
 if TYPE_CHECKING:
     from sqlglot import exp

@@ -8,7 +8,7 @@ from asyncflow.doors.components import Problems
 from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.plan.expressions.named import Named
 from asyncflow.plan.expressions.nodes import ColumnRef, Expression
-from asyncflow.plan.expressions.typing import ExpressionError
+from asyncflow.plan.expressions.problems import ExpressionError
 
 
 def expression(text: str, path: str, problems: Problems) -> Expression | None:

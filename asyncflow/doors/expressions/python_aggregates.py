@@ -8,7 +8,7 @@ from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.errors import PipelineError
 from asyncflow.plan.expressions.aggregates import python_aggregate
 from asyncflow.plan.expressions.nodes import Aggregate, Call, Case, Cast, Expression
-from asyncflow.plan.expressions.typing import ExpressionError
+from asyncflow.plan.expressions.problems import ExpressionError
 
 
 def aggregate(cls: type, /, *arguments: str, where: str | None = None) -> Expression:

@@ -6,7 +6,7 @@ import re
 
 from asyncflow.doors.components import Problems
 from asyncflow.doors.expressions.expression_text import parse_expression
-from asyncflow.plan.expressions.typing import ExpressionError
+from asyncflow.plan.expressions.problems import ExpressionError
 from asyncflow.plan.stages.top import SortKey
 
 _DIRECTION = re.compile(

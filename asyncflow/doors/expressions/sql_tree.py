@@ -25,7 +25,7 @@ from asyncflow.plan.expressions.nodes import (
     Interval,
     Literal,
 )
-from asyncflow.plan.expressions.typing import ExpressionError
+from asyncflow.plan.expressions.problems import ExpressionError
 from asyncflow.plan.names import nearest
 
 MAX_DEPTH = 100

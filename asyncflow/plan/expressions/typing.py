@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import Struct
-
 from asyncflow.model.instants import EXTRACT_FIELDS, parse_timestamp
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.expressions.aggregates import (
@@ -39,6 +37,7 @@ from asyncflow.plan.expressions.nodes import (
     Interval,
     Literal,
 )
+from asyncflow.plan.expressions.problems import ExpressionError, ExpressionProblem
 from asyncflow.plan.expressions.typed import (
     INTERVAL,
     NULL,
@@ -60,25 +59,6 @@ from asyncflow.printable import hidden_name
 
 BOOL, INT64, FLOAT64 = DataType.BOOL, DataType.INT64, DataType.FLOAT64
 STRING, TIMESTAMP = DataType.STRING, DataType.TIMESTAMP
-
-
-class ExpressionProblem(Struct, frozen=True):
-    """One problem of an expression.  ``hint``: the nearest valid name, or what to write instead; may be empty."""
-
-    message: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        return self.message + (f" ({self.hint})" if self.hint else "")
-
-
-class ExpressionError(ValueError):
-    """The expression cannot be read or typed.  ``problems`` holds all problems, ``message`` and ``hint`` those of the first."""
-
-    def __init__(self, message: str, hint: str = "", problems: Sequence[ExpressionProblem] = ()) -> None:
-        self.problems = tuple(problems) or (ExpressionProblem(message, hint),)
-        self.message, self.hint = message, hint
-        super().__init__("; ".join(str(problem) for problem in self.problems))
 
 
 def check_expression(

@@ -35,7 +35,7 @@ class Dedup(Stage, frozen=True):
     def problems(self, read: Read, plan: Plan) -> Iterable[Problem]:
         yield from column_problems(self.path("by"), self.by, read[0])
         if not self.by:
-            yield Problem(self.path("by"), "there is no key to tell rows by", 'for example ["id"]')
+            yield Problem(self.path("by"), "there is no key", 'for example ["id"]')
         if self.within_ns < 0:
             yield Problem(self.path("within"), "it cannot be negative")
 

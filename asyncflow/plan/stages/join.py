@@ -123,7 +123,7 @@ class Join(Stage, frozen=True):
         given = [key for key, value in modes.items() if value is not None]
         for key in given[1:]:
             hint = "a join has one of within, window and as_of"
-            yield Problem(self.path(key), f"it stands beside {given[0]}", hint)
+            yield Problem(self.path(key), f"it cannot be given with {given[0]}", hint)
         if self.within_ns is not None and self.within_ns[0] > self.within_ns[1]:
             low, high = map(format_duration, self.within_ns)
             yield Problem(self.path("within"), f"it begins ({low}) after its end ({high})")
@@ -174,7 +174,7 @@ class Join(Stage, frozen=True):
                     f"in a derive stage before it: {to_one_type(types)}",
                 )
         if len(dict(self.on)) < len(self.on):
-            yield Problem(self.path("on"), "a left column stands there twice")
+            yield Problem(self.path("on"), "a left column is named twice")
 
     def _one_source(self, plan: Plan) -> Iterable[Problem]:
         left, right = ({source.name for source in graph.sources_of(plan, name)} for name in self.inputs)
@@ -204,7 +204,9 @@ class Join(Stage, frozen=True):
             beside = (
                 "within" if self.within_ns is not None else "window" if self.window is not None else "as_of"
             )
-            yield Problem(path, f"it stands beside {beside}", "only a table that is read whole is read again")
+            yield Problem(
+                path, f"it cannot be given with {beside}", "only a table that is read whole is read again"
+            )
             return
         if self.kind in ("right", "full"):
             yield Problem(

@@ -49,7 +49,7 @@ class Sequence(Stage, frozen=True):
             if source.time is None:
                 hint = 'name one: time = "COLUMN"'
                 yield Problem(
-                    f"sources.{source.name}.time", f"the sequence {self.name!r} goes by event time", hint
+                    f"sources.{source.name}.time", f"the sequence {self.name!r} needs event times", hint
                 )
         for name in self.unique:
             if read[0] is not None and name not in read[0]:

@@ -109,7 +109,11 @@ class Top(Stage, frozen=True):
             yield Problem(self.path("window"), 'a top is of tumbling or hopping windows, or of "all"')
         for name in (*self.bounds, RANK):
             if read[0] is not None and name in read[0]:
-                hint = "leave window out: it goes by the window the rows come from" if name in BOUNDS else ""
+                hint = (
+                    "leave window out: the top is then of the windows that the rows come from"
+                    if name in BOUNDS
+                    else ""
+                )
                 yield Problem(self.path(), f"its input has a column {name!r} already", hint)
         yield from revision_problems(self, plan)
 

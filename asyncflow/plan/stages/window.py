@@ -103,13 +103,13 @@ class Window(Stage, frozen=True):
             yield Problem(self.path("emit.every"), "it must be longer than 0s")
         if isinstance(self.shape, TimeWindow):
             return
-        hint = "tumbling, hopping and cumulate windows have it"
+        hint = "it is for tumbling, hopping and cumulate windows"
         for key, given in (
             ("allowed_lateness", self.allowed_lateness_ns != 0),
             ("emit", self.emit_every_ns is not None),
         ):
             if given:
-                yield Problem(self.path(key), "this window is not one of a fixed time", hint)
+                yield Problem(self.path(key), "a window of this kind has no fixed time", hint)
 
     def source_problems(self, plan: Plan) -> Iterable[Problem]:
         """A window for each message needs the rows of sources that have messages, just as they came."""

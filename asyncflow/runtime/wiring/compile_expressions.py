@@ -80,7 +80,7 @@ class Compiled:
 def compile_expression(node: Expression, schema: Schema, losses: dict[str, int] | None = None) -> Compiled:
     """One expression over the columns of ``schema``.  ``losses`` counts values lost (``overflow``, ``invalid_cast``).
 
-    Raises :class:`~asyncflow.plan.expressions.typing.ExpressionError` for an expression that does not check.
+    Raises :class:`~asyncflow.plan.expressions.problems.ExpressionError` for an expression that does not check.
     """
     return compile_typed([resolve_expression(node, schema)], schema, losses)[0]
 
