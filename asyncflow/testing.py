@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from asyncflow.connectors.contract import Buffer, ByteSource, ByteStream, SinkConnector
+from asyncflow.errors import StageError
 from asyncflow.formats.contract import Block, Decoder
-from asyncflow.model.aggregate import Aggregate, declared
+from asyncflow.model.aggregate import Aggregate, declared, qualified
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, concat_columns
 from asyncflow.model.schema import DataType
 from asyncflow.operators.aggregates.python_values import checked_value
+from asyncflow.operators.aggregates.saved_objects import loaded_object, saved_object
 from asyncflow.runtime.base.clock import VirtualClock as FakeClock
 
 __all__ = [
@@ -197,12 +199,17 @@ async def check_sink(
 
 
 def check_aggregate(
-    cls: type[Aggregate], *columns: Sequence[Any], rounds: int = 20, tolerance: float = 1e-9
+    cls: type[Aggregate],
+    *columns: Sequence[Any],
+    rounds: int = 20,
+    tolerance: float = 1e-9,
+    saved: bool = True,
 ) -> None:
     """What an aggregate promises, held on rows of yours, an array or list for each argument.
 
     However they are cut into updates and dealt out to objects that are merged, the result is the same (floats: within ``tolerance``,
     relative) and of the type declared; reading it changes nothing; neither merging nor later updates of the one change the other object.
+    An object that is saved and loaded between updates goes on as if it had not been (``saved=False``: is not tried).
     """
     says = declared(cls)
     arrays = [
@@ -226,14 +233,27 @@ def check_aggregate(
             state.update(*(array[list(rows)] for array in arrays))
         return state
 
-    read(cls(), "of no rows")
+    def reloaded(state: Aggregate) -> Any:
+        if not saved:
+            return state
+        try:
+            return loaded_object(cls, saved_object(state, qualified(cls)), qualified(cls))
+        except StageError as error:
+            raise AssertionError(f"it cannot be saved and loaded: {error}") from error
+
+    read(reloaded(cls()), "of no rows")
     expected = read(fed(cls(), range(count)), "of all rows")
     for seed in range(rounds):
         chance = random.Random(seed)
         cuts = sorted(chance.choices(range(count + 1), k=chance.randint(0, 5)))
-        state = cls()
+        state: Any = cls()
         for begin, stop in zip([0, *cuts], [*cuts, count], strict=True):
-            read(fed(state, range(begin, stop)), f"after {stop} rows")
+            value = read(fed(state, range(begin, stop)), f"after {stop} rows")
+            state = reloaded(state)
+            again = read(state, f"after {stop} rows, saved and loaded")
+            assert _same(value, again, 0), (
+                f"saved and loaded after {stop} rows: {again!r} instead of {value!r}"
+            )
         found = read(state, "of all rows")
         assert _same(found, expected, tolerance), f"cut at {cuts}: {found!r} instead of {expected!r}"
         dealt = [chance.randrange(4) for _ in range(count)]

@@ -33,6 +33,10 @@ class Aggregate(ABC):
     leave the object as it was.  Whatever a method raises ends the run as StageError.  The docstring's first sentence is what
     ``asyncflow list aggregates`` says.
 
+    A run that can go on after a stop saves objects: their attributes, where all are plain (None, bool, int, float, str, bytes, numpy
+    arrays, and lists, tuples and dicts of them), or what a method ``save()`` returns, of which the class method ``load(saved)`` makes an
+    object again.  ``state_version`` (0) is to be raised where older saved objects no longer fit.
+
     >>> class GeometricMean(Aggregate):
     ...     takes, returns = "float64", "float64"
     ...     def __init__(self):

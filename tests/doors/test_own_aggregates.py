@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.metadata
 import json
 import subprocess
@@ -26,6 +27,7 @@ from asyncflow.plan.expressions.nodes import ColumnRef
 from asyncflow.plan.stages.window import Window
 from asyncflow.plan.windows import PerMessage
 from asyncflow.testing import check_aggregate
+from tests import strangers
 from tests.operators_of import operator_of
 from tests.own_aggregates import GeometricMean, Rows, Sum, Trace, Values, installed
 
@@ -98,6 +100,43 @@ def test_three_doors(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         shape, by=["key"], g=af.aggregate(GeometricMean, "price", where="qty > 3"), s="sum(qty)"
     )
     assert [row["g"] / row["s"] for row in asyncio.run(rows_of(filtered))] == [row["g"] for row in by_name]
+
+
+SPREAD = '''
+import asyncflow as af
+
+class Spread(af.Aggregate):
+    """The distance from the least to the greatest value."""
+    takes = returns = "int64"
+
+    def __init__(self):
+        self.ends = ()
+
+    def update(self, x):
+        self.ends = min((*self.ends, *x.tolist())), max((*self.ends, *x.tolist()))
+
+    def merge(self, other):
+        self.ends = self.ends and other.ends and (min(self.ends + other.ends), max(self.ends + other.ends)) or self.ends or other.ends
+
+    def finish(self):
+        return self.ends[1] - self.ends[0] if self.ends else None
+'''
+
+
+def test_a_new_aggregate_is_new_files_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A package that nothing here knows: found by its entry point, run, listed, saved and held to its contract."""
+    site = strangers.distribution(
+        tmp_path / "site",
+        {"asyncflow.aggregates": {"toy_spread": "toys.spread:Spread"}},
+        {"toys/__init__.py": "", "toys/spread.py": SPREAD},
+    )
+    with strangers.installed(site):
+        assert run_command(["run", pipeline(tmp_path, "toy_spread(qty) + count(*)")]) == 0
+        written = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+        assert [row["g"] for row in written] == [8 + 5] * 8
+        assert run_command(["list", "aggregates"]) == 0
+        assert "toy_spread" in capfd.readouterr().out
+        check_aggregate(importlib.import_module("toys.spread").Spread, [3, -1, 4, 1, -5, 9])
 
 
 @pytest.mark.usefixtures("_site")

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import asyncflow as af
-import asyncflow.operators.aggregates.python_aggregates
+import asyncflow.operators.aggregates.python_cells
 import asyncflow.operators.windows.slot_window
 import asyncflow.operators.windows.slots
 import asyncflow.operators.windows.window
@@ -108,7 +108,7 @@ def test_they_are_what_the_engine_says(window: str, at_once: int, table: Table) 
         **{k: v for k, v in options.items() if k != "shape"},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncflow.operators.aggregates.python_aggregates, "ROWS_AT_ONCE", at_once)
+        patch.setattr(asyncflow.operators.aggregates.python_cells, "ROWS_AT_ONCE", at_once)
         for row in asyncio.run(rows_of(flow)):
             for number, (text, _) in enumerate(PAIRS):
                 assert (
@@ -167,7 +167,7 @@ def test_chunks_and_workers_change_nothing(
     """Not even in what order an object is given what, and how much of it at a time."""
     data, text = csv_bytes(table), pipeline(window)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncflow.operators.aggregates.python_aggregates, "ROWS_AT_ONCE", at_once)
+        patch.setattr(asyncflow.operators.aggregates.python_cells, "ROWS_AT_ONCE", at_once)
         whole = outcome(text, [data])
         assert outcome(text, chunks(data, seed, at_most)) == whole
         assert outcome(text, one_by_one(data)) == whole
