@@ -128,7 +128,8 @@ async def test_records_come_one_by_one(pipeline: Path, monkeypatch: pytest.Monke
     async def watched(
         stage: SourceStage, item: object, schema: object, result: object, *rest: object
     ) -> None:
-        sizes.append(result.num_rows)  # type: ignore[attr-defined]
+        if item.rows:  # type: ignore[attr-defined]  # a header alone is no record
+            sizes.append(result.num_rows)  # type: ignore[attr-defined]
         await taken(stage, item, schema, result, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SourceStage, "_take", watched)

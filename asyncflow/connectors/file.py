@@ -12,7 +12,7 @@ import io
 import os
 import stat
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -63,6 +63,8 @@ class SourceOptions(msgspec.Struct, DescribesSource, frozen=True, kw_only=True, 
         str, msgspec.Meta(description="With follow: how often to look for growth, rotation and new files.")
     ] = "200ms"
 
+    guarantee_text: ClassVar[str] = "at-least-once; none with follow = true and for pipes and devices"
+
     def __post_init__(self) -> None:
         paths = self.paths()
         if not paths or not all(paths):
@@ -104,6 +106,10 @@ class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forb
             description="create: refuse a file that is not empty; append: add to it; replace: write beside it, rename at the end."
         ),
     ] = "create"
+
+    guarantee_text: ClassVar[str] = (
+        'none; at-least-once with mode = "append" and for pipes and devices; exactly-once with mode = "replace"'
+    )
 
     def __post_init__(self) -> None:
         if not self.path:

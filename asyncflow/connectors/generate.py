@@ -16,7 +16,7 @@ import asyncio
 import datetime
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 import numpy as np
@@ -51,6 +51,8 @@ class SourceOptions(msgspec.Struct, DescribesSource, frozen=True, kw_only=True, 
     disorder: Annotated[
         str, msgspec.Meta(description="How much later than its event time a row may come.")
     ] = "500ms"
+
+    guarantee_text: ClassVar[str] = 'at-least-once; none with start = "now"'
 
     def __post_init__(self) -> None:
         if not (self.rate >= 0 and self.rate < float("inf")):

@@ -1,4 +1,4 @@
-"""Connector ``stdin``: descriptor 0 as one stream of bytes: a pipe, a redirected file, a terminal, a socket or a device."""
+"""Connector ``stdin``: standard input, descriptor 0, as one stream of bytes: a pipe, a file, a terminal, a socket or a device."""
 
 from __future__ import annotations
 

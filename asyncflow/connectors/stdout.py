@@ -1,4 +1,7 @@
-"""Connector ``stdout``: descriptor 1.  A slow reader makes ``write`` wait; a reader that went away is ReaderGoneError."""
+"""Connector ``stdout``: bytes to standard output, descriptor 1.
+
+A slow reader makes ``write`` wait; a reader that went away is ReaderGoneError.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import errno
 import io
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -30,6 +33,8 @@ _READER_GONE = (errno.EPIPE, errno.ECONNRESET)
 
 class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """It has none."""
+
+    guarantee_text: ClassVar[str] = "at-least-once"
 
     def capabilities(self) -> SinkCapabilities:
         return SinkCapabilities(

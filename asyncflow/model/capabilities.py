@@ -9,7 +9,7 @@ resource that cannot be shared.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -83,6 +83,8 @@ class DescribesSource:
     """Base of the options of a source, and of a source made in Python."""
 
     __slots__ = ()
+    guarantee_text: ClassVar[str] = "none"
+    """The guarantee for ``asyncflow list``, with the options that change it."""
 
     def capabilities(self) -> SourceCapabilities:
         """From the options alone.  It may look at the file system; it opens, reads and binds nothing."""
@@ -93,6 +95,8 @@ class DescribesSink:
     """Base of the options of a sink, and of a sink made in Python."""
 
     __slots__ = ()
+    guarantee_text: ClassVar[str] = "none"
+    """The guarantee for ``asyncflow list``, with the options that change it."""
 
     def capabilities(self) -> SinkCapabilities:
         """From the options alone.  It may look at the file system; it opens, writes and binds nothing."""

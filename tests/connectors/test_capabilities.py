@@ -59,7 +59,7 @@ async def test_sources(name: str, options: dict[str, Any], says: dict[str, Any])
     made = Component(name, module.SourceOptions(**options))
     can = capabilities.of_source(made)
     assert {field: getattr(can, field) for field in says} == says
-    assert not can.resumable
+    assert not can.resumable and can.guarantee in made.options.guarantee_text
     source = module.open_source(made.options)
     assert can.bounded in (None, source.bounded)
     assert can.messages == isinstance(source, MessageSource)
@@ -73,6 +73,7 @@ async def test_sinks(name: str, options: dict[str, Any], says: dict[str, Any]) -
     can = capabilities.of_sink(made)
     plain = {"takes_bytes": True, "may_wait": False, "replies_to": None, "guarantee": "none"}
     assert {field: getattr(can, field) for field in plain} == plain | says
+    assert can.guarantee in made.options.guarantee_text
     sink = module.open_sink(made.options)
     assert sink.takes_bytes == can.takes_bytes
     await sink.aclose()

@@ -82,6 +82,7 @@ class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forb
 
     folder: str
     fetched: bool = True
+    guarantee_text = "exactly-once, where it is fetched once"
 
     def capabilities(self):
         taken = Resource("dropbox", frozenset((self.folder,)), self.folder, "folder", "filled")
@@ -178,6 +179,7 @@ def test_they_are_checked_and_listed(tmp_path: Path, capfd: pytest.CaptureFixtur
     listed = capfd.readouterr().out
     assert "upto (integer) required: The last number." in listed
     assert "a file for all that is written" in listed
+    assert "guarantee: exactly-once, where it is fetched once" in listed
 
 
 @pytest.mark.usefixtures("site")

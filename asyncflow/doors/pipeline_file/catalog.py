@@ -16,6 +16,7 @@ from msgspec import Struct
 from asyncflow.doors import stages
 from asyncflow.doors.components import DECODER, ENCODER, SINK, SOURCE, Role, options_type
 from asyncflow.doors.pipeline_file.tables import PipelineTable, SinkTable, SourceTable
+from asyncflow.model.capabilities import DescribesSink, DescribesSource
 from asyncflow.plan.expressions.aggregates import aggregate_names, find_aggregate
 from asyncflow.plan.expressions.functions import SCALARS
 
@@ -32,12 +33,14 @@ class Option(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """One thing there is.  ``doc``: a sentence; ``usage``: how a function is called; ``options``: of a component."""
+    """One thing there is.  ``doc``: a sentence; ``usage``: how a function is called; ``options``: of a component; ``guarantee``: of a
+    connector (see ``model.capabilities``)."""
 
     name: str
     doc: str
     usage: str = ""
     options: tuple[Option, ...] = ()
+    guarantee: str = ""
 
 
 def entries(kind: str) -> tuple[Entry, ...]:
@@ -85,7 +88,11 @@ def _table(name: str, struct: type[msgspec.Struct]) -> Entry:
 
 def _component(role: Role, name: str) -> Entry:
     module = role.find(name)
-    return Entry(name, _first_sentence(module), options=tuple(_options(options_type(role, module))))
+    struct = options_type(role, module)
+    guarantee = "none"
+    if struct is not None and issubclass(struct, DescribesSource | DescribesSink):
+        guarantee = struct.guarantee_text
+    return Entry(name, _first_sentence(module), options=tuple(_options(struct)), guarantee=guarantee)
 
 
 def _format(name: str) -> Entry:
@@ -176,6 +183,8 @@ def text(kind: str) -> Iterator[str]:
         yield f"  {entry.name:{width}}  {usage or entry.doc}"
         if usage:
             yield f"  {'':{width}}  {entry.doc}"
+        if entry.guarantee:
+            yield f"  {'':{width}}  guarantee: {entry.guarantee}"
         for option in entry.options:
             given = (
                 " required" if option.default is None else f" = {option.default}" if option.default else ""
