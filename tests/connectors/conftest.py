@@ -19,6 +19,12 @@ def loop_factory(request: pytest.FixtureRequest) -> object:
     return asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop
 
 
+@pytest.fixture(params=["tcp", "unix"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which connector of byte streams is tried."""
+    return str(request.param)
+
+
 @pytest.fixture
 def run(loop_factory) -> Iterator[object]:
     """Runs one coroutine to its end on a fresh loop (bounded: a hang is a failure) and checks that nothing stays open."""

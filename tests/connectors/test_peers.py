@@ -30,11 +30,6 @@ from tests.connectors.peers import (
 from tests.connectors.test_tcp_unix_sink import WIDE, WIDE_SCHEMA, Fed, Numbers, writing
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def reading(kind: str, folder: Path, **options: Any) -> af.Flow:
     flow = af.source(kind, name="rows", listen=local(kind, folder), format=CSV, schema=SCHEMA, **options).to(
         "null", name="out", format="json"

@@ -15,11 +15,6 @@ from tests.connectors.peers import Running, Server, receive, receive_all, reset
 from tests.connectors.test_tcp_unix_sink import Fed, Numbers, writing
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def again(server: Server) -> dict[str, Any]:
     return {"connect": server.address, "reconnect": True, "max_reconnect_delay": "10ms"}
 

@@ -27,11 +27,6 @@ def arrived(stream: DescriptorStream) -> None:
 REFUSED = {"tcp": "connection refused", "unix": "no such file or directory"}
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def test_a_sink_that_cannot_connect_is_named_and_says_why(run, kind: str, tmp_path: Path) -> None:
     with Server(kind, tmp_path) as gone:
         address = gone.address

@@ -18,11 +18,6 @@ PROBE = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SCHEMA = {"key": "string", "qty": "int64"}
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def listening(kind: str, folder: Path, **options: Any) -> af.Flow:
     """Rows of a listening source to a sink, its rejected records to another."""
     options = {"listen": local(kind, folder), **options}

@@ -14,11 +14,6 @@ from asyncflow.testing import chunks
 from tests.connectors.peers import SCHEMA, Running, Server, adverse_proxy, dialled, local, receive_all, send
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def measured(rows: int) -> bytes:
     chance = random.Random(rows)
     lines = []

@@ -23,11 +23,6 @@ HELD_AT_MOST_ROWS = 64_000
 """Rows of about 1 KB: channels and the system's buffers hold a few MiB each."""
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 class Numbers:
     """Endless rows, one by one, until ``ended``; ``made``: how many so far."""
 

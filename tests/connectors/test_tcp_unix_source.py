@@ -32,12 +32,6 @@ from tests.connectors.peers import (
     send,
 )
 
-
-@pytest.fixture(params=["tcp", "unix"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 tcp_only = pytest.mark.parametrize("kind", ["tcp"])  # a unix peer that sends only has no way to reset
 
 

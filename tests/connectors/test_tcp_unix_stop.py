@@ -18,11 +18,6 @@ from asyncflow.runtime.stages import shutdown as stopping
 from tests.connectors.peers import CSV, SCHEMA, Running, Server, dialled, local, receive_all, say
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.2)

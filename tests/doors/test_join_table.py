@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 import asyncflow as af
-from asyncflow.cli import run_command
 from asyncflow.doors.pipeline_file.json_schema import json_schema
 from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.plan.explain import describe, explain
 from asyncflow.plan.stages.join import Join
 from asyncflow.plan.windows import Hopping
+from tests.broken_pipelines import assert_refused, check
 
 GOOD = """
 [sources.orders]
@@ -80,12 +80,6 @@ BROKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def check(text: str, tmp_path: Path) -> int:
-    path = tmp_path / "pipeline.toml"
-    path.write_text(text)
-    return run_command(["check", str(path)])
-
-
 @pytest.mark.parametrize(
     "left_out", ['left = "orders"\n', 'right = "payments"\n', 'left = "orders"\nright = "payments"\n']
 )
@@ -111,12 +105,7 @@ def test_a_broken_join_is_told(kind: str, tmp_path: Path, capsys: pytest.Capture
         text = text.replace('within = "10m"\n', "")
     if kind == "names-clash":
         text = text.replace("amount =", "ts_right =")
-    assert check(text, tmp_path) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and "Traceback" not in err
-    assert all(line.startswith("error: ") for line in err.splitlines())
-    for part in told:
-        assert part in err
+    assert_refused(text, told, tmp_path, capsys)
 
 
 def test_a_lookup_in_a_table_of_the_same_source_is_told(
