@@ -1,1 +1,1 @@
-"""What flows: schemas, columns, batches, messages and durations.  Imports only the kernels and the errors."""
+"""Data of a stream: schemas, columns, batches, messages, Python values and patterns.  Imports kernels and errors only."""

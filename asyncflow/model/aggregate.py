@@ -1,6 +1,6 @@
-"""Aggregates written in Python: the class that a user writes, and what it declares.
+"""Aggregates written in Python: the class that a user writes, and its declaration.
 
-It stands where a kernel's accumulator does: one object of it holds what is known of the rows of one group in one window.
+An object of the class has the place of a kernel's accumulator: it holds the state of one group in one window.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from msgspec import Struct
 from asyncflow.model.schema import DataType
 
 ROWS_AT_ONCE = 1024
-"""An object is given its rows so many at a time, and the rest when it is read or merged."""
+"""Rows in one call of ``update``; the rest are given before the object is read or merged."""
 
 _TYPES = tuple(type_.value for type_ in DataType)
 
 
 class Aggregate(ABC):
-    """An aggregate in Python: an object of the class is what is known of one group in one window, ``Class()`` of no rows.
+    """An aggregate in Python: an object of the class is the state of one group in one window; ``Class()`` is the state of no rows.
 
     ``returns``: the type of the result (``bool``, ``int64``, ``float64``, ``string``, ``timestamp``; or a letter of ``takes``).  ``takes``:
     the types of the arguments, as ``"float64, int64?"``: ``?`` may be left out, ``...`` comes once or more, ``any`` is any type, equal
-    letters are one common type; an int64 column fits float64.  Without it: any types, as many as ``update`` has parameters.  ``nulls``:
-    whether rows come also where an argument is null; then all arrays are masked ones.
+    letters are one common type; an int64 column fits float64.  The default: any types, as many as ``update`` has parameters.  ``nulls``:
+    True gives ``update`` also the rows in which an argument is null, in masked arrays; by default these rows are left out.
 
-    ``update`` gets the rows in the order of arrival, 1024 of a group at a time and the rest when the object is read or merged: how the
-    input was cut changes nothing.  ``merge`` is called for hopping, session and cumulate windows only; of which rows came first it says
-    nothing.  ``finish`` may be called more than once, with updates after it (windows that are sent before they end, or again): it must
-    leave the object as it was.  Whatever a method raises ends the run as StageError.  The docstring's first sentence is what
-    ``asyncflow list aggregates`` says.
+    ``update`` gets the rows of a group in the order of arrival, 1024 at a time, and the rest before the object is read or merged: results
+    do not depend on how the input was cut.  ``merge`` is called for hopping, session and cumulate windows only; the rows of ``other`` may
+    have arrived before or after those of the object.  ``finish`` must not change the object: a window that is emitted before its end, or
+    again, calls ``finish`` more than once, with updates in between.  An exception in a method ends the run as StageError.
+    ``asyncflow list aggregates`` shows the first sentence of the docstring.
 
     A run that can go on after a stop saves objects: their attributes, where all are plain (None, bool, int, float, str, bytes, numpy
     arrays, and lists, tuples and dicts of them), or what a method ``save()`` returns, of which the class method ``load(saved)`` makes an
@@ -55,14 +55,14 @@ class Aggregate(ABC):
 
     @abstractmethod
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Takes rows: an array for each argument, of one length and at least one row.
+        """Adds rows: one array for each argument, all of one length, which is at least 1.
 
-        They are as those of ``batch[name]``: bool, int64, float64, ``datetime64[ns]`` or object (str), and the object's own.
+        Dtypes as of ``batch[name]``: bool, int64, float64, ``datetime64[ns]`` or object (str).  The object may keep and change the arrays.
         """
 
     @abstractmethod
     def merge(self, other: Self) -> None:
-        """Takes over what ``other`` knows of other rows of the window.  ``other`` stays as it is, and shares nothing that will change."""
+        """Adds the state of ``other``, of other rows of the window.  ``other`` must not change, now or by later updates of the object."""
 
     @abstractmethod
     def finish(self) -> Any:
@@ -70,7 +70,7 @@ class Aggregate(ABC):
 
 
 class Declared(Struct, frozen=True):
-    """What a class says of itself.  ``parameters``: words as in ``takes``, one for each argument."""
+    """The declaration of an aggregate class.  ``parameters``: words as in ``takes``, one for each argument."""
 
     parameters: tuple[str, ...]
     returns: str
@@ -84,7 +84,7 @@ def qualified(cls: type) -> str:
 
 
 def declared(cls: object) -> Declared:
-    """What the class declares; ValueError, with what is missing, for one that is no aggregate."""
+    """The declaration of the class; ValueError names what is missing or wrong."""
     if not isinstance(cls, type):
         raise ValueError(f"an aggregate is a class with update, merge and finish, not {cls!r}")  # noqa: TRY004
     for method in ("update", "merge", "finish"):
@@ -121,7 +121,7 @@ def _is_letter(word: object) -> bool:
 
 
 def _parameters(cls: Any) -> str:
-    """``any`` for each parameter of ``update`` but the first, which is the object."""
+    """``takes`` of a class without one: ``any`` for each parameter of ``update`` but ``self``."""
     words = []
     for parameter in list(inspect.signature(cls.update).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_POSITIONAL:

@@ -1,13 +1,13 @@
-"""Batch: a table's rows on their way, as columns, with what is needed to judge lateness row by row.
+"""Batch: rows of a table as columns, with event times and the watermark before each row.
 
-A row's event time is fixed at the source and kept beside the columns (``time``).  The watermark *before* row i, as its
-own source had it, is::
+The source sets a row's event time, which stands beside the columns (``time``).  The watermark *before* row i, that of
+the row's own source, is::
 
     watermarks[i]                                                     where ``watermarks`` is given
     max(watermark_before, max(time[0..i-1]) - delay_ns)               where it is None (no row was taken out since the source)
 
-so a batch may be cut, filtered, joined with others and still say exactly which rows are late.  ``NO_TIME`` stands for
-"nothing seen yet" (minus infinity) and ``END_OF_TIME`` for plus infinity.
+A batch can be cut, filtered and concatenated, and which rows are late stays the same.  ``NO_TIME`` is minus infinity
+(no row was seen yet), ``END_OF_TIME`` plus infinity.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Batch(Struct, frozen=True, eq=False):
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def check(self) -> None:
-        """ValueError where it is not what a batch has to be: for batches that others have made."""
+        """Checks types, lengths and array layout of a batch that user code has made; ValueError names the column."""
         if len(self.columns) != len(self.schema):
             raise ValueError(f"a batch of {len(self.columns)} columns with a schema of {len(self.schema)}")
         for field, column in zip(self.schema, self.columns, strict=True):
@@ -155,7 +155,7 @@ class Batch(Struct, frozen=True, eq=False):
 
     @property
     def nbytes(self) -> int:
-        """Bytes this batch holds in memory, about: what a channel's bound counts."""
+        """Bytes of memory, about; the bound of a channel counts these."""
         return (
             64
             + sum(column.nbytes for column in self.columns)
@@ -170,7 +170,7 @@ class Batch(Struct, frozen=True, eq=False):
         return self.with_columns(self.schema.select(names), tuple(self.column(name) for name in names))
 
     def compact(self) -> Batch:
-        """The same rows, for keeping: their texts do not hold on to the blocks that they were read into."""
+        """The same rows with texts in memory of their own, so that a kept batch does not keep the source's blocks."""
         columns = (c.compact() if isinstance(c, StringColumn) else c for c in self.columns)
         return replace(self, columns=tuple(columns))
 
@@ -216,7 +216,7 @@ def _check_array(what: str, array: object, dtype: np.dtype[Any], count: int) -> 
 
 
 def watermarks_of(time: Int64Array, watermark_before: int, delay_ns: int) -> Int64Array:
-    """The watermark before each row of a source, the first one's given."""
+    """The watermark before each row of a source (int64 ns); ``watermark_before``: before the first row."""
     before = np.empty(len(time), np.int64)
     if len(time):
         before[0] = watermark_before
@@ -224,7 +224,7 @@ def watermarks_of(time: Int64Array, watermark_before: int, delay_ns: int) -> Int
         least = watermark_before + delay_ns
         if least > END_OF_TIME:
             seen[:] = watermark_before
-        else:  # it never falls, so those before the known watermark stand at its beginning
+        else:  # ``seen`` never falls: the times below the known watermark are a prefix
             seen[: np.searchsorted(seen, least)] = least
             np.subtract(seen, delay_ns, out=seen)
     return before
@@ -275,7 +275,7 @@ def iter_slices(batch: Batch, max_rows: int) -> Iterator[Batch]:
 
 
 def iter_pieces(batch: Batch, max_rows: int, max_bytes: int) -> Iterator[Batch]:
-    """The batch in pieces of at most ``max_rows`` rows and ``max_bytes``, but at least one row; a text counts for each row it is in."""
+    """The batch in pieces of at most ``max_rows`` rows and ``max_bytes``, and at least one row; a text counts once for each row."""
     if batch.nbytes <= max_bytes:
         yield from iter_slices(batch, max_rows)
         return

@@ -1,12 +1,12 @@
-"""Columns: the arrays a batch is made of.
+"""Columns: the arrays of a batch, of two kinds.
 
-Two kinds.  :class:`FixedColumn` holds bool, int64, float64 and timestamp (int64 ns) values in one numpy array.
-:class:`StringColumn` holds UTF-8 text as views: row *i* is ``data[starts[i] : starts[i] + lengths[i]]``.  Many rows
-may view the same bytes (that is also how a function's result per distinct value is kept), and rows may come in any
-order, so filtering and reordering never copy text.
+:class:`FixedColumn` holds bool, int64, float64 and timestamp (int64 ns) values in one numpy array.
+:class:`StringColumn` holds UTF-8 text as views: row *i* is ``data[starts[i] : starts[i] + lengths[i]]``.  Several rows
+may view the same bytes, and views may be in any order: filtering and reordering never copy text, and a function of few
+distinct values keeps each result once.
 
-Invariants: ``valid`` is None where no row is null, else a bool array (True = has a value).  A null row's value is
-unspecified but readable (a null string has length 0).  Arrays are never written to once in a column.
+Invariants: ``valid`` is None where no row is null, else a bool array (True = has a value).  The value of a
+null row is unspecified but readable (a null string has length 0).  The arrays of a column never change.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ IndexArray: TypeAlias = NDArray[np.intp]
 
 
 MAX_TEXT_BYTES = 2**31 - 1
-"""Of the texts of one column: starts are int32."""
+"""Most bytes of text in one column: starts are int32."""
 PLACES_AT_ONCE = 1 << 18
 """Bytes of text that are moved together."""
 
 
 def check_text_bytes(total: int) -> None:
-    """TooLargeError where a column cannot hold texts of so many bytes."""
+    """Raises TooLargeError where texts of so many bytes do not fit one column."""
     if total > MAX_TEXT_BYTES:
         raise TooLargeError(
             f"the texts of one batch come to {format_size(total)}, more than the 2GiB that a column holds: it takes shorter texts, "
@@ -45,8 +45,8 @@ def check_text_bytes(total: int) -> None:
 
 
 def text_starts(lengths: NDArray[Any]) -> Int32Array:
-    """Where texts of these lengths start that stand one after another; TooLargeError where they are too long together.  The one place
-    where lengths of texts are summed."""
+    """Starts (int32) of texts of these lengths that stand one after another; TooLargeError where the sum does not fit one column.  Lengths
+    of texts are summed nowhere else."""
     ends = np.cumsum(lengths, dtype=np.int64)
     check_text_bytes(int(ends[-1]) if len(ends) else 0)
     starts: Int32Array = (ends - lengths).astype(np.int32)
@@ -67,7 +67,7 @@ class FixedColumn(Struct, frozen=True, eq=False):
         return int(self.values.nbytes)
 
     def check(self, type_: DataType) -> None:
-        """ValueError where it is no column of that type."""
+        """Raises ValueError where the arrays are not those of a column of this type."""
         values = self.values
         if not isinstance(values, np.ndarray) or values.dtype != type_.dtype or values.ndim != 1:
             raise ValueError(f"the values of a column of {type_.value} are a flat array of {type_.dtype}")
@@ -121,12 +121,12 @@ class StringColumn(Struct, frozen=True, eq=False):
         return StringColumn(self.data, self.starts[start:stop], self.lengths[start:stop], valid)
 
     def compact(self) -> StringColumn:
-        """The same texts on bytes of their own: what is kept must not hold on to the blocks that rows were read into."""
+        """The same texts in memory of their own: a kept column does not keep the source's blocks."""
         starts = text_starts(self.lengths)
         ends = starts.astype(np.int64) + self.lengths
         total = int(ends[-1]) if len(starts) else 0
         data, row = np.empty(total, np.uint8), 0
-        while row < len(starts):  # a place takes 8 bytes for one of text, so there are never many
+        while row < len(starts):  # indices take 8 bytes for a byte of text, so they are made in pieces
             low = int(starts[row])
             stop = max(row + 1, int(np.searchsorted(ends, low + PLACES_AT_ONCE, side="right")))
             high = int(ends[stop - 1])
@@ -140,7 +140,7 @@ class StringColumn(Struct, frozen=True, eq=False):
         return StringColumn(data, starts, self.lengths, self.valid)
 
     def check(self, type_: DataType) -> None:
-        """ValueError where it is no column of that type: arrays of other types or lengths, or a text that lies outside of ``data``."""
+        """Raises ValueError for arrays of other dtypes or lengths, or a text outside ``data``."""
         if type_ is not DataType.STRING:
             raise ValueError(f"texts in a column of {type_.value}")
         wanted = ((self.data, np.uint8), (self.starts, np.int32), (self.lengths, np.int32))
@@ -169,7 +169,7 @@ Column: TypeAlias = FixedColumn | StringColumn
 
 
 def concat_columns(columns: Sequence[Column]) -> Column:
-    """One column from several of the same type, rows in order.  Text bytes that rows view are kept, each buffer once."""
+    """One column from several of the same type, rows in order.  The bytes of texts are kept whole, each buffer once."""
     if len(columns) == 1:
         return columns[0]
     valid = None

@@ -1,6 +1,6 @@
 """Instants as text, both ways, and the words for parts of an instant.  An instant is int64 ns since the epoch, UTC.
 
-Used for constants and for casts of text within expressions; the decoders of whole columns have kernels of their own.
+Serves constants and casts of text within expressions; decoders read whole columns by kernels.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _extended(basic: re.Match[str]) -> str:
 
 
 def format_timestamp(ns: int) -> str:
-    """int64 ns as SQL writes it: ``"2024-01-01 00:00:00.5"``, the fraction as short as it goes."""
+    """int64 ns as SQL writes it: ``"2024-01-01 00:00:00.5"``, the fraction without trailing zeros."""
     seconds, fraction = divmod(ns, SECOND_NS)
     text = str(_EPOCH + timedelta(seconds=seconds))
     return f"{text}.{fraction:09d}".rstrip("0") if fraction else text
@@ -90,7 +90,7 @@ TRUNC_UNITS = MappingProxyType(
         for name in names.split()
     }
 )
-"""Every word for a unit that ``date_trunc`` takes, to its name."""
+"""Words for units in ``date_trunc``, each to the unit's name."""
 
 EXTRACT_FIELDS = MappingProxyType(
     {
@@ -108,4 +108,4 @@ EXTRACT_FIELDS = MappingProxyType(
         "yearweek": "yearweek",
     }
 )
-"""Every word for a field that ``extract`` takes, to its name."""
+"""Words for fields in ``extract``, each to the field's name."""

@@ -1,4 +1,4 @@
-"""What travels between stages, in order and in band: ``Batch``, ``Watermark``, ``Barrier``, ``End``."""
+"""Messages between stages, in order and in band: ``Batch``, ``Watermark``, ``Barrier``, ``End``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from asyncflow.model.batch import Batch
 
 
 class Watermark(Struct, frozen=True):
-    """No row with an event time below ``time_ns`` is expected any more.  Never falls along one edge.
+    """No row with an event time below ``time_ns`` is expected any more.  ``time_ns`` never falls along one edge.
 
-    ``idle``: the input is quiet from here on and holds nobody's watermark back; its next watermark, which comes before its next row, ends
-    that.
+    ``idle``: the input has no rows now, and readers of several inputs leave it out of their watermark.  The input's next watermark, which
+    comes before its next row, ends the idleness.
     """
 
     time_ns: int
@@ -21,7 +21,7 @@ class Watermark(Struct, frozen=True):
 
 
 class Barrier(Struct, frozen=True):
-    """A cut through the stream: what came before belongs to snapshot ``epoch``, what follows does not.
+    """A cut through the stream: messages before the barrier belong to snapshot ``epoch``, messages after it do not.
 
     A table that reads several inputs takes nothing more from an input that has delivered the barrier until all open inputs have; then it
     freezes its state and sends the barrier on.
@@ -31,7 +31,7 @@ class Barrier(Struct, frozen=True):
 
 
 class End(Struct, frozen=True):
-    """Nothing follows.  A stage treats it as the watermark reaching the end of time."""
+    """The last message.  A stage treats it as a watermark at the end of time."""
 
 
 Message: TypeAlias = Batch | Watermark | Barrier | End

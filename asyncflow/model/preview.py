@@ -1,4 +1,4 @@
-"""A batch for people to look at: its schema and first rows, as text (``repr``) and as HTML (notebooks).  Values are made safe first."""
+"""A batch for people: schema and first rows as text (``repr``) and as HTML (notebooks).  Control characters and markup are escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 10
 WIDEST = 40
-"""Characters of a value; a longer one is cut and ends in ``...``."""
+"""Most characters of a value; a longer value is cut and ends in ``...``."""
 
 
 def text(batch: Batch) -> str:

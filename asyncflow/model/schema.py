@@ -65,7 +65,7 @@ class Field(Struct, frozen=True):
 
     @property
     def misfit(self) -> str:
-        """What is wrong with a value that does not fit, in a few words; a text that does not is none."""
+        """What is wrong with a value that does not fit the field, in a few words."""
         if self.type is DataType.STRING:
             return "half of a surrogate pair"
         return f"not {'an' if self.type is DataType.INT64 else 'a'} {self.type_text}"
@@ -109,7 +109,7 @@ class Schema(Struct, frozen=True, dict=True):
         return len(self.fields)
 
     def plain(self) -> Schema:
-        """The same columns as rows on their way have them: without the units that a source reads times in."""
+        """The schema past the decoder: without the units in which a source reads times."""
         return Schema.of((field.name, field.type) for field in self.fields)
 
     def select(self, names: Iterable[str]) -> Schema:

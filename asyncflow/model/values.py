@@ -1,8 +1,8 @@
-"""Python's values as columns: one set of rules for rows, arrays, batches, tables and what a user's function gives back.
+"""Python values to columns: one set of rules for rows, arrays, batches, tables and results of users' functions.
 
-The rules are those of the JSON format, and where a value is not of its column's plain type they are followed by the same kernel: it
-reads the value's JSON text, as :mod:`json` writes it.  So ``"7.5"`` is a number where a number is wanted, a list is its text where text is
-wanted, and what does not fit is told by row, in the words of the JSON decoder.  Values that JSON has no words for are read as:
+The rules are those of the JSON format.  A value that is not of its column's plain type is written as JSON text, as by :mod:`json`, and
+read by the JSON decoder's kernel: ``"7.5"`` fits a column of numbers, a list in a column of texts is its JSON text, and a value that does
+not fit is reported by row in the words of the JSON decoder.  Values without a JSON text are read as follows:
 
 - bytes: text in UTF-8; ``Decimal`` and other rationals, numpy's numbers of any width: numbers; an ``Enum``: its value;
 - ``datetime`` (without a zone: UTC), ``date``, ``datetime64``: instants, and text as the JSON sink writes it where text is wanted (of
@@ -10,7 +10,7 @@ wanted, and what does not fit is told by row, in the words of the JSON decoder. 
 - an int in a column ``timestamp`` without a unit: ns since the epoch, as ``Batch.to_pylist`` gives them;
 - ``NaT``, ``pandas.NA``, a masked value: null, as None is.
 
-A value never becomes another one: what is beyond the column's range does not fit.
+A value is never changed to fit: one beyond the column's range does not fit.
 """
 
 from __future__ import annotations
@@ -42,27 +42,27 @@ from asyncflow.model.schema import TIMESTAMP_UNITS, DataType, Field
 
 SHOWN_CHARACTERS = 60
 ROWS_AT_ONCE = 1 << 16
-"""Values whose texts are read in one go."""
-_LEAST, _MOST = -(2**63) + 1, 2**63 - 1  # of instants: the lowest int64 stands for none
+"""Values whose JSON texts the kernel reads in one call."""
+_LEAST, _MOST = -(2**63) + 1, 2**63 - 1  # of instants: the lowest int64 is NaT
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DAY_NS = 86_400_000_000_000
 _EXACT = 2.0**53
-"""Integers up to here have one shortest text as floats, which is their own."""
+"""Up to this magnitude the shortest text of a float that is an integer is that integer's text."""
 
 
 class Fitted(Struct, frozen=True, eq=False):
-    """A column, and why it has no value in some of its rows: those that do not fit, which are null in it."""
+    """A column, and for each row whose value does not fit the reason; these rows are null."""
 
     column: Column
     misfits: Mapping[int, str]
 
 
 class MisfitError(ValueError):
-    """A value that is none of the column's; the message is how it is shown."""
+    """A value does not fit its column; the message is the value as users see it."""
 
 
 def fitted(values: Sequence[Any] | NDArray[Any], field: Field) -> Fitted:
-    """Values of one column, a sequence or an array, as that column."""
+    """The column of ``values``, a sequence or an array."""
     if isinstance(values, np.ndarray) and values.ndim == 1:
         return _of_array(values, field)
     return _of_list(list(values), field)
@@ -130,7 +130,7 @@ def _floats(values: NDArray[Any], field: Field) -> _Read | None:
 
 
 def _whole(values: NDArray[Any], field: Field) -> _Read | None:
-    """Floats that are integers.  None where some are not, or are so large that their text says which integer is meant."""
+    """Floats that are integers, as int64.  None where a float is no integer, or so large that only its text decides which integer it is."""
     if field.type is DataType.TIMESTAMP and field.unit in ("", "s"):
         return None
     if values.dtype.itemsize < 4:  # no float16 is as large as what it is compared with
@@ -179,7 +179,7 @@ _READERS: dict[tuple[str, DataType], Callable[[NDArray[Any], Field], _Read | Non
     ("f", DataType.TIMESTAMP): _whole,
     ("M", DataType.TIMESTAMP): _instants,
 }
-"""How arrays of a kind become values of a type, and which of them do, without looking at each; all others are read one by one."""
+"""Conversions of whole arrays, by kind of dtype and column type; values of other arrays are converted one by one."""
 
 
 # -- lists -----------------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def _of_list(values: list[Any], field: Field) -> Fitted:
         try:
             return Fitted(column_from_values(field.type, values), {})
         except (OverflowError, UnicodeEncodeError):
-            pass  # some do not fit, each is looked at
+            pass  # a value does not fit: all are converted one by one
     if len(values) <= ROWS_AT_ONCE:
         return _one_by_one(values, field)
     parts = [
@@ -246,7 +246,7 @@ def _one_by_one(values: list[Any], field: Field) -> Fitted:
 
 
 def _read(tokens: list[str], field: Field, misfits: dict[int, str]) -> Any:
-    """The column of JSON values, as the JSON decoder reads it; those that do not fit are null, and in ``misfits``."""
+    """The column of JSON texts as the JSON decoder reads them; a value that does not fit is null and goes to ``misfits``."""
     block = np.frombuffer(bytearray("".join(f'{{"v":{each}}}\n' for each in tokens), "ascii"), np.uint8)
     decoder = json_kernel.Decoder(("v",), [field.type_text], [False], len(block) + 1)
     num_rows, _, [arrays], _, rejects = decoder.decode(block)
@@ -268,7 +268,7 @@ def _read(tokens: list[str], field: Field, misfits: dict[int, str]) -> Any:
 
 
 def _misfit(field: Field, shown: str, *, has_text: bool = True) -> str:
-    """``has_text``: what is shown is the value's JSON text, which is text."""
+    """The reason for a value that does not fit.  ``has_text``: ``shown`` is the value's JSON text, a string in quotes."""
     if not has_text and field.type is DataType.STRING:
         return f"{field.name}: not a string: {shown[:SHOWN_CHARACTERS]}"
     if len(shown) > SHOWN_CHARACTERS:
@@ -280,7 +280,7 @@ def _misfit(field: Field, shown: str, *, has_text: bool = True) -> str:
 
 
 def instant(value: Any, field: Field) -> int | None:
-    """One value of a timestamp column (or ISO text, whatever its unit) as ns since the epoch; None for null.  ValueError for none."""
+    """A value of a timestamp column, or ISO text whatever the unit, as ns since the epoch, None for null; ValueError for no instant."""
     if field.unit and isinstance(value, str) and "-" in value[1:]:
         field = Field(field.name, field.type)
     result = _of_list([value], field)
@@ -310,7 +310,7 @@ def _token_or_repr(value: Any) -> str:
 
 
 def json_default(value: Any) -> Any:
-    """What JSON can write in place of a value that it cannot; TypeError where there is nothing."""
+    """A value that JSON can write for one that it cannot; TypeError where there is none."""
     if value is np.ma.masked or type(value).__name__ == "NAType":
         return None
     if isinstance(value, enum.Enum):
@@ -335,7 +335,7 @@ def json_default(value: Any) -> Any:
 
 
 def _number(value: Any) -> int | float | bool | None:
-    """Python's number for another's, None for none; TypeError where it would be another number."""
+    """A Python number equal to a number of another library, None for a missing value; TypeError where no Python number is equal."""
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, np.timedelta64):  # numpy takes it for an integer
@@ -365,7 +365,7 @@ _json = json.JSONEncoder(default=json_default, skipkeys=True)
 
 
 def _instant(value: Any, field: Field) -> Any:
-    """An object that is an instant by itself as ns, None for none; NotImplemented for any other object."""
+    """An instant (``datetime``, ``date``, ``datetime64``) as ns, None for NaT; NotImplemented for another object."""
     if isinstance(value, dt.datetime | np.datetime64):
         return _ns(value)
     if isinstance(value, dt.date):
@@ -417,7 +417,7 @@ def iso_text(ns: int) -> str:
 
 
 def json_text(row: Iterable[tuple[str, Any]]) -> str:
-    """A record as one line of JSON; of values that have no JSON text their ``repr``."""
+    """A record as one line of JSON, with the ``repr`` of values that have no JSON text."""
     members = (f"{json.dumps(name)}: {_shown(value)}" for name, value in row)
     return "{" + ", ".join(members) + "}"
 

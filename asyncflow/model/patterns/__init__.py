@@ -2,8 +2,8 @@ r"""Patterns on texts: regular expressions and ``LIKE``, compiled once and match
 
 A regular expression has RE2's syntax and gives RE2's results: leftmost, alternatives and repetitions in the order that Perl tries
 them; ``\d \w \s \b`` and ``[[:alpha:]]`` are ASCII, ``.`` and ``\p{Greek}`` characters, ``(?i)`` folds every letter, ``$`` is the very end
-of the text.  Look-around and back-references cannot be matched in linear time and are refused.  The way of a pattern: ``syntax`` reads
-the text to a tree, ``program`` writes the tree as instructions, the kernel ``regex`` runs these over whole columns without the GIL.
+of the text.  Look-around and back-references are refused: they cannot be matched in linear time.  ``syntax`` parses the pattern to a
+tree, ``program`` compiles the tree to instructions, the kernel ``regex`` runs the instructions over whole columns without the GIL.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Pattern:
         )
 
     def matches(self, data: ByteArray, starts: Int32Array, lengths: Int32Array) -> BoolArray:
-        """For each text whether the pattern is found in it.  Texts are views, as in a StringColumn."""
+        """Whether each text has a match (bool).  Texts are views, as in a StringColumn."""
         found = np.empty(len(starts), np.bool_)
         self._machine.matches(data, starts, lengths, found)
         return found
@@ -49,7 +49,7 @@ class Pattern:
     def spans(
         self, data: ByteArray, starts: Int32Array, lengths: Int32Array, groups: Sequence[int]
     ) -> tuple[BoolArray, Int32Array, Int32Array]:
-        """For each text whether the pattern is found, and where the groups of its first match stand (0: all of it).
+        """Whether each text has a match, and the spans of ``groups`` in its first match (group 0: the whole match).
 
         The second and third are int32 arrays of ``(len(groups), len(starts))``: where a group's text begins in ``data``, and its
         length, -1 where the group took no part or there is no match.
@@ -64,12 +64,12 @@ class Pattern:
         return found, begins, sizes
 
     def found_in(self, text: str) -> bool:
-        """Whether the pattern is found in one text."""
+        """Whether one text has a match."""
         column = StringColumn.from_values([text.encode("utf-8", "surrogateescape")])
         return bool(self.matches(column.data, column.starts, column.lengths)[0])
 
     def extract(self, text: str, group: int) -> str | None:
-        """The text of a group of the first match; None where the group took no part or there is no match."""
+        """The text of a group in the first match; None without a match, or where the group took no part in it."""
         column = StringColumn.from_values([text.encode("utf-8", "surrogateescape")])
         _, begins, sizes = self.spans(column.data, column.starts, column.lengths, [group])
         begin, size = int(begins[0, 0]), int(sizes[0, 0])
@@ -82,7 +82,7 @@ class Pattern:
 
 @lru_cache(maxsize=256)
 def regexp(pattern: str) -> Pattern:
-    """The compiled regular expression.  Raises ValueError that says what is wrong with it."""
+    """The compiled regular expression; ValueError says what is wrong with it."""
     from asyncflow.model.patterns.syntax import parse
 
     try:
@@ -94,7 +94,7 @@ def regexp(pattern: str) -> Pattern:
 
 @lru_cache(maxsize=256)
 def like(pattern: str, escape: str = "") -> Pattern:
-    """The pattern that is found in the texts that are ``LIKE pattern``.  Raises ValueError where the escape ends the pattern."""
+    """The compiled ``LIKE`` pattern; ValueError where the pattern ends with its escape character."""
     from asyncflow.model.patterns import charsets, syntax
 
     anything = syntax.chars(charsets.ANY)
@@ -111,7 +111,7 @@ def like(pattern: str, escape: str = "") -> Pattern:
 
 
 def like_pieces(pattern: str, escape: str = "") -> list[list[str | None]]:
-    """The pattern cut at each ``%``: characters, and None for ``_``.  One piece: there is no ``%``."""
+    """The pieces of a LIKE pattern between ``%``; each piece is characters, and None for ``_``."""
     if len(escape) > 1:
         raise ValueError("ESCAPE takes one character")
     pieces: list[list[str | None]] = [[]]

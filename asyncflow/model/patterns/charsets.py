@@ -1,8 +1,8 @@
 """Sets of characters: sorted, disjoint ranges of code points, and the named sets that a pattern may use.
 
 A set is a tuple of ``(first, last)``; the sets here are those of RE2: ``\\d \\s \\w`` and ``[[:name:]]`` are ASCII, ``\\p{Name}`` is a
-general category or a script.  Their ranges, and which letters are one where case is ignored, stand in ``unicode.txt`` beside this
-file, read when a pattern first needs them.
+general category or a script.  ``unicode.txt`` beside this file has the ranges and the groups of letters
+that differ in case only; it is read when a pattern first needs it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def union(ranges: Iterable[tuple[int, int]]) -> Charset:
 
 
 def complement(chars: Charset) -> Charset:
-    """Every character that is not in the set."""
+    """The complement of the set."""
     gaps, free = [], 0
     for first, last in chars:
         if first > free:
@@ -76,13 +76,13 @@ def folded(chars: Charset) -> Charset:
 
 
 def unicode_set(name: str) -> Charset | None:
-    """The characters of a general category (``L``, ``Lu``), of a script (``Greek``) or ``Any``; None where there is none so named."""
+    """The characters of a general category (``L``, ``Lu``), of a script (``Greek``) or ``Any``; None for an unknown name."""
     if name == "Any":
         return ANY
     table = _table()
     if len(name) == 1:
         parts = [_decoded(ranges) for key, ranges in table.items() if len(key) == 2 and key[0] == name]
-        # Half pairs (Cs) are no characters in UTF-8, so that the table has none.
+        # Surrogates (Cs) have no UTF-8, so the table leaves them out.
         return union(part for ranges in parts for part in ranges) if parts else None
     if name == "Cs":
         return ()

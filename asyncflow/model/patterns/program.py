@@ -1,9 +1,9 @@
-"""A tree to the program that the kernel ``regex`` runs: instructions on bytes.
+"""Compiles the tree of a pattern to instructions on bytes, the program of the kernel ``regex``.
 
-Thompson's construction, written from the end to the start: each part is given the instruction that follows it and gives back its own
-first one, so that nothing is patched but loops.  A set of characters becomes a small graph of byte ranges, shared where the rest of two
-encodings is the same.  ``x*`` of an ``x`` that can be empty is ``(x+)?``, as in RE2: the groups then hold what Perl's would.
-The size is bounded: repetitions are copies, and a program of more than ``MOST_INSTRUCTIONS`` is refused.
+Thompson's construction, from the end to the start: each part is compiled with its successor known and returns its first instruction, so
+that only loops are patched.  A set of characters becomes a small graph of byte ranges; equal ends of encodings share nodes.  ``x*`` of an
+``x`` that can be empty is ``(x+)?``, as in RE2: the groups then hold what Perl's would.  Repetitions are copies, and a program of more than
+``MOST_INSTRUCTIONS`` is refused.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Writer:
         return len(self.code) - 1
 
     def part(self, node: Node, after: int) -> int:
-        """Writes a part that goes on to ``after``; returns its first instruction."""
+        """Compiles a part with the successor ``after``; returns the part's first instruction."""
         match node.kind:
             case "chars":
                 return self.chars(node.chars, after)
@@ -115,7 +115,7 @@ class _Writer:
             optional, least = 0, least - 1
             after = first
         else:
-            # x{2,4} is xx(x(x)?)?: leaving is leaving for good.
+            # x{2,4} is xx(x(x)?)?: whoever leaves one copy leaves all that follow.
             optional = most - least
             end = after
             for _ in range(optional):
@@ -173,7 +173,7 @@ class _Writer:
 
 @lru_cache(maxsize=256)
 def _graph(members: Charset) -> Graph:
-    """The nodes that take one character of a set; not to be changed."""
+    """The nodes that match one character of a set.  Cached: callers must not change the result."""
     graph: Graph = []
     _add_node(graph, tuple(piece for low, high in members for piece in _sequences(low, high)), {})
     return graph
@@ -227,7 +227,7 @@ def _sequences(low: int, high: int) -> list[Sequence]:
 
 
 def _cut(low: int, high: int) -> int | None:
-    """Where to cut a range so that its pieces are sequences of byte ranges; None where it is one."""
+    """The code point at which a range is cut so that its pieces are sequences of byte ranges; None where no cut is needed."""
     for end in _LENGTH_ENDS:
         if low <= end < high:
             return end

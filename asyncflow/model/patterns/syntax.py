@@ -1,7 +1,7 @@
-r"""The text of a regular expression, in RE2's syntax, to a tree.
+r"""Parses a regular expression in RE2's syntax to a tree.
 
-Read in one pass with a stack of open groups, so that no nesting of the text is a nesting of calls.  What RE2 refuses is refused here,
-and what cannot be matched in linear time with the reason: look-around and back-references.  Flags: ``i`` ignores case, ``m`` lets ``^`` and
+One pass with a stack of open groups: nested groups do not nest calls.  A pattern that RE2 refuses is refused here; look-around and
+back-references are refused with the reason, that they cannot be matched in linear time.  Flags: ``i`` ignores case, ``m`` lets ``^`` and
 ``$`` stand at lines, ``s`` lets ``.`` be a line end, ``U`` swaps ``*`` and ``*?``.  ``\C`` (a byte) is refused: a text is characters.
 """
 
@@ -21,7 +21,7 @@ MOST_GROUPS = 500
 MOST_SHOWN = 40
 
 BEGIN_LINE, END_LINE, BEGIN_TEXT, END_TEXT, WORD, NOT_WORD = 1, 2, 4, 8, 16, 32
-"""What an assertion asks of its place, one bit each; the kernel has the same numbers."""
+"""Conditions of an assertion, one bit each; the kernel has the same numbers."""
 
 
 class Node(Struct, frozen=True):
@@ -101,10 +101,10 @@ _INSTEAD = {
 
 
 class _Open:
-    """A group whose end has not been read: what it holds up to here."""
+    """A group whose end has not been read, with its parts so far."""
 
     def __init__(self, flags: str, group: int | None) -> None:
-        self.flags = flags  # those to go on with after the group
+        self.flags = flags  # those in force after the group
         self.group = group
         self.choices: list[Node] = []
         self.parts: list[Node] = []
@@ -115,7 +115,7 @@ class _Open:
 
 
 def parse(pattern: str) -> Tree:
-    """The tree of a pattern.  Raises ValueError that says what is wrong, and where."""
+    """The tree of a pattern; ValueError says what is wrong, and where."""
     return _Parser(pattern).parse()
 
 
@@ -128,7 +128,7 @@ class _Parser:
         self.names: dict[str, int] = {}
         self.open = [_Open("", None)]
         self.repeated = -1
-        """Where the last repetition ended: another one must not follow at once."""
+        """Position after the last repetition: another repetition must not follow there."""
 
     def parse(self) -> Tree:
         pattern = self.pattern
@@ -167,7 +167,7 @@ class _Parser:
         return Tree(self.open[0].closed(), self.groups, self.names)
 
     def fail(self, what: str, begin: int | None = None, end: int | None = None) -> NoReturn:
-        """ValueError: what is wrong, and the piece of the pattern that it is."""
+        """Raises ValueError with the reason and the piece of the pattern."""
         piece = self.pattern[self.at if begin is None else begin : end]
         piece = piece if len(piece) <= MOST_SHOWN else f"{piece[:MOST_SHOWN]}..."
         raise ValueError(f"{what}: {piece}" if piece else what)
@@ -296,7 +296,7 @@ class _Parser:
         self.fail(f"no such escape{hint}", end=at + 2)
 
     def named_set(self) -> Charset | None:
-        r"""The set of ``\d``, ``\pL``, ``\P{Greek}`` and the like, or None where no such stands here."""
+        r"""The set of ``\d``, ``\pL``, ``\P{Greek}`` and the like; None where the pattern has no such escape here."""
         pattern, at = self.pattern, self.at
         letter = pattern[at + 1 : at + 2]
         if pattern[at] != "\\" or not letter:
