@@ -59,6 +59,21 @@ def test_kernels_import_neither_the_package_nor_asyncio(path: Path) -> None:
             assert not taken[1].startswith("asyncflow") or taken[1].startswith("asyncflow._kernels"), line
 
 
+def test_c_headers_use_a_name_for_one_thing_only() -> None:
+    """Types, constants and functions: one extension may come to include any two headers."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(KERNELS.rglob("*.h")):
+        text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        names = set(re.findall(r"^\} (\w+);", text, re.MULTILINE))
+        names |= set(re.findall(r"^(?:AF_\w+|static)[^;{(=]*?\b(\w+)\(", text, re.MULTILINE))
+        for constants in re.findall(r"^(?:typedef )?enum[^{;]*\{(.*?)\}", text, re.MULTILINE | re.DOTALL):
+            names |= {item.split("=")[0].strip() for item in constants.split(",")} - {""}
+        for name in names - {"AF_AT", "__attribute__"}:
+            found.setdefault(name, set()).add(str(path.relative_to(KERNELS)))
+    assert len(found) > 300
+    assert not {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
 def test_no_file_is_longer_than_one_can_read() -> None:
     long = []
     for path in sources(".py", ".pyx", ".pxd", ".pxi", ".pyi", ".h", ".c", ".md"):

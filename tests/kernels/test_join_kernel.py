@@ -242,6 +242,7 @@ def test_what_does_not_fit_is_refused(module):
 
 
 @given(st.lists(st.binary(max_size=20), max_size=30), st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_texts_are_copied_as_they_are(texts, rng):
     data = np.frombuffer(b"".join(texts), np.uint8)
     lengths = np.array([len(text) for text in texts], np.int32)

@@ -1,4 +1,4 @@
-/* Numbers that are given out, given back and given out again, the last one first; and arrays that grow with them. */
+/* Slots: numbers for rows or windows that come and go, the one given back last being the next to be taken; and arrays that grow with them. */
 #ifndef ASYNCFLOW_SLOTS_H
 #define ASYNCFLOW_SLOTS_H
 

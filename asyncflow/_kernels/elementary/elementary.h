@@ -38,7 +38,7 @@ typedef struct {
 
 enum { AF_EXACT_ULPS = 16 }; /* largest error of pow, in units of 2^-127, as a power of two */
 
-static inline af_wide af_wide_of(const uint64_t *words) { return (af_wide)words[0] << 64 | words[1]; }
+static inline af_wide af_wide_from(const uint64_t *words) { return (af_wide)words[0] << 64 | words[1]; }
 
 /* The upper half of the product of two 128-bit numbers. */
 static inline af_wide af_high(af_wide a, af_wide b) {
@@ -135,10 +135,10 @@ AF_ELEMENTARY af_real af_exp2(af_wide high, uint64_t low, int scale, bool negati
     }
     for (int n = 7; n >= 5; n--) brief = af_exp2_terms[n][0] + af_high64(g64, brief);
     af_wide sum = (af_wide)brief << 64;
-    for (int n = 4; n >= 0; n--) sum = af_wide_of(af_exp2_terms[n]) + af_high(g, sum);
+    for (int n = 4; n >= 0; n--) sum = af_wide_from(af_exp2_terms[n]) + af_high(g, sum);
     af_wide result = ((af_wide)1 << 127) + (af_high(g, sum) >> 1); /* 1 .. 2, in units of 2^-127 */
-    result = af_high(result, af_wide_of(af_exp2_second[j])) << 1;
-    result = af_high(result, af_wide_of(af_exp2_first[i])) << 1;
+    result = af_high(result, af_wide_from(af_exp2_second[j])) << 1;
+    result = af_high(result, af_wide_from(af_exp2_first[i])) << 1;
     return (af_real){result, whole, false};
 }
 
@@ -169,8 +169,8 @@ AF_ELEMENTARY af_real af_log2(double size, bool in_brief) {
     const af_wide minus = -(af_wide)below, w = (signed_w ^ minus) - minus; /* no branch: its sign is random */
 
     /* the sum of the three logarithms in units of 2^-180, 192 bits of two's complement */
-    af_wide low = af_wide_of(first + 2) + af_wide_of(second + 2);
-    uint64_t high = first[1] + second[1] + (low < af_wide_of(second + 2)) + ((uint64_t)(int64_t)e << 52);
+    af_wide low = af_wide_from(first + 2) + af_wide_from(second + 2);
+    uint64_t high = first[1] + second[1] + (low < af_wide_from(second + 2)) + ((uint64_t)(int64_t)e << 52);
 
     /* (1 - w/2 + w^2/3 - ...) log2(e), or with plus signs for w below 0 */
     const af_wide fraction = w << 36, flip = ~minus;
@@ -179,7 +179,7 @@ AF_ELEMENTARY af_real af_log2(double size, bool in_brief) {
     for (int n = in_brief ? 3 : 8; n >= (in_brief ? 0 : 5); n--)
         brief = af_log2_terms[n][0] + ((af_high64(fraction64, brief) ^ flip64) - flip64);
     af_wide sum = (af_wide)brief << 64;
-    for (int n = in_brief ? -1 : 4; n >= 0; n--) sum = af_wide_of(af_log2_terms[n]) + ((af_high(fraction, sum) ^ flip) - flip);
+    for (int n = in_brief ? -1 : 4; n >= 0; n--) sum = af_wide_from(af_log2_terms[n]) + ((af_high(fraction, sum) ^ flip) - flip);
     if (w == 0 && low == 0 && high == 0) return (af_real){0, 0, false};
     const int zeros = w ? af_zeros(w) : 0;
     const af_wide part = in_brief ? (af_wide)(uint64_t)((w << zeros) >> 64) * brief : af_high(w << zeros, sum); /* in units of 2^(-91 - zeros) */
@@ -226,7 +226,7 @@ static inline bool af_no_log(double x, double *result) {
 }
 
 AF_ELEMENTARY af_real af_times(af_real log, const uint64_t *factor, int exponent) {
-    return af_normal(af_high(log.significand, af_wide_of(factor)), log.exponent + exponent, log.negative);
+    return af_normal(af_high(log.significand, af_wide_from(factor)), log.exponent + exponent, log.negative);
 }
 
 static inline double af_log_times(double x, const uint64_t *factor, int exponent) {

@@ -43,7 +43,7 @@ AF_LEVEL_INLINE uint64_t AF_AT(load_image)(const uint8_t *key, uint32_t length, 
 }
 
 /* Bit 2 i is set where tag i equals (SSE2), or bit 2 i of a plain loop. */
-AF_LEVEL_INLINE uint32_t AF_AT(match_tags)(const af_bucket *bucket, uint16_t tag) {
+AF_LEVEL_INLINE uint32_t AF_AT(match_tags)(const af_key_bucket *bucket, uint16_t tag) {
 #if AF_LEVEL >= 2
     __m128i tags = _mm_load_si128((const __m128i *)bucket->tag);
     return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag)));
@@ -74,7 +74,7 @@ AF_LEVEL_INLINE bool AF_AT(assign_block)(af_strings *table, const af_string_rows
     uint32_t places[AF_BLOCK_ROWS], misses[AF_BLOCK_ROWS], miss_count = 0;
     uint16_t tags[AF_BLOCK_ROWS];
     uint8_t missed[AF_BLOCK_ROWS];
-    const af_bucket *buckets = table->buckets;
+    const af_key_bucket *buckets = table->buckets;
     const uint64_t *stored = table->images;
     const uint32_t mask = table->mask, width = words * 8;
     const int64_t ahead = rows->starts[begin + count - 1] - (int64_t)rows->starts[begin];
@@ -90,13 +90,13 @@ AF_LEVEL_INLINE bool AF_AT(assign_block)(af_strings *table, const af_string_rows
             key = copy;
         }
         uint64_t hash = AF_AT(load_image)(key, length, words, table->seeds, images[i]);
-        places[i] = af_bucket_of(hash, mask);
+        places[i] = af_key_bucket_of(hash, mask);
         __builtin_prefetch(&buckets[places[i]]);
         tags[i] = af_tag(hash, length, words);
         missed[i] = length > width;
     }
     for (uint32_t i = 0; i < count; i++) {
-        const af_bucket *bucket = &buckets[places[i]];
+        const af_key_bucket *bucket = &buckets[places[i]];
         uint32_t found = AF_AT(match_tags)(bucket, tags[i]);
         int32_t candidate = bucket->id[((uint32_t)__builtin_ctz(found | 0x10000) >> 1) & 7];
         __builtin_prefetch(stored + (size_t)candidate * words);

@@ -11,15 +11,15 @@
 typedef struct {
     uint64_t word;
     int32_t id;
-} af_ranked;
+} af_ranked_key;
 
 enum { AF_FEW = 32, AF_DEEP_BYTES = 256 };
 
 /* Sorts items by word; `spare` has room for as many. */
-static void af_sort_ranked(af_ranked *items, af_ranked *spare, int64_t count) {
+static void af_sort_ranked(af_ranked_key *items, af_ranked_key *spare, int64_t count) {
     if (count <= AF_FEW) {
         for (int64_t i = 1; i < count; i++) {
-            af_ranked item = items[i];
+            af_ranked_key item = items[i];
             int64_t at = i;
             for (; at > 0 && items[at - 1].word > item.word; at--) items[at] = items[at - 1];
             items[at] = item;
@@ -31,7 +31,7 @@ static void af_sort_ranked(af_ranked *items, af_ranked *spare, int64_t count) {
         any |= items[i].word;
         all &= items[i].word;
     }
-    af_ranked *from = items, *to = spare;
+    af_ranked_key *from = items, *to = spare;
     for (int shift = 0; shift < 64; shift += 8) {
         if (((any ^ all) >> shift & 0xFF) == 0) continue;
         int64_t ends[256] = {0};
@@ -43,7 +43,7 @@ static void af_sort_ranked(af_ranked *items, af_ranked *spare, int64_t count) {
             total += here;
         }
         for (int64_t i = 0; i < count; i++) to[ends[from[i].word >> shift & 0xFF]++] = from[i];
-        af_ranked *swap = from;
+        af_ranked_key *swap = from;
         from = to;
         to = swap;
     }
@@ -56,10 +56,10 @@ static int af_compare_texts(const af_strings *table, int32_t left, int32_t right
     return order ? order : (n > m) - (n < m);
 }
 
-static void af_merge_sort_texts(const af_strings *table, af_ranked *items, af_ranked *spare, int64_t count) {
+static void af_merge_sort_texts(const af_strings *table, af_ranked_key *items, af_ranked_key *spare, int64_t count) {
     if (count <= 8) {
         for (int64_t i = 1; i < count; i++) {
-            af_ranked item = items[i];
+            af_ranked_key item = items[i];
             int64_t at = i;
             for (; at > 0 && af_compare_texts(table, items[at - 1].id, item.id) > 0; at--) items[at] = items[at - 1];
             items[at] = item;
@@ -86,7 +86,7 @@ static inline uint64_t af_text_word(const af_strings *table, int32_t id, uint64_
 }
 
 /* Sorts items whose texts are the same up to `depth`. */
-static void af_sort_texts(const af_strings *table, af_ranked *items, af_ranked *spare, int64_t count, uint64_t depth) {
+static void af_sort_texts(const af_strings *table, af_ranked_key *items, af_ranked_key *spare, int64_t count, uint64_t depth) {
     if (count <= 8 || depth >= AF_DEEP_BYTES) {
         af_merge_sort_texts(table, items, spare, count);
         return;
@@ -102,12 +102,12 @@ static void af_sort_texts(const af_strings *table, af_ranked *items, af_ranked *
 /* Puts the ids [sorted, size) in their places among order[0 .. sorted), which is in order; null last.  false: no memory. */
 static bool af_order_strings(const af_strings *table, int32_t *order, int32_t sorted) {
     int64_t added = table->size - sorted, count = 0;
-    af_ranked *items = malloc((size_t)(added * 2 + 1) * sizeof *items);
+    af_ranked_key *items = malloc((size_t)(added * 2 + 1) * sizeof *items);
     int32_t *old = malloc((size_t)sorted * 4 + 4);
     bool done = items != NULL && old != NULL;
     if (done) {
         for (int32_t id = sorted; id < table->size; id++)
-            if (id != table->null_id) items[count++] = (af_ranked){0, id};
+            if (id != table->null_id) items[count++] = (af_ranked_key){0, id};
         af_sort_texts(table, items, items + added, count, 0);
         int64_t kept = 0, at = 0, out = 0;
         for (int32_t i = 0; i < sorted; i++)
@@ -148,11 +148,11 @@ AF_INLINE uint64_t af_sortable(uint64_t word, af_key_kind kind) {
 }
 
 static bool af_order_words(const af_words *table, af_key_kind kind, int32_t *order) {
-    af_ranked *items = malloc((size_t)(table->size * 2 + 1) * sizeof *items);
+    af_ranked_key *items = malloc((size_t)(table->size * 2 + 1) * sizeof *items);
     if (items == NULL) return false;
     int64_t count = 0;
     for (int32_t id = 0; id < table->size; id++)
-        if (id != table->null_id) items[count++] = (af_ranked){af_sortable(table->words[id], kind), id};
+        if (id != table->null_id) items[count++] = (af_ranked_key){af_sortable(table->words[id], kind), id};
     af_sort_ranked(items, items + table->size, count);
     for (int64_t i = 0; i < count; i++) order[i] = items[i].id;
     if (table->null_id >= 0) order[count] = table->null_id;
@@ -162,11 +162,11 @@ static bool af_order_words(const af_words *table, af_key_kind kind, int32_t *ord
 
 /* Pairs go by the rank of their first part, then of their second. */
 static bool af_order_pairs(const af_words *table, const int32_t *first_ranks, const int32_t *second_ranks, int32_t *order) {
-    af_ranked *items = malloc((size_t)(table->size * 2 + 1) * sizeof *items);
+    af_ranked_key *items = malloc((size_t)(table->size * 2 + 1) * sizeof *items);
     if (items == NULL) return false;
     for (int32_t id = 0; id < table->size; id++) {
         uint64_t word = table->words[id];
-        items[id] = (af_ranked){(uint64_t)first_ranks[word >> 32] << 32 | (uint32_t)second_ranks[(uint32_t)word], id};
+        items[id] = (af_ranked_key){(uint64_t)first_ranks[word >> 32] << 32 | (uint32_t)second_ranks[(uint32_t)word], id};
     }
     af_sort_ranked(items, items + table->size, table->size);
     for (int32_t i = 0; i < table->size; i++) order[i] = items[i].id;

@@ -21,10 +21,10 @@ typedef struct {
     int32_t id[8];
     uint32_t count;
     uint32_t unused[3];
-} __attribute__((aligned(64))) af_bucket;
+} __attribute__((aligned(64))) af_key_bucket;
 
 typedef struct {
-    af_bucket *buckets;
+    af_key_bucket *buckets;
     uint32_t mask;
     uint32_t words; /* of an image: 4 or 8 */
     int32_t size;
@@ -55,7 +55,7 @@ AF_INLINE uint64_t af_finish_hash(uint64_t sum, uint64_t length, uint64_t seed) 
     return hash * (seed | 1);
 }
 
-AF_INLINE uint32_t af_bucket_of(uint64_t hash, uint32_t mask) { return (uint32_t)(hash >> 20) & mask; }
+AF_INLINE uint32_t af_key_bucket_of(uint64_t hash, uint32_t mask) { return (uint32_t)(hash >> 20) & mask; }
 
 /* Never 0, which is an empty place: the length class is at least 1. */
 AF_INLINE uint16_t af_tag(uint64_t hash, uint64_t length, uint32_t words) {
@@ -83,10 +83,10 @@ static inline uint64_t af_hash_long(const af_strings *table, const uint8_t *key,
     return af_finish_hash(hash, length, table->seeds[AF_MAX_WORDS]);
 }
 
-static inline void af_place(af_bucket *buckets, uint32_t mask, uint64_t hash, uint16_t tag, int32_t id) {
-    uint32_t at = af_bucket_of(hash, mask);
+static inline void af_place(af_key_bucket *buckets, uint32_t mask, uint64_t hash, uint16_t tag, int32_t id) {
+    uint32_t at = af_key_bucket_of(hash, mask);
     while (buckets[at].count == 8) at = (at + 1) & mask;
-    af_bucket *bucket = &buckets[at];
+    af_key_bucket *bucket = &buckets[at];
     bucket->tag[bucket->count] = tag;
     bucket->id[bucket->count++] = id;
 }
@@ -100,9 +100,9 @@ static inline uint64_t af_text_length(const af_strings *table, int32_t id) { ret
 
 /* Buckets for the keys there are, with room to grow; false: no memory (the table is as before). */
 static bool af_strings_rebucket(af_strings *table, uint32_t bucket_count) {
-    af_bucket *buckets = af_alloc_lines((size_t)bucket_count * sizeof(af_bucket));
+    af_key_bucket *buckets = af_alloc_lines((size_t)bucket_count * sizeof(af_key_bucket));
     if (buckets == NULL) return false;
-    memset(buckets, 0, (size_t)bucket_count * sizeof(af_bucket));
+    memset(buckets, 0, (size_t)bucket_count * sizeof(af_key_bucket));
     for (int32_t id = 0; id < table->size; id++)
         if (id != table->null_id)
             af_place(buckets, bucket_count - 1, table->hashes[id], af_tag(table->hashes[id], af_text_length(table, id), table->words), id);
@@ -206,8 +206,8 @@ AF_NOINLINE int32_t af_strings_intern(af_strings *table, const uint8_t *key, uin
     bool is_long = length > table->words * 8;
     uint64_t hash = is_long ? af_hash_long(table, key, length) : af_image_of(table, key, length, image);
     uint16_t tag = af_tag(hash, length, table->words);
-    for (uint32_t at = af_bucket_of(hash, table->mask);; at = (at + 1) & table->mask) {
-        const af_bucket *bucket = &table->buckets[at];
+    for (uint32_t at = af_key_bucket_of(hash, table->mask);; at = (at + 1) & table->mask) {
+        const af_key_bucket *bucket = &table->buckets[at];
         for (uint32_t i = 0; i < bucket->count; i++) {
             int32_t id = bucket->id[i];
             if (bucket->tag[i] == tag && af_text_length(table, id) == length &&
@@ -240,7 +240,7 @@ static bool af_strings_rebuild(af_strings *table, const af_strings *from, const 
 }
 
 static uint64_t af_strings_bytes(const af_strings *table) {
-    return (uint64_t)(table->mask + 1) * sizeof(af_bucket) + (uint64_t)table->capacity * (table->words * 8 + 16) + table->text_capacity;
+    return (uint64_t)(table->mask + 1) * sizeof(af_key_bucket) + (uint64_t)table->capacity * (table->words * 8 + 16) + table->text_capacity;
 }
 
 /* Ids of rows, one function per instruction-set level (groups/block.h); false: no memory. */

@@ -18,7 +18,7 @@ cimport numpy as cnp
 
 from asyncflow._kernels.base.arrays cimport empty, int32_data, int64_data, uint8_data
 from asyncflow._kernels.join.state cimport (
-    AF_BACKWARD, AF_FORWARD, AF_INTERVAL, AF_MORE, AF_NEAREST, AF_NO_MEMORY, af_copy_texts, af_first_alone, af_join,
+    AF_BACKWARD, AF_FORWARD, AF_INTERVAL, AF_JOIN_MORE, AF_NEAREST, AF_JOIN_NO_MEMORY, af_copy_texts, af_first_alone, af_join,
     af_join_bytes, af_join_columns, af_join_compact, af_join_compact_numbers, af_join_free, af_join_hold, af_join_hold_numbers,
     af_join_init, af_join_keep_keys, af_join_keys, af_join_live_keys, af_join_load, af_join_load_due, af_join_recycle,
     af_join_save, af_join_side, af_join_sweep, af_met, af_number_room, af_ready,
@@ -169,7 +169,7 @@ cdef class _JoinState:
         cdef int state
         with nogil:
             state = af_join_sweep(&self.join, limit)
-        if state == AF_NO_MEMORY:
+        if state == AF_JOIN_NO_MEMORY:
             raise MemoryError
         cdef int64_t count = self.join.met_count, i
         cdef const af_met *met = self.join.met
@@ -181,7 +181,7 @@ cdef class _JoinState:
         with nogil:
             for i in range(count):
                 left[i], right[i], time[i], release[i] = met[i].left, met[i].right, met[i].time, met[i].release
-        return (*found, state == AF_MORE)
+        return (*found, state == AF_JOIN_MORE)
 
     def recycle(self, int port):
         cdef af_join_side *side = &self.join.sides[port & 1]

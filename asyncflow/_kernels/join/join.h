@@ -181,7 +181,7 @@ static bool af_arrive(af_join *join, int port, int64_t release) {
     return af_enter(join, port, slot);
 }
 
-enum { AF_SWEPT, AF_MORE, AF_NO_MEMORY };
+enum { AF_JOIN_SWEPT, AF_JOIN_MORE, AF_JOIN_NO_MEMORY };
 
 /* Goes on to the clock, or until `limit` results are there and their moment is over. */
 static int af_join_sweep(af_join *join, int64_t limit) {
@@ -216,7 +216,7 @@ static int af_join_sweep(af_join *join, int64_t limit) {
         if (next == NOTHING || (moment >= join->clock && !to_the_end)) break;
         if (moment > instant) {
             af_end_group(join);
-            if (join->met_count >= limit) return AF_MORE;
+            if (join->met_count >= limit) return AF_JOIN_MORE;
             instant = moment;
         }
         bool done;
@@ -226,16 +226,16 @@ static int af_join_sweep(af_join *join, int64_t limit) {
             case LEFT_DUE: done = af_expire(join, AF_LEFT); break;
             default: done = af_expire(join, AF_RIGHT);
         }
-        if (!done) return AF_NO_MEMORY;
+        if (!done) return AF_JOIN_NO_MEMORY;
     }
     af_end_group(join);
-    if (!af_look_through(join)) return AF_NO_MEMORY;
+    if (!af_look_through(join)) return AF_JOIN_NO_MEMORY;
     for (int64_t slot = 0; to_the_end && right->reach < 0 && slot < right->slots.top; slot++) {
         if (right->rows[slot].key == AF_FREE || right->rows[slot].due == AF_COMING) continue;
         af_chain_remove(join, AF_RIGHT, (int32_t)slot);
-        if (!af_leave(right, (int32_t)slot)) return AF_NO_MEMORY;
+        if (!af_leave(right, (int32_t)slot)) return AF_JOIN_NO_MEMORY;
     }
-    return AF_SWEPT;
+    return AF_JOIN_SWEPT;
 }
 
 #endif

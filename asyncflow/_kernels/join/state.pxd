@@ -48,9 +48,9 @@ cdef extern from "join/saved.h" nogil:
         uint8_t *matched
         uint8_t *ahead
     enum:
-        AF_SWEPT
-        AF_MORE
-        AF_NO_MEMORY
+        AF_JOIN_SWEPT
+        AF_JOIN_MORE
+        AF_JOIN_NO_MEMORY
 
     void af_join_init(af_join *, af_join_mode, int64_t lower, int64_t upper, bint left_alone, bint right_alone, bint pairs, bint firsts)
     void af_join_free(af_join *)

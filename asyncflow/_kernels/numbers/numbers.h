@@ -46,7 +46,7 @@ static const uint64_t af_integer_tens[20] = {1u,
 
 AF_INLINE bool af_digit(uint8_t byte) { return (uint8_t)(byte - '0') <= 9; }
 
-AF_INLINE void af_trim(const uint8_t **begin, const uint8_t **end) {
+AF_INLINE void af_trim_blanks(const uint8_t **begin, const uint8_t **end) {
     while (*begin < *end && (**begin == ' ' || **begin == '\t')) ++*begin;
     while (*begin < *end && ((*end)[-1] == ' ' || (*end)[-1] == '\t')) --*end;
 }
@@ -61,7 +61,7 @@ static inline bool af_is_word(const uint8_t *begin, const uint8_t *end, const ch
 }
 
 AF_NOINLINE int af_parse_int64(const uint8_t *begin, const uint8_t *end, int64_t *out) {
-    af_trim(&begin, &end);
+    af_trim_blanks(&begin, &end);
     bool negative = false, overflow = false;
     if (begin < end && (*begin == '-' || *begin == '+')) negative = *begin++ == '-';
     if (begin == end) return AF_WRONG;
@@ -89,7 +89,7 @@ AF_NOINLINE int af_parse_epoch(const uint8_t *begin, const uint8_t *end, int64_t
 }
 
 AF_NOINLINE int af_parse_bool(const uint8_t *begin, const uint8_t *end, uint8_t *out) {
-    af_trim(&begin, &end);
+    af_trim_blanks(&begin, &end);
     if (end - begin == 1) {
         uint8_t byte = *begin | 0x20;
         if (byte != 't' && byte != 'f' && *begin != '0' && *begin != '1') return AF_WRONG;
@@ -215,7 +215,7 @@ AF_NOINLINE double af_scale_long(const af_decimal *parts) {
 }
 
 AF_NOINLINE int af_parse_float64(const uint8_t *begin, const uint8_t *end, double *out) {
-    af_trim(&begin, &end);
+    af_trim_blanks(&begin, &end);
     af_decimal parts;
     if (!af_split_decimal(begin, end, &parts)) {
         bool negative = false;
@@ -260,7 +260,7 @@ AF_NOINLINE int af_parse_float64(const uint8_t *begin, const uint8_t *end, doubl
 }
 
 AF_NOINLINE int af_parse_epoch_seconds(const uint8_t *begin, const uint8_t *end, int64_t *out) {
-    af_trim(&begin, &end);
+    af_trim_blanks(&begin, &end);
     af_decimal parts;
     if (!af_split_decimal(begin, end, &parts)) return AF_WRONG;
     const uint8_t *p = parts.digits, *point = parts.digits;

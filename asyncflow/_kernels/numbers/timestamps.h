@@ -53,7 +53,7 @@ static inline bool af_read_offset(const uint8_t *begin, const uint8_t *end, int 
 
 AF_NOINLINE int af_parse_timestamp(const uint8_t *begin, const uint8_t *end, int64_t *out) {
     static const uint8_t month_days[13] = {0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    af_trim(&begin, &end);
+    af_trim_blanks(&begin, &end);
     if (end - begin < 8) return AF_WRONG;
     int dash = begin[4] == '-'; /* the extended form: every part stands behind a mark */
     if (dash && (end - begin < 10 || begin[7] != '-')) return AF_WRONG;

@@ -30,9 +30,9 @@ typedef struct {
     af_filled *filled; /* of the batch */
     int64_t filled_count, filled_capacity;
     int64_t open, closed;
-} af_counts;
+} af_count_windows;
 
-static void af_counts_free(af_counts *state) {
+static void af_counts_free(af_count_windows *state) {
     free(state->windows);
     free(state->slots.free_slots);
     free(state->current);
@@ -41,7 +41,7 @@ static void af_counts_free(af_counts *state) {
 }
 
 /* Gives the slots back that were listed last; false: no memory. */
-static bool af_counts_reuse(af_counts *state) {
+static bool af_counts_reuse(af_count_windows *state) {
     for (int64_t i = 0; i < state->filled_count; i++)
         if (!af_slot_give(&state->slots, state->filled[i].slot)) return false;
     state->filled_count = 0;
@@ -49,7 +49,7 @@ static bool af_counts_reuse(af_counts *state) {
 }
 
 /* Lists a slot as done with. */
-static bool af_counts_list(af_counts *state, int32_t slot, int64_t row) {
+static bool af_counts_list(af_count_windows *state, int32_t slot, int64_t row) {
     if (!af_grow(&state->filled, &state->filled_capacity, state->filled_count + 1, sizeof(af_filled))) return false;
     state->filled[state->filled_count++] = (af_filled){slot, row};
     state->current[state->windows[slot].group] = -1;
@@ -58,14 +58,14 @@ static bool af_counts_list(af_counts *state, int32_t slot, int64_t row) {
     return true;
 }
 
-static bool af_counts_reserve(af_counts *state, int64_t groups) {
+static bool af_counts_reserve(af_count_windows *state, int64_t groups) {
     if (!af_grow(&state->current, &state->group_capacity, groups, sizeof(int32_t))) return false;
     for (; state->group_count < groups; state->group_count++) state->current[state->group_count] = -1;
     return true;
 }
 
 /* The slot of each row; slots that are full now in `filled`.  `time` NULL: rows have none.  False: no memory. */
-static bool af_counts_assign(af_counts *state, const int32_t *groups, int64_t count, int64_t group_count, const int64_t *time, int32_t *slots) {
+static bool af_counts_assign(af_count_windows *state, const int32_t *groups, int64_t count, int64_t group_count, const int64_t *time, int32_t *slots) {
     if (!af_counts_reuse(state) || !af_counts_reserve(state, group_count)) return false;
     for (int64_t row = 0; row < count; row++) {
         const int32_t group = groups[row];
@@ -86,14 +86,14 @@ static bool af_counts_assign(af_counts *state, const int32_t *groups, int64_t co
 }
 
 /* Lists the windows that are not full, by group. */
-static bool af_counts_rest(af_counts *state) {
+static bool af_counts_rest(af_count_windows *state) {
     if (!af_counts_reuse(state)) return false;
     for (int64_t group = 0; group < state->group_count; group++)
         if (state->current[group] >= 0 && !af_counts_list(state, state->current[group], -1)) return false;
     return true;
 }
 
-static void af_counts_rename(af_counts *state, const int32_t *groups, int64_t count) {
+static void af_counts_rename(af_count_windows *state, const int32_t *groups, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         state->current[i] = groups[i] < state->group_count ? state->current[groups[i]] : -1;
         if (state->current[i] >= 0) state->windows[state->current[i]].group = (int32_t)i;
@@ -103,7 +103,7 @@ static void af_counts_rename(af_counts *state, const int32_t *groups, int64_t co
 }
 
 /* Slots are numbered anew, without those that are free: `kept` gets the old ones.  Nothing is listed any more. */
-static int64_t af_counts_compact(af_counts *state, int32_t *kept) {
+static int64_t af_counts_compact(af_count_windows *state, int32_t *kept) {
     int64_t count = 0;
     state->filled_count = 0;
     for (int64_t slot = 0; slot < state->slots.top; slot++) {

@@ -29,13 +29,13 @@ static bool af_sessions_load(af_sessions *state, const int32_t *groups, const in
     for (int64_t i = 0; i < count; i++) {
         const int32_t slot = (int32_t)order[i] + 1;
         af_session_link(state, slot, -1);
-        if (!af_due_push(state, (af_due){af_plus(state->sessions[slot].last, state->gap), slot, 0})) return false;
+        if (!af_session_due_push(state, (af_session_due){af_plus(state->sessions[slot].last, state->gap), slot, 0})) return false;
     }
     return true;
 }
 
 /* The windows that are being filled, by group. */
-static void af_counts_save(const af_counts *state, int32_t *slots, int32_t *groups, int64_t *rows, int64_t *firsts, int64_t *lasts) {
+static void af_counts_save(const af_count_windows *state, int32_t *slots, int32_t *groups, int64_t *rows, int64_t *firsts, int64_t *lasts) {
     int64_t at = 0;
     for (int64_t group = 0; group < state->group_count; group++) {
         const int32_t slot = state->current[group];
@@ -49,7 +49,7 @@ static void af_counts_save(const af_counts *state, int32_t *slots, int32_t *grou
 }
 
 /* Window i becomes slot i.  False: no memory. */
-static bool af_counts_load(af_counts *state, const int32_t *groups, const int64_t *rows, const int64_t *firsts, const int64_t *lasts,
+static bool af_counts_load(af_count_windows *state, const int32_t *groups, const int64_t *rows, const int64_t *firsts, const int64_t *lasts,
                            int64_t count, int64_t group_count) {
     if (!af_counts_reserve(state, group_count)) return false;
     if (!af_grow(&state->windows, &state->window_capacity, count, sizeof(af_counted))) return false;

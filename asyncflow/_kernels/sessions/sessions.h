@@ -46,23 +46,23 @@ static void af_sessions_free(af_sessions *state) {
 /* -- what is due ---------------------------------------------------------------------------------------------------- */
 
 /* Ends are after the watermark, so this is how long the two are the same from the highest bit on. */
-AF_INLINE int af_bucket_of(int64_t watermark, int64_t end) {
+AF_INLINE int af_due_bucket_of(int64_t watermark, int64_t end) {
     const uint64_t different = (uint64_t)watermark ^ (uint64_t)end;
     return different ? 64 - __builtin_clzll(different) : 0;
 }
 
-AF_INLINE bool af_due_add(af_bucket *bucket, af_due entry) {
+AF_INLINE bool af_session_due_add(af_due_bucket *bucket, af_session_due entry) {
     if (!af_grow(&bucket->items, &bucket->capacity, bucket->count + 1, sizeof entry)) return false;
     bucket->items[bucket->count++] = entry;
     return true;
 }
 
-AF_INLINE bool af_due_push(af_sessions *state, af_due entry) {
-    return af_due_add(&state->due[af_bucket_of(state->advanced, entry.end)], entry);
+AF_INLINE bool af_session_due_push(af_sessions *state, af_session_due entry) {
+    return af_session_due_add(&state->due[af_due_bucket_of(state->advanced, entry.end)], entry);
 }
 
 /* Forgets a bucket's entries, and its room where that is much. */
-static void af_bucket_empty(af_bucket *bucket) {
+static void af_due_bucket_empty(af_due_bucket *bucket) {
     bucket->count = 0;
     if (bucket->capacity <= AF_FEW_DUE) return;
     free(bucket->items);
@@ -83,7 +83,7 @@ static int32_t af_session_open(af_sessions *state, int32_t group, int64_t time, 
     session->group = group;
     af_session_link(state, slot, later);
     state->open++;
-    return af_due_push(state, (af_due){af_plus(time, state->gap), slot, session->turn}) ? slot : -1;
+    return af_session_due_push(state, (af_session_due){af_plus(time, state->gap), slot, session->turn}) ? slot : -1;
 }
 
 /* Takes a session out of those of its group and gives its slot back; false: no memory. */
@@ -221,22 +221,22 @@ static bool af_sessions_close(af_sessions *state, int64_t watermark) {
     state->closing_count = 0;
     if (watermark <= state->advanced) return true;
     /* Entries of the buckets before the last of these are due; those of the last one may be, or are nearer now. */
-    const int upto = af_bucket_of(state->advanced, watermark);
-    af_bucket moving = {0};
+    const int upto = af_due_bucket_of(state->advanced, watermark);
+    af_due_bucket moving = {0};
     int64_t wanted = 0;
     for (int i = 0; i <= upto; i++) wanted += state->due[i].count;
     state->advanced = watermark;
     if (wanted == 0) return true;
-    if (!af_grow(&moving.items, &moving.capacity, wanted, sizeof(af_due))) return false;
+    if (!af_grow(&moving.items, &moving.capacity, wanted, sizeof(af_session_due))) return false;
     for (int i = 0; i <= upto; i++) {
-        if (state->due[i].count) memcpy(moving.items + moving.count, state->due[i].items, (size_t)state->due[i].count * sizeof(af_due));
+        if (state->due[i].count) memcpy(moving.items + moving.count, state->due[i].items, (size_t)state->due[i].count * sizeof(af_session_due));
         moving.count += state->due[i].count;
-        af_bucket_empty(&state->due[i]);
+        af_due_bucket_empty(&state->due[i]);
     }
     bool done = true;
     for (int64_t i = 0; done && i < moving.count; i++) {
         if (i + AHEAD < moving.count) __builtin_prefetch(&state->sessions[moving.items[i + AHEAD].slot]);
-        af_due entry = moving.items[i];
+        af_session_due entry = moving.items[i];
         if (entry.end <= watermark) {
             const af_session *session = &state->sessions[entry.slot];
             if (session->turn != entry.turn) continue;
@@ -247,7 +247,7 @@ static bool af_sessions_close(af_sessions *state, int64_t watermark) {
                 continue;
             }
         }
-        done = af_due_push(state, entry);
+        done = af_session_due_push(state, entry);
     }
     free(moving.items);
     return done && af_closing_sort(state);
@@ -274,12 +274,12 @@ static bool af_sessions_compact(af_sessions *state, int32_t *kept) {
         state->sessions[count++] = state->sessions[slot];
     }
     for (int i = 0; i < AF_BUCKETS; i++) {
-        af_bucket *bucket = &state->due[i];
+        af_due_bucket *bucket = &state->due[i];
         int64_t stay = 0;
         for (int64_t j = 0; j < bucket->count; j++) {
-            const af_due entry = bucket->items[j];
+            const af_session_due entry = bucket->items[j];
             const int32_t slot = names[entry.slot]; /* it has moved down by now, and its turn with it */
-            if (slot >= 0 && state->sessions[slot].turn == entry.turn) bucket->items[stay++] = (af_due){entry.end, slot, entry.turn};
+            if (slot >= 0 && state->sessions[slot].turn == entry.turn) bucket->items[stay++] = (af_session_due){entry.end, slot, entry.turn};
         }
         bucket->count = stay;
     }
@@ -324,7 +324,7 @@ static bool af_sessions_next_end(const af_sessions *state, int64_t *end) {
 
 static uint64_t af_sessions_bytes(const af_sessions *state) {
     uint64_t due = 0;
-    for (int i = 0; i < AF_BUCKETS; i++) due += (uint64_t)state->due[i].capacity * sizeof(af_due);
+    for (int i = 0; i < AF_BUCKETS; i++) due += (uint64_t)state->due[i].capacity * sizeof(af_session_due);
     return (uint64_t)state->session_capacity * (sizeof(af_session) + (state->leasts != NULL ? 8 : 0)) + due +
            (uint64_t)(state->group_capacity + state->slots.free_capacity) * 4 + (uint64_t)state->closing_capacity * sizeof(af_closing) +
            (uint64_t)state->joined_capacity * sizeof(af_joined);

@@ -28,12 +28,12 @@ typedef struct {
     int64_t end;
     int32_t slot;
     uint32_t turn;
-} af_due;
+} af_session_due;
 
 typedef struct {
-    af_due *items;
+    af_session_due *items;
     int64_t count, capacity;
-} af_bucket;
+} af_due_bucket;
 
 enum { AF_BUCKETS = 65, AF_FEW_DUE = 1024 };
 
@@ -62,7 +62,7 @@ typedef struct {
     int32_t *owned;  /* of each group: -1: no session, from 0 on the latest of a list, else -2 - the root of a tree */
     uint64_t seed;
     int64_t group_count, group_capacity;
-    af_bucket due[AF_BUCKETS];
+    af_due_bucket due[AF_BUCKETS];
     af_joined *joined; /* of the batch */
     int64_t joined_count, joined_capacity;
     af_reached *reached; /* of the row, in the order in which they began */
