@@ -20,7 +20,7 @@ import pytest
 import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.errors import ConnectorError
-from asyncflow.runtime.base.status import Standing
+from asyncflow.runtime.base.status import RunStatus
 from asyncflow.runtime.inspect import control
 
 PIPELINE = """
@@ -98,22 +98,22 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[str, str]:
 
 def answer(
     process: subprocess.Popen[bytes],
-    condition: Callable[[Standing], bool] = lambda found: found.phase == "running",
-) -> Standing:
+    condition: Callable[[RunStatus], bool] = lambda found: found.phase == "running",
+) -> RunStatus:
     """What a process says once it is so."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         for each in control.found():
             if each.pid == process.pid:
                 with suppress(ConnectorError):
-                    found = msgspec.json.decode(control.ask(each), type=Standing)
+                    found = msgspec.json.decode(control.ask(each), type=RunStatus)
                     if condition(found):
                         return found
         time.sleep(0.01)
     raise AssertionError(f"it never came true; exit code {process.poll()}")
 
 
-def with_rows(process: subprocess.Popen[bytes]) -> Standing:
+def with_rows(process: subprocess.Popen[bytes]) -> RunStatus:
     """A run of ``PIPELINE`` that has taken ``ROWS`` and waits for its other input."""
     assert process.stdin is not None
     process.stdin.write(ROWS)

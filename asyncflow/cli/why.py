@@ -11,7 +11,7 @@ from asyncflow.cli.options import FAILED, VERBOSE, files, tell_error
 from asyncflow.printable import printable_lines, tell
 
 if TYPE_CHECKING:
-    from asyncflow.runtime.base.status import Standing
+    from asyncflow.runtime.base.status import RunStatus
 
 LONGEST_PID = 64
 """Digits of a process id at most; longer targets are files."""
@@ -36,17 +36,17 @@ def why(target: str, as_json: bool, verbose: bool) -> int:
     except ConnectorError as error:
         tell_error(str(error))
         return FAILED
-    for position, standing in enumerate(answers):
+    for position, status in enumerate(answers):
         if as_json:
-            click.echo(_encoded(standing))
+            click.echo(_encoded(status))
             continue
         if position:
             click.echo()
-        click.echo(printable_lines(text(standing)), nl=False)
+        click.echo(printable_lines(text(status)), nl=False)
     return 0
 
 
-def _of_process(pid: int) -> list[Standing]:
+def _of_process(pid: int) -> list[RunStatus]:
     from asyncflow.errors import ConnectorError
     from asyncflow.runtime.inspect import control
 
@@ -61,7 +61,7 @@ def _of_process(pid: int) -> list[Standing]:
     )
 
 
-def _of_file(file: str) -> list[Standing]:
+def _of_file(file: str) -> list[RunStatus]:
     from asyncflow.errors import ConnectorError
     from asyncflow.runtime.inspect import control
 
@@ -69,12 +69,12 @@ def _of_file(file: str) -> list[Standing]:
     answers, silent = [], []
     for each in control.found():
         try:
-            standing = _decoded(each.pid, control.ask(each))
+            status = _decoded(each.pid, control.ask(each))
         except ConnectorError as error:
             silent.append(str(error))
             continue
-        if standing.file == path:
-            answers.append(standing)
+        if status.file == path:
+            answers.append(status)
     for reason in silent:
         tell(f"warning: {reason}")
     if not answers:
@@ -84,22 +84,22 @@ def _of_file(file: str) -> list[Standing]:
     return answers
 
 
-def _decoded(pid: int, answer: bytes) -> Standing:
+def _decoded(pid: int, answer: bytes) -> RunStatus:
     import msgspec
 
     from asyncflow.errors import ConnectorError
-    from asyncflow.runtime.base.status import Standing
+    from asyncflow.runtime.base.status import RunStatus
 
     try:
-        return msgspec.json.decode(answer, type=Standing)
+        return msgspec.json.decode(answer, type=RunStatus)
     except msgspec.DecodeError as error:
         raise ConnectorError(
             f"process {pid} gave an answer that is not understood (another version of asyncflow?)"
         ) from error
 
 
-def _encoded(standing: Standing) -> str:
+def _encoded(status: RunStatus) -> str:
     import msgspec
 
-    found: Any = msgspec.json.encode(standing)
+    found: Any = msgspec.json.encode(status)
     return str(found, "utf-8")

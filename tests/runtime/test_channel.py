@@ -9,8 +9,8 @@ import pytest
 
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.runtime.edges.channel import MESSAGE_BYTES, Channel
-from asyncflow.runtime.edges.deadlock import Standstill
-from asyncflow.runtime.edges.fan_out import Outlet
+from asyncflow.runtime.edges.deadlock import DeadlockDetector
+from asyncflow.runtime.edges.fan_out import FanOut
 
 
 async def settle() -> None:
@@ -120,7 +120,7 @@ async def test_random_writers_readers_and_cancellations(seed: int) -> None:
 
 async def test_a_second_sender_where_the_order_counts_is_an_error() -> None:
     channel = Channel(1, 1)
-    outlet, shared = Outlet(), Outlet(several=True)
+    outlet, shared = FanOut(), FanOut(several=True)
     outlet.connect(channel, 0)
     shared.connect(channel, 0)
     first = asyncio.create_task(outlet.send(Watermark(0)))
@@ -136,11 +136,11 @@ async def test_a_second_sender_where_the_order_counts_is_an_error() -> None:
 
 async def test_a_table_that_waits_for_room_in_two_places_waits_in_vain_only_if_neither_can_go_on() -> None:
     """Two clients of ``source`` wait: one for ``joined``, which wants ``middle`` first, one for ``other``, whose reader is at work."""
-    standstill = Standstill()
+    deadlocks = DeadlockDetector()
     joined, middle, other = Channel(2, 1, "joined"), Channel(1, 1, "middle"), Channel(1, 1, "other")
-    standstill.add(joined, ["middle", "source"])
-    standstill.add(middle, ["source"])
-    standstill.add(other, ["source"])
+    deadlocks.add(joined, ["middle", "source"])
+    deadlocks.add(middle, ["source"])
+    deadlocks.add(other, ["source"])
     clients = [*sending(joined, 1, 2, port=1), *sending(other, 3, 4)]
     reading = asyncio.create_task(joined.receive_preferring(0))
     waiting = asyncio.create_task(middle.receive())

@@ -21,9 +21,9 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.runtime import infer_schemas
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.ingest import peek as primed
+from asyncflow.runtime.ingest import peek
 from asyncflow.runtime.ingest.foreign_streams import Refused
-from asyncflow.runtime.ingest.peek import PrimedStreams
+from asyncflow.runtime.ingest.peek import PeekedStreams
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.wiring.inference import find_schema
 from asyncflow.testing import ChunkSource, check_format, chunks
@@ -128,7 +128,7 @@ async def drained(stream: ByteStream) -> bytes:
 async def test_whoever_speaks_first_shows_the_head_and_all_are_read_in_order(first: int, seed: int) -> None:
     texts = [b"k,%d\n%d,2\n" % (n, n) * 5 for n in range(4)]
     held = [Held(chunks(text, seed, 9)) for text in texts]
-    streams = PrimedStreams(Beside(held))
+    streams = PeekedStreams(Beside(held))
     looking = asyncio.create_task(streams.head(lines, 1 << 16, 1 << 20))
     held[first].open.set()
     head, whole, records = await looking
@@ -141,7 +141,7 @@ async def test_whoever_speaks_first_shows_the_head_and_all_are_read_in_order(fir
 async def test_closed_while_it_looks_nothing_stays_open() -> None:
     held = [Held([b"a\n"]) for _ in range(3)]
     source = Beside(held, endless=True)
-    streams = PrimedStreams(source)
+    streams = PeekedStreams(source)
     looking = asyncio.create_task(streams.head(lines, 10, 20))
     for _ in range(20):
         await asyncio.sleep(0)
@@ -157,7 +157,7 @@ async def test_a_stream_that_fails_while_it_is_looked_at_is_that_failure() -> No
     fault = ConnectorError("disk: input/output error")
     held = [Held([b"a\n"]), Held([], fault)]
     source = Beside(held, endless=True)
-    streams = PrimedStreams(source)
+    streams = PeekedStreams(source)
     held[1].open.set()
     with pytest.raises(ConnectorError) as caught:
         await streams.head(lines, 10, 20)
@@ -170,7 +170,7 @@ async def test_where_none_says_anything_there_is_no_head_and_they_can_still_be_r
     held = [Held([]), Held([b"\n"]), Held([b"\xef\xbb\xbf"])]
     for stream in held:
         stream.open.set()
-    streams = PrimedStreams(Beside(held))
+    streams = PeekedStreams(Beside(held))
     head, whole, _ = await streams.head(lines, 10, 20)
     assert (len(head), whole) == (0, True)
     assert [await drained(stream) async for stream in streams] == [b"\n", b"\xef\xbb\xbf"]
@@ -201,14 +201,14 @@ class Slow(ChunkSource):
     """One stream whose pieces come a while after one another: longer than an input that pauses is waited for."""
 
     async def read_into(self, buffer: memoryview) -> int:
-        await asyncio.sleep(1.3 * primed.PAUSE_SECONDS)
+        await asyncio.sleep(1.3 * peek.PAUSE_SECONDS)
         return await super().read_into(buffer)
 
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(primed, "PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(primed, "FEW_SECONDS", 0.3)
+    monkeypatch.setattr(peek, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(peek, "FEW_SECONDS", 0.3)
 
 
 @pytest.mark.usefixtures("short_pauses")

@@ -19,7 +19,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.messages import End
 from asyncflow.plan.tables import Component, Sink
 from asyncflow.runtime import Run
-from asyncflow.runtime.inspect.why import standing
+from asyncflow.runtime.inspect.why import status
 from asyncflow.runtime.inspect.why_text import text
 from asyncflow.runtime.stages.refresh import RefreshedStage
 from asyncflow.testing import FakeClock, ListSink
@@ -84,7 +84,7 @@ class Running:
         self.task = asyncio.create_task(self.run.execute(self._table))
         self.task.add_done_callback(lambda _: self.run.results.end(0))
         self._reader = asyncio.create_task(self._read())
-        await self.until(lambda: any(each.standing().due_ns for each in self._stages()))
+        await self.until(lambda: any(each.status().due_ns for each in self._stages()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -131,8 +131,8 @@ class Running:
         before = self.ways["refreshed"] + self.ways["refresh_failed"]
         self.clock.advance(seconds)
         await self.until(lambda: self.ways["refreshed"] + self.ways["refresh_failed"] == before + 1)
-        await self.until(lambda: not self.stage.standing().reading)
-        return self.stage.standing().failure
+        await self.until(lambda: not self.stage.status().reading)
+        return self.stage.status().failure
 
     async def ended(self) -> dict[str, Any]:
         ledger = await asyncio.wait_for(self.task, 20)
@@ -367,7 +367,7 @@ async def test_no_row_sees_half_a_table() -> None:
         right.gate.clear()
         it.clock.advance(300)
         await it.until(lambda: right.begun == 2)
-        assert it.stage.standing().reading
+        assert it.stage.status().reading
         assert await it.told(live, "a", "b") == [("a", 1), ("a", 100)]
         it.clock.advance(300)  # the next is counted from the end of this one
         right.gate.set()
@@ -484,13 +484,13 @@ async def test_why_tells_of_a_reading_under_way() -> None:
         it.clock.advance(300)
         await it.until(lambda: right.begun == 2)
         it.clock.advance(20)
-        told = " ".join(text(standing(it.run)).split())
+        told = " ".join(text(status(it.run)).split())
         assert "rates as read 5 min 20 s ago (1970-01-01T00:16:40Z), being read again for 20 s" in told
 
 
 async def test_why_tells_when_it_was_read(rates: Path) -> None:
     def table() -> str:
-        told = text(standing(it.run)).split("  table ")[1].split("\n  input")[0]
+        told = text(status(it.run)).split("  table ")[1].split("\n  input")[0]
         return " ".join(told.split())
 
     live = Live()

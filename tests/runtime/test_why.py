@@ -12,8 +12,8 @@ from msgspec.structs import replace
 import asyncflow as af
 from asyncflow.plan.tables import Component, Plan, Sink
 from asyncflow.runtime import Run
-from asyncflow.runtime.base.status import Holder, SourceStanding, StageStanding, Standing
-from asyncflow.runtime.inspect.why import standing
+from asyncflow.runtime.base.status import Holder, RunStatus, SourceStatus, StageStatus
+from asyncflow.runtime.inspect.why import status
 from asyncflow.runtime.inspect.why_text import instant, length, text
 from asyncflow.testing import ChunkSource, FakeClock, ListSink
 from tests.runtime.flows_runtime import SECOND, Shut, Tap
@@ -42,12 +42,12 @@ class Asked:
         for _ in range(200):
             await asyncio.sleep(0)
 
-    async def after(self, seconds: float) -> Standing:
+    async def after(self, seconds: float) -> RunStatus:
         """How things stand so much later."""
         await self.settle()
         self.clock.advance(seconds)
         await self.settle()
-        return standing(self.run)
+        return status(self.run)
 
     async def text(self, seconds: float = 0.0) -> str:
         return text(await self.after(seconds))
@@ -92,11 +92,11 @@ def windows(*sources: af.Flow, size: str = "10s") -> af.Flow:
     return flow.window(af.tumbling(size), n="count(*)").named("w")
 
 
-def stage(found: Standing, name: str = "w") -> StageStanding:
+def stage(found: RunStatus, name: str = "w") -> StageStatus:
     return next(each for each in found.stages if each.name == name)
 
 
-def source(found: Standing, name: str) -> SourceStanding:
+def source(found: RunStatus, name: str) -> SourceStatus:
     return next(each for each in found.sources if each.name == name)
 
 
@@ -455,7 +455,7 @@ async def test_the_answer_survives_the_wire() -> None:
     async with Asked(joined) as asked:
         a.say(1, 2)
         found = await asked.after(2)
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Standing) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=RunStatus) == found
 
 
 async def test_windows_that_are_sent_more_than_once_are_due_more_than_once() -> None:
@@ -475,14 +475,14 @@ async def test_windows_that_are_sent_more_than_once_are_due_more_than_once() -> 
         )
 
 
-def crafted(state: str, **of_source: Any) -> Standing:
-    w = StageStanding(
+def crafted(state: str, **of_source: Any) -> RunStatus:
+    w = StageStatus(
         name="w", kind="window", state="works", waits_for=(), closes="time", watermark_ns=None, moved_ns=None,
         inputs=(), takes=None, in_step=False, holders=(Holder("a", ("a",), needed_ns=SECOND),), any_holder=False,
         next_due_ns=SECOND, open_windows=1,
     )  # fmt: skip
-    made = SourceStanding(name="a", state=state, rows=3, **of_source)
-    return Standing("p", 9 * SECOND, 0, "running", "", (made,), (w,), (), pid=12, file="/p.toml")
+    made = SourceStatus(name="a", state=state, rows=3, **of_source)
+    return RunStatus("p", 9 * SECOND, 0, "running", "", (made,), (w,), (), pid=12, file="/p.toml")
 
 
 def test_decoding_is_ours() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 
-class SourceStanding(Struct, frozen=True):
+class SourceStatus(Struct, frozen=True):
     """``state``: ``opening``, ``reading``, ``quiet``, ``held`` (by us) or ``ended``.
 
     ``quiet_ns``: for how long nothing has come while we were ready to take it; ``idle``: for longer than its idle timeout, so that it holds
@@ -33,7 +33,7 @@ class SourceStanding(Struct, frozen=True):
     future: int = 0
 
 
-class InputStanding(Struct, frozen=True):
+class InputStatus(Struct, frozen=True):
     """An input as its reader sees it.  ``state``: ``counts``, ``quiet`` (counts for no watermark) or ``ended``.
 
     ``waiting_rows``: of it that the reader has not taken up yet; ``waiting``: a message of it waits to be taken.
@@ -62,7 +62,7 @@ class Holder(Struct, frozen=True):
     idle_helps: bool = False
 
 
-class RefreshStanding(Struct, frozen=True):
+class RefreshStatus(Struct, frozen=True):
     """The right side of a lookup that is read again.  ``read_ns``: when its last whole reading ended (None: the first is under way);
     ``due_ns``: when the next begins, ``reading``: it has begun; ``failure``: of the last reading."""
 
@@ -73,7 +73,7 @@ class RefreshStanding(Struct, frozen=True):
     failure: str = ""
 
 
-class StageStanding(Struct, frozen=True):
+class StageStatus(Struct, frozen=True):
     """A stage that has windows or waits on time.  ``kind``: its type in a pipeline file.
 
     ``state``: ``waits`` (for its inputs), ``held`` (``waits_for`` as of a source), ``works`` or ``ended``.  ``moved_ns``: when its
@@ -92,7 +92,7 @@ class StageStanding(Struct, frozen=True):
     closes: str
     watermark_ns: int | None
     moved_ns: int | None
-    inputs: tuple[InputStanding, ...]
+    inputs: tuple[InputStatus, ...]
     takes: str | None
     in_step: bool
     holders: tuple[Holder, ...]
@@ -104,10 +104,10 @@ class StageStanding(Struct, frozen=True):
     open_keys: int | None = None
     held_rows: tuple[int, ...] = ()
     left: dict[str, int] = field(default_factory=dict)
-    refresh: RefreshStanding | None = None
+    refresh: RefreshStatus | None = None
 
 
-class SinkStanding(Struct, frozen=True):
+class SinkStatus(Struct, frozen=True):
     """``state``: ``waits`` (for rows), ``writes`` (and the outside has not taken it) or ``ended``."""
 
     name: str
@@ -116,7 +116,7 @@ class SinkStanding(Struct, frozen=True):
     waiting_rows: int
 
 
-class Standing(Struct, frozen=True):
+class RunStatus(Struct, frozen=True):
     """A whole run.  ``phase``: what it does before it runs (``head``: reads the first records of ``phase_table``; ``open``: opens that
     sink), ``running`` or ``ended``."""
 
@@ -125,8 +125,8 @@ class Standing(Struct, frozen=True):
     started_ns: int
     phase: str
     phase_table: str
-    sources: tuple[SourceStanding, ...]
-    stages: tuple[StageStanding, ...]
-    sinks: tuple[SinkStanding, ...]
+    sources: tuple[SourceStatus, ...]
+    stages: tuple[StageStatus, ...]
+    sinks: tuple[SinkStatus, ...]
     pid: int = 0
     file: str | None = None

@@ -1,12 +1,12 @@
-"""Who waits for whom in a run, as its channels know it: tells a reader when waiting is in vain.
+"""Detects deadlocks among the channels of a run, and breaks them.
 
-A table that reads several inputs in a certain order holds the others back, and where two of them hang on one table, that may stop the very
-input it waits for: ``orders`` is full towards a union that waits for a join of ``orders``.  Taking from the one that is held back
-releases it, at the cost of memory, so it is done only where nothing else can: no table that the wanted input waits for, directly or
-through others, is at work, and the way leads back to the reader.
+A table that reads several inputs in a certain order holds the others back.  Where two inputs read the same table, that may stop the input
+that the reader waits for: ``orders`` is full towards a union that waits for a join of ``orders``.  Taking from the input that is held back
+breaks the deadlock, at the cost of memory, so the reader is told to only if no table that the wanted input waits for, directly or through
+others, is at work, and the way leads back to the reader.  A port that is held for a barrier is not waited for.
 
-With that, no flow stands still for its own sake: a table that waits for room waits for a reader, and that one takes, works, or waits for
-room itself, down to the sinks.
+So no flow stands still for its own sake: a table that waits for room waits for a reader, and that reader takes, works, or waits for room
+itself, down to the sinks.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from asyncflow.runtime.edges.channel import Channel
 
 
-class Standstill:
-    """``add`` tells it a channel; from then on it looks whenever somebody begins to wait."""
+class DeadlockDetector:
+    """``add`` makes a channel known; from then on its readers and writers are looked at whenever one of them begins to wait."""
 
     def __init__(self) -> None:
         self._writers: dict[Channel, Sequence[str]] = {}
@@ -39,7 +39,7 @@ class Standstill:
                 known.on_wait = self.look
 
     def look(self) -> None:
-        """Has those readers give way that would wait in vain."""
+        """Lets readers take from any blocked port where waiting for the preferred one is in vain."""
         for channel in self._several:
             if channel.holds_back and self._in_vain(channel):
                 channel.give_way()

@@ -9,7 +9,7 @@ from asyncflow.model.messages import End, Message
 from asyncflow.runtime.edges.channel import Channel
 
 
-class Outlet:
+class FanOut:
     """The way out of a table or side output.  ``used`` is False where nobody reads it; ``ended``: nothing comes any more.
 
     Its messages are in order, so one coroutine sends at a time.  ``several``: many may, in any order among them (a source's clients).
@@ -53,7 +53,7 @@ class Outlet:
             self._sending = False
 
 
-async def end(outlets: Iterable[Outlet]) -> None:
+async def end(outlets: Iterable[FanOut]) -> None:
     """Ends all ways out of a table."""
     for outlet in outlets:
         outlet.ended = True

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from asyncflow.model.batch import NO_TIME
 from asyncflow.operators.contract import Port
-from asyncflow.runtime.base.status import InputStanding
+from asyncflow.runtime.base.status import InputStatus
 from asyncflow.runtime.edges.channel import Channel
 
 
@@ -50,9 +50,9 @@ class Inputs:
         wanted = self._tracker.wanted
         return None if wanted is None else self._names[wanted]
 
-    def standing(self) -> tuple[InputStanding, ...]:
+    def status(self) -> tuple[InputStatus, ...]:
         return tuple(
-            InputStanding(
+            InputStatus(
                 name=name,
                 state="ended" if port.ended else "quiet" if port.quiet else "counts",
                 watermark_ns=None if port.watermark_ns == NO_TIME else port.watermark_ns,

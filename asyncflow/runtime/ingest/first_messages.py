@@ -13,7 +13,7 @@ import numpy as np
 
 from asyncflow.connectors.contract import Datagram
 from asyncflow.formats.contract import Block
-from asyncflow.runtime.ingest import peek as primed
+from asyncflow.runtime.ingest import peek
 from asyncflow.runtime.ingest.peek import FEW_RECORDS, NOTHING, CountRecords, Head, content
 
 Shape: TypeAlias = Callable[[Block], tuple[Hashable, bool]]
@@ -54,7 +54,7 @@ async def first_messages(
                 kinds[kind] = ([*texts, message.data] if joined or not texts else texts, known + records)
                 most, size = max(most, known + records), size + len(data)
         if kinds and until is None:
-            until = asyncio.get_running_loop().time() + primed.FEW_SECONDS
+            until = asyncio.get_running_loop().time() + peek.FEW_SECONDS
     if not kinds:
         return said
     texts, records = max(kinds.values(), key=lambda kind: kind[1])

@@ -23,7 +23,7 @@ from asyncflow.runtime.ingest.blocks import NEWLINE
 from asyncflow.runtime.ingest.peek import content
 
 
-class Tolerant(Decoder):
+class FallbackDecoder(Decoder):
     """Decodes as ``decoder`` does; a stream that it refuses is one rejected record."""
 
     def __init__(self, decoder: Decoder) -> None:

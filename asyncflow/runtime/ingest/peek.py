@@ -41,7 +41,7 @@ def content(data: bytes) -> bytes:
     return data.removeprefix(BYTE_ORDER_MARK).lstrip()
 
 
-class PrimedStream(ByteStream):
+class PeekedStream(ByteStream):
     """Gives the same bytes as ``stream``, the head among them."""
 
     def __init__(self, stream: ByteStream) -> None:
@@ -137,13 +137,13 @@ class PrimedStream(ByteStream):
             )  # its descriptor is needed no longer, however many streams are looked at
 
 
-class PrimedStreams(AsyncIterator[ByteStream]):
+class PeekedStreams(AsyncIterator[ByteStream]):
     """A source's streams in the order in which they came, those that ``head`` has looked at among them."""
 
     def __init__(self, source: ByteSource) -> None:
         self._concurrent = source.concurrent
         self._streams = source.streams()
-        self._kept: deque[PrimedStream] = deque()
+        self._kept: deque[PeekedStream] = deque()
         self._coming: asyncio.Task[ByteStream | None] | None = None
 
     async def head(self, count: CountRecords, enough_bytes: int, most_bytes: int) -> Head:
@@ -192,7 +192,7 @@ class PrimedStreams(AsyncIterator[ByteStream]):
     async def open(self) -> None:
         """Waits for the first stream without reading of it; it is given like any other."""
         if not self._kept and (stream := await self._come()) is not None:
-            self._kept.append(PrimedStream(stream))
+            self._kept.append(PeekedStream(stream))
 
     async def __anext__(self) -> ByteStream:
         stream = self._kept.popleft() if self._kept else await self._come()
@@ -214,11 +214,11 @@ class PrimedStreams(AsyncIterator[ByteStream]):
             await self._streams.aclose()
 
     async def _look(
-        self, heads: asyncio.Queue[Head | None], look: Callable[[PrimedStream], Awaitable[Head]]
+        self, heads: asyncio.Queue[Head | None], look: Callable[[PeekedStream], Awaitable[Head]]
     ) -> None:
         """Looks at the streams, one after the other or, where they are concurrent, side by side."""
 
-        async def look_at(stream: PrimedStream) -> Head:
+        async def look_at(stream: PeekedStream) -> Head:
             head = await look(stream)
             if content(head.data.tobytes()) or not stream.ended:
                 heads.put_nowait(head)
@@ -226,13 +226,13 @@ class PrimedStreams(AsyncIterator[ByteStream]):
 
         async with Group() as looks:
             while (stream := await self._come()) is not None:
-                self._kept.append(primed := PrimedStream(stream))
-                looking = looks.create_task(look_at(primed))
-                if not self._concurrent and ((await looking).records or not primed.ended):
+                self._kept.append(peeked := PeekedStream(stream))
+                looking = looks.create_task(look_at(peeked))
+                if not self._concurrent and ((await looking).records or not peeked.ended):
                     return
 
     async def _head_of(
-        self, count: CountRecords, enough_bytes: int, most_bytes: int, stream: PrimedStream
+        self, count: CountRecords, enough_bytes: int, most_bytes: int, stream: PeekedStream
     ) -> Head:
         head = await stream.head(count, enough_bytes, most_bytes)
         if stream.empty:

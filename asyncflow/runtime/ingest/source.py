@@ -48,16 +48,16 @@ from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.rejected import Rejected
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.base.status import SourceStanding
+from asyncflow.runtime.base.status import SourceStatus
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.ingest.blocks import NEWLINE, Dropped, blocks
 from asyncflow.runtime.ingest.buffers import BlockPool
 from asyncflow.runtime.ingest.decoding import decoded
 from asyncflow.runtime.ingest.first_messages import Shape, first_messages
-from asyncflow.runtime.ingest.foreign_streams import Refused, Tolerant
+from asyncflow.runtime.ingest.foreign_streams import FallbackDecoder, Refused
 from asyncflow.runtime.ingest.idleness import Idleness, WatchedStream
 from asyncflow.runtime.ingest.in_flight import InFlight
-from asyncflow.runtime.ingest.peek import CountRecords, Head, PrimedStreams
+from asyncflow.runtime.ingest.peek import CountRecords, Head, PeekedStreams
 from asyncflow.runtime.ingest.positions import START, Item, Position, ReadAgain, after
 from asyncflow.runtime.ingest.python.sources import ObjectSource
 from asyncflow.runtime.ingest.way_out import WayOut
@@ -118,7 +118,7 @@ class SourceStage:
         self._collect = collect
         # By arrival time the clock moves the watermark: such a source never holds it back.
         self._idleness = Idleness(None if source.time is None else source.idle_timeout_ns, clock)
-        self._streams: PrimedStreams | None = None
+        self._streams: PeekedStreams | None = None
         self._running = False
         self._again = START
         """Where a run before this one has read to."""
@@ -154,10 +154,10 @@ class SourceStage:
         self.select(other.schema, other.way.columns, other.way.passed)
 
     async def read_head(self, count: CountRecords, shape: Shape, enough_bytes: int) -> Head:
-        """What is to tell the schema: the head of the stream (``PrimedStreams.head``), or messages (``first_messages``); ``run`` reads it
+        """What is to tell the schema: the head of the stream (``PeekedStreams.head``), or messages (``first_messages``); ``run`` reads it
         again.  ``NOTHING`` where nothing but blank lines has come and nothing more will."""
         if isinstance(self.connector, ByteSource):
-            self._streams = PrimedStreams(self.connector)
+            self._streams = PeekedStreams(self.connector)
             most_bytes = enough_bytes + self.source.max_record_bytes
             return await self._streams.head(count, enough_bytes, most_bytes)
         assert isinstance(self.connector, MessageSource)
@@ -172,7 +172,7 @@ class SourceStage:
         """Opens the outside without reading: listens, or connects, or opens the first file.  ``run`` goes on from there."""
         await self.connector.started()
         if isinstance(self.connector, ByteSource) and not self.connector.concurrent:
-            self._streams = self._streams or PrimedStreams(self.connector)
+            self._streams = self._streams or PeekedStreams(self.connector)
             await self._streams.open()
 
     async def close(self) -> None:
@@ -181,7 +181,7 @@ class SourceStage:
             await self._streams.aclose()
         await self.connector.aclose()
 
-    def standing(self) -> SourceStanding:
+    def status(self) -> SourceStatus:
         """What it is doing now."""
         silent_ns, counts, source = self._idleness.length_ns, self.counts, self.source
         state = "held" if silent_ns is None else "quiet" if silent_ns >= QUIET_AFTER_NS else "reading"
@@ -189,7 +189,7 @@ class SourceStage:
             state = "ended"
         elif not self._running:
             state = "opening"
-        return SourceStanding(
+        return SourceStatus(
             name=source.name,
             state=state,
             quiet_ns=silent_ns or 0,
@@ -284,7 +284,7 @@ class SourceStage:
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
     async def _read_streams(self, connector: ByteSource) -> None:
-        self._streams = self._streams or PrimedStreams(connector)
+        self._streams = self._streams or PeekedStreams(connector)
         async with closing(self._streams) as streams:
             if not connector.concurrent:
                 number = 0
@@ -354,7 +354,7 @@ class SourceStage:
         decoder = module.decoder(options, request)
         assert isinstance(decoder, Decoder)
         # Of messages each is judged by itself (``_take_message``).
-        return Tolerant(decoder) if self._in_flight is not None else decoder
+        return FallbackDecoder(decoder) if self._in_flight is not None else decoder
 
     # -- messages, batches, objects --------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from asyncflow.plan.tables import Source
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.base.rejected import Rejected, rejected_batch
-from asyncflow.runtime.edges.fan_out import Outlet, end
+from asyncflow.runtime.edges.fan_out import FanOut, end
 from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.ingest.positions import START, Item, saved_position
 
@@ -38,7 +38,7 @@ class WayOut:
     """
 
     def __init__(self, source: Source, clock: Clock, counts: SourceCounts) -> None:
-        self.outlet, self.rejected, self.future = Outlet(), Outlet(several=True), Outlet()
+        self.outlet, self.rejected, self.future = FanOut(), FanOut(several=True), FanOut()
         self.counts = counts
         self.reasons: list[str] = []
         self.columns: tuple[str, ...] = ()

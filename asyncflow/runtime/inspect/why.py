@@ -14,13 +14,13 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.runtime.base.status import (
     Holder,
-    InputStanding,
-    SinkStanding,
-    SourceStanding,
-    StageStanding,
-    Standing,
+    InputStatus,
+    RunStatus,
+    SinkStatus,
+    SourceStatus,
+    StageStatus,
 )
-from asyncflow.runtime.edges.fan_out import Outlet
+from asyncflow.runtime.edges.fan_out import FanOut
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.stages.map_concurrent import MapStage
@@ -32,7 +32,7 @@ from asyncflow.runtime.stages.stage import Stage
 _WAYS = ("late", "late_right", "late_partly", "duplicate")
 
 
-def standing(run: Run) -> Standing:
+def status(run: Run) -> RunStatus:
     """Where the run stands.  Call it from the run's own loop."""
     return _Look(run).all()
 
@@ -43,16 +43,16 @@ class _Look:
     def __init__(self, run: Run) -> None:
         self._run, self._wiring = run, run.wiring
         self._stages = {stage.name: stage for stage in run.wiring.stages}
-        self._outlets: dict[str, tuple[Outlet, ...]] = {
+        self._outlets: dict[str, tuple[FanOut, ...]] = {
             name: (stage.outlet, *stage.side.values()) for name, stage in self._stages.items()
         }
         self._sources = {stage.source.name: self._source(stage) for stage in run.wiring.sources}
 
-    def all(self) -> Standing:
+    def all(self) -> RunStatus:
         phase, table = self._run.phase
         tables = {table.name: table for table in self._run.plan.stages}
         order = [source.name for source in self._run.plan.sources if source.name in self._sources]
-        return Standing(
+        return RunStatus(
             name=self._run.plan.name,
             now_ns=self._run.clock.now_ns(),
             started_ns=self._run.started_ns,
@@ -69,13 +69,13 @@ class _Look:
 
     # -- tables ----------------------------------------------------------------------------------------------------------
 
-    def _source(self, stage: SourceStage) -> SourceStanding:
-        found = stage.standing()
+    def _source(self, stage: SourceStage) -> SourceStatus:
+        found = stage.status()
         if found.state != "held":
             return found
         return replace(found, waits_for=self._waits_for((stage.outlet, stage.rejected, stage.future)))
 
-    def _stage(self, table: PlanStage, stage: Stage) -> StageStanding:
+    def _stage(self, table: PlanStage, stage: Stage) -> StageStatus:
         inputs, operator = self._wiring.inputs[stage.name], stage.operator
         next_due_ns = None if operator is None else operator.next_due_ns
         chosen, any_holder, _ = self._chosen(stage.name)
@@ -83,7 +83,7 @@ class _Look:
         by_time = chosen and closes in ("time", "at once")
         holders = _distinct(self._holders(stage.name, next_due_ns, (), False)) if by_time else ()
         rows = None if operator is None else operator.waiting_rows
-        return StageStanding(
+        return StageStatus(
             name=stage.name,
             kind=table.type,
             state=self._state(stage),
@@ -91,7 +91,7 @@ class _Look:
             closes=closes,
             watermark_ns=_known(stage.reached_ns),
             moved_ns=stage.moved_ns,
-            inputs=inputs.standing(),
+            inputs=inputs.status(),
             takes=inputs.wanted,
             in_step=inputs.in_step,
             holders=holders,
@@ -102,7 +102,7 @@ class _Look:
             open_windows=None if operator is None else operator.open_windows,
             open_keys=None if operator is None else operator.open_keys,
             held_rows=() if rows is None else rows if isinstance(rows, tuple) else (rows,),
-            refresh=stage.standing() if isinstance(stage, RefreshedStage) else None,
+            refresh=stage.status() if isinstance(stage, RefreshedStage) else None,
             left={way: count for way in _WAYS if (count := stage.counts.ways.get(way))},
         )
 
@@ -113,17 +113,17 @@ class _Look:
             return "held"
         return "waits" if self._wiring.inputs[stage.name].awaited else "works"
 
-    def _sink(self, stage: SinkStage) -> SinkStanding:
+    def _sink(self, stage: SinkStage) -> SinkStatus:
         inputs = self._wiring.inputs[stage.sink.name]
-        ports = inputs.standing()
-        return SinkStanding(
+        ports = inputs.status()
+        return SinkStatus(
             name=stage.sink.name,
             state="ended" if stage.ended else "waits" if inputs.awaited else "writes",
             rows=stage.counts.rows,
             waiting_rows=sum(port.waiting_rows for port in ports),
         )
 
-    def _waits_for(self, outlets: Iterable[Outlet]) -> tuple[str, ...]:
+    def _waits_for(self, outlets: Iterable[FanOut]) -> tuple[str, ...]:
         """The table that has no room for what these send, the one that it waits for in turn, and so on."""
         found: list[str] = []
         while (name := next((name for outlet in outlets for name in outlet.blocked_by), None)) is not None:
@@ -135,15 +135,15 @@ class _Look:
 
     # -- who holds the watermark -----------------------------------------------------------------------------------------
 
-    def _chosen(self, name: str) -> tuple[list[InputStanding], bool, bool]:
+    def _chosen(self, name: str) -> tuple[list[InputStatus], bool, bool]:
         """The inputs that hold a table's watermark; whether any of them can move it alone; whether others count that are further on."""
         inputs = self._wiring.inputs[name]
-        standing = [each for each in inputs.standing() if each.state != "ended"]
+        status = [each for each in inputs.status() if each.state != "ended"]
         if inputs.wanted is not None:
-            return [each for each in standing if each.name == inputs.wanted], False, False
-        counting = [each for each in standing if each.state == "counts"]
+            return [each for each in status if each.name == inputs.wanted], False, False
+        counting = [each for each in status if each.state == "counts"]
         if not counting:
-            return standing, True, False
+            return status, True, False
         lowest = min(map(_reached, counting))
         chosen = [each for each in counting if _reached(each) == lowest]
         return chosen, False, len(chosen) < len(counting) and not inputs.in_step
@@ -159,7 +159,7 @@ class _Look:
             yield from self._behind(name, each, needed_ns, (*path, each.name), idle_helps or others)
 
     def _behind(
-        self, reader: str, read: InputStanding, needed_ns: int | None, path: tuple[str, ...], idle_helps: bool
+        self, reader: str, read: InputStatus, needed_ns: int | None, path: tuple[str, ...], idle_helps: bool
     ) -> Iterator[Holder]:
         owner, _, side = read.name.partition(".")
         if side:
@@ -174,7 +174,7 @@ class _Look:
             if needed_ns is not None:
                 needed_ns = min(needed_ns + held_ns, END_OF_TIME)
             inputs = self._wiring.inputs[owner]
-            counting = [_reached(each) for each in inputs.standing() if each.state == "counts"]
+            counting = [_reached(each) for each in inputs.status() if each.state == "counts"]
             if isinstance(stage, MapStage) and counting and min(counting) > stage.reached_ns:
                 yield Holder(owner, path, "rows wait", owner, needed_ns)
                 return
@@ -185,7 +185,7 @@ class _Look:
         stage = self._stages.get(name)
         if not isinstance(stage, SequenceStage) or stage.wanted != PAST:
             return None
-        past = self._wiring.inputs[name].standing()[PAST]
+        past = self._wiring.inputs[name].status()[PAST]
         said_ns = self._sources[past.name].watermark_ns
         return past.name if not past.waiting and said_ns is not None and said_ns > stage.reached_ns else None
 
@@ -200,7 +200,7 @@ def _distinct(holders: Iterable[Holder]) -> tuple[Holder, ...]:
     return tuple(found.values())
 
 
-def _reached(port: InputStanding) -> int:
+def _reached(port: InputStatus) -> int:
     return NO_TIME if port.watermark_ns is None else port.watermark_ns
 
 

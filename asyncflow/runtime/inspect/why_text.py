@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from asyncflow.model.durations import format_duration
 from asyncflow.runtime.base.status import (
     Holder,
-    RefreshStanding,
-    SinkStanding,
-    SourceStanding,
-    StageStanding,
-    Standing,
+    RefreshStatus,
+    RunStatus,
+    SinkStatus,
+    SourceStatus,
+    StageStatus,
 )
 
 WIDTH = 100
@@ -27,9 +27,9 @@ _WAYS = {
 }
 
 
-def text(standing: Standing) -> str:
+def text(status: RunStatus) -> str:
     """The whole answer, lines that end with a newline."""
-    return "\n".join(_Words(standing).lines()) + "\n"
+    return "\n".join(_Words(status).lines()) + "\n"
 
 
 def instant(time_ns: int | None) -> str:
@@ -91,12 +91,12 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[
 
 
 class _Words:
-    def __init__(self, standing: Standing) -> None:
-        self._all = standing
-        self._now = standing.now_ns
-        self._sources = {source.name: source for source in standing.sources}
-        self._stages = {stage.name: stage for stage in standing.stages}
-        self._sinks = {sink.name: sink for sink in standing.sinks}
+    def __init__(self, status: RunStatus) -> None:
+        self._all = status
+        self._now = status.now_ns
+        self._sources = {source.name: source for source in status.sources}
+        self._stages = {stage.name: stage for stage in status.stages}
+        self._sinks = {sink.name: sink for sink in status.sinks}
         self._told: set[str] = set()
 
     def lines(self) -> Iterator[str]:
@@ -137,7 +137,7 @@ class _Words:
 
     # -- a stage ---------------------------------------------------------------------------------------------------------
 
-    def _stage(self, stage: StageStanding) -> Iterator[str]:
+    def _stage(self, stage: StageStatus) -> Iterator[str]:
         yield f"{stage.name} ({stage.kind})" + (": it has ended" if stage.state == "ended" else "")
         if stage.state == "ended":
             return
@@ -170,13 +170,13 @@ class _Words:
             for line in table(rows, right=(3,)):
                 yield f"  {line}"
 
-    def _watermark(self, stage: StageStanding) -> str:
+    def _watermark(self, stage: StageStatus) -> str:
         if stage.watermark_ns is None:
             return f"none yet, for {length(self._now - self._all.started_ns)}"
         moved = "" if stage.moved_ns is None else f", last moved {self._ago(stage.moved_ns)}"
         return f"{instant(stage.watermark_ns)}{moved}"
 
-    def _holder(self, stage: StageStanding, holder: Holder) -> str:
+    def _holder(self, stage: StageStatus, holder: Holder) -> str:
         through = [name for name in holder.path if name not in (holder.source, holder.at)]
         via = f" (through {' <- '.join(through)})" if through else ""
         if holder.reason == "side output":
@@ -212,7 +212,7 @@ class _Words:
             return f"{name}, {self.room(stage.waits_for)}"
         return name
 
-    def _holds(self, stage: StageStanding) -> str:
+    def _holds(self, stage: StageStatus) -> str:
         if len(stage.held_rows) == 2:
             left, right = stage.held_rows
             return f"{_count(left, 'row')} of the left and {right:,} of the right side"
@@ -230,7 +230,7 @@ class _Words:
             found += f"; the next goes out at {instant(stage.next_due_ns)}"
         return found
 
-    def _refresh(self, refresh: RefreshStanding) -> str:
+    def _refresh(self, refresh: RefreshStatus) -> str:
         if refresh.read_ns is None or refresh.due_ns is None:
             return f"{refresh.table} is being read for the first time"
         until_ns = refresh.due_ns - self._now
@@ -242,7 +242,7 @@ class _Words:
         failed = f"; the last reading failed: {refresh.failure}" if refresh.failure else ""
         return f"{refresh.table} as read {self._ago(refresh.read_ns)}, {next_}{failed}"
 
-    def _released_by(self, stage: StageStanding) -> Iterator[str]:
+    def _released_by(self, stage: StageStatus) -> Iterator[str]:
         """What would release what is due next."""
         label = "released by"
         if stage.closes in ("count", "end") and stage.open_windows:
@@ -261,7 +261,7 @@ class _Words:
             yield from _labelled(label, ways if label else f"{'or' if stage.any_holder else 'and'} {ways}")
             label = ""
 
-    def _ways(self, stage: StageStanding, holder: Holder) -> Iterator[str]:
+    def _ways(self, stage: StageStatus, holder: Holder) -> Iterator[str]:
         source = self._sources.get(holder.source)
         if holder.reason in ("side output", "seam"):
             yield f"{holder.source} ending"
@@ -296,7 +296,7 @@ class _Words:
 
     # -- sources and sinks -----------------------------------------------------------------------------------------------
 
-    def _source(self, source: SourceStanding) -> tuple[str, ...]:
+    def _source(self, source: SourceStatus) -> tuple[str, ...]:
         return (
             source.name,
             _state(source, self, short=True),
@@ -307,7 +307,7 @@ class _Words:
             f"{source.future:,}",
         )
 
-    def _sink(self, sink: SinkStanding) -> tuple[str, ...]:
+    def _sink(self, sink: SinkStatus) -> tuple[str, ...]:
         states = {"waits": "waits for rows", "writes": "waits for the outside to take rows", "ended": "ended"}
         return sink.name, states[sink.state], f"{sink.rows:,}", f"{sink.waiting_rows:,}"
 
@@ -331,7 +331,7 @@ class _Words:
 _SOURCE_HEAD = ("source", "state", "last heard", "latest event time", "rows", "rejected", "future")
 
 
-def _state(source: SourceStanding, words: _Words, *, short: bool = False) -> str:
+def _state(source: SourceStatus, words: _Words, *, short: bool = False) -> str:
     match source.state:
         case "quiet":
             counts = ", counts no longer" if source.idle else ""

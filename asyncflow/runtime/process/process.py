@@ -37,7 +37,7 @@ from asyncflow.runtime.inspect.control import Control
 from asyncflow.runtime.run.run import Run
 
 if TYPE_CHECKING:
-    from asyncflow.runtime.base.status import Standing
+    from asyncflow.runtime.base.status import RunStatus
     from asyncflow.runtime.process.progress import Snapshot
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -106,10 +106,10 @@ def _check_stats(plan: Plan, path: str, file: str | None) -> None:
                 raise PipelineError([Problem("--stats", problem)])
 
 
-def _standing(run: Run, file: str | None) -> Standing:
-    from asyncflow.runtime.inspect.why import standing
+def _standing(run: Run, file: str | None) -> RunStatus:
+    from asyncflow.runtime.inspect.why import status
 
-    found = standing(run)
+    found = status(run)
     return replace(found, name=hidden(found.name), pid=os.getpid(), file=file)
 
 

@@ -225,7 +225,7 @@ class Run:
         while True:
             before = self.moves
             await asyncio.sleep(stopping.PATIENCE_SECONDS)
-            if self.moves == before and self.wiring.wires.standstill.at_rest(self._under_way()):
+            if self.moves == before and self.wiring.wires.deadlocks.at_rest(self._under_way()):
                 raise InternalError("stopped, but its tables wait for one another: what they hold is lost")
 
     def _under_way(self) -> Iterator[str]:
@@ -238,7 +238,7 @@ class Run:
         for stage in self._sinks:
             name = stage.sink.name
             taken = stage.taken_rows - stage.counts.rows
-            yield name, taken + sum(port.waiting_rows for port in self.wiring.inputs[name].standing())
+            yield name, taken + sum(port.waiting_rows for port in self.wiring.inputs[name].status())
 
     async def _stop_sources(self, grace: asyncio.Timeout) -> None:
         await self._stopping.wait()

@@ -27,9 +27,9 @@ from asyncflow.runtime.base.failures import together
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.base.status import RefreshStanding
+from asyncflow.runtime.base.status import RefreshStatus
 from asyncflow.runtime.edges.channel import CHANNEL_BYTES, Channel
-from asyncflow.runtime.edges.fan_out import Outlet
+from asyncflow.runtime.edges.fan_out import FanOut
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage
 from asyncflow.runtime.stages.readers import OneAfterOther
@@ -48,7 +48,7 @@ class Reopened(Protocol):
     @property
     def ledger(self) -> Ledger: ...
     @property
-    def outlets(self) -> Mapping[str, Outlet]: ...
+    def outlets(self) -> Mapping[str, FanOut]: ...
     @property
     def sources(self) -> Sequence[SourceStage]: ...
     def coroutines(self) -> Iterator[tuple[str, Coroutine[Any, Any, None], object]]: ...
@@ -94,9 +94,9 @@ class RefreshedStage(TwoInputStage):
         self._told_ns: int | None = None
         self._read_again_tables: set[str] = set()
 
-    def standing(self) -> RefreshStanding:
+    def status(self) -> RefreshStatus:
         """When the table was read, and when it will be again."""
-        return RefreshStanding(self._right, self._read_ns, self._due_ns, self._reading, self._failure)
+        return RefreshStatus(self._right, self._read_ns, self._due_ns, self._reading, self._failure)
 
     async def run(self) -> None:
         if self.outlet.ended:

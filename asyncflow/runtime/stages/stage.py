@@ -26,7 +26,7 @@ from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import StageCounts
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.edges.fan_out import Outlet, end
+from asyncflow.runtime.edges.fan_out import FanOut, end
 from asyncflow.runtime.stages.readers import Reader
 
 
@@ -58,8 +58,8 @@ class Stage(ABC):
     ) -> None:
         self.name = name
         self.reader = reader
-        self.outlet = Outlet()
-        self.side: dict[str, Outlet] = {}
+        self.outlet = FanOut()
+        self.side: dict[str, FanOut] = {}
         self.counts = StageCounts(kept=kept)
         self.moved_ns: int | None = None
         self._clock = clock
@@ -168,7 +168,7 @@ class Stage(ABC):
     # -- on the way out --------------------------------------------------------------------------------------------------
 
     @property
-    def _outlets(self) -> tuple[Outlet, ...]:
+    def _outlets(self) -> tuple[FanOut, ...]:
         return (self.outlet, *self.side.values())
 
     def _rise(self, watermark_ns: int) -> None:

@@ -17,8 +17,8 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.edges.channel import CHANNEL_BYTES as CHANNEL_BYTES
 from asyncflow.runtime.edges.channel import Channel
-from asyncflow.runtime.edges.deadlock import Standstill
-from asyncflow.runtime.edges.fan_out import Outlet
+from asyncflow.runtime.edges.deadlock import DeadlockDetector
+from asyncflow.runtime.edges.fan_out import FanOut
 from asyncflow.runtime.edges.inputs import Inputs, Tracker
 from asyncflow.runtime.stages.readers import AsTheyCome, Merged, OneAfterOther, Reader
 
@@ -35,8 +35,8 @@ class Wires:
         self.plan = plan
         self.memory = memory
         self.channels: list[Channel] = []
-        self.standstill = Standstill()
-        self.outlets: dict[str, Outlet] = {}
+        self.deadlocks = DeadlockDetector()
+        self.outlets: dict[str, FanOut] = {}
         self.inputs: dict[str, Inputs] = {}
         self._ledger = ledger
 
@@ -67,7 +67,7 @@ class Wires:
         channel = self._made(table, len(table.inputs), CHANNEL_BYTES)
         for port, (name, names) in enumerate(zip(table.inputs, columns, strict=True)):
             self.outlets[name].connect(channel, port, names)
-        self.standstill.add(channel, [graph.owner(name) for name in table.inputs])
+        self.deadlocks.add(channel, [graph.owner(name) for name in table.inputs])
         self._ledger.wire(table.name, table.inputs)
         return channel
 
@@ -79,7 +79,7 @@ class Wires:
         for name, most, names in zip(table.inputs, sizes, columns, strict=True):
             channel = self._made(table, 1, most)
             self.outlets[name].connect(channel, 0, names)
-            self.standstill.add(channel, (graph.owner(name),))
+            self.deadlocks.add(channel, (graph.owner(name),))
             made.append(channel)
         self._ledger.wire(table.name, table.inputs)
         return tuple(made)

@@ -25,7 +25,7 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.edges.fan_out import Outlet
+from asyncflow.runtime.edges.fan_out import FanOut
 from asyncflow.runtime.ingest.python.sources import BytesSource, ObjectSource
 from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.stages.sink import SinkStage
@@ -213,7 +213,7 @@ class Wiring:
         operator = stage.operator
         flowing[table.name] = table.output(site.read) if operator is None else operator.output
         for kind in table.side_outputs:
-            stage.side[kind] = self.outlets[f"{table.name}.{kind}"] = Outlet()
+            stage.side[kind] = self.outlets[f"{table.name}.{kind}"] = FanOut()
         flowing |= side_schemas(table, site.read[0])
 
     def _build_sink(self, sink: Sink, flowing: Flowing, order: ReadingOrder) -> None:

@@ -22,7 +22,7 @@ from asyncflow.model.messages import Watermark
 from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run
 from asyncflow.runtime.edges.channel import Channel
-from asyncflow.runtime.edges.deadlock import Standstill
+from asyncflow.runtime.edges.deadlock import DeadlockDetector
 from asyncflow.runtime.stages import shutdown as stopping
 from asyncflow.runtime.wiring import wires
 from asyncflow.testing import ListSink, chunks
@@ -261,10 +261,10 @@ class Waiting:
     """A reader of two ports of little room that prefers the first; ``writer`` and ``other`` write to them."""
 
     def __init__(self) -> None:
-        self.standstill = Standstill()
+        self.deadlocks = DeadlockDetector()
         self.channel, self.other = Channel(2, 1, "reader"), Channel(1, 1, "middle")
-        self.standstill.add(self.other, ["source"])
-        self.standstill.add(self.channel, ["middle", "source"])
+        self.deadlocks.add(self.other, ["source"])
+        self.deadlocks.add(self.channel, ["middle", "source"])
         self.taken = asyncio.create_task(self.channel.receive_preferring(0))
         self.sent = asyncio.create_task(self.fill())
 
@@ -307,7 +307,7 @@ async def test_a_full_port_is_read_once_the_other_ones_writer_waits_for_the_same
 async def test_a_stopped_run_whose_tables_wait_for_one_another_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wires, "CHANNEL_BYTES", 1)
     monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(Standstill, "look", lambda self: None)
+    monkeypatch.setattr(DeadlockDetector, "look", lambda self: None)
     run, _ = wired(DIAMOND, (MANY, MANY[:3]))
     running = asyncio.create_task(run.execute())
     async with asyncio.timeout(20):
