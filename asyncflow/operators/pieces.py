@@ -7,10 +7,11 @@ in pieces of about ``MAX_OUTPUT_BYTES``, however few rows that are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import MAX_TEXT_BYTES, Column, Int32Array
 from asyncflow.operators.contract import Output
@@ -24,7 +25,7 @@ MAX_OUTPUT_BYTES = 1 << 26
 class KeyTable(Protocol):
     """The ``groups`` kernel, as far as it is used here."""
 
-    def columns(self, groups: Int32Array, max_bytes: int = ...) -> Sequence[tuple[Any, ...]]: ...
+    def columns(self, groups: Int32Array, max_bytes: int = ...) -> Sequence[RawColumn]: ...
 
 
 def key_columns(keys: KeyTable, groups: Int32Array, max_bytes: int) -> list[Column]:

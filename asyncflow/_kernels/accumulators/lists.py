@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncflow._kernels.columns.raw import RawColumn
+
 Int64Array: TypeAlias = NDArray[np.int64]
-RawColumn: TypeAlias = tuple[Any, ...]
 
 _KEYS = (b'"value":', b'"count":')
 _LINE_END = ord("\n")

@@ -29,8 +29,9 @@ from asyncflow._kernels.accumulators.saved import (
     sorting_word,
 )
 from asyncflow._kernels.accumulators.table import Accumulator, Aggregate, Output, result_kind
+from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow._kernels.encode.reference import json_rows
-from asyncflow._kernels.groups.reference import RawColumn, canonical, column_of
+from asyncflow._kernels.groups.reference import canonical, column_of
 from asyncflow._kernels.sketches.reference import ApproxDistinct, ApproxQuantile, Ranks, Top
 
 __all__ = ["Aggregate", "Cell", "Overflow", "lists_column", "result_kind"]

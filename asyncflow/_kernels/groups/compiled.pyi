@@ -1,10 +1,10 @@
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-RawColumn: TypeAlias = tuple[Any, ...]
+from asyncflow._kernels.columns.raw import RawColumn
 
 class GroupTable:
     def __init__(self, kinds: Sequence[str]) -> None: ...

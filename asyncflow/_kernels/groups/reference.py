@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncflow._kernels.base import saved
+from asyncflow._kernels.columns.raw import RawColumn
 
-RawColumn: TypeAlias = tuple[Any, ...]
 Int32Array: TypeAlias = NDArray[np.int32]
 
 DTYPES: dict[str, Any] = {"int64": np.int64, "timestamp": np.int64, "float64": np.float64, "bool": np.bool_}
@@ -32,7 +32,7 @@ _NAN = "nan"  # stands for every NaN inside a key tuple
 def values_of(kind: str, column: RawColumn) -> list[Any]:
     """A raw column as Python values: bytes for strings, None for null."""
     valid = column[-1]
-    if kind == "string":
+    if len(column) == 4:
         raw = column[0].tobytes()
         starts, lengths = column[1].tolist(), column[2].tolist()
         values: list[Any] = [raw[s : s + n] for s, n in zip(starts, lengths, strict=True)]

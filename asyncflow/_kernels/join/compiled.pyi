@@ -61,5 +61,8 @@ class JoinState:
     def load(self, fields: Mapping[str, Any], parts: Mapping[str, NDArray[Any]]) -> None: ...
 
 def copy_texts(
-    data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32], rows: Any
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    rows: NDArray[np.int64] | None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...

@@ -1,12 +1,9 @@
 from collections.abc import Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Valid: TypeAlias = NDArray[np.bool_] | None
-Fixed: TypeAlias = tuple[NDArray[Any], Valid]
-Text: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32], Valid]
+from asyncflow._kernels.columns.raw import RawColumn
 
 TOO_LONG: int
 BAD_UTF8: int
@@ -27,4 +24,4 @@ class Decoder:
     ) -> None: ...
     def decode(
         self, block: NDArray[np.uint8]
-    ) -> tuple[int, int, list[Fixed | Text], int, NDArray[np.int64]]: ...
+    ) -> tuple[int, int, list[RawColumn], int, NDArray[np.int64]]: ...

@@ -23,16 +23,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asyncflow._kernels.columns import reference as texts
-
-Valid: TypeAlias = NDArray[np.bool_] | None
-Fixed: TypeAlias = tuple[NDArray[Any], Valid]
-Text: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32], Valid]
+from asyncflow._kernels.columns.raw import RawColumn
 
 TOO_LONG, BAD_UTF8, NOT_OBJECT, MALFORMED, TOO_DEEP, NO_VALUE, BAD_VALUE = range(1, 8)
 MAX_DEPTH = 1000
@@ -72,7 +69,7 @@ class Decoder:
         self._names, self._types, self._required = tuple(names), tuple(types), tuple(required)
         self._max_record_bytes, self._max_rejects = max_record_bytes, max_rejects
 
-    def decode(self, block: NDArray[np.uint8]) -> tuple[int, int, list[Fixed | Text], int, NDArray[np.int64]]:
+    def decode(self, block: NDArray[np.uint8]) -> tuple[int, int, list[RawColumn], int, NDArray[np.int64]]:
         """Returns (rows, lines, columns, rejected, rejects).
 
         ``block``: uint8, contiguous, writable, below 2 GiB.  ``columns``: (values, valid) each, or (data, starts, lengths, valid)
@@ -254,7 +251,7 @@ def _integral(number: str) -> int:
     return int(match[1] + significant + "0" * zeros)
 
 
-def _column(type_: str, values: list[Any]) -> Fixed | Text:
+def _column(type_: str, values: list[Any]) -> RawColumn:
     filled = [value is not None for value in values]
     valid = None if all(filled) else np.array(filled, np.bool_)
     if type_ != "string":

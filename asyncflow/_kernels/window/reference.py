@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from asyncflow._kernels.accumulators.reference import Cell, Overflow, lists_column
 from asyncflow._kernels.accumulators.saved import Loading, check
 from asyncflow._kernels.accumulators.table import BLOCK, PANE, Aggregate, cell_dtype, laid_out
-from asyncflow._kernels.groups.reference import RawColumn, column_of, values_of
+from asyncflow._kernels.columns.raw import RawColumn
+from asyncflow._kernels.groups.reference import column_of, values_of
 from asyncflow._kernels.window.saved import (
     MOST_ROWS,
     Array,

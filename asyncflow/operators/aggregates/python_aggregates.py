@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from asyncflow._kernels import window as window_kernel
+from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, watermarks_of
 from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Array
 from asyncflow.model.snapshot import Array, Plain, Saved
@@ -25,7 +26,6 @@ from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.bounds import WindowLattice
 from asyncflow.operators.raw import rows_of_raw
 
-Raw: TypeAlias = tuple[Any, ...]
 Merges: TypeAlias = tuple[Int64Array, Int32Array, Int32Array]
 
 
@@ -44,7 +44,7 @@ class State(Protocol):
         watermarks: Int64Array | None,
         watermark_before: int,
         delay_ns: int,
-        inputs: Sequence[Raw],
+        inputs: Sequence[RawColumn],
         masks: Sequence[BoolArray],
         merges: Merges | None = None,
     ) -> tuple[IndexArray, int]: ...
@@ -52,7 +52,7 @@ class State(Protocol):
     def close(
         self, watermark_ns: int, order: Int32Array, max_rows: int, max_bytes: int = ...
     ) -> window_kernel.Closed | None: ...
-    def peek(self, slots: Int32Array, max_bytes: int = ...) -> tuple[list[Raw], int]: ...
+    def peek(self, slots: Int32Array, max_bytes: int = ...) -> tuple[list[RawColumn], int]: ...
     def send(
         self,
         slots: Int32Array,
@@ -120,7 +120,7 @@ class PythonWindowState:
         watermarks: Int64Array | None,
         watermark_before: int,
         delay_ns: int,
-        inputs: Sequence[Raw],
+        inputs: Sequence[RawColumn],
         masks: Sequence[BoolArray],
         merges: Merges | None = None,
     ) -> tuple[IndexArray, int]:
@@ -170,7 +170,7 @@ class PythonWindowState:
         for begin, stop in pairwise((0, *changes.tolist(), len(groups))):
             yield self._lattice.number(int(starts[begin]), int(ends[begin])), groups[begin:stop].tolist()
 
-    def _joined(self, results: Sequence[Raw], values: Sequence[list[Any]]) -> list[Raw]:
+    def _joined(self, results: Sequence[RawColumn], values: Sequence[list[Any]]) -> list[RawColumn]:
         """The kernel's results and ours in the order of the aggregates."""
         native = iter(results)
         ours = (hosted.column(found) for hosted, found in zip(self._hosted, values, strict=True))
@@ -178,7 +178,7 @@ class PythonWindowState:
 
     # -- slots -------------------------------------------------------------------------------------------------------
 
-    def peek(self, slots: Int32Array, max_bytes: int = END_OF_TIME) -> tuple[list[Raw], int]:
+    def peek(self, slots: Int32Array, max_bytes: int = END_OF_TIME) -> tuple[list[RawColumn], int]:
         results, overflows = self._state.peek(slots, max_bytes)
         slots = slots[: rows_of_raw(results[0])] if results else slots
         values = [hosted.window(0, slots.tolist()) for hosted in self._hosted]

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow.errors import StageError
 from asyncflow.model.aggregate import ROWS_AT_ONCE, declared, qualified
 from asyncflow.model.columns import BoolArray, Int32Array, Int64Array, column_from_values
@@ -29,7 +30,6 @@ from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.raw import raw_column
 
 Span: TypeAlias = tuple[int, int]
-Raw: TypeAlias = tuple[Any, ...]
 
 ONE: Span = (0, 0)
 CELL_BYTES = 512
@@ -85,7 +85,7 @@ class PythonAggregate:
         self,
         groups: Int32Array,
         spans: tuple[Int64Array, Int64Array] | None,
-        inputs: Sequence[Raw],
+        inputs: Sequence[RawColumn],
         masks: Sequence[BoolArray],
         merges: tuple[Int64Array, Int32Array, Int32Array] | None,
     ) -> None:
@@ -180,7 +180,7 @@ class PythonAggregate:
             results.append(self._finish(state))
         return results
 
-    def column(self, values: Sequence[Any]) -> Raw:
+    def column(self, values: Sequence[Any]) -> RawColumn:
         assert self._spec.returns is not None
         return raw_column(column_from_values(self._spec.returns, values))
 

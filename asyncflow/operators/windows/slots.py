@@ -50,7 +50,7 @@ class _Pairs:
         return ids
 
     def columns(self, ids: Int32Array) -> tuple[Int64Array, Int64Array]:
-        columns = [values for values, _ in self._ids.columns(ids)]
+        columns: list[Int64Array] = [raw[0].view(np.int64) for raw in self._ids.columns(ids)]
         if self._packed:
             return (columns[0] >> 32) + (self._base or 0), columns[0] & 0xFFFFFFFF
         return columns[0], columns[1]

@@ -194,6 +194,7 @@ def _alike(
     kinds = [rows.schema[name].type.value for name in names]
     sides = [[raw_column(batch.column(name)) for name in names] for batch in (before, rows)]
     if times is not None:
+        assert before.time is not None
         kinds.append(DataType.INT64.value)
         sides[0].append((before.time, None))
         sides[1].append((np.ascontiguousarray(times), None))
