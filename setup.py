@@ -1,8 +1,8 @@
 """Builds the extension modules: ``compiled.pyx`` of each kernel's folder in ``asyncflow/_kernels``.
 
-``ASYNCFLOW_SANITIZE=address,undefined`` builds with those sanitizers; ``ASYNCFLOW_DEBUG=1`` turns on
-bounds checks, wraparound checks and assertions.  A file ``levels.c`` in a kernel's folder is compiled
-into the same extension: it holds the pieces that exist once per instruction-set level.
+A file ``levels.c`` in a kernel's folder is compiled into the same extension; it has the code that exists once per instruction-set
+level.  ``ASYNCFLOW_SANITIZE=address,undefined`` builds with those sanitizers.  ``ASYNCFLOW_DEBUG=1`` turns on bounds checks and
+assertions.  All other settings are in ``pyproject.toml``.
 """
 
 import os
@@ -33,7 +33,9 @@ if SANITIZE:
     ]
     link_args += [f"-fsanitize={SANITIZE}"]
 if not DEBUG and not SANITIZE:
-    compile_args.append("-g0")  # Python's own flags ask for debug sections: five times the size
+    compile_args.append(
+        "-g0"
+    )  # Python's own flags add debug sections, which make the files five times as large
     link_args.append("-Wl,-S")
 
 

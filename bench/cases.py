@@ -1,4 +1,4 @@
-"""The benchmark's cases: which data, which query, which engines, and the floor each is held to."""
+"""The benchmark's cases: data, query, peers, and the floor (asyncflow's least speed beside a peer) of each case."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""asyncflow beside its peers: the same file, the same query, whole processes in turn.
+"""Compares asyncflow with its peers: the same file, the same query, whole processes in turn.
 
-``python bench/compare.py`` makes its data, runs every engine on every case with one and two threads (A B C, A B C, ...), checks that
-all results agree and that asyncflow's are the same bytes for any number of threads, and prints one table per case: medians, minima, rates,
-peak memory and the ratio of asyncflow's rate to each peer's.  Rates and ratios are of the minima: the machines are shared, and noise
-only ever adds.  The input is read once before every run, so that it is in memory for everybody.  ``--quick`` shows in a minute that
-everything works; its figures mean nothing.  Engines that are not installed are reported as absent.
+``python bench/compare.py`` makes the data and runs every engine on every case, with one and two threads (A B C, A B C, ...).  It
+checks that all results agree, and that asyncflow's results are the same bytes for any number of threads.  It prints a table per
+case: medians, minima, rates, peak memory, and the ratio of asyncflow's rate to each peer's.  Rates and ratios are those of the
+minima, because machines are shared and noise only adds time.  The input is read once before every run, so that all engines find it
+in memory.  ``--quick`` checks in a minute that everything works; its figures mean nothing.  Engines that are not installed are
+reported as absent.
 """
 
 from __future__ import annotations

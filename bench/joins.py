@@ -1,4 +1,4 @@
-"""The joins among the benchmark's cases: two files in order of time, their rows joined, then a small aggregate of the result."""
+"""The benchmark's cases of joins: two files in order of time are joined, and a small aggregate of the result is written."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Times each kernel alone, in nanoseconds a row.
 
-``python bench/kernels.py [WORD...]`` runs the cases whose name holds one of the words (all without any).  Cases come from the files
-``kernel_*.py`` beside this one: each has ``cases()``, a list of (name, function to call, rows that one call works on).  The least
-of many samples is the figure to compare: the kernel with its data near and nobody else on the core.  The median shows how quiet the
-machine was.
+``python bench/kernels.py [WORD...]`` runs the cases whose name holds one of the words (all cases without a word).  Cases come from
+the files ``kernel_*.py`` beside this one: each has ``cases()``, a list of (name, function to call, rows of one call).  Compare
+minima: the least of many samples is the kernel with its data in the cache and no other process on the core.  The median shows how
+quiet the machine was.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Peak memory of asyncflow as its input grows: 10k keys over and over, and keys that come once and never again.
+"""Peak memory of asyncflow as its input grows: with 10k keys that recur, and with keys that come once.
 
-Both must stay flat: state is what is open, not what was read.
+Both must stay flat, because state is what is open, not what was read.
 """
 
 from __future__ import annotations

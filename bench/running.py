@@ -1,4 +1,4 @@
-"""Runs one engine as a whole process on chosen CPUs and measures it; feeds it where the input is live."""
+"""Runs an engine as a whole process on chosen CPUs, measures it, and feeds it where the input is live."""
 
 from __future__ import annotations
 

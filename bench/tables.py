@@ -1,4 +1,4 @@
-"""What a comparison prints: a table for each case, and each floor with its figure."""
+"""The output of a comparison: a table per case, and each floor with the figure reached."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What it costs to send windows while they grow: ``emit = "updates"`` (every second of event time) beside ``emit = "final"``, same rows.
+"""The cost of windows that are sent while they grow: ``emit = "updates"`` (each second of event time) beside ``"final"``, on the same rows.
 
-Over a third of the 10k keys change in a second, so nearly a row goes out for each that comes in, over twenty for each of ``final``'s.
-Runs take turns: with rows counted and dropped, which is the cost of the windows, and with the rows written as CSV, which adds that
-of so much more text.  The last revisions must be the rows that ``final`` writes, byte for byte.
+Over a third of the 10k keys change in a second: nearly one row goes out per row that comes in, over twenty per row of ``final``.  Runs take
+turns: with rows counted and dropped (the cost of the windows), and with rows written as CSV (the cost of the text besides).  The last
+revision of each window must be the row that ``final`` writes, byte for byte.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The benchmark's question about two files, as an engine's script is given it: a JSON object as the only argument.
+"""The benchmark's query of two files as each engine's script gets it: a JSON object as the only argument.
 
 Join the rows of two CSV files, both in order of ``ts``, on one column: with ``within_ms`` every pair whose times lie at most that far
 apart, without it each left row with the last right row that is not after it.  Then group the pairs by ``key`` and by the minute

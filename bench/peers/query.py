@@ -1,4 +1,4 @@
-"""The benchmark's one question, as every engine's script is given it: a JSON object as the only argument.
+"""The benchmark's query as each engine's script gets it: a JSON object as the only argument.
 
 Group the rows of a file by key, and where there is a window by ``ts`` in windows of ``window_ms`` or sessions ``gap_ms`` apart: count,
 sum, min, max and mean of ``value``, or count and quantiles.  The script writes a CSV file ``window,key,n,total,low,high,average``

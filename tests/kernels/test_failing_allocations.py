@@ -77,6 +77,6 @@ def test_an_object_that_ran_out_of_memory_is_refused() -> None:
 
     with pytest.raises(MemoryError):
         table.assign([(Greedy(), None)], 1)
-    with pytest.raises(RuntimeError, match="no further use"):
+    with pytest.raises(RuntimeError, match="ran out of memory in an earlier call: make a new one"):
         table.assign([(np.zeros(1, np.int64), None)], 1)
     assert table.nbytes > 0

@@ -1,4 +1,4 @@
-/* What every kernel header stands on: short names, unaligned loads, and which instruction-set level this process uses.
+/* The base of every kernel header: short names, unaligned loads, and the instruction-set level of this process.
  *
  * A level is a set of instructions: portable C, x86-64-v2 (SSE4.1; what everything is compiled for), v3 (AVX2) and v4 (AVX-512 with
  * VBMI2).  Code that exists once per level is written in a "body" header and compiled for each by levels.h; every level gives the
@@ -42,7 +42,7 @@ AF_INLINE uint64_t af_fold(uint64_t left, uint64_t right) {
 
 enum { AF_HUGE_FROM = 4 << 20 };
 
-/* Great arrays that are read all over: fewer and larger pages, where the system has them. */
+/* Asks for huge pages for a large array that is read at random places. */
 static inline void af_want_huge(void *memory, size_t bytes) {
 #if defined(MADV_HUGEPAGE)
     const uintptr_t page = 4096, start = ((uintptr_t)memory + page - 1) & ~(page - 1);
@@ -53,7 +53,7 @@ static inline void af_want_huge(void *memory, size_t bytes) {
 #endif
 }
 
-/* realloc of a great array.  What realloc copies into is small pages before anyone can ask for large ones. */
+/* realloc of a large array, into huge pages: realloc itself would copy into small pages before huge pages can be asked for. */
 static inline void *af_resized(void *memory, size_t held, size_t bytes) {
     if (bytes < AF_HUGE_FROM) return realloc(memory, bytes);
     void *moved;
@@ -68,7 +68,7 @@ static inline void *af_resized(void *memory, size_t held, size_t bytes) {
  * one before it. */
 AF_INLINE uint32_t af_equal(uint32_t left, uint32_t right) { return ((left ^ right) - 1) >> 31; }
 
-/* The level to use; -1: ASYNCFLOW_CPU names no level; -2: it names one that this machine does not have. */
+/* The level to use; -1: ASYNCFLOW_CPU names no level; -2: ASYNCFLOW_CPU names a level that this machine does not have. */
 static inline int af_cpu_level(void) {
     int best = AF_PORTABLE;
 #if AF_X86

@@ -1,7 +1,8 @@
-"""Kernel objects that cannot be misused in time: one that ran out of memory is not used again, and no two threads use one at once.
+"""Guards of kernel objects with state: an object that ran out of memory is not used again, and two threads never use one object at
+a time.
 
-Running out of memory in the middle of a call leaves what a kernel object holds half changed, so from then on every call of it is refused
-(RuntimeError), and its properties say what they say of an empty one.  The checks cost a fifth of a microsecond a call.
+A call that runs out of memory leaves the state of a kernel object half changed.  From then on every call of the object raises
+RuntimeError, and its properties give the values of an empty object.  A check costs a fifth of a microsecond per call.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-_BUSY = "it is used by another thread, or by itself: one call after another"
-_FAILED = "it ran out of memory in a call before and is of no further use"
+_BUSY = "another call of this kernel object is under way: make one call after the other"
+_FAILED = "this kernel object ran out of memory in an earlier call: make a new one"
 
 
 def guarded(kind: type, name: str, **empty: Any) -> type:
-    """``kind`` (a class of a kernel) called ``name``, with its public methods guarded; ``empty``: properties, and what each says of an
-    object that has failed."""
+    """A subclass, called ``name``, of the kernel's class ``kind``, with guarded public methods.  ``empty``: the value of each property of
+    an object that has failed."""
     members: dict[str, Any] = {"__doc__": kind.__doc__, "__module__": kind.__module__, "_refused": ""}
     for each, member in vars(kind).items():
         if each in empty:

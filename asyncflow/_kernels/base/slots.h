@@ -1,4 +1,6 @@
-/* Slots: numbers for rows or windows that come and go, the one given back last being the next to be taken; and arrays that grow with them. */
+/* A free list of slot numbers, and the arrays that grow with them.  Kernels with state keep an entry per slot.
+ *
+ * A number that was given back is given out again before a new number, the last one first. */
 #ifndef ASYNCFLOW_SLOTS_H
 #define ASYNCFLOW_SLOTS_H
 
@@ -25,7 +27,7 @@ AF_NOINLINE bool af_resize(void *array, int64_t *capacity, int64_t room, size_t 
     return true;
 }
 
-/* Room for `wanted` items of an array, given by the address of its pointer; false: no memory. */
+/* Makes room for `wanted` items of an array (the address of its pointer is given); false where memory ran out. */
 AF_INLINE bool af_grow(void *array, int64_t *capacity, int64_t wanted, size_t width) {
     if (AF_LIKELY(wanted <= *capacity)) return true;
     int64_t room = *capacity ? *capacity : 16;
@@ -33,7 +35,7 @@ AF_INLINE bool af_grow(void *array, int64_t *capacity, int64_t wanted, size_t wi
     return af_resize(array, capacity, room, width);
 }
 
-/* Gives room back that `count` items do not need. */
+/* Gives back the room that `count` items do not need. */
 static void af_trim(void *array, int64_t *capacity, int64_t count, size_t width) {
     const int64_t room = count < 16 ? 16 : count;
     if (*capacity >= 2 * room) af_resize(array, capacity, room, width);

@@ -1,5 +1,5 @@
-/* Whether bytes are UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF).  A level header: include it from a body
- * compiled by levels.h; af_utf8_valid by itself is level-independent.
+/* Validates UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF).  A level header: a body that base/levels.h
+ * compiles includes it; af_utf8_valid alone does not depend on the level.
  *
  *   af_utf8_valid(bytes, length)          scalar, eight ASCII bytes a step
  *   AF_AT(utf8_valid)(bytes, length)      the same answer, with the level's instructions
@@ -22,7 +22,7 @@ AF_NOINLINE bool af_utf8_valid(const uint8_t *bytes, size_t length) {
             continue;
         }
         unsigned more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : 1;
-        /* the second byte alone tells overlong forms, surrogates and what lies above the last code point */
+        /* the second byte alone decides about overlong forms, surrogates and values above the last code point */
         uint8_t lowest = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
         uint8_t highest = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
         if (lead < 0xC2 || lead > 0xF4 || length - i <= more) return false;
@@ -49,7 +49,7 @@ enum {
     AF_UTF8_MORE = AF_UTF8_TOO_LONG | AF_UTF8_OVERLONG_2 | AF_UTF8_TWO_MORE,
 };
 
-/* What the first byte's high half, its low half, and the second byte's high half leave possible. */
+/* The errors that remain possible after the high half of the first byte, its low half, and the high half of the second byte. */
 static const uint8_t af_utf8_first_high[16] __attribute__((aligned(16))) = {
     AF_UTF8_TOO_LONG, AF_UTF8_TOO_LONG, AF_UTF8_TOO_LONG, AF_UTF8_TOO_LONG, AF_UTF8_TOO_LONG, AF_UTF8_TOO_LONG, AF_UTF8_TOO_LONG,
     AF_UTF8_TOO_LONG, AF_UTF8_TWO_MORE, AF_UTF8_TWO_MORE, AF_UTF8_TWO_MORE, AF_UTF8_TWO_MORE, AF_UTF8_TOO_SHORT | AF_UTF8_OVERLONG_2,
@@ -86,7 +86,7 @@ static const uint8_t af_utf8_second_high[16] __attribute__((aligned(16))) = {
 #define AF_BITS(name) _mm_##name##_si128
 #endif
 
-/* Not zero where one of the bytes from ``p``, or what ends at it, is wrong; the three before it are read too. */
+/* Not zero where a byte from ``p`` on is wrong, or a character that ends there.  The three bytes before ``p`` are read too. */
 AF_LEVEL_INLINE AF_BYTES AF_AT(utf8_errors)(const uint8_t *p) {
     const AF_BYTES half = AF_OF(set1_epi8)(15);
     AF_BYTES here = AF_LOAD(p), before = AF_LOAD(p - 1);
@@ -117,7 +117,7 @@ AF_LEVEL_FUNCTION bool AF_AT(utf8_valid)(const uint8_t *bytes, size_t length) {
         errors = AF_BITS(or)(errors, AF_AT(utf8_errors)(bytes + i));
         i += AF_WIDTH;
     }
-    memset(edge, 0, sizeof edge); /* a zero behind the last byte, which must not ask for more */
+    memset(edge, 0, sizeof edge); /* zeros after the last byte: a character cut short there is an error */
     memcpy(edge, bytes + i - 3, 3 + length - i);
     errors = AF_BITS(or)(errors, AF_AT(utf8_errors)(edge + 3));
     return AF_BITS(testz)(errors, errors) != 0;

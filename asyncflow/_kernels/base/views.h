@@ -1,4 +1,5 @@
-/* Checks at a kernel's face, a pass each without branches: texts that lie inside their bytes, ids that are below a bound. */
+/* Checks of arguments that C would believe: texts lie inside their bytes, ids are below a bound.  Each check is one pass without
+ * branches. */
 #ifndef ASYNCFLOW_VIEWS_H
 #define ASYNCFLOW_VIEWS_H
 
@@ -7,8 +8,8 @@
 
 enum { AF_VIEWS_INSIDE, AF_VIEWS_EMPTY_OUTSIDE, AF_VIEWS_OUTSIDE };
 
-/* Where text i is data[starts[i] .. starts[i] + lengths[i]) and `size` the bytes of the data: whether all lie inside, all but some that are
- * empty, or not. */
+/* Text i is data[starts[i] .. starts[i] + lengths[i]); `size`: bytes of the data.  Returns whether all texts lie inside, all but
+ * some empty texts, or not all. */
 static int af_views(const int32_t *starts, const int32_t *lengths, int64_t count, int64_t size) {
     const uint32_t end = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
     uint32_t signs = 0, furthest = 0; /* where no sign is set no sum overflows */

@@ -1,4 +1,4 @@
-"""The checks of views.h as errors: ValueError for a text outside of its bytes, IndexError for an id that is none."""
+"""The checks of base/views.h as errors: ValueError for a text outside its bytes, IndexError for an id out of range."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
@@ -12,7 +12,7 @@ cdef extern from "base/views.h" nogil:
 
 
 cdef inline int check_views(const int32_t *starts, const int32_t *lengths, int64_t count, int64_t size) except -1:
-    """ValueError where a text lies outside of its bytes; 1 where some do that are empty: where these stand is not to be used."""
+    """ValueError where a text lies outside its bytes; 1 where only empty texts do: their starts must then not be used."""
     cdef int outside
     with nogil:
         outside = af_views(starts, lengths, count, size)
@@ -24,7 +24,7 @@ cdef inline int check_views(const int32_t *starts, const int32_t *lengths, int64
 cdef inline int check_texts(
     const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, Py_ssize_t rows
 ) except -1:
-    """ValueError where there is not a text for each row, inside ``data``; one that is empty may stand anywhere."""
+    """ValueError unless there is a text for each row, inside ``data``; an empty text may start anywhere."""
     if starts.shape[0] != rows or lengths.shape[0] != rows:
         raise ValueError("columns of different lengths")
     if rows:

@@ -1,7 +1,8 @@
-/* Values as words of 64 bits: words that sort like the values, and hashes of two kinds; the order of texts; a point between two values.
+/* Values as words of 64 bits: words that sort like their values, and two kinds of hashes; the order of texts; a point between two values.
  *
- * af_finish and af_finish_text never change: results depend on them (``hash(x)``, sketches), and whoever knows them can choose values that
- * collide.  So no table is placed by them: af_keyed_word and af_keyed_text take a secret seed, and results never depend on those. */
+ * Invariants.  af_finish and af_finish_text never change, because results depend on them (``hash(x)``, sketches).  Their values can
+ * be made to collide on purpose, so no table is placed by them: tables use af_keyed_word and af_keyed_text, which take a secret
+ * seed, and no result depends on these. */
 #ifndef ASYNCFLOW_WORDS_H
 #define ASYNCFLOW_WORDS_H
 
@@ -9,7 +10,8 @@
 
 #include "base/cpu.h"
 
-/* float64 bits as an int64 in the order -inf .. -0.0, 0.0 .. inf, NaN; its own inverse but for NaN, of which there is one. */
+/* float64 bits to an int64 that sorts -inf .. -0.0, 0.0 .. inf, NaN.  The function is its own inverse, except that all NaNs become
+ * one. */
 AF_INLINE int64_t af_sorting_float(double value) {
     int64_t bits;
     memcpy(&bits, &value, 8);
@@ -24,7 +26,7 @@ AF_INLINE double af_float_of(int64_t word) {
     return value;
 }
 
-/* From one value to another by a straight line, as numpy does it. */
+/* Linear interpolation between two values, computed as numpy does. */
 AF_INLINE double af_between(double low, double high, double part) {
     const double between = high - low;
     if (part == 0.0) return low;
@@ -40,7 +42,7 @@ AF_INLINE uint64_t af_finish(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-/* The hash of a text: as hash64 of strings.pyx. */
+/* The hash of a text, equal to hash64 of strings/compiled.pyx. */
 static uint64_t af_finish_text(const uint8_t *bytes, uint32_t length) {
     uint64_t hash = length * 0xD6E8FEB86659FD93ull;
     for (uint32_t at = 0; at < length; at += 8) {
@@ -54,10 +56,10 @@ static uint64_t af_finish_text(const uint8_t *bytes, uint32_t length) {
     return af_finish(hash);
 }
 
-/* A word's place under a secret seed. */
+/* The hash of a word under a secret seed. */
 AF_INLINE uint64_t af_keyed_word(uint64_t seed, uint64_t word) { return af_fold(word ^ seed, 0x9E3779B97F4A7C15ull); }
 
-/* A text's hash under a secret seed: folded multiplications, as in wyhash (Wang Yi).  The last word overlaps what was read before. */
+/* The hash of a text under a secret seed: folded multiplications, as in wyhash (Wang Yi).  The last word overlaps the word before. */
 AF_INLINE uint64_t af_keyed_text(uint64_t seed, const uint8_t *bytes, uint32_t length) {
     const uint64_t key = 0x9E3779B97F4A7C15ull ^ seed << 1;
     uint64_t hash = seed ^ length, word = 0;

@@ -1,7 +1,8 @@
-/* Exact scalar parsers of numbers: text [begin, end) to int64, float64, bool and epoch time.  One row at a time, no SIMD, no allocation,
- * no locale; the column loops of columns.h call them for whatever their fast paths do not take, so they define what is accepted.
+/* Exact scalar parsers of numbers: text [begin, end) to int64, float64, bool and epoch time.  One row at a time, without SIMD,
+ * allocation or locale.  The column loops (columns/columns.h) call these parsers for texts that their fast paths do not take, so
+ * the parsers define what is accepted.
  *
- * All give AF_OK, AF_WRONG (not such a value) or AF_RANGE (such a value, but it does not fit), and write *out on AF_OK only.
+ * A parser returns AF_OK, AF_WRONG (the text is no such value) or AF_RANGE (the value does not fit), and writes *out only with AF_OK.
  * Spaces and tabs around a value are ignored; nothing else is.  None reads a byte outside [begin, end).
  *
  *   af_parse_int64          [+-]digits
@@ -20,7 +21,7 @@
 
 enum { AF_OK = 0, AF_WRONG = 1, AF_RANGE = 2 };
 
-/* 10**0 .. 10**22, the powers of ten that a double holds exactly. */
+/* 10**0 .. 10**22: the powers of ten that are doubles. */
 static const double af_tens[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 static const uint64_t af_integer_tens[20] = {1u,
@@ -51,7 +52,7 @@ AF_INLINE void af_trim_blanks(const uint8_t **begin, const uint8_t **end) {
     while (*begin < *end && ((*end)[-1] == ' ' || (*end)[-1] == '\t')) --*end;
 }
 
-/* Whether [begin, end) is the ASCII word, whatever its case. */
+/* Whether [begin, end) is the ASCII word, in any case. */
 static inline bool af_is_word(const uint8_t *begin, const uint8_t *end, const char *lower_word) {
     size_t length = strlen(lower_word);
     if ((size_t)(end - begin) != length) return false;
@@ -105,7 +106,7 @@ AF_NOINLINE int af_parse_bool(const uint8_t *begin, const uint8_t *end, uint8_t 
     return AF_OK;
 }
 
-/* The parts of a decimal number: its digits stand in [digits, digits_end) with at most one point among them. */
+/* The parts of a decimal number.  [digits, digits_end) holds its digits and at most one point. */
 typedef struct {
     bool negative;
     const uint8_t *digits, *digits_end;
@@ -114,7 +115,7 @@ typedef struct {
 
 /* Splits trimmed text into sign, digits and exponent; false where it is not a decimal number. */
 static inline bool af_split_decimal(const uint8_t *begin, const uint8_t *end, af_decimal *parts) {
-    const int64_t largest = (int64_t)1 << 40; /* far beyond what the digits of any record can shift */
+    const int64_t largest = (int64_t)1 << 40; /* far more than the number of digits of any record */
     *parts = (af_decimal){0};
     if (begin < end && (*begin == '-' || *begin == '+')) parts->negative = *begin++ == '-';
     parts->digits = begin;
@@ -136,7 +137,7 @@ static inline bool af_split_decimal(const uint8_t *begin, const uint8_t *end, af
     return begin == end;
 }
 
-/* Eisel-Lemire: mantissa * 10**exponent, mantissa != 0, correctly rounded; false where it cannot be sure. */
+/* Eisel-Lemire: mantissa * 10**exponent, mantissa != 0, correctly rounded; false where the method cannot decide. */
 static inline bool af_scale(uint64_t mantissa, int64_t exponent, double *out) {
     if (exponent < AF_POWER_MIN) return *out = 0.0, true;
     if (exponent > AF_POWER_MAX) return *out = __builtin_inf(), true;
@@ -176,8 +177,9 @@ static inline bool af_scale(uint64_t mantissa, int64_t exponent, double *out) {
     return true;
 }
 
-/* More digits than 64 bits hold, and they matter: the C library decides, on a text with no point in it (so no locale has a say).
- * 800 digits and one that stands for the rest are enough: no double's half-way point has more than 767. */
+/* For numbers with more digits than 64 bits hold, where these digits matter: strtod of the C library, on a text without a point, so
+ * that the locale has no effect.  800 digits and one digit for the rest are enough: no half-way point between doubles has more than
+ * 767 digits. */
 AF_NOINLINE double af_scale_long(const af_decimal *parts) {
     enum { KEPT = 800 };
     char text[KEPT + 32];

@@ -3,8 +3,9 @@
  *     YYYY-MM-DD [ (T|t|space) hh:mm [ :ss [ (.|,)digits ] ] [ Z | z | (+|-)hh[[:]mm] ] ]
  *     YYYYMMDD   [ (T|t|space) hhmm  [  ss [ (.|,)digits ] ] [ Z | z | (+|-)hh[[:]mm] ] ]        (ISO's basic form)
  *
- * Proleptic Gregorian calendar, no offset means UTC.  Second 60 is the next minute's second 0, and 24:00:00 is the next day's 00:00:00.
- * Digits of the fraction beyond the ninth are cut off.  AF_RANGE: a good time that int64 ns cannot hold (before 1677-09-21 or after 2262-04-11).
+ * Proleptic Gregorian calendar, no offset means UTC.  Second 60 is the next minute's second 0, and 24:00:00 is the next day's
+ * 00:00:00. Digits of the fraction beyond the ninth are cut off.  AF_RANGE: a good time that int64 ns cannot hold (before
+ * 1677-09-21 or after 2262-04-11).
  *
  *   af_parse_timestamp   exact, scalar, defines what is accepted
  *   af_minute            a memory of the last minute seen: rows of one minute need only their seconds read (used by columns.h) */
@@ -13,7 +14,8 @@
 
 #include "numbers/numbers.h"
 
-/* Days from 1970-01-01 to a date of the proleptic Gregorian calendar.  Years are counted from March, so the leap day is a year's last. */
+/* Days from 1970-01-01 to a date of the proleptic Gregorian calendar.  Years are counted from March, so that the leap day is the
+ * last day of a year. */
 static inline int64_t af_days(int64_t year, unsigned month, unsigned day) {
     year -= month <= 2;
     int64_t era = (year >= 0 ? year : year - 399) / 400;
@@ -55,7 +57,7 @@ AF_NOINLINE int af_parse_timestamp(const uint8_t *begin, const uint8_t *end, int
     static const uint8_t month_days[13] = {0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     af_trim_blanks(&begin, &end);
     if (end - begin < 8) return AF_WRONG;
-    int dash = begin[4] == '-'; /* the extended form: every part stands behind a mark */
+    int dash = begin[4] == '-'; /* the extended form: a separator before every part */
     if (dash && (end - begin < 10 || begin[7] != '-')) return AF_WRONG;
     int year = af_read_digits(begin, end, 4), month = af_read_digits(begin + 4 + dash, end, 2), day = af_read_digits(begin + 6 + 2 * dash, end, 2);
     if (year < 0 || month < 1 || month > 12 || day < 1 || day > month_days[month]) return AF_WRONG;
@@ -89,8 +91,8 @@ AF_NOINLINE int af_parse_timestamp(const uint8_t *begin, const uint8_t *end, int
     return AF_OK;
 }
 
-/* What a column of times remembers from row to row: the first 16 bytes of a text (through the minute), its zone's text, and the ns that
- * both stand for.  `zone_length` 0 is no zone or a lone Z. */
+/* The memory of a column of times from row to row: the first 16 bytes of a text (through the minute), the text of its zone, and the
+ * ns of both together.  `zone_length` 0: no zone, or Z. */
 typedef struct {
     uint8_t prefix[16];
     uint8_t zone[8];
@@ -99,14 +101,14 @@ typedef struct {
     int64_t base_ns;
 } af_minute;
 
-/* Makes the memory stand for the minute at `prefix` (16 bytes) and a zone; false where they are no time, or too near the ends of the range
- * for any second of the minute to be added without a check. */
+/* Sets the memory to the minute at `prefix` (16 bytes) and a zone.  False where they are no time, or so near an end of the range
+ * that a second of the minute needs a check. */
 AF_NOINLINE bool af_remember_minute(af_minute *minute, const uint8_t *prefix, const uint8_t *zone, uint32_t zone_length) {
     uint8_t text[24];
     memcpy(text, prefix, 16);
     memcpy(text + 16, zone, zone_length);
     minute->set = false;
-    if (text[0] == ' ' || text[0] == '\t' || !af_digit(text[15])) return false; /* what trimming would hide */
+    if (text[0] == ' ' || text[0] == '\t' || !af_digit(text[15])) return false; /* a text that trimming would change */
     if (text[4] != '-' || text[13] != ':' || (text[11] == '2' && text[12] == '4')) return false; /* the basic form; 24:00 has no seconds */
     if (af_parse_timestamp(text, text + 16 + zone_length, &minute->base_ns) != AF_OK) return false;
     if (minute->base_ns > INT64_MAX - 60000000000) return false;
