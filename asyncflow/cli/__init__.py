@@ -40,6 +40,7 @@ def main(args: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     code = run_command(args)
     _flush()
+    gc.freeze()  # else the interpreter collects all imported modules at its end: 80 ms of processor time, a third of a small run
     sys.exit(code)
 
 

@@ -1,7 +1,7 @@
 """The Python door: a pipeline built by calls, each giving a new flow and leaving the old one as it was.
 
-A builder holds a plan and its *head*: the tables that the next one will read.  It says what to do in the words of the pipeline file
-and lets ``document`` read them, so defaults, checks and messages are the same at every door.  Running is not here: see ``asyncflow.flow``.
+A builder holds a plan and its *head*: the tables that the next stage or sink will read.  A call is written as a table of the pipeline file
+and read by ``document`` and ``doors.stages``, so defaults, checks and messages are the same at every door.  ``asyncflow.flow`` runs it.
 """
 
 from __future__ import annotations

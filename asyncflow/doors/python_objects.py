@@ -1,4 +1,4 @@
-"""What may be handed over in Python as a source or a function, and what to do instead with what may not."""
+"""Tells which Python objects cannot be a source or a function of a flow, and what to pass instead."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The drawings of ``explain``, made of a plan's description alone: a tree to read, and Mermaid.
+"""Draws the description of a plan (``explain.describe``) as a tree to read, and as Mermaid.
 
-Settings of a stage are shown whatever their names: texts first, then tables, a line an entry.
+All settings of a stage are shown, whatever their names: texts first, then tables with a line for each entry.
 """
 
 from __future__ import annotations

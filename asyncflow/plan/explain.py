@@ -1,6 +1,6 @@
-"""A plan made visible: as a tree to read, as Mermaid to draw, as JSON to process.
+"""Explains a plan: as a tree to read, as Mermaid to draw, as JSON to process.
 
-All three say the same: every table with its columns, what of each source is read, how the watermark moves, and where state is held.
+All three have every table with its columns, the columns read of each source, how the watermark moves, and where state is held.
 """
 
 from __future__ import annotations

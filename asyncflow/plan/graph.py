@@ -1,4 +1,4 @@
-"""The wires of a plan: which table reads which, in what order they can be worked out, and which sources a table comes from.
+"""The wires of a plan: which table reads which, in what order the stages can be computed, and which sources a table comes from.
 
 An input names a table (``sales``) or a side output (``sales.rejected``).  A stage may be written before a table it reads: order in the
 file only decides the inputs that were left out.  Cycles are found here and reported by ``validate``.

@@ -1,4 +1,4 @@
-"""In what order a table takes the rows of several inputs, and what the watermarks say that these rows carry.
+"""In what order a table reads several inputs, and whether the watermarks that their rows carry are the table's.
 
 Inputs that end by themselves are read in one order that depends on the data alone: in step with event time, or where the times of their
 rows give no order, one after the other.  Inputs that may never end are taken as they come.  Every engine asks here, so that all give the

@@ -1,7 +1,7 @@
 """SQL text to plan expressions: the front end of every door for conditions and computed columns.
 
-The plainest texts are read by ``plain_expression``, all others by sqlglot (its DuckDB dialect, loaded at first use); ``sql_tree`` takes
-its tree over.
+``plain_expression`` reads the plainest texts.  sqlglot (its DuckDB dialect, loaded at first use) parses all others, and ``sql_tree``
+translates its tree.
 
 Invariants: any text gives an expression or an :class:`ExpressionError`; the tree is never deeper than ``MAX_DEPTH``.
 """

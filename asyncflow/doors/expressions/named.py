@@ -1,4 +1,4 @@
-"""Expressions as written to those of a plan, one or many with their names; what cannot be read is a problem."""
+"""Reads expressions and named expressions of a table; a text that cannot be read is a problem with a path."""
 
 from __future__ import annotations
 

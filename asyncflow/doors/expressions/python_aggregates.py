@@ -1,4 +1,4 @@
-"""Aggregates written in Python, handed over as classes: what stands in ``.window(...)`` where a text names what is found by name."""
+"""Aggregates written in Python and passed to ``.window(...)`` as classes, in place of the name of a registered aggregate."""
 
 from __future__ import annotations
 

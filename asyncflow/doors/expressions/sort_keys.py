@@ -1,4 +1,4 @@
-"""What an order goes by, as written: ``"revenue DESC"``, ``"lower(name)"``, ``"score DESC NULLS FIRST"``."""
+"""Reads the keys of an order: ``"revenue DESC"``, ``"lower(name)"``, ``"score DESC NULLS FIRST"``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""sqlglot's tree of an expression to the plan's: node by node, each taken over only if it is one we know.
+"""Translates sqlglot's tree of an expression to the plan's nodes, node by node.
 
-Nothing of SQL beyond the language of expressions gets through.  All functions are read as plain names: what they are is said by the
-table of functions (``plan.expressions.functions``).  Nothing is evaluated here.
+Only known kinds of nodes are translated, so nothing of SQL beyond the language of expressions gets through.  Functions are read as plain
+names; ``plan.expressions.functions`` says which exist.  Nothing is evaluated here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What there is: sources, stages, sinks, formats, aggregates and functions with their options, read off the options structs and function
-tables.
+"""The catalog that ``asyncflow list`` prints: sources, stages, sinks, formats, aggregates and functions with their options.
 
-It serves ``asyncflow list``; the same structs make the JSON Schema (``json_schema``) and check every pipeline.
+Entries are made from the options structs and tables of functions; the same structs make the JSON Schema (``json_schema``) and check every
+pipeline.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A dedup as written."""
+"""Reads the table of a dedup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A derive as written."""
+"""Reads the table of a derive."""
 
 from __future__ import annotations
 

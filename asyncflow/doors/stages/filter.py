@@ -1,4 +1,4 @@
-"""A filter as written."""
+"""Reads the table of a filter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A join as written."""
+"""Reads the table of a join."""
 
 from __future__ import annotations
 

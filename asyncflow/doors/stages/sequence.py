@@ -1,4 +1,4 @@
-"""A sequence as written: a source that reads two others."""
+"""Reads the table of a sequence: a source that reads two others."""
 
 from __future__ import annotations
 

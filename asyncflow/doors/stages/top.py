@@ -1,4 +1,4 @@
-"""A top as written."""
+"""Reads the table of a top."""
 
 from __future__ import annotations
 

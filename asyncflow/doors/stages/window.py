@@ -1,4 +1,4 @@
-"""A window stage as written."""
+"""Reads the table of a window stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage that a door could not read: it holds the place of its table, so that the others are checked as they are written."""
+"""A stage that a door could not read: the node keeps the place of the table, so that the other tables are checked as written."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Why does nothing come out?  What a run waits for at this moment, as the loop itself knows it; gathered only when asked.
+"""Status of a run at one moment, for ``asyncflow why``: what each stage waits for, and which sources hold its watermark.
 
-A stage's watermark is held by the lowest of its inputs that count.  Where such an input is a stage, that one's inputs are looked at, and so
-on down to the sources, unless messages wait on the way: then it is not the outside that holds it, but we.
+A stage's watermark is held by the lowest of its inputs that count.  Where such an input is a stage, the inputs of that stage are followed,
+down to the sources.  Where messages wait in a channel on the way, the run itself holds the watermark.  Nothing is gathered before a call.
 """
 
 from __future__ import annotations

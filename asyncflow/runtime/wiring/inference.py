@@ -1,4 +1,4 @@
-"""What the pipeline did not say: the format and the schema of a source, told from the head of its input."""
+"""Infers the format and the schema of a source from the head of its input, where the pipeline does not say them."""
 
 from __future__ import annotations
 

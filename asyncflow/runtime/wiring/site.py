@@ -1,4 +1,4 @@
-"""The site of one stage: what its builder has to hand."""
+"""What the builder of one stage is given: the columns that flow in, readers and channels, and the run's clock and memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The wiring of a run: its sources, stages and sinks made from the plan, and the channels between them.
 
-Nothing runs here, but what the plan leaves out is read from the head of the input, and the live side of a sequence is opened.
+``build`` reads the head of an input whose format or schema the plan leaves out, and opens the live side of a sequence first.  Nothing
+else runs here.
 """
 
 from __future__ import annotations

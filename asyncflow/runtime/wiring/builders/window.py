@@ -1,7 +1,7 @@
-"""Builds windows: what one reads of a batch, its primitive aggregates, and arithmetic over their results.
+"""Builds windows: the columns to prepare of a batch, the primitive aggregates, and arithmetic over their results.
 
-Aggregate expressions are taken apart: each aggregate in them becomes one :class:`AggregateSpec` (equal ones once), its arguments and filter
-become columns and masks to prepare (equal ones once), and what stands around it is computed on the rows of closed windows.
+Aggregate expressions are taken apart.  Each distinct aggregate becomes an :class:`AggregateSpec`; its distinct arguments and filters become
+columns and masks to prepare; the expression around it is computed on the rows of closed windows.
 """
 
 from __future__ import annotations
