@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.batch import NO_TIME, Batch
-from asyncflow.model.columns import Column, StringColumn, column_from_values
+from asyncflow.model.columns import Column, FixedColumn, StringColumn, column_from_values
 from asyncflow.model.schema import DataType, Field, Schema
-from asyncflow.operators.contract import Output, TwoInputOperator
+from asyncflow.operators.aggregates.table import AggregateSpec
+from asyncflow.operators.bounds import WindowLattice
+from asyncflow.operators.contract import Operator, Output, TwoInputOperator
 from asyncflow.operators.dedup import DedupOperator
 from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.filter import FilterOperator
@@ -19,6 +24,19 @@ from asyncflow.operators.merge import InStepMerge
 from asyncflow.operators.ordering import Direction
 from asyncflow.operators.sequence import SequenceOperator
 from asyncflow.operators.top import SortColumns, TopOperator
+from asyncflow.operators.windows.revised import RevisedWindowOperator
+from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
+from asyncflow.operators.windows.window import Prepared, WindowOperator
+from asyncflow.plan.stages.join import Join
+from asyncflow.plan.stages.map import MapBatches
+from asyncflow.plan.stages.window import Window
+from asyncflow.plan.tables import TimeColumn
+from asyncflow.plan.windows import Hopping, Tumbling
+from asyncflow.runtime.stages.map import MapOperator
+from asyncflow.runtime.stages.retiming import RetimedDerive, Retiming
+from asyncflow.runtime.wiring.compile_join import build_join
+from asyncflow.runtime.wiring.compile_window import build_window
+from tests.own_aggregates import GeometricMean, Sum
 
 Step: TypeAlias = tuple[str, Any, ...]
 """A method of the operator and its arguments."""
@@ -109,6 +127,8 @@ def outputs_of(operator: Any, step: Step) -> list[Any]:
     """What a call returns, to the bit; ``step`` may also name a method that returns nothing."""
     method, *arguments = step
     found = getattr(operator, method)(*arguments)
+    if inspect.iscoroutine(found):
+        found = asyncio.run(found)
     return [] if found is None else [_bits(output) for output in _taken(found)]
 
 
@@ -212,21 +232,239 @@ def merge_steps(chance: np.random.Generator) -> list[Step]:
     return [*steps, *(("feed_end", number) for number in chance.permutation(3).tolist())]
 
 
+# windows
+
+NUMBERS_OF: Sequence[tuple[str, tuple[str, ...]]] = (
+    ("count", ()),
+    ("count", ("x",)),
+    ("sum", ("n",)),
+    ("sum", ("v",)),
+    ("mean", ("v",)),
+    ("stddev", ("n",)),
+    ("min", ("v",)),
+    ("max", ("ts",)),
+    ("corr", ("n", "v")),
+    ("bool_and", ("b",)),
+)
+PICKS: Sequence[tuple[str, tuple[str, ...]]] = (
+    ("first", ("x",)),
+    ("last", ("v",)),
+    ("any_value", ("b",)),
+    ("min", ("x",)),
+    ("max", ("k",)),
+    ("arg_min", ("x", "v")),
+    ("arg_max", ("n", "ts")),
+)
+SETS: Sequence[tuple[str, tuple[str, ...]]] = (
+    ("count_distinct", ("x",)),
+    ("count_distinct", ("n",)),
+    ("count_distinct", ("v",)),
+)
+SKETCHES: Sequence[tuple[str, tuple[str, ...]]] = (
+    ("approx_count_distinct", ("x",)),
+    ("approx_count_distinct", ("v",)),
+    ("quantile", ("v",)),
+    ("quantile_disc", ("ts",)),
+    ("approx_quantile", ("n",)),
+    ("approx_top_k", ("x",)),
+    ("approx_top_k", ("n",)),
+)
+CONSTANTS = {"quantile": 0.5, "quantile_disc": 0.25, "approx_quantile": 0.9, "approx_top_k": 2}
+INPUTS = ("x", "n", "v", "b", "k", "ts")
+
+
+def specs(aggregates: Sequence[tuple[str, tuple[str, ...]]]) -> list[AggregateSpec]:
+    return [
+        AggregateSpec(
+            function,
+            tuple(INPUTS.index(name) for name in names),
+            tuple(SCHEMA[name].type for name in names),
+            mask=0 if place % 3 == 2 else None,
+            constant=CONSTANTS.get(function),
+        )
+        for place, (function, names) in enumerate(aggregates)
+    ]
+
+
+AGGREGATES = {
+    "numbers": specs(NUMBERS_OF),
+    "picks": specs(PICKS),
+    "sets": specs(SETS),
+    "sketches": specs(SKETCHES),
+    "python": [
+        AggregateSpec("mine", (1,), (DataType.INT64,), python=Sum, returns=DataType.INT64),
+        AggregateSpec("count", (), ()),
+        AggregateSpec("other", (2,), (DataType.FLOAT64,), 0, python=GeometricMean, returns=DataType.FLOAT64),
+    ],
+}
+
+
+def windowed(make: Callable[..., Operator], keys: Sequence[str], aggregates: str, **more: Any) -> Operator:
+    """A window operator over these keys with a set of aggregates."""
+
+    def prepare(batch: Batch) -> Prepared:
+        return Prepared(
+            tuple(batch.column(name) for name in keys),
+            tuple(batch.column(name) for name in INPUTS),
+            (_positive(batch),),
+        )
+
+    found = AGGREGATES[aggregates]
+    names = [f"a{place}" for place in range(len(found))]
+    return make(keys=SCHEMA.select(keys), aggregates=found, names=names, prepare=prepare, **more)
+
+
+WINDOWS: dict[str, Callable[..., Operator]] = {
+    "tumbling": partial(WindowOperator, size_ns=10),
+    "hopping": partial(WindowOperator, size_ns=10, every_ns=4, offset_ns=3),
+    "all": partial(WindowOperator, size_ns=None),
+    "per message": partial(WindowOperator, size_ns=None, per_message=True),
+    "sessions": partial(SessionOperator, gap_ns=4),
+    "counts": partial(CountWindowOperator, size=3),
+    "revised": partial(RevisedWindowOperator, lattice=WindowLattice(10, 10), lateness_ns=8),
+    "revised hopping": partial(
+        RevisedWindowOperator, lattice=WindowLattice(10, 4, 1), lateness_ns=6, emit_every_ns=3
+    ),
+    "revised by the stage": partial(
+        RevisedWindowOperator, lattice=WindowLattice(8, 4), lateness_ns=8, by_rows=False
+    ),
+    "emitted early": partial(RevisedWindowOperator, lattice=WindowLattice(12, 12), emit_every_ns=5),
+    "growing": partial(RevisedWindowOperator, lattice=WindowLattice(12, 4, growing=True), revisions=False),
+    "growing revised": partial(
+        RevisedWindowOperator, lattice=WindowLattice(12, 4, growing=True), lateness_ns=5
+    ),
+}
+
+
+def window_cases() -> list[Case]:
+    return [
+        Case(f"{name} {keys} {aggregates}", partial(windowed, make, [*keys], aggregates))
+        for name, make in WINDOWS.items()
+        for place, aggregates in enumerate(AGGREGATES)
+        for keys in (("k", "kn")[place % 2], *([""] if aggregates == "numbers" else []))
+    ]
+
+
+def make_projected() -> Operator:
+    """Arithmetic over the aggregates of a window, as a plan has it."""
+    aggregates = (("d", parse_expression("sum(n) - count(*)")), ("m", parse_expression("max(v) / 2")))
+    stage = Window("w", ("in",), Tumbling(10), (("k", parse_expression("k")),), aggregates)
+    return build_window(stage, SCHEMA)
+
+
+def make_retimed() -> Operator:
+    """Other times, without any where ``b`` is null."""
+
+    def evaluate(batch: Batch) -> tuple[Column, ...]:
+        assert batch.time is not None
+        times = FixedColumn(batch.time + batch.num_rows, batch.column("b").valid)
+        return (times, *batch.columns[1:])
+
+    retiming = Retiming((TimeColumn("ts", 0),), 3, lambda: 100, moved=True)
+    return RetimedDerive(DeriveOperator(SCHEMA, evaluate), retiming)
+
+
+MAPPED = Schema.of([("rows", DataType.INT64), ("text", DataType.STRING)])
+
+
+def make_map(**more: Any) -> MapOperator:
+    """A function of the user's that fails for some batches and makes columns of its own."""
+
+    async def function(batch: Batch) -> dict[str, Any] | None:
+        if batch.num_rows == 3:
+            raise ValueError("three")
+        return {"rows": batch["ts"].astype(np.int64), "text": batch["x"]}
+
+    stage = MapBatches("m", ("in",), function, on_error="reject", **more)
+    return MapOperator(stage, None, False, SCHEMA)
+
+
+def map_steps(chance: np.random.Generator) -> list[Step]:
+    source = Source(chance)
+    return [("process_async", source.batch()) for _ in range(10)]
+
+
+# joins
+
+RIGHT = Schema.of(
+    [("k", DataType.STRING), ("ts", DataType.TIMESTAMP), ("b", DataType.BOOL), ("x", DataType.STRING)]
+)
+BY_NUMBER = Schema.of([("n", DataType.INT64), ("ts", DataType.TIMESTAMP), ("x", DataType.STRING)])
+JOINS: dict[str, dict[str, Any]] = {
+    "interval": {"within_ns": (-6, 4)},
+    "as of backward": {"as_of": "backward", "tolerance_ns": 9},
+    "as of forward": {"as_of": "forward", "tolerance_ns": 9},
+    "as of nearest": {"as_of": "nearest", "tolerance_ns": 7},
+    "as of without limit": {"as_of": "backward"},
+    "window": {"window": Tumbling(10)},
+    "window hopping": {"window": Hopping(10, 4)},
+    "lookup": {},
+}
+KINDS = ("inner", "left", "right", "full", "semi", "anti")
+
+
+def make_join(kind: str, on: Sequence[str], right: Schema, **more: Any) -> TwoInputOperator:
+    return build_join(
+        Join("j", ("l", "r"), kind=kind, on=tuple((name, name) for name in on), **more), SCHEMA, right
+    )
+
+
+def join_steps(right_schema: Schema, chance: np.random.Generator) -> list[Step]:
+    left, right = Source(chance), Source(chance, right_schema)
+    sources, told = (left, right), NO_TIME
+    steps: list[Step] = []
+    for _ in range(16):
+        if chance.random() < 0.7:
+            port = int(chance.integers(0, 2))
+            steps.append(("process", port, sources[port].batch()))
+        elif (reached := min(left.watermark, right.watermark)) > told:
+            told = reached
+            steps.append(("advance", told))
+    return [*steps, *(("finish", port) for port in chance.permutation(2).tolist())]
+
+
+def lookup_steps(right_schema: Schema, chance: np.random.Generator) -> list[Step]:
+    left, right = Source(chance), Source(chance, right_schema)
+    steps: list[Step] = [("process", 1, right.batch()) for _ in range(4)]
+    steps.append(("finish", 1))
+    for _ in range(8):
+        steps.append(("process", 0, left.batch()))
+        if chance.random() < 0.4:
+            steps.append(("advance", left.watermark))
+    return [*steps, ("finish", 0)]
+
+
+def join_cases() -> list[Case]:
+    cases = []
+    for name, more in JOINS.items():
+        for kind in KINDS:
+            if name == "as of without limit" and kind in ("right", "full"):
+                continue
+            steps = lookup_steps if name == "lookup" else join_steps
+            for on, right in ((("k",), RIGHT), (("n",), BY_NUMBER), (("k", "b"), RIGHT)):
+                if len(on) == 1 or kind == "full":
+                    make = partial(make_join, kind, on, right, **more)
+                    cases.append(Case(f"{name} {kind} {on}", make, partial(steps, right)))
+    return cases
+
+
 CASES = [
+    *window_cases(),
+    *join_cases(),
+    Case("map", make_map, map_steps),
+    Case("map with a schema", partial(make_map, schema=MAPPED), map_steps),
+    Case("projected", make_projected),
+    Case("retimed", make_retimed),
     Case("filter", lambda: FilterOperator(_positive, SCHEMA)),
     Case("derive", make_derive),
     Case("top", partial(make_top, size_ns=10)),
     Case("top hopping", partial(make_top, size_ns=10, every_ns=4, offset_ns=3)),
     Case("top over all", make_top),
     Case("top of given windows", partial(make_top, end_column="ts")),
-    Case("sequence by time", lambda: SequenceOperator(SCHEMA), sequence_steps),
-    Case("merge", lambda: InStepMerge(3, 5, {0, 2}), merge_steps),
-]
-
-NOT_YET = [
     Case("dedup", partial(make_dedup, ["k"])),
     Case("dedup by several", partial(make_dedup, ["n", "k", "v"])),
     Case("dedup by nothing", partial(make_dedup, [])),
     Case("sequence", lambda: SequenceOperator(SCHEMA, ["k", "n"]), sequence_steps),
+    Case("sequence by time", lambda: SequenceOperator(SCHEMA), sequence_steps),
+    Case("merge", lambda: InStepMerge(3, 5, {0, 2}), merge_steps),
 ]
-"""Operators with a kernel that cannot be frozen yet."""

@@ -6,7 +6,7 @@ are the greater part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,10 @@ from asyncflow.model.columns import (
     StringColumn,
     check_text_bytes,
 )
-from asyncflow.operators.joins.rows import packed
+from asyncflow.model.saved_batches import column_parts, restored_columns
+from asyncflow.model.schema import DataType
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
+from asyncflow.operators.joins.rows import kept_type, packed, restored_types
 
 FEW_BYTES = 1 << 16
 """Up to this many, texts of rows that left are not given up."""
@@ -164,6 +167,21 @@ class SlotColumns:
         self._size = len(slots)
         for held in self._columns:
             held.keep(slots)
+
+    def frozen(self, slots: Int64Array) -> Frozen:
+        """The columns of these slots' rows, in this order."""
+        if not len(slots):
+            return Copied({"types": None})
+        columns = [held.take(slots) for held in self._columns]
+        types: list[Plain] = [kept_type(column).value for column in columns]
+        return Copied({"types": types}, column_parts(columns))
+
+    def restore(self, saved: Saved, rows: int, types: Mapping[int, DataType]) -> None:
+        """Puts saved columns of ``rows`` rows into slots 0, 1, ...; ``types``: of columns that are known, by position."""
+        if "types" in saved.fields and saved.fields["types"] is None and not rows:
+            return
+        columns = restored_columns(saved, restored_types(saved, types), rows)
+        self.put(np.arange(rows), columns, rows)
 
     def nbytes(self, rows: int) -> int:
         return sum(held.nbytes(rows) for held in self._columns)

@@ -18,10 +18,12 @@ import numpy as np
 from asyncflow._kernels import join as join_kernel
 from asyncflow.model.batch import END_OF_TIME, Batch, iter_slices
 from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int32Array, Int64Array, concat_columns
+from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.joins import results
 from asyncflow.operators.joins.rows import shifted, shifted_time
 from asyncflow.operators.joins.slots import SlotColumns
 from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
 
 FEW_SLOTS = 1 << 16
 """Up to this many, slots without a row are not taken back."""
@@ -61,6 +63,14 @@ class _Ahead:
         return by_time(
             np.concatenate([none, *(slots for slots, _ in taken)]),
             np.concatenate([none, *(times for _, times in taken)]),
+        )
+
+    def all(self) -> tuple[Int64Array, Int64Array]:
+        """All rows, by (moment, arrival)."""
+        none = np.empty(0, np.int64)
+        return by_time(
+            np.concatenate([none, *(slots for slots, _ in self._parts)]),
+            np.concatenate([none, *(times for _, times in self._parts)]),
         )
 
     def oldest(self) -> list[int]:
@@ -159,6 +169,34 @@ class SweptJoin(TimedJoin):
 
     def keep_keys(self, kept: Int32Array) -> None:
         self._state.keep_keys(kept)
+
+    def frozen_rows(self) -> Frozen:
+        """Rows stand by key, time and arrival; of those ahead of the clock their places there, by moment and arrival."""
+        sides: dict[str, Frozen] = {"matching": FrozenKernel(self._state, ranks(self._keys.table))}
+        for port, name in enumerate(("left", "right")):
+            places = self._state.slot_ranks(port)
+            slots = np.flatnonzero(places >= 0)
+            slots = slots[np.argsort(places[slots])]
+            ahead, moments = self._ahead[port].all()
+            columns = self._columns[port].frozen(slots)
+            waiting = {"places": places[ahead].astype(np.int64), "moments": moments}
+            sides |= {f"{name}_columns": columns, f"{name}_ahead": Copied({}, waiting)}
+        return nested({}, sides)
+
+    def restore_rows(self, saved: Saved) -> None:
+        load_kernel(self._state, saved, "matching")
+        for port, name in enumerate(("left", "right")):
+            rows = self._state.rows[port]
+            self._columns[port].restore(saved.within(f"{name}_columns"), rows, self.spec.shape.types(port))
+            ahead = saved.within(f"{name}_ahead")
+            places = ahead.array("places", np.int64)
+            moments = ahead.array("moments", np.int64, len(places))
+            if len(places) and not 0 <= int(places.min()) <= int(places.max()) < rows:
+                raise ValueError(f"{name}_ahead.places: a row outside of 0..{rows - 1}")
+            if len(np.unique(places)) < len(places) or (moments[1:] < moments[:-1]).any():
+                raise ValueError(f"{name}_ahead.moments: rows stand there in another order, or twice")
+            if len(places):
+                self._ahead[port].add(places, moments)
 
     @property
     def open_keys(self) -> int:

@@ -27,11 +27,11 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
 from asyncflow.model.durations import format_size
 from asyncflow.model.schema import Schema
-from asyncflow.model.snapshot import Frozen, Saved
-from asyncflow.operators.contract import Output, TwoInputOperator
+from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
+from asyncflow.operators.contract import Output, TwoInputOperator, counted, restore_counts
 from asyncflow.operators.joins.results import Shape
 from asyncflow.operators.joins.rows import shifted_time
-from asyncflow.operators.kernel_state import ranks
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
 from asyncflow.operators.raw import raw_column
 
 LEFT, RIGHT = 0, 1
@@ -126,10 +126,25 @@ class TimedJoin(TwoInputOperator):
         self.counts["late_partly"] = 0
 
     def freeze(self) -> Frozen:
-        raise NotImplementedError("the join kernel do not freeze their state yet")
+        """The rows that wait, of each side by key and arrival; keys that no row holds are dropped first."""
+        if self.spec.key_types:
+            live = self.live_keys()
+            self._keys.table.keep(live)
+            self.keep_keys(live)
+        ended: list[Plain] = [port not in self._open for port in (LEFT, RIGHT)]
+        fields: dict[str, Plain] = {**counted(self.counts), "clock_ns": self.clock, "ended": ended}
+        return nested(fields, {"keys": FrozenKernel(self._keys.table), "rows": self.frozen_rows()})
 
     def restore(self, saved: Saved) -> None:
-        raise NotImplementedError("the join kernel do not load a state yet")
+        restore_counts(self.counts, saved)
+        self.clock = saved.integer("clock_ns", NO_TIME, END_OF_TIME)
+        match saved.fields.get("ended"):
+            case [bool(left), bool(right)]:
+                self._open = {port for port, ended in ((LEFT, left), (RIGHT, right)) if not ended}
+            case other:
+                raise ValueError(f"ended: two truth values are wanted, not {other!r}")
+        load_kernel(self._keys.table, saved, "keys")
+        self.restore_rows(saved.within("rows"))
 
     def process(self, port: int, batch: Batch) -> list[Output]:
         if not batch.num_rows:
@@ -209,6 +224,14 @@ class TimedJoin(TwoInputOperator):
     @abstractmethod
     def keep_keys(self, kept: Int32Array) -> None:
         """Key ``kept[i]`` is called i from now on."""
+
+    @abstractmethod
+    def frozen_rows(self) -> Frozen:
+        """The state of both sides' rows; all keys of the key table are held, and saved in the order of their keys."""
+
+    @abstractmethod
+    def restore_rows(self, saved: Saved) -> None:
+        """Takes over rows; the key table and the clock are restored already."""
 
     @property
     @abstractmethod

@@ -19,7 +19,8 @@ import numpy as np
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, Column, IndexArray, Int32Array, Int64Array
-from asyncflow.operators.bounds import WindowLattice
+from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
+from asyncflow.operators.bounds import WindowBounds, WindowLattice
 from asyncflow.operators.joins.results import (
     Piece,
     batches,
@@ -28,7 +29,7 @@ from asyncflow.operators.joins.results import (
     mark,
     right_alone,
 )
-from asyncflow.operators.joins.rows import Rows, before, concat_rows
+from asyncflow.operators.joins.rows import Rows, before, concat_rows, frozen_rows, restored_rows
 from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, TimedJoin
 
 FEW_BYTES = 1 << 20
@@ -44,7 +45,7 @@ class WindowJoin(TimedJoin):
 
     def __init__(self, spec: JoinSpec, *, size_ns: int, every_ns: int, offset_ns: int = 0) -> None:
         super().__init__(spec, size_ns - 1)
-        self._lattice = WindowLattice(size_ns, every_ns, offset_ns)
+        self._lattice: WindowBounds = WindowLattice(size_ns, every_ns, offset_ns)
         self._closed = self._ended(NO_TIME)
         self._sides = (_Waiting(), _Waiting())
         self._leaving_bytes = 0
@@ -74,6 +75,24 @@ class WindowJoin(TimedJoin):
         if not oldest:
             return None
         return min(self._lattice.end(max(self._ended(min(oldest)), self._closed) + 1), END_OF_TIME)
+
+    def frozen_rows(self) -> Frozen:
+        names = self._keys.names
+        left, right = (frozen_rows(side.parts, names) for side in self._sides)
+        arrived: list[Plain] = [side.arrived for side in self._sides]
+        return nested({"closed": self._closed, "arrived": arrived}, {"left": left, "right": right})
+
+    def restore_rows(self, saved: Saved) -> None:
+        self._closed = saved.integer("closed")
+        match saved.fields.get("arrived"):
+            case [int(left), int(right)]:
+                arrived = left, right
+            case other:
+                raise ValueError(f"arrived: two numbers are wanted, not {other!r}")
+        names = self._keys.table.size + NULL_KEYS
+        for port, (name, side) in enumerate(zip(("left", "right"), self._sides, strict=True)):
+            side.parts = restored_rows(saved.within(name), names, self.spec.shape.types(port))
+            side.arrived = arrived[port]
 
     def live_keys(self) -> Int32Array:
         held = [np.unique(rows.keys) for side in self._sides for rows in side.parts]

@@ -37,11 +37,11 @@ from asyncflow.model.columns import (
     Int64Array,
 )
 from asyncflow.model.schema import DataType, Field, Schema
-from asyncflow.model.snapshot import Frozen, Saved
+from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.bounds import WindowLattice
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.contract import Operator, Output, counted, restore_counts
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.operators.raw import column_of_raw, raw_column
 from asyncflow.operators.windows.revisions import Entries, SentRows, turns_of
@@ -115,10 +115,22 @@ class RevisedWindowOperator(Operator):
         )
 
     def freeze(self) -> Frozen:
-        raise NotImplementedError("the window kernels do not freeze their state yet")
+        fields = {**counted(self.counts), "watermark_ns": self._clock, "next_emit_ns": self._next_emit}
+        ending = np.array(sorted(self._ending), np.int64)
+        return nested(fields, {"slots": self._slots.freeze(), "windows": Copied({}, {"ending": ending})})
 
     def restore(self, saved: Saved) -> None:
-        raise NotImplementedError("the window kernels do not load a state yet")
+        restore_counts(self.counts, saved)
+        self._clock = saved.integer("watermark_ns", NO_TIME, END_OF_TIME)
+        self._next_emit = saved.optional_integer("next_emit_ns")
+        if self._next_emit is not None and self._every is None:
+            raise ValueError("next_emit_ns: it was saved by a window that is sent before its end too")
+        self._slots.restore(saved.within("slots"))
+        self._finishing = sorted(self._slots.open)
+        ending = saved.within("windows").array("ending", np.int64).tolist()
+        if ending != sorted(set(ending) & set(self._finishing)) or (ending and not self._lateness):
+            raise ValueError("windows.ending: windows that are not open")
+        self._ending = ending
 
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
@@ -154,6 +166,7 @@ class RevisedWindowOperator(Operator):
         outputs = self._outputs(keep=False)
         for number in list(self._slots.open):
             self._slots.drop(number)
+        self._ending, self._finishing, self._next_emit = [], [], None
         return outputs
 
     @property

@@ -21,10 +21,11 @@ from asyncflow._kernels import sessions as sessions_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Array, Int64Array
 from asyncflow.model.schema import DataType, Field, Schema
-from asyncflow.model.snapshot import Frozen, Saved
+from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.contract import Operator, Output, counted, restore_counts
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column, rows_of_raw
 from asyncflow.operators.windows.window import FEW_GROUPS, Prepared
@@ -64,10 +65,23 @@ class _SlotWindow(Operator):
         )
 
     def freeze(self) -> Frozen:
-        raise NotImplementedError("the window kernels do not freeze their state yet")
+        """The open windows by key and bounds, and what each holds; keys and slots without an open window are dropped first."""
+        self._keep(self._windows.live_groups(self._groups.size))
+        keys = ranks(self._groups)
+        windows = FrozenKernel(self._windows, keys)
+        cells = FrozenKernel(self._state, self._windows.slot_ranks(keys))
+        return nested(
+            self._fields(), {"keys": FrozenKernel(self._groups), "windows": windows, "cells": cells}
+        )
 
     def restore(self, saved: Saved) -> None:
-        raise NotImplementedError("the window kernels do not load a state yet")
+        restore_counts(self.counts, saved)
+        load_kernel(self._groups, saved, "keys")
+        load_kernel(self._windows, saved, "windows")
+        load_kernel(self._state, saved, "cells")
+
+    def _fields(self) -> dict[str, Plain]:
+        return {**counted(self.counts)}
 
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
@@ -153,11 +167,14 @@ class _SlotWindow(Operator):
         if self._groups.size > self._collect_above:
             live = self._windows.live_groups(self._groups.size)
             if 2 * len(live) < self._groups.size:
-                self._groups.keep(live)
-                self._windows.keep(live)
+                self._keep(live)
             self._collect_above = max(FEW_GROUPS, 2 * len(live))
         if self._windows.slot_count > max(FEW_GROUPS, 4 * self._windows.open_windows):
             self._state.keep(self._windows.keep_slots())
+
+    def _keep(self, live: Int32Array) -> None:
+        self._groups.keep(live)
+        self._windows.keep(live)
 
     def _count_windows(self) -> None:
         self.counts["windows_closed"] = closed = self._windows.windows_closed
@@ -261,6 +278,13 @@ class CountWindowOperator(_SlotWindow):
         outputs = self._out([part[order] for part in rest], np.full(len(order), NO_TIME, np.int64))
         self._count_windows()
         return outputs
+
+    def restore(self, saved: Saved) -> None:
+        super().restore(saved)
+        self._timed = saved.flag("timed")
+
+    def _fields(self) -> dict[str, Plain]:
+        return {**super()._fields(), "timed": self._timed}
 
     def _out(self, windows: Sequence[Any], watermarks: Int64Array | None) -> list[Output]:
         slots, groups, firsts, lasts, _ = windows

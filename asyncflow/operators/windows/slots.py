@@ -13,7 +13,9 @@ import numpy as np
 from asyncflow._kernels import groups as groups_kernel
 from asyncflow._kernels import window as window_kernel
 from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
+from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import State
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, key_columns
 from asyncflow.operators.raw import column_of_raw
 
@@ -250,6 +252,45 @@ class SlotTable:
         self._state.merge(into, slots)
         self.drop(window)
         return opened
+
+    def freeze(self) -> Frozen:
+        """Slots by key, then window; those that are gone are forgotten first.  A slot's accumulators are a group of the window state."""
+        self._compact(self.live())
+        names = ranks(self.keys)[self.key_of]
+        order = np.lexsort((self.windows, names))
+        places = np.empty(self.size, np.int32)
+        places[order] = np.arange(self.size, dtype=np.int32)
+        arrays = {
+            "windows": self.windows[order],
+            "keys": names[order],
+            "revisions": self.revisions[order],
+            "changed": self.changed[order],
+        }
+        return nested(
+            {},
+            {
+                "of_slots": Copied({}, arrays),
+                "keys": FrozenKernel(self.keys),
+                "cells": FrozenKernel(self._state, places),
+            },
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Takes over the slots of a table of the same keys.  ValueError names the part that does not fit."""
+        load_kernel(self.keys, saved, "keys")
+        of_slots = saved.within("of_slots")
+        windows = of_slots.array("windows", np.int64)
+        keys = of_slots.array("keys", np.int32, len(windows))
+        if len(keys) and not 0 <= int(keys.min()) <= int(keys.max()) < self.keys.size:
+            raise ValueError(f"of_slots.keys: a key outside of 0..{self.keys.size - 1}")
+        self._pairs.assign(windows, keys)
+        if self._pairs.size != len(windows):
+            raise ValueError("of_slots.windows: a window and key stand there twice")
+        revisions = of_slots.array("revisions", np.int64, len(windows))
+        changed = of_slots.array("changed", np.bool_, len(windows))
+        self._extend()
+        self.revisions[: self.size], self.changed[: self.size] = revisions, changed
+        load_kernel(self._state, saved, "cells")
 
     def collect(self) -> None:
         """Forgets slots that are gone once they are the greater part; looks again when there are twice as many."""

@@ -18,12 +18,13 @@ from msgspec import Struct
 
 from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int32Array, Int64Array
 from asyncflow.model.schema import DataType, Field, Schema
-from asyncflow.model.snapshot import Frozen, Saved
+from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.contract import Operator, Output, counted, restore_counts
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
 
@@ -91,10 +92,18 @@ class WindowOperator(Operator):
         )
 
     def freeze(self) -> Frozen:
-        raise NotImplementedError("the window kernels do not freeze their state yet")
+        """The cells of open windows by key; keys that no open window holds are dropped first."""
+        self._keep(self._state.live_groups(self._groups.size))
+        return nested(
+            {**counted(self.counts), "greatest_time": self._greatest_time},
+            {"keys": FrozenKernel(self._groups), "windows": FrozenKernel(self._state, ranks(self._groups))},
+        )
 
     def restore(self, saved: Saved) -> None:
-        raise NotImplementedError("the window kernels do not load a state yet")
+        restore_counts(self.counts, saved)
+        self._greatest_time = saved.optional_integer("greatest_time", NO_TIME, END_OF_TIME)
+        load_kernel(self._groups, saved, "keys")
+        load_kernel(self._state, saved, "windows")
 
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
@@ -197,9 +206,12 @@ class WindowOperator(Operator):
         """Drops groups that no open window holds once they are the greater part; looks again when the table has doubled."""
         live = self._state.live_groups(self._groups.size)
         if 2 * len(live) < self._groups.size:
-            self._groups.keep(live)
-            self._state.keep(live)
+            self._keep(live)
         self._collect_above = max(FEW_GROUPS, 2 * len(live))
+
+    def _keep(self, live: Int32Array) -> None:
+        self._groups.keep(live)
+        self._state.keep(live)
 
     def _count_windows(self) -> None:
         self.counts["windows_closed"] = closed = self._state.windows_closed
