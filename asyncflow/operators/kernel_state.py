@@ -20,6 +20,12 @@ def ranks(keys: SavedKernel) -> NDArray[np.int32]:
     return found
 
 
+def slot_ranks(kernel: SavedKernel, *of: Any) -> NDArray[np.int32]:
+    """By slot of a kernel: the slot after the state was loaded; -1 for a slot that is free."""
+    found: NDArray[np.int32] = kernel.slot_ranks(*of)
+    return found
+
+
 class FrozenKernel(Frozen):
     """The state of ``kernel`` as of now; ``ranks``: of state that is kept by group number, the place of each group among those saved."""
 

@@ -23,7 +23,7 @@ from asyncflow.operators.joins import results
 from asyncflow.operators.joins.rows import shifted, shifted_time
 from asyncflow.operators.joins.slots import SlotColumns
 from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
+from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks, slot_ranks
 
 FEW_SLOTS = 1 << 16
 """Up to this many, slots without a row are not taken back."""
@@ -174,7 +174,7 @@ class SweptJoin(TimedJoin):
         """Rows stand by key, time and arrival; of those ahead of the clock their places there, by moment and arrival."""
         sides: dict[str, Frozen] = {"matching": FrozenKernel(self._state, ranks(self._keys.table))}
         for port, name in enumerate(("left", "right")):
-            places = self._state.slot_ranks(port)
+            places = slot_ranks(self._state, port)
             slots = np.flatnonzero(places >= 0)
             slots = slots[np.argsort(places[slots])]
             ahead, moments = self._ahead[port].all()

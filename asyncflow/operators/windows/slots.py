@@ -13,7 +13,7 @@ import numpy as np
 from asyncflow._kernels import groups as groups_kernel
 from asyncflow._kernels import window as window_kernel
 from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
-from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
+from asyncflow.model.snapshot import Array, Copied, Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import State
 from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, key_columns
@@ -260,7 +260,7 @@ class SlotTable:
         order = np.lexsort((self.windows, names))
         places = np.empty(self.size, np.int32)
         places[order] = np.arange(self.size, dtype=np.int32)
-        arrays = {
+        arrays: dict[str, Array] = {
             "windows": self.windows[order],
             "keys": names[order],
             "revisions": self.revisions[order],

@@ -91,13 +91,16 @@ class MapOperator(AsyncOperator):
         """Between two calls; calls under way belong to the stage."""
         fields: dict[str, Plain] = {**counted(self.counts), "rows_taken": self.taken}
         fields["columns"] = None if self._schema is None else plain_schema(self._schema)
-        fields["retiming"] = None if self._retiming is None else self._retiming.fields
+        if self._retiming is not None:
+            fields["retiming"] = self._retiming.fields
         return Copied(fields)
 
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)
         self.taken = saved.integer("rows_taken", 0)
-        columns = saved.fields.get("columns")
+        if "columns" not in saved.fields:
+            raise ValueError("columns: the field is missing")
+        columns = saved.fields["columns"]
         if columns is not None:
             found = schema_of(columns)
             if self._schema is not None and self._schema != found:
