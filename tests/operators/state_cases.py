@@ -37,8 +37,9 @@ from asyncflow.plan.tables import TimeColumn
 from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime.stages.map import MapOperator
 from asyncflow.runtime.stages.retiming import RetimedDerive, Retiming
-from asyncflow.runtime.wiring.compile_join import build_join
-from asyncflow.runtime.wiring.compile_window import ProjectedWindow, build_window
+from asyncflow.runtime.wiring.builders import join as join_builder
+from asyncflow.runtime.wiring.builders import window as window_builder
+from asyncflow.runtime.wiring.builders.window import ProjectedWindow
 from tests.own_aggregates import GeometricMean, Sum
 
 Step: TypeAlias = tuple[str, Any, ...]
@@ -352,7 +353,7 @@ def make_projected() -> Operator:
     """Arithmetic over the aggregates of a window, as a plan has it."""
     aggregates = (("d", parse_expression("sum(n) - count(*)")), ("m", parse_expression("max(v) / 2")))
     stage = Window("w", ("in",), Tumbling(10), (("k", parse_expression("k")),), aggregates)
-    return build_window(stage, SCHEMA)
+    return window_builder.operator(stage, SCHEMA)
 
 
 def make_retimed() -> Operator:
@@ -407,7 +408,7 @@ KINDS = ("inner", "left", "right", "full", "semi", "anti")
 
 
 def make_join(kind: str, on: Sequence[str], right: Schema, **more: Any) -> TwoInputOperator:
-    return build_join(
+    return join_builder.operator(
         Join("j", ("l", "r"), kind=kind, on=tuple((name, name) for name in on), **more), SCHEMA, right
     )
 
