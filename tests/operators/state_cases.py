@@ -149,7 +149,9 @@ def _bits(output: Output) -> Any:
 def _column_bits(column: Column) -> list[Any]:
     if isinstance(column, StringColumn):
         return column.to_list()
-    values = column.values.view(np.int64) if column.values.dtype == np.float64 else column.values
+    values = column.values
+    if values.dtype == np.float64:  # by their bits; NaN is one value, whatever its sign
+        values = np.where(np.isnan(values), np.nan, values).view(np.int64)
     valid = np.ones(len(column), np.bool_) if column.valid is None else column.valid
     return [value if ok else None for value, ok in zip(values.tolist(), valid.tolist(), strict=True)]
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import asyncflow
 from asyncflow.model.snapshot import Frozen, Saved, saved
@@ -34,8 +32,7 @@ def taken_down(frozen: Frozen) -> tuple[Any, Saved]:
 
 
 @by_name
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
+@pytest.mark.parametrize("seed", range(4))
 def test_frozen_and_restored_after_every_call(case: Case, seed: int) -> None:
     through, frozen, chained = case.make(), case.make(), case.make()
     pending: Frozen | None = None
@@ -75,9 +72,9 @@ def test_a_state_that_lacks_something_is_refused(case: Case) -> None:
     for name, data in state.parts.items():
         others = {part: array for part, array in state.parts.items() if part != name}
         if not name.endswith(".valid"):  # missing: no row is null
-            with pytest.raises(ValueError, match=name.split(".")[-1]):
+            with pytest.raises(ValueError, match=name.split(".")[-1].rstrip("s")):
                 case.make().restore(Saved(state.fields, others))
-        with pytest.raises(ValueError, match=name.split(".")[-1]):
+        with pytest.raises(ValueError, match=name.split(".")[-1].rstrip("s")):
             case.make().restore(Saved(state.fields, {**others, name: np.zeros(len(data), "S3")}))
 
 

@@ -288,7 +288,8 @@ class SlotTable:
             raise ValueError("of_slots.windows: a window and key stand there twice")
         revisions = of_slots.array("revisions", np.int64, len(windows))
         changed = of_slots.array("changed", np.bool_, len(windows))
-        self._extend()
+        if len(windows):
+            self._extend()
         self.revisions[: self.size], self.changed[: self.size] = revisions, changed
         load_kernel(self._state, saved, "cells")
 
