@@ -22,7 +22,7 @@ from asyncflow.model.columns import Column, Int32Array
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
+from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.raw import raw_column
 
 FEW_KEYS = 1 << 16
@@ -89,7 +89,7 @@ class DedupOperator(Operator):
         self._keep(self._state.live_groups(self._watermark_ns))
         return nested(
             {**counted(self.counts), "watermark_ns": self._watermark_ns},
-            {"keys": FrozenKernel(self._groups), "times": FrozenKernel(self._state, ranks(self._groups))},
+            {"keys": frozen_keys(self._groups), "times": frozen_by_group(self._state, self._groups.ranks())},
         )
 
     def restore(self, saved: Saved) -> None:

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow.model.snapshot import Frozen, Piece, Saved
-
-SavedKernel = Any
-"""A kernel with state: ``freeze``, ``pieces``, ``drop`` and ``load``."""
+from asyncflow.model.snapshot import Array, Frozen, Piece, Plain, Saved
 
 
-def ranks(keys: SavedKernel) -> NDArray[np.int32]:
-    """By group number of a group table: the place of the group among the saved groups, which are in the order of their keys."""
-    found: NDArray[np.int32] = keys.ranks()
-    return found
+class SavedKernel(Protocol):
+    """What every kernel with state has, beside a ``freeze`` that copies the state and returns its fields."""
+
+    def pieces(self, budget: int, /) -> list[tuple[str, NDArray[Any]]] | None: ...
+
+    def drop(self) -> None: ...
+
+    def load(self, fields: Mapping[str, Any], parts: Mapping[str, Array]) -> None: ...
 
 
-def slot_ranks(kernel: SavedKernel, *of: Any) -> NDArray[np.int32]:
-    """By slot of a kernel: the slot after the state was loaded; -1 for a slot that is free."""
-    found: NDArray[np.int32] = kernel.slot_ranks(*of)
-    return found
+class Keys(SavedKernel, Protocol):
+    """The ``groups`` kernel, saved in the order of its keys."""
+
+    def freeze(self) -> dict[str, Any]: ...
+
+
+class ByGroup(SavedKernel, Protocol):
+    """A kernel that keeps state by the numbers of groups or slots; ``rank``: the place of each among the saved, -1 for none."""
+
+    def freeze(self, rank: NDArray[np.int32], /) -> dict[str, Any]: ...
 
 
 class FrozenKernel(Frozen):
-    """The state of ``kernel`` as of now; ``ranks``: of state that is kept by group number, the place of each group among those saved."""
+    """The state of ``kernel``, which has just been frozen into ``fields``."""
 
-    def __init__(self, kernel: SavedKernel, *ranks: NDArray[np.int32]) -> None:
+    def __init__(self, kernel: SavedKernel, fields: Mapping[str, Plain]) -> None:
         self._kernel = kernel
-        self.fields = kernel.freeze(*ranks)
+        self.fields = fields
 
     def pieces(self, budget_bytes: int) -> Sequence[Piece] | None:
         given = self._kernel.pieces(budget_bytes)
@@ -39,6 +46,16 @@ class FrozenKernel(Frozen):
 
     def drop(self) -> None:
         self._kernel.drop()
+
+
+def frozen_keys(keys: Keys) -> Frozen:
+    """The state of a group table as of now."""
+    return FrozenKernel(keys, keys.freeze())
+
+
+def frozen_by_group(kernel: ByGroup, rank: NDArray[np.int32]) -> Frozen:
+    """The state of a kernel as of now; ``rank``: see :class:`ByGroup`."""
+    return FrozenKernel(kernel, kernel.freeze(rank))
 
 
 def load_kernel(kernel: SavedKernel, saved: Saved, name: str) -> None:

@@ -25,7 +25,7 @@ from asyncflow.model.columns import BoolArray
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel
+from asyncflow.operators.kernel_state import frozen_keys, load_kernel
 from asyncflow.operators.raw import raw_column
 
 MANY_KEYS = 1 << 16
@@ -80,7 +80,7 @@ class SequenceOperator(Operator):
             return nested(fields, {})
         if self._live:
             self._keys.keep(np.arange(self._known, dtype=np.int32))
-        return nested(fields, {"keys": FrozenKernel(self._keys)})
+        return nested(fields, {"keys": frozen_keys(self._keys)})
 
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)

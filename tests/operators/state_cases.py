@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from asyncflow._kernels import dedup, join, sessions, window
 from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.columns import Column, FixedColumn, StringColumn, column_from_values
@@ -21,8 +20,6 @@ from asyncflow.operators.contract import Operator, Output, TwoInputOperator
 from asyncflow.operators.dedup import DedupOperator
 from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.filter import FilterOperator
-from asyncflow.operators.joins.as_of import AsOfJoin
-from asyncflow.operators.joins.interval import IntervalJoin
 from asyncflow.operators.merge import InStepMerge
 from asyncflow.operators.ordering import Direction
 from asyncflow.operators.sequence import SequenceOperator
@@ -39,8 +36,7 @@ from asyncflow.runtime.stages.map import MapOperator
 from asyncflow.runtime.stages.retiming import RetimedDerive, Retiming
 from asyncflow.runtime.wiring.builders import join as join_builder
 from asyncflow.runtime.wiring.builders import window as window_builder
-from asyncflow.runtime.wiring.builders.window import ProjectedWindow
-from tests.own_aggregates import GeometricMean, Sum
+from tests.own_aggregates import Sum, Trace
 
 Step: TypeAlias = tuple[str, Any, ...]
 """A method of the operator and its arguments."""
@@ -300,7 +296,9 @@ AGGREGATES = {
     "python": [
         AggregateSpec("mine", (1,), (DataType.INT64,), python=Sum, returns=DataType.INT64),
         AggregateSpec("count", (), ()),
-        AggregateSpec("other", (2,), (DataType.FLOAT64,), 0, python=GeometricMean, returns=DataType.FLOAT64),
+        AggregateSpec(
+            "other", (1, 0), (DataType.INT64, DataType.STRING), 0, python=Trace, returns=DataType.STRING
+        ),
     ],
 }
 
@@ -474,19 +472,3 @@ CASES = [
     Case("sequence by time", lambda: SequenceOperator(SCHEMA), sequence_steps),
     Case("merge", lambda: InStepMerge(3, 5, {0, 2}), merge_steps),
 ]
-
-KERNELS = {
-    **dict.fromkeys((WindowOperator, RevisedWindowOperator, ProjectedWindow), ("window",)),
-    **dict.fromkeys((SessionOperator, CountWindowOperator), ("sessions", "window")),
-    **dict.fromkeys((IntervalJoin, AsOfJoin), ("join",)),
-    DedupOperator: ("dedup",),
-}
-
-
-def _can(case: Case) -> bool:
-    kinds = {"window": window.WindowState, "sessions": sessions.Sessions, "join": join.JoinState}
-    kinds["dedup"] = dedup.DedupState
-    return all(hasattr(kinds[name], "freeze") for name in KERNELS.get(type(case.make()), ()))
-
-
-CASES = [case for case in CASES if _can(case)]

@@ -17,7 +17,7 @@ import pytest
 import asyncflow
 from asyncflow.model.snapshot import Frozen, Saved, saved
 from asyncflow.operators.contract import Operator, TwoInputOperator
-from tests.operators.state_cases import CASES, KERNELS, Case, outputs_of, standing
+from tests.operators.state_cases import CASES, Case, outputs_of, standing
 
 by_name = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 
@@ -70,9 +70,13 @@ def test_a_state_that_lacks_something_is_refused(case: Case) -> None:
             with pytest.raises(ValueError, match=path[-1]):
                 case.make().restore(Saved(_changed(state.fields, path, change), state.parts))
     for name, data in state.parts.items():
+        if not len(data):
+            continue
         others = {part: array for part, array in state.parts.items() if part != name}
         if not name.endswith(".valid"):  # missing: no row is null
-            with pytest.raises(ValueError, match=name.split(".")[-1].rstrip("s")):
+            with pytest.raises(
+                ValueError, match=r"^\w+\S*: "
+            ):  # what does not fit may be told by a part that goes with it
                 case.make().restore(Saved(state.fields, others))
         with pytest.raises(ValueError, match=name.split(".")[-1].rstrip("s")):
             case.make().restore(Saved(state.fields, {**others, name: np.zeros(len(data), "S3")}))
@@ -108,5 +112,5 @@ def test_every_operator_is_covered() -> None:
     wanted = {kind for root in (Operator, TwoInputOperator) for kind in _concrete(root)}
     wanted = {kind for kind in wanted if kind.__module__.startswith("asyncflow.")}
     covered = {type(case.make()) for case in CASES}
-    assert wanted - covered - set(KERNELS) == set()
+    assert wanted - covered == set()
     assert all(isinstance(kind.state_version, int) for kind in wanted)

@@ -9,7 +9,7 @@ from asyncflow.model.columns import Int64Array
 from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.joins.rows import Rows, concat_rows, frozen_rows, restored_rows
 from asyncflow.operators.joins.timed import FEW_KEYS, LEFT, NULL_KEYS, RIGHT, JoinSpec, KeyIds
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel
+from asyncflow.operators.kernel_state import frozen_keys, load_kernel
 
 
 class LookupTable:
@@ -57,7 +57,7 @@ class LookupTable:
         if self.rows is not None and self.spec.key_types:
             self.keys.table.keep(np.arange(self._num_keys, dtype=np.int32))
         parts = self._parts if self.rows is None else [self.rows] if len(self.rows) else []
-        keys = FrozenKernel(self.keys.table)
+        keys = frozen_keys(self.keys.table)
         rows = frozen_rows(parts, self.keys.names)
         return nested({"whole": self.rows is not None}, {"keys": keys, "rows": rows})
 

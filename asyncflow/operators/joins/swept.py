@@ -23,7 +23,7 @@ from asyncflow.operators.joins import results
 from asyncflow.operators.joins.rows import shifted, shifted_time
 from asyncflow.operators.joins.slots import SlotColumns
 from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks, slot_ranks
+from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
 
 FEW_SLOTS = 1 << 16
 """Up to this many, slots without a row are not taken back."""
@@ -172,9 +172,9 @@ class SweptJoin(TimedJoin):
 
     def frozen_rows(self) -> Frozen:
         """Rows stand by key, time and arrival; of those ahead of the clock their places there, by moment and arrival."""
-        sides: dict[str, Frozen] = {"matching": FrozenKernel(self._state, ranks(self._keys.table))}
+        sides: dict[str, Frozen] = {"matching": frozen_by_group(self._state, self._keys.table.ranks())}
         for port, name in enumerate(("left", "right")):
-            places = slot_ranks(self._state, port)
+            places = self._state.slot_ranks(port)
             slots = np.flatnonzero(places >= 0)
             slots = slots[np.argsort(places[slots])]
             ahead, moments = self._ahead[port].all()

@@ -31,7 +31,7 @@ from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.contract import Output, TwoInputOperator, counted, restore_counts
 from asyncflow.operators.joins.results import Shape
 from asyncflow.operators.joins.rows import shifted_time
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
+from asyncflow.operators.kernel_state import frozen_keys, load_kernel
 from asyncflow.operators.raw import raw_column
 
 LEFT, RIGHT = 0, 1
@@ -103,7 +103,7 @@ class KeyIds:
     @property
     def names(self) -> Int64Array:
         """By id from 0 on, the null keys among them: the id among the saved keys."""
-        return np.concatenate([np.arange(NULL_KEYS), ranks(self.table) + np.int64(NULL_KEYS)])
+        return np.concatenate([np.arange(NULL_KEYS), self.table.ranks() + np.int64(NULL_KEYS)])
 
 
 class TimedJoin(TwoInputOperator):
@@ -127,13 +127,13 @@ class TimedJoin(TwoInputOperator):
 
     def freeze(self) -> Frozen:
         """The rows that wait, of each side by key and arrival; keys that no row holds are dropped first."""
-        if self.spec.key_types:
+        if self.spec.key_types and self._keys.table.size:
             live = self.live_keys()
             self._keys.table.keep(live)
             self.keep_keys(live)
         ended: list[Plain] = [port not in self._open for port in (LEFT, RIGHT)]
         fields: dict[str, Plain] = {**counted(self.counts), "clock_ns": self.clock, "ended": ended}
-        return nested(fields, {"keys": FrozenKernel(self._keys.table), "rows": self.frozen_rows()})
+        return nested(fields, {"keys": frozen_keys(self._keys.table), "rows": self.frozen_rows()})
 
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)

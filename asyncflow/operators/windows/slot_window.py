@@ -25,7 +25,7 @@ from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks, slot_ranks
+from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column, rows_of_raw
 from asyncflow.operators.windows.window import FEW_GROUPS, Prepared
@@ -67,12 +67,10 @@ class _SlotWindow(Operator):
     def freeze(self) -> Frozen:
         """The open windows by key and bounds, and what each holds; keys and slots without an open window are dropped first."""
         self._keep(self._windows.live_groups(self._groups.size))
-        keys = ranks(self._groups)
-        windows = FrozenKernel(self._windows, keys)
-        cells = FrozenKernel(self._state, slot_ranks(self._windows, keys))
-        return nested(
-            self._fields(), {"keys": FrozenKernel(self._groups), "windows": windows, "cells": cells}
-        )
+        keys = self._groups.ranks()
+        windows = frozen_by_group(self._windows, keys)
+        cells = frozen_by_group(self._state, self._windows.slot_ranks(keys))
+        return nested(self._fields(), {"keys": frozen_keys(self._groups), "windows": windows, "cells": cells})
 
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)

@@ -15,7 +15,7 @@ from asyncflow._kernels import window as window_kernel
 from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
 from asyncflow.model.snapshot import Array, Copied, Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import State
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
+from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, key_columns
 from asyncflow.operators.raw import column_of_raw
 
@@ -256,7 +256,7 @@ class SlotTable:
     def freeze(self) -> Frozen:
         """Slots by key, then window; those that are gone are forgotten first.  A slot's accumulators are a group of the window state."""
         self._compact(self.live())
-        names = ranks(self.keys)[self.key_of]
+        names = self.keys.ranks()[self.key_of]
         order = np.lexsort((self.windows, names))
         places = np.empty(self.size, np.int32)
         places[order] = np.arange(self.size, dtype=np.int32)
@@ -270,8 +270,8 @@ class SlotTable:
             {},
             {
                 "of_slots": Copied({}, arrays),
-                "keys": FrozenKernel(self.keys),
-                "cells": FrozenKernel(self._state, places),
+                "keys": frozen_keys(self.keys),
+                "cells": frozen_by_group(self._state, places),
             },
         )
 

@@ -24,7 +24,7 @@ from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
-from asyncflow.operators.kernel_state import FrozenKernel, load_kernel, ranks
+from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
 
@@ -96,7 +96,10 @@ class WindowOperator(Operator):
         self._keep(self._state.live_groups(self._groups.size))
         return nested(
             {**counted(self.counts), "greatest_time": self._greatest_time},
-            {"keys": FrozenKernel(self._groups), "windows": FrozenKernel(self._state, ranks(self._groups))},
+            {
+                "keys": frozen_keys(self._groups),
+                "windows": frozen_by_group(self._state, self._groups.ranks()),
+            },
         )
 
     def restore(self, saved: Saved) -> None:
