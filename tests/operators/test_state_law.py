@@ -70,7 +70,7 @@ def test_a_state_that_lacks_something_is_refused(case: Case) -> None:
             with pytest.raises(ValueError, match=path[-1]):
                 case.make().restore(Saved(_changed(state.fields, path, change), state.parts))
     for name, data in state.parts.items():
-        if not len(data):
+        if data.nbytes < 2:  # nothing, or an empty list: a part without rows may be missing
             continue
         others = {part: array for part, array in state.parts.items() if part != name}
         if not name.endswith(".valid"):  # missing: no row is null
