@@ -152,7 +152,7 @@ class Endpoint(ABC):
     def name(self, address: Any, number: int) -> str:
         """A name for the ``number``-th peer."""
 
-    def _connect_fault(self, error: OSError) -> ConnectorError:
+    def connect_fault(self, error: OSError) -> ConnectorError:
         kind = (
             RetriableError
             if error.errno in _RETRIABLE or isinstance(error, (TimeoutError, socket.gaierror))
@@ -183,7 +183,7 @@ class TcpEndpoint(Endpoint):
         try:
             found = await loop.getaddrinfo(self._host or "localhost", self._port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise self._connect_fault(error) from error
+            raise self.connect_fault(error) from error
         for family, kind, protocol, _, address in found:
             try:
                 connected = await _connect(socket.socket(family, kind, protocol), address)
@@ -193,7 +193,7 @@ class TcpEndpoint(Endpoint):
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 keep_alive(connected)
                 return connected
-        raise self._connect_fault(fault) from fault
+        raise self.connect_fault(fault) from fault
 
     def name(self, address: Any, number: int) -> str:
         return format_host_port(address)
@@ -246,7 +246,7 @@ class UnixEndpoint(Endpoint):
         try:
             return await _connect(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), self._path)
         except OSError as error:
-            raise self._connect_fault(error) from error
+            raise self.connect_fault(error) from error
 
     def name(self, address: Any, number: int) -> str:
         return f"{self.text}#{number}"

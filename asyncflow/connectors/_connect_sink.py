@@ -52,11 +52,11 @@ class _Batch:
 
 
 class ConnectSink(SinkConnector):
-    """See the module."""
+    """See the module.  ``peer``: the connection to the reader, None before the first."""
 
     def __init__(self, connecting: Connecting) -> None:
-        self._connecting = connecting
-        self._peer: socket.socket | None = None
+        self.connecting = connecting
+        self.peer: socket.socket | None = None
         self._writer: DescriptorWriter | None = None
         self._written_bytes = 0
         self._unread_bytes = 0
@@ -70,12 +70,12 @@ class ConnectSink(SinkConnector):
         return self._counts
 
     async def open(self) -> None:
-        self._peer = await self._connecting.connect()
-        self._writer = DescriptorWriter(self._peer.fileno(), self._peer.close)
+        self.peer = await self.connecting.connect()
+        self._writer = DescriptorWriter(self.peer.fileno(), self.peer.close)
         self._counts["connections"] += 1
-        unix = self._peer.family == socket.AF_UNIX
+        unix = self.peer.family == socket.AF_UNIX
         self._unread_bytes = (
-            self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) if unix else UNREAD_BYTES
+            self.peer.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) if unix else UNREAD_BYTES
         )
         self._written_bytes = 0
         self._sent.clear()
@@ -83,7 +83,7 @@ class ConnectSink(SinkConnector):
 
     async def write(self, data: Buffer, *, origin: Any = None) -> None:
         assert self._writer is not None, "write before open"
-        if not self._connecting.reconnect:
+        if not self.connecting.reconnect:
             try:
                 await self._writer.write(data)
             except OSError as error:
@@ -97,7 +97,7 @@ class ConnectSink(SinkConnector):
         if self._closed:
             return
         self._closed = True
-        if self._peer is None or self._writer is None:
+        if self.peer is None or self._writer is None:
             return
         try:
             if not failed:
@@ -105,8 +105,8 @@ class ConnectSink(SinkConnector):
                     await self._send_all()
         finally:
             self._give_up(failed)
-            if self._peer.fileno() >= 0:
-                say_goodbye(self._peer)
+            if self.peer.fileno() >= 0:
+                say_goodbye(self.peer)
             self._writer.close()
 
     # -- sending again -------------------------------------------------------------------------------------------------
@@ -132,15 +132,15 @@ class ConnectSink(SinkConnector):
             batch.end = self._written_bytes
             self._sent.append(batch)
             self._acknowledge()
-            self._connecting.alive()
+            self.connecting.alive()
 
     def _over(self) -> bool:
         """Whether the peer has ended or reset the connection; it is then closed.  Bytes that the peer sends are dropped."""
-        assert self._peer is not None
-        if self._peer.fileno() < 0:
+        assert self.peer is not None
+        if self.peer.fileno() < 0:
             return True
         try:
-            while said := self._peer.recv(1 << 16):
+            while said := self.peer.recv(1 << 16):
                 if len(said) < 1 << 16:
                     return False
         except (BlockingIOError, InterruptedError):
@@ -153,9 +153,9 @@ class ConnectSink(SinkConnector):
 
     def _broken(self, error: OSError | None) -> None:
         """Closes the connection and queues what must be sent again.  ``error`` None: the peer ended the connection."""
-        assert self._peer is not None
+        assert self.peer is not None
         assert self._writer is not None
-        if self._peer.fileno() >= 0:
+        if self.peer.fileno() >= 0:
             self._acknowledge()
             if error is not None and self._broken_off(error):
                 self._counts["lost"] += sum(rows for _, _, rows in self._marks)
@@ -163,22 +163,22 @@ class ConnectSink(SinkConnector):
             self._sent.clear()
             self._writer.close()
         _log.warning("%s; connecting again", self._gone(error))
-        self._connecting.lost()
+        self.connecting.lost()
 
     def _broken_off(self, error: OSError) -> bool:
         """Whether the peer may have left acknowledged bytes unread.  After an end in order the system gives EPIPE and nothing else."""
-        assert self._peer is not None
+        assert self.peer is not None
         code = error.errno
         if code == errno.EPIPE:
-            code = self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            code = self.peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return code not in (0, errno.EPIPE)
 
     def _acknowledge(self) -> None:
         """Forgets acknowledged batches, and the rows that are surely read."""
-        assert self._peer is not None
+        assert self.peer is not None
         acknowledged = self._written_bytes
-        if self._peer.family != socket.AF_UNIX:  # nothing that is there is ever sent again
-            acknowledged -= outstanding_bytes(self._peer)
+        if self.peer.family != socket.AF_UNIX:  # nothing that is there is ever sent again
+            acknowledged -= outstanding_bytes(self.peer)
         while self._sent and self._sent[0].end <= acknowledged:
             batch = self._sent.popleft()
             begin, rows = batch.end - len(batch.data), batch.rows
@@ -193,24 +193,24 @@ class ConnectSink(SinkConnector):
 
     async def _confirmed(self) -> bool:
         """Waits until all bytes are acknowledged.  False where batches must be sent again; ConnectorError then without ``reconnect``."""
-        assert self._peer is not None
+        assert self.peer is not None
         assert self._writer is not None
-        if self._peer.fileno() < 0:
+        if self.peer.fileno() < 0:
             return not self._again
         loop = asyncio.get_running_loop()
-        left = outstanding_bytes(self._peer)
+        left = outstanding_bytes(self.peer)
         until, pause_seconds = loop.time() + CONFIRM_SECONDS, 0.0005
         while True:
-            code = self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            code = self.peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 error = OSError(code, os.strerror(code))
-                if not self._connecting.reconnect:
+                if not self.connecting.reconnect:
                     self._writer.close()
                     raise self._gone(error)
                 self._broken(error)
                 return not self._again
-            before, left = left, outstanding_bytes(self._peer)
-            if left == 0 or self._peer.family == socket.AF_UNIX:
+            before, left = left, outstanding_bytes(self.peer)
+            if left == 0 or self.peer.family == socket.AF_UNIX:
                 return True
             if left < before:
                 until = loop.time() + CONFIRM_SECONDS
@@ -221,27 +221,27 @@ class ConnectSink(SinkConnector):
 
     def _give_up(self, failed: bool) -> None:
         """Counts and reports the rows that may not have arrived."""
-        assert self._peer is not None
-        if self._connecting.reconnect:
-            if self._peer.fileno() >= 0:
+        assert self.peer is not None
+        if self.connecting.reconnect:
+            if self.peer.fileno() >= 0:
                 self._acknowledge()
             self._counts["lost"] += sum(batch.rows for batch in (*self._sent, *self._again) if batch.end)
-        elif not failed and self._peer.fileno() >= 0 and (left := self._unacknowledged()):
+        elif not failed and self.peer.fileno() >= 0 and (left := self._unacknowledged()):
             _log.warning(
-                "%s: %s had not come to the other side when it was closed", self._connecting.text, left
+                "%s: %s had not come to the other side when it was closed", self.connecting.text, left
             )
         if self._counts["lost"]:
             _log.warning(
                 "%s: up to %s rows were lost with connections that broke",
-                self._connecting.text,
+                self.connecting.text,
                 f"{self._counts['lost']:,}",
             )
 
     def _unacknowledged(self) -> str:
-        assert self._peer is not None
-        left = 0 if self._peer.family == socket.AF_UNIX else outstanding_bytes(self._peer)
+        assert self.peer is not None
+        left = 0 if self.peer.family == socket.AF_UNIX else outstanding_bytes(self.peer)
         return format_size(left) if left else ""
 
     def _gone(self, error: OSError | None) -> ConnectorError:
         why = "end of the connection" if error is None else os.strerror(error.errno or 0).lower()
-        return ConnectorError(f"{self._connecting.text}: the other side went away: {why}")
+        return ConnectorError(f"{self.connecting.text}: the other side went away: {why}")

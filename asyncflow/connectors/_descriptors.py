@@ -108,6 +108,9 @@ class DescriptorStream(ByteStream):
         )
         self._bytes_since_turn = 0
 
+    def fileno(self) -> int:
+        return self._fd
+
     async def read_into(self, buffer: memoryview) -> int:
         if self._bytes_since_turn >= TURN_BYTES:
             self._bytes_since_turn = 0

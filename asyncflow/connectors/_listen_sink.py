@@ -158,7 +158,8 @@ class _Peer:
 
 
 class ListenSink(SinkConnector):
-    """See the module.  ``addresses``: where it listens, after ``open``; ``taken_bytes``: by all peers together."""
+    """See the module.  ``addresses``: where the sink listens, after ``open``; ``taken_bytes``: by all peers together; ``peers``: those
+    connected now; ``kept_bytes``: of the batches that a peer has still to take."""
 
     taken_bytes: int = 0
 
@@ -167,10 +168,10 @@ class ListenSink(SinkConnector):
         self._text = endpoint.text
         self._limits = limits
         self._counts = PeerCounts(endpoint.text, "slow")
-        self._peers: dict[socket.socket, _Peer] = {}
+        self.peers: dict[socket.socket, _Peer] = {}
         self._news = asyncio.Event()
         self._current: _Batch | None = None
-        self._kept_bytes = 0
+        self.kept_bytes = 0
         self._lost_rows = 0
         self._turn_bytes = 0
         self._sweep = Sweep(limits.sweep_seconds, self._look)
@@ -200,10 +201,10 @@ class ListenSink(SinkConnector):
             if batch.pending:
                 batch.data = memoryview(bytes(batch.data))  # the caller reuses its buffer
                 batch.kept = True
-                self._kept_bytes += len(batch.data)
+                self.kept_bytes += len(batch.data)
             else:
                 batch.data = NOTHING
-        await self._until(lambda: self._kept_bytes <= self._limits.max_bytes, holding_up=True)
+        await self._until(lambda: self.kept_bytes <= self._limits.max_bytes, holding_up=True)
 
     async def aclose(self, *, failed: bool = False) -> None:
         """Peers with a backlog still take it, unless the run ``failed``."""
@@ -212,12 +213,12 @@ class ListenSink(SinkConnector):
         self._listener.close()
         try:
             if not failed:
-                await self._until(lambda: not any(peer.queue for peer in self._peers.values()))
+                await self._until(lambda: not any(peer.queue for peer in self.peers.values()))
         finally:
             self._closed = True
             self._news.set()
             self._sweep.close()
-            for opened, peer in list(self._peers.items()):
+            for opened, peer in list(self.peers.items()):
                 if peer.queue and not failed:
                     self._counts.cut_off("slow", peer.name, "stopped before it had taken what was sent")
                 self._forget(opened)
@@ -234,7 +235,7 @@ class ListenSink(SinkConnector):
 
     def left(self, opened: socket.socket, why: str) -> None:
         """The peer is gone."""
-        if (peer := self._peers.get(opened)) is not None:
+        if (peer := self.peers.get(opened)) is not None:
             _log.debug("%s: %s went away: %s", self._text, peer.name, why)
             self._lose(peer)
             self._forget(opened)
@@ -242,18 +243,18 @@ class ListenSink(SinkConnector):
     # -- within ------------------------------------------------------------------------------------------------------------
 
     def _on_peer(self, opened: socket.socket, name: str) -> None:
-        if not self._counts.admits(len(self._peers), name, self._limits):
+        if not self._counts.admits(len(self.peers), name, self._limits):
             opened.close()
             return
         if opened.family != socket.AF_UNIX:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._peers[opened] = peer = _Peer(self, opened, name)
+        self.peers[opened] = peer = _Peer(self, opened, name)
         if self._current is not None and not self._current.taken:
             peer.offer(self._current)
         self._news.set()
 
     def _offer(self, batch: _Batch) -> None:
-        for peer in list(self._peers.values()):
+        for peer in list(self.peers.values()):
             peer.offer(batch)
 
     async def _until(self, reached: Callable[[], bool], *, holding_up: bool = False) -> None:
@@ -270,25 +271,25 @@ class ListenSink(SinkConnector):
             if holding_up:
                 # More than two sweeps is the loop's delay, not the peers'.
                 held_up = min(loop.time() - began, 2 * self._limits.sweep_seconds)
-                for peer in self._peers.values():
+                for peer in self.peers.values():
                     if 2 * peer.backlog_bytes >= self._limits.max_bytes:
                         peer.held_up_seconds += held_up
 
     def _look(self, late: float) -> bool:
         """Cuts off slow peers and wakes the writer.  True while a peer has a backlog."""
         slow_seconds, now = self._limits.slow_seconds, asyncio.get_running_loop().time()
-        for opened, peer in list(self._peers.items()):
+        for opened, peer in list(self.peers.items()):
             peer.moved += late
             if peer.queue and now - peer.moved > slow_seconds:
                 self._cut_off(opened, f"it took nothing for {_text(slow_seconds)}")
             elif peer.held_up_seconds > slow_seconds:
                 self._cut_off(opened, f"it held the others up for {_text(slow_seconds)}")
         self._news.set()
-        return any(peer.queue for peer in self._peers.values())
+        return any(peer.queue for peer in self.peers.values())
 
     def _cut_off(self, opened: socket.socket, why: str) -> None:
-        self._counts.cut_off("slow", self._peers[opened].name, why)
-        self._lose(self._peers[opened])
+        self._counts.cut_off("slow", self.peers[opened].name, why)
+        self._lose(self.peers[opened])
         if opened.family != socket.AF_UNIX:  # a reset: the peer must not take this for the end of the rows
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._forget(opened)
@@ -305,11 +306,11 @@ class ListenSink(SinkConnector):
         batch.pending -= 1
         if batch.kept and not batch.pending:
             batch.kept = False
-            self._kept_bytes -= len(batch.data)
+            self.kept_bytes -= len(batch.data)
             batch.data = NOTHING
 
     def _forget(self, opened: socket.socket) -> None:
-        peer = self._peers.pop(opened)
+        peer = self.peers.pop(opened)
         for batch in peer.queue:
             self._done(batch)
             if batch.taken and not batch.pending and not batch.takers:

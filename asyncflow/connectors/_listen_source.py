@@ -65,7 +65,11 @@ class PeerStream(DescriptorStream):
 
 
 class ListenSource(ByteSource):
-    """Every peer that connects is a stream, side by side, until ``stop``.  ``addresses``: where it listens, after ``started``."""
+    """Every peer that connects is a stream, side by side, until ``stop``.
+
+    ``addresses``: where the source listens, after ``started``; ``peers``: the streams that are open; ``held_bytes``: of their unfinished
+    records.
+    """
 
     concurrent = True
     bounded = False
@@ -74,12 +78,12 @@ class ListenSource(ByteSource):
         self._listener = Listener(endpoint, self._on_peer)
         self._limits = limits
         self._counts = PeerCounts(endpoint.text, "idle", "record", "memory")
-        self._open: set[PeerStream] = set()
+        self.peers: set[PeerStream] = set()
         self._arrived: deque[PeerStream] = deque()
         self._arrival = asyncio.Event()
         self._stopped = False
         self._closed_bytes = 0
-        self._held_bytes = 0
+        self.held_bytes = 0
         self._sweep = Sweep(limits.sweep_seconds, self._look)
 
     @property
@@ -88,7 +92,7 @@ class ListenSource(ByteSource):
 
     @property
     def position_bytes(self) -> int:  # type: ignore[override]
-        return self._closed_bytes + sum(stream.position_bytes for stream in self._open)
+        return self._closed_bytes + sum(stream.position_bytes for stream in self.peers)
 
     def counted(self) -> Mapping[str, int]:
         return self._counts.counts
@@ -114,14 +118,14 @@ class ListenSource(ByteSource):
             self._listener.accept_pending()  # a peer that has connected may have sent already
             self._listener.close()
             self._stopped = True
-            for stream in self._open:
+            for stream in self.peers:
                 stream.finish()
             self._arrival.set()
 
     async def aclose(self) -> None:
         self._stopped = True
         self._listener.close()
-        for stream in list(self._open):
+        for stream in list(self.peers):
             stream.close()
         self._sweep.close()
         self._counts.close()
@@ -132,32 +136,32 @@ class ListenSource(ByteSource):
 
     def waits(self, stream: PeerStream) -> None:
         """The stream's reader begins to wait for the peer."""
-        self._held_bytes += stream.held_bytes
-        if self._held_bytes > self._limits.max_bytes:
+        self.held_bytes += stream.held_bytes
+        if self.held_bytes > self._limits.max_bytes:
             self._make_room()
         if self._timed(stream):
             self._sweep.begin()
 
     def waits_no_more(self, stream: PeerStream) -> None:
-        self._held_bytes -= stream.held_bytes
+        self.held_bytes -= stream.held_bytes
 
     def _on_peer(self, peer: socket.socket, name: str) -> None:
-        if not self._counts.admits(len(self._open), name, self._limits):
+        if not self._counts.admits(len(self.peers), name, self._limits):
             peer.close()
             return
         stream = PeerStream(peer, name, lambda: self._released(stream, peer), self)
-        self._open.add(stream)
+        self.peers.add(stream)
         self._arrived.append(stream)
         self._arrival.set()
 
     def _released(self, stream: PeerStream, peer: socket.socket) -> None:
         self._closed_bytes += stream.position_bytes
-        self._open.discard(stream)
+        self.peers.discard(stream)
         peer.close()
 
     def _cut_off(self, stream: PeerStream, way: str, why: str) -> None:
         self._counts.cut_off(way, stream.name, why)
-        self._held_bytes -= stream.held_bytes
+        self.held_bytes -= stream.held_bytes
         stream.held_bytes = 0
         stream.break_off(why)
 
@@ -167,10 +171,10 @@ class ListenSource(ByteSource):
         now = asyncio.get_running_loop().time()
         why = f"the unfinished records of all peers hold more than {format_size(self._limits.max_bytes)}"
         holding = sorted(
-            (stream for stream in self._open if stream.held_bytes),
+            (stream for stream in self.peers if stream.held_bytes),
             key=lambda stream: stream.waited(now)[1],
         )
-        while self._held_bytes > self._limits.max_bytes and len(holding) > 1:
+        while self.held_bytes > self._limits.max_bytes and len(holding) > 1:
             share = self._limits.max_bytes / len(holding)
             longest = max(
                 (position for position, stream in enumerate(holding) if stream.held_bytes > share), default=-1
@@ -186,7 +190,7 @@ class ListenSource(ByteSource):
     def _look(self, late: float) -> bool:
         """Cuts off peers that are beyond a time limit.  True while a peer with a time limit is waited for."""
         limits, now = self._limits, asyncio.get_running_loop().time()
-        waiting = [stream for stream in self._open if self._timed(stream)]
+        waiting = [stream for stream in self.peers if self._timed(stream)]
         for stream in waiting:
             stream.excuse(late)
             quiet, unfinished = stream.waited(now)

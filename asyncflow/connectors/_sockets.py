@@ -108,37 +108,40 @@ class Listener:
 
 
 class Connecting:
-    """Connects, with ``reconnect`` again and again: the wait doubles up to ``max_delay_seconds`` and is randomised."""
+    """Connects, with ``reconnect`` again and again: the wait doubles up to ``max_delay_seconds`` and is randomised.
+
+    ``failures``: attempts that failed, and connections that were lost, since bytes last moved.
+    """
 
     def __init__(self, endpoint: Endpoint, *, reconnect: bool, max_delay_seconds: float) -> None:
         self.text = endpoint.text
         self.reconnect = reconnect
         self._endpoint = endpoint
         self._max_delay_seconds = max_delay_seconds
-        self._failures = 0
+        self.failures = 0
 
     async def connect(self) -> socket.socket:
         """A connected socket.  RetriableError when nobody answers and ``reconnect`` is off."""
         while True:
-            if self._failures:
-                ceiling = min(self._max_delay_seconds, FIRST_DELAY_SECONDS * 2 ** min(self._failures - 1, 30))
+            if self.failures:
+                ceiling = min(self._max_delay_seconds, FIRST_DELAY_SECONDS * 2 ** min(self.failures - 1, 30))
                 await asyncio.sleep(ceiling * random.uniform(0.5, 1))
             try:
                 return await self._endpoint.connect()
             except RetriableError as error:
                 if not self.reconnect:
                     raise
-                self._failures += 1
-                if self._failures == 1:
+                self.failures += 1
+                if self.failures == 1:
                     _log.warning("%s; trying again", error)
 
     def lost(self) -> None:
         """The connection ended: the next one waits a little."""
-        self._failures += 1
+        self.failures += 1
 
     def alive(self) -> None:
         """Bytes have moved: waits begin at the shortest again."""
-        self._failures = 0
+        self.failures = 0
 
 
 class ConnectSource(ByteSource):

@@ -23,6 +23,7 @@ from typing import Any, Self
 from msgspec.structs import replace
 
 import asyncflow as af
+from asyncflow.connectors._descriptors import DescriptorStream
 from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run
 from asyncflow.testing import ListSink
@@ -94,7 +95,7 @@ def reset(peer: socket.socket) -> None:
     peer.close()
 
 
-def hung_up(peer: socket.socket) -> bool:
+def hung_up(peer: socket.socket | DescriptorStream) -> bool:
     """Whether the system knows that this connection is over in both directions."""
     poll = select.poll()
     poll.register(peer, 0)
@@ -191,7 +192,7 @@ class Running:
 
     async def connected(self, count: int) -> list[socket.socket]:
         """Returns once the (first) sink has so many readers: its ends of them."""
-        readers = self.run.wiring.sinks[0].connector._peers  # type: ignore[attr-defined]
+        readers = self.run.wiring.sinks[0].connector.peers  # type: ignore[attr-defined]
         await self.until(lambda: len(readers) == count)
         return list(readers)
 

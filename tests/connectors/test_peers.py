@@ -64,7 +64,7 @@ def test_a_source_refuses_one_peer_too_many_and_says_so(
                 with await dialled(address) as refused:
                     assert await ends(refused) == b""
             one.close()
-            await running.until(lambda: len(running.run.wiring.sources[0].connector._open) == 1)  # type: ignore[attr-defined]
+            await running.until(lambda: len(running.run.wiring.sources[0].connector.peers) == 1)  # type: ignore[attr-defined]
             with await dialled(address) as three:
                 await send(three, b"c,3\n")
                 await send(two, b"b,2\n")
@@ -172,17 +172,17 @@ def test_unfinished_records_of_all_peers_have_one_bound(run, kind: str, tmp_path
             await running.until(lambda: running.source()["peers_cut_memory"] >= 6)
             await asyncio.sleep(0.05)
             source = running.run.wiring.sources[0].connector
-            assert source._held_bytes <= 210_000  # type: ignore[attr-defined]
+            assert source.held_bytes <= 210_000  # type: ignore[attr-defined]
             await send(small, b"1\n")
             await running.until(lambda: running.records())
             for peer in (small, *large):
                 peer.close()
-            await running.until(lambda: not source._open)  # type: ignore[attr-defined]
+            await running.until(lambda: not source.peers)  # type: ignore[attr-defined]
             counted = (await running.stop())["sources"]["rows"]
             assert running.records() == [{"key": "s", "qty": 1}]
             assert counted["peers_cut_memory"] == 6
             assert counted["rejected"] == counted["rows"] - 1 == 10
-            assert source._held_bytes == 0  # type: ignore[attr-defined]
+            assert source.held_bytes == 0  # type: ignore[attr-defined]
 
     run(main())
 
@@ -426,9 +426,9 @@ def test_connections_are_kept_alive(run, tmp_path: Path) -> None:
             ):
                 with await dialled(await running.address()), await server.accepted():
                     await running.until(lambda: running.source()["peers"] == 1)
-                    await out.until(lambda: out.run.wiring.sinks[0].connector._peer)  # type: ignore[attr-defined]
-                    [stream] = running.run.wiring.sources[0].connector._open  # type: ignore[attr-defined]
-                    for number in (stream._fd, out.run.wiring.sinks[0].connector._peer.fileno()):  # type: ignore[attr-defined]
+                    await out.until(lambda: out.run.wiring.sinks[0].connector.peer)  # type: ignore[attr-defined]
+                    [stream] = running.run.wiring.sources[0].connector.peers  # type: ignore[attr-defined]
+                    for number in (stream.fileno(), out.run.wiring.sinks[0].connector.peer.fileno()):  # type: ignore[attr-defined]
                         with socket.socket(fileno=socket.dup(number)) as ours:
                             assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 

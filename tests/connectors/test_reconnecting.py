@@ -58,7 +58,7 @@ def test_rows_for_a_side_that_left_before_they_came_are_sent_to_the_next(run, tm
                 with await server.accepted() as reader:
                     await receive(reader, 8)
                 sink: Any = running.run.wiring.sinks[0].connector
-                sink._over = lambda over=sink._over: sink._peer.fileno() < 0  # it comes too late to be seen
+                sink._over = lambda over=sink._over: sink.peer.fileno() < 0  # it comes too late to be seen
                 fed.put({"n": 1})
                 fed.end()
                 with await server.accepted() as reader:

@@ -20,7 +20,7 @@ from tests.connectors.peers import CSV, SCHEMA, Running, Server, delivered, dial
 
 def arrived(stream: DescriptorStream) -> None:
     """Returns, without a turn of the loop, once the system knows of the reset."""
-    while not hung_up(stream._fd):  # type: ignore[arg-type]
+    while not hung_up(stream):
         pass
 
 
@@ -63,7 +63,7 @@ def test_a_source_that_cannot_connect_to_tell_its_columns_is_named(run, kind: st
     ],
 )
 def test_why_it_cannot_connect_is_said_in_the_systems_words(error: OSError, reason: str) -> None:
-    assert TcpEndpoint("h:1")._connect_fault(error).message == f"h:1: cannot connect: {reason}"
+    assert TcpEndpoint("h:1").connect_fault(error).message == f"h:1: cannot connect: {reason}"
 
 
 def test_a_sink_whose_address_is_taken_is_named(run, kind: str, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_stopped_with_a_reset_pending_the_part_of_a_record_is_not_decoded(run, t
             peer = await dialled(await running.address())
             await send(peer, b"a,1\n")
             await running.taken(1)
-            [ours] = running.run.wiring.sources[0].connector._open  # type: ignore[attr-defined]
+            [ours] = running.run.wiring.sources[0].connector.peers  # type: ignore[attr-defined]
             peer.setblocking(True)
             peer.sendall(b"b,12")
             delivered(peer)

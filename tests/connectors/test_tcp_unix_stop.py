@@ -146,7 +146,7 @@ def test_stopped_while_it_connects_again_the_run_fails(run, kind: str, tmp_path:
                 (await server.accepted()).close()
                 server.__exit__()
                 out = running.run.wiring.sinks[0].connector
-                await running.until(lambda: out._connecting._failures > 1)  # type: ignore[attr-defined]
+                await running.until(lambda: out.connecting.failures > 1)  # type: ignore[attr-defined]
                 with pytest.raises(ConnectorError, match=r"stop_timeout .* lost: [\d,]+ rows? for out$"):
                     await running.stop()
 

@@ -277,7 +277,7 @@ async def test_readers_that_stall_reset_and_half_close_hold_nobody_up(
             results = await asyncio.gather(*readers, return_exceptions=True)
     assert counted["rows"] == sent
     assert counted["peers_cut_slow"] >= hows.count("stuck")
-    assert run.wiring.sinks[0].connector._kept_bytes == 0  # type: ignore[attr-defined]
+    assert run.wiring.sinks[0].connector.kept_bytes == 0  # type: ignore[attr-defined]
     for how, data in zip(hows, results, strict=True):
         if how == "well":
             assert [json.loads(line)["n"] for line in data.splitlines()] == list(range(sent))
@@ -305,9 +305,9 @@ async def test_flat_law_peers_that_come_and_go_leave_nothing(tmp_path: Path, kin
             for _ in range(6):
                 await asyncio.gather(*(leave_unfinished() for _ in range(40)))
                 source = served.run.wiring.sources[0]
-                await until(lambda source=source: not source.connector._open)
+                await until(lambda source=source: not source.connector.peers)
                 held.append(source.memory.used_bytes)
-                assert source.connector._held_bytes == 0  # type: ignore[attr-defined]
+                assert source.connector.held_bytes == 0  # type: ignore[attr-defined]
                 assert source._in_flight is not None
                 assert source._in_flight.bytes == source._in_flight._unfinished.used_bytes == 0
             served.run.stop()
