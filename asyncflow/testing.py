@@ -1,8 +1,8 @@
-"""Public: what the authors of connectors, formats and pipelines test with.  Real parts, kept in memory; no mocks.
+"""Public: test tools for authors of connectors, formats, aggregates and pipelines.  Real parts, kept in memory; no mocks.
 
-``ListSink`` collects what a flow writes.  ``ChunkSource`` gives bytes in the pieces you choose.  A run given a ``FakeClock`` waits for
-nothing but its input: its clock stands until it is moved.  ``check_format``, ``check_source`` and ``check_sink`` hold a component of
-yours to the contract, ``check_aggregate`` an aggregate written in Python; each raises AssertionError that says which promise was broken.
+``ListSink`` collects the output of a flow.  ``ChunkSource`` gives bytes in chosen pieces.  ``FakeClock`` is a clock that stands until it is
+moved.  ``check_format``, ``check_source``, ``check_sink`` and ``check_aggregate`` check a component against its contract; AssertionError
+names the promise that was broken.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ __all__ = [
 
 
 class ListSink(SinkConnector):
-    """A sink that keeps everything: ``data`` is all bytes written, ``writes`` one entry each with its origin."""
+    """A sink that keeps its input: ``data`` is all bytes written, ``writes`` has an entry for each write, with its origin."""
 
     def __init__(self) -> None:
         self.writes: list[tuple[bytes, Any]] = []
         self.closed: bool | None = None
-        """None while open; then whether it was closed after a failure."""
+        """None while the sink is open; then whether it was closed after a failure."""
 
     @property
     def data(self) -> bytes:
@@ -59,7 +59,7 @@ class ListSink(SinkConnector):
 
 
 class ChunkSource(ByteSource, ByteStream):
-    """A source of one stream that gives exactly the pieces it was made of, one a read (cut further where the reader asks for less)."""
+    """A source of one stream that gives the pieces it was made of, one a read, and less where the reader asks for less."""
 
     name = "chunks"
 
@@ -104,7 +104,7 @@ def one_by_one(data: bytes) -> list[bytes]:
 def decode_all(
     decoder: Decoder, pieces: Sequence[bytes]
 ) -> tuple[tuple[Column, ...], int, list[tuple[int, int, str]]]:
-    """Drives a decoder over a stream that comes in ``pieces``: its columns, rows, and rejects as (line, offset, reason)."""
+    """Decodes a stream that comes in ``pieces``: its columns, number of rows, and rejects as (line, offset, reason)."""
     rest: Block = np.empty(0, np.uint8)
     parts: list[tuple[Column, ...]] = []
     rejects: list[tuple[int, int, str]] = []
@@ -141,7 +141,7 @@ def decode_all(
 
 
 def check_format(make: Callable[[], Decoder], data: bytes, rounds: int = 10) -> None:
-    """The chunk law for one input: however ``data`` is cut, ``make()`` gives the same rows and the same rejects."""
+    """Checks that a decoder of ``make()`` gives the same rows and the same rejects however ``data`` is cut."""
     whole = _plain(make(), [data])
     for seed in range(rounds):
         at_most = (1, 3, 7, 64, 1000)[seed % 5]
@@ -163,7 +163,7 @@ def _plain(
 
 
 async def check_source(make: Callable[[], Awaitable[ByteSource]], expected: bytes) -> None:
-    """A byte source that ends: the same bytes for any size of buffer; a cancelled read loses nothing; closing twice is fine."""
+    """Checks a byte source that ends: the same bytes for any size of buffer, and closing twice does no harm."""
     for size in (1 << 20, 4096, 7):
         source = await make()
         received = bytearray()
@@ -187,7 +187,7 @@ async def _drain(stream: ByteStream, size: int) -> bytes:
 async def check_sink(
     make: Callable[[], SinkConnector], read_back: Callable[[], bytes], pieces: Sequence[bytes]
 ) -> None:
-    """A byte sink: what was written is there, whole and in order, once it is closed; closing twice is fine."""
+    """Checks a byte sink: once closed, ``read_back`` gives all bytes in order; closing twice does no harm."""
     sink = make()
     await sink.open()
     for piece in pieces:
@@ -205,11 +205,11 @@ def check_aggregate(
     tolerance: float = 1e-9,
     saved: bool = True,
 ) -> None:
-    """What an aggregate promises, held on rows of yours, an array or list for each argument.
+    """Checks an aggregate on given rows, an array or list for each argument.
 
-    However they are cut into updates and dealt out to objects that are merged, the result is the same (floats: within ``tolerance``,
-    relative) and of the type declared; reading it changes nothing; neither merging nor later updates of the one change the other object.
-    An object that is saved and loaded between updates goes on as if it had not been (``saved=False``: is not tried).
+    The result is the same (floats: within ``tolerance``, relative) and of the declared type however the rows are cut into updates and dealt
+    out to objects that are merged; reading the result changes nothing; merging, and later updates, leave the merged object unchanged.
+    Saving and loading an object between updates does not change the result (``saved=False``: not checked).
     """
     says = declared(cls)
     arrays = [

@@ -221,4 +221,4 @@ class CompressedStream(ByteStream):
     def _close_after(self, last: asyncio.Future[bytes]) -> None:
         self._archive.close()
         if not last.cancelled():
-            last.exception()  # nobody waits for it any more
+            last.exception()  # retrieved: no reader waits for the block

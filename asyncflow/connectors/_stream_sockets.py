@@ -134,7 +134,7 @@ class SocketSinkOptions(SocketOptions, DescribesSink, frozen=True):
     ] = "10s"
 
     def capabilities(self) -> SinkCapabilities:
-        """Without ``reconnect`` one connection is made, and its end is an error: nobody else is waited for."""
+        """Without ``reconnect`` the end of the only connection is an error: no other peer is waited for."""
         return SinkCapabilities(may_wait=self.listen is not None or self.reconnect, resources=self.taken())
 
 

@@ -197,7 +197,7 @@ async def send_datagram(through: socket.socket, data: Buffer, address: Any) -> N
         except (BlockingIOError, InterruptedError):
             await _writable(through)
         except ConnectionRefusedError:
-            return  # what was sent before found nobody; sending again into the void is what udp is
+            return  # an earlier datagram found no receiver, which is no error of this one
         else:
             return
 
