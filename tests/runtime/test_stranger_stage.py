@@ -100,12 +100,14 @@ def site(tmp_path: Path) -> Iterator[Path]:
         "asyncflow.stages": {
             "every": "toy_stages.every",
             "half": "toy_stages.half",
+            "misnamed": "toy_stages.misnamed",
             "broken": "toy_stages.broken",
         }
     }
     modules = {
         "toy_stages/__init__.py": "",
         "toy_stages/every.py": EVERY,
+        "toy_stages/misnamed.py": EVERY.replace('Literal["every"]', 'Literal["misnamed"]'),
         "toy_stages/half.py": '"""Not whole."""\nTable = dict\n',
         "toy_stages/broken.py": "raise RuntimeError('no licence')\n",
     }
@@ -184,6 +186,7 @@ def test_it_is_checked_explained_and_listed(tmp_path: Path, capfd: pytest.Captur
         ('type = "every"\nrow = 4', "stages.few.row: unknown key 'row' (did you mean 'rows'?)"),
         ('type = "every"\nrows = "four"', "stages.few.rows: expected a whole number"),
         ('type = "evry"\nrows = 4', "stages.few.type: unknown stage 'evry' (did you mean 'every'?)"),
+        ('type = "misnamed"\nrows = 4', "stages.few.type: the stage 'misnamed' makes a 'every'"),
         ('type = "half"', "stages.few.type: the stage 'half' (toy_stages.half) has no 'read'"),
         (
             'type = "broken"',

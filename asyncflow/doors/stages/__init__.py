@@ -75,6 +75,11 @@ def read_stage(
     values = _values(kind, table, path, problems)
     inputs = inputs_of(values.get("inputs"), before)
     made: Stage | None = kind.read(name, inputs, values, path, problems)
+    if made is not None and not isinstance(made, Unreadable) and made.type != table["type"]:
+        problems.add(
+            f"{path}.type",
+            f"the stage {table['type']!r} makes a {made.type!r}: no engine would find its builder",
+        )
     if made is None or len(problems.found) > known:
         problems.incomplete.add(name)
     return Unreadable(name, inputs) if made is None else made
