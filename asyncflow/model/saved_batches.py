@@ -147,9 +147,9 @@ def frozen_batches(batches: Sequence[Batch]) -> Frozen:
     """The state of batches of one table that wait, in order; there may be none, and batches may be empty."""
     if not batches:
         return Copied({"columns": None})
-    schema = batches[0].schema
+    schema = _without_units(batches[0].schema)
     timed = batches[0].time is not None
-    if any(batch.schema != schema or (batch.time is not None) != timed for batch in batches):
+    if any(_without_units(batch.schema) != schema or (batch.time is not None) != timed for batch in batches):
         raise ValueError("batches of different tables are different states")
     columns = plain_schema(schema)
     parts = {
@@ -164,6 +164,11 @@ def frozen_batches(batches: Sequence[Batch]) -> Frozen:
         parts["time"] = np.concatenate([batch.time for batch in batches if batch.time is not None])
         parts["watermarks"] = np.concatenate([batch.row_watermarks() for batch in batches])
     return Copied({"columns": columns, "timed": timed}, parts)
+
+
+def _without_units(schema: Schema) -> Schema:
+    """Past the decoder every time is in ns; a union may give the same columns with and without the unit of their source."""
+    return Schema.of((field.name, field.type) for field in schema)
 
 
 def restored_batches(saved: Saved) -> list[Batch]:

@@ -22,8 +22,7 @@ from asyncflow.runtime.stages.stage import Stage
 
 
 class Snapshot(Struct, frozen=True, eq=False):
-    """The state of a run at one epoch: by name of each source and stage, and of each sink as ``sinks.NAME``.  A source that is not in it
-    starts anew."""
+    """The state of a run at one epoch: by the name of each source, stage and sink.  A source that is not in it starts anew."""
 
     epoch: int
     states: Mapping[str, Saved]
@@ -75,7 +74,7 @@ class Coordinator:
         self._sources = {stage.source.name: stage for stage in sources}
         self._stages = stages
         parts: dict[str, Stage | SinkStage] = {stage.name: stage for stage in stages}
-        parts |= {f"sinks.{sink.sink.name}": sink for sink in sinks}
+        parts |= {sink.sink.name: sink for sink in sinks}
         self._expected = {*self._sources, *parts}
         if self.resume is not None:
             for name, part in parts.items():

@@ -76,7 +76,7 @@ class SinkStage:
                             await self.connector.flush()
                             self._unflushed = False
                     elif isinstance(message, Barrier) and self._collect is not None:
-                        self._collect(f"sinks.{self.sink.name}", message.epoch, self._freeze())
+                        self._collect(self.sink.name, message.epoch, self._freeze())
             self.taken_all = True
             self.connector.rows_in_hand = 0
             if self._encoder is not None:
@@ -84,7 +84,7 @@ class SinkStage:
             await self.connector.flush()
             failed = not self._whole()
             if self._collect is not None:
-                self._collect(f"sinks.{self.sink.name}", None, Copied({"ended": True, **self._counted()}))
+                self._collect(self.sink.name, None, Copied({"ended": True, **self._counted()}))
         finally:
             await self.connector.aclose(failed=failed)
             self.ended = True
