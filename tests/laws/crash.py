@@ -203,7 +203,9 @@ async def _execute(
             ledger = (await run.execute()).to_dict()
             del ledger["seconds"]
             for name, pieces in data.items():
-                if not isinstance(pieces[0], bytes):  # what a batch counts for depends on how many rows come at once
+                if not isinstance(
+                    pieces[0], bytes
+                ):  # what a batch counts for depends on how many rows come at once
                     del ledger["sources"][name]["bytes"]
             if any(isinstance(stage, Join) for stage in plan.stages):
                 # In which order its inputs are read, and so which of them ends first, shows nowhere else.

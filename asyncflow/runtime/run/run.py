@@ -63,12 +63,14 @@ class Run:
         self.in_order = False
         """It came to its end, though that may be too early."""
         self._fails_without_rows = fails_without_rows
+        self._offload = Offload(workers)
         self.wiring = Wiring(
             self.plan,
             self.ledger,
             self.clock,
             reads or Reads(),
             self.memory,
+            self._offload,
             lambda: self._why_not_whole() is None,
             None if coordinator is None else coordinator.collect,
         )
@@ -78,7 +80,6 @@ class Run:
             self.wiring.stages,
             self.wiring.sinks,
         )
-        self._offload = Offload(1)
         self._stopping = asyncio.Event()
         self.phase = ("head", "")
         """What it does, and with which table: reads the ``head`` of its input, ``open``s a sink, is ``running``, or has ``ended``."""
@@ -175,12 +176,11 @@ class Run:
         return None
 
     async def _run(self, result: str | None) -> None:
-        self._offload = Offload(self.workers)
         coordinator = self._coordinator
         if coordinator is None:
-            await self.wiring.build(self._offload)
+            await self.wiring.build()
         else:
-            await self.wiring.build(self._offload, coordinator.saved_source)
+            await self.wiring.build(coordinator.saved_source)
             coordinator.start(self._sources, self._stages, self._sinks)
         if result is not None:
             self.wiring.outlets[result].connect(self.results, 0)
@@ -226,7 +226,9 @@ class Run:
             before = self.moves
             await asyncio.sleep(stopping.PATIENCE_SECONDS)
             if self.moves == before and self.wiring.wires.deadlocks.at_rest(self._under_way()):
-                raise InternalError("stopped, but its tables wait for one another: what they hold is lost")
+                raise InternalError(
+                    f"stopped, but its tables wait for one another, so their rows are lost: {', '.join(self._under_way())}"
+                )
 
     def _under_way(self) -> Iterator[str]:
         yield from (stage.source.name for stage in self._sources if not stage.outlet.ended)

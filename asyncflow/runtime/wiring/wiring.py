@@ -77,6 +77,7 @@ class Wiring:
         clock: Clock,
         reads: Reads,
         memory: Memory,
+        offload: Offload,
         whole: Callable[[], bool] = lambda: True,
         collect: Collect | None = None,
     ) -> None:
@@ -94,19 +95,16 @@ class Wiring:
         self._collect = collect
         self._clock = clock
         self._how = reads
-        self._offload = Offload(1)
+        self._offload = offload
         self._of_sources: Flowing = {}
         self._schemas: Flowing = {}
         self._times: dict[str, TimeColumns] = {}
 
-    async def build(
-        self, offload: Offload, saved_source: Callable[[str], Saved | None] = lambda _: None
-    ) -> None:
+    async def build(self, saved_source: Callable[[str], Saved | None] = lambda _: None) -> None:
         """Makes all parts; sources go on from a saved state where there is one.
 
         PipelineError where the plan does not fit what the head of the input shows.
         """
-        self._offload = offload
         plan = self.plan
         self._make_sources()
         for stage in self.sources:
@@ -147,8 +145,9 @@ class Wiring:
     def part(self, table: str) -> Wiring:
         """What ``table`` comes from, and itself, made once more to be read from its start; it reads the same columns, of the same types."""
         memory = Memory(self.memory.limit_bytes)  # the table it becomes counts for the whole run
-        again = Wiring(graph.part(self.plan, table), Ledger(self.plan.name), self._clock, self._how, memory)
-        again._offload, again._of_sources = self._offload, self._of_sources
+        part, ledger = graph.part(self.plan, table), Ledger(self.plan.name)
+        again = Wiring(part, ledger, self._clock, self._how, memory, self._offload)
+        again._of_sources = self._of_sources
         again._schemas, again._times = self._schemas, self._times
         again._make_sources()
         known = {stage.source.name: stage for stage in self.sources}
