@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from types import ModuleType
-from typing import Any
 
-import msgspec
-import numpy as np
 from msgspec import Struct
 
-from asyncflow import formats
 from asyncflow.connectors.contract import (
     BatchSource,
     ByteSource,
@@ -24,23 +19,18 @@ from asyncflow.connectors.contract import (
     MessageSource,
     SourceConnector,
 )
-from asyncflow.errors import DataError, InternalError
+from asyncflow.errors import InternalError
 from asyncflow.formats.contract import (
-    RECORD_KEPT_BYTES,
-    Block,
     Decoded,
     Decoder,
     DecodeRequest,
-    DescribesRecords,
-    LinePosition,
-    Reject,
 )
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.messages import Barrier
 from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Plain, Saved, nested
-from asyncflow.plan.tables import Component, Source
+from asyncflow.plan.tables import Source
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import Group, is_ours
@@ -50,17 +40,19 @@ from asyncflow.runtime.base.rejected import Rejected
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import SourceStatus
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.ingest.blocks import NEWLINE, Dropped, blocks
+from asyncflow.runtime.ingest.blocks import Dropped, blocks
 from asyncflow.runtime.ingest.buffers import BlockPool
 from asyncflow.runtime.ingest.decoding import decoded
 from asyncflow.runtime.ingest.first_messages import Shape, first_messages
 from asyncflow.runtime.ingest.foreign_streams import FallbackDecoder, Refused
 from asyncflow.runtime.ingest.idleness import Idleness, WatchedStream
 from asyncflow.runtime.ingest.in_flight import InFlight
+from asyncflow.runtime.ingest.messages import take_message
 from asyncflow.runtime.ingest.peek import CountRecords, Head, PeekedStreams
 from asyncflow.runtime.ingest.positions import START, Item, Position, ReadAgain, after
 from asyncflow.runtime.ingest.python.sources import ObjectSource
-from asyncflow.runtime.ingest.way_out import WayOut
+from asyncflow.runtime.ingest.source_format import decoding, plain_format, saved_format
+from asyncflow.runtime.ingest.way_out import NO_COLUMNS, WayOut
 
 CHUNK_BYTES = 1 << 20
 IN_FLIGHT_BYTES = 16 << 20
@@ -71,7 +63,6 @@ QUIET_AFTER_NS = 1_000_000_000
 NO_SCHEMA = "no whole record to tell the schema from"
 SINGLES = 1 << 14
 """How many bytes, rows or objects of a source come one by one where that is asked for: all of an input would take too long."""
-EMPTY = Schema(())
 
 
 class Reads(Struct, frozen=True):
@@ -80,13 +71,6 @@ class Reads(Struct, frozen=True):
 
     most_bytes: int | None = None
     one_by_one: bool = False
-
-
-def decoding(format_: Component, *, messages: bool) -> tuple[ModuleType, Any]:
-    """The module of a format and its options, as they are for streams or for ``messages``."""
-    module = formats.find_decoder(format_.type)
-    options = format_.options if format_.options is not None else module.DecoderOptions()
-    return module, options.for_messages() if messages and isinstance(options, DescribesRecords) else options
 
 
 class SourceStage:
@@ -256,7 +240,7 @@ class SourceStage:
             raise ValueError("input of several peers cannot be read again")
         if saved.fields.get("schema") is not None:
             self.schema = schema_of(saved.fields["schema"])
-            self.format = _saved_format(saved.fields.get("format"))
+            self.format = saved_format(saved.fields.get("format"))
         self.way.restore(saved.within("way"), ended=ended)
         self._again = self.way.position
 
@@ -265,7 +249,7 @@ class SourceStage:
             assert epoch is None, "a barrier in a run that takes no snapshots"
             return
         schema: Plain = None if self.schema is None else plain_schema(self.schema)
-        fields: dict[str, Plain] = {"ended": ended, "schema": schema, "format": _plain_format(self.format)}
+        fields: dict[str, Plain] = {"ended": ended, "schema": schema, "format": plain_format(self.format)}
         self._collect(self.source.name, epoch, nested(fields, {"way": self.way.freeze()}))
 
     def _most_bytes(self) -> int | None:
@@ -302,7 +286,7 @@ class SourceStage:
     async def _read_stream(self, stream: ByteStream, number: int | None = None) -> None:
         """``number``: of the stream, where streams are read one after another."""
         begin = self._again if number == self._again.stream else START
-        lines = begin.lines
+        lines, peer = begin.lines, stream.name if self.several_peers else None
         # Without a schema all is blank, but for a stream that was broken off within its first record.
         decoder = self._decoder() if self.schema is not None else Refused(NO_SCHEMA)
         in_flight = self._in_flight
@@ -321,7 +305,7 @@ class SourceStage:
                         end, rejects = lines + item.cut.lines, item.cut.rejects
                         found = Decoded((), 0, 0, len(rejects), rejects)
                         schema, size, offset = (
-                            EMPTY,
+                            NO_COLUMNS,
                             item.cut.resume - item.cut.end,
                             item.offset + item.cut.resume,
                         )
@@ -331,7 +315,9 @@ class SourceStage:
                         schema, size, offset = decoder.output, len(item.data), item.offset + len(item.data)
                     position = None if number is None else Position(number, offset, end)
                     counted = Item(found.num_rows + found.rejected, size, position)
-                    await self._take(counted, schema, found, stream.name, lines, item.offset)
+                    await self.way.hand_on_decoded(
+                        counted, schema, found, stream.name, lines, item.offset, peer
+                    )
                     lines = end
                     self._idleness.done()
                     if in_flight is not None:
@@ -361,44 +347,13 @@ class SourceStage:
     async def _read_messages(self, connector: MessageSource) -> None:
         decoder = self._decoder()
         for datagram in self._messages:
-            await self._take_message(decoder, datagram)
+            await take_message(self.way, decoder, datagram)
         while datagrams := await connector.receive():
             await self._on_input()
             with self._idleness.work():
                 for datagram in datagrams:
-                    await self._take_message(decoder, datagram)
+                    await take_message(self.way, decoder, datagram)
             await asyncio.sleep(0)
-
-    async def _take_message(self, decoder: Decoder, message: Datagram) -> None:
-        """One message: whole records, decoded by themselves."""
-        rest: Block = np.frombuffer(bytearray(message.data), np.uint8)
-        name, origin = str(message.origin), message.origin
-        line = 1
-        offset = skipped = 0
-        if len(rest):
-            try:
-                offset = skipped = decoder.prepare(rest, True) or 0
-            except DataError as error:
-                head = rest[:RECORD_KEPT_BYTES].tobytes()
-                refused = Decoded((), 0, 0, 1, (Reject(0, 0, 0, error.message, head),))
-                await self._take(Item(1, len(rest), None), EMPTY, refused, name, line, 0)
-                return
-            line += int(np.count_nonzero(rest[:offset] == NEWLINE))
-            rest = rest[offset:]
-        while len(rest):
-            cut = decoder.cut(rest, True)
-            if cut.end:
-                result = decoder.decode(rest[: cut.end])
-                item = Item(result.num_rows + result.rejected, cut.end + skipped, None)
-                await self._take(item, decoder.output, result, name, line, offset, origin)
-                line, skipped = line + result.lines, 0
-            dropped = Decoded((), 0, 0, len(cut.rejects), cut.rejects)
-            item = Item(len(cut.rejects), cut.resume - cut.end + skipped, None)
-            await self._take(item, EMPTY, dropped, name, line, offset)
-            line, skipped = line + cut.lines, 0
-            rest, offset = rest[cut.resume :], offset + cut.resume
-            if cut.resume == 0:
-                break
 
     async def _read_batches(self, connector: BatchSource) -> None:
         passed = 0
@@ -441,23 +396,6 @@ class SourceStage:
 
     # -- on the way out ----------------------------------------------------------------------------------------------------
 
-    async def _take(
-        self,
-        item: Item,
-        schema: Schema,
-        result: Decoded,
-        name: str,
-        lines: int,
-        offset: int,
-        origin: Any = None,
-    ) -> None:
-        """One item of a stream, or of a message, that begins at this line and byte of it."""
-        rejects = _in_stream(result, name, lines, offset)
-        peer = name if self.several_peers else None
-        await self.way.hand_on(
-            item, schema, result.columns, result.num_rows, rejects, result.rejected, origin, peer
-        )
-
     async def _tick(self) -> None:
         while True:
             await self._clock.sleep(TICK_SECONDS)
@@ -477,36 +415,3 @@ class SourceStage:
         if self.way.idle:
             with self._idleness.work():
                 await self.way.resume()
-
-
-def _in_stream(result: Decoded, name: str, line: int, offset: int) -> list[Rejected]:
-    """Records of a block that begins at this line and byte of its stream."""
-    return [
-        Rejected(
-            reject.record,
-            reject.reason,
-            str(LinePosition(name, line + reject.line, offset + reject.offset)),
-            min(reject.after_row, result.num_rows),
-        )
-        for reject in result.rejects
-    ]
-
-
-def _plain_format(format_: Component | None) -> Plain:
-    if format_ is None:
-        return None
-    options: Plain = None if format_.options is None else msgspec.to_builtins(format_.options)
-    return {"type": format_.type, "options": options}
-
-
-def _saved_format(saved: Plain) -> Component | None:
-    match saved:
-        case {"type": str(name), "options": options}:
-            module = formats.find_decoder(name)
-            return Component(
-                name, None if options is None else msgspec.convert(options, module.DecoderOptions)
-            )
-        case None:
-            return None
-        case _:
-            raise ValueError("format: a type and options are wanted")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from asyncflow.errors import DataError
+from asyncflow.formats.contract import Decoded, LinePosition
 from asyncflow.model.columns import Int64Array
 from asyncflow.model.messages import Barrier, Watermark
 from asyncflow.model.schema import Schema
@@ -28,6 +29,9 @@ KEPT_REASONS = 5
 """How many rejected records a run keeps to show at its end."""
 CUT_BY_STOP = "cut short: stopped"
 """Why the last record of a stream was rejected that a stop ended."""
+
+
+NO_COLUMNS = Schema(())
 
 
 class WayOut:
@@ -84,6 +88,23 @@ class WayOut:
                 await self.outlet.send(rows if self.passed == self.columns else rows.select(self.passed))
             if self._time.watermark > before:
                 await self._send_watermark(self._time.watermark, idle=False)
+
+    async def hand_on_decoded(
+        self,
+        item: Item,
+        schema: Schema,
+        result: Decoded,
+        name: str,
+        lines: int,
+        offset: int,
+        peer: str | None,
+        origin: Any = None,
+    ) -> None:
+        """One item of the stream or message ``name``, which begins at this line and byte of it."""
+        rejects = _in_stream(result, name, lines, offset)
+        await self.hand_on(
+            item, schema, result.columns, result.num_rows, rejects, result.rejected, origin, peer
+        )
 
     async def raise_watermark(self, time_ns: int) -> None:
         """Event time has come at least so far, whatever the rows say."""
@@ -171,3 +192,16 @@ class WayOut:
         self._time.restore(saved.within("time"))
         for outlet in self._outlets:
             outlet.ended = ended
+
+
+def _in_stream(result: Decoded, name: str, line: int, offset: int) -> list[Rejected]:
+    """Records of a block that begins at this line and byte of its stream."""
+    return [
+        Rejected(
+            reject.record,
+            reject.reason,
+            str(LinePosition(name, line + reject.line, offset + reject.offset)),
+            min(reject.after_row, result.num_rows),
+        )
+        for reject in result.rejects
+    ]

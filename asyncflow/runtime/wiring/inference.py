@@ -18,7 +18,8 @@ from asyncflow.plan import capabilities
 from asyncflow.plan.tables import Component
 from asyncflow.runtime.ingest.peek import content
 from asyncflow.runtime.ingest.python.sources import ObjectSource
-from asyncflow.runtime.ingest.source import SourceStage, decoding
+from asyncflow.runtime.ingest.source import SourceStage
+from asyncflow.runtime.ingest.source_format import decoding
 
 HEAD_BYTES = 1 << 16
 ENOUGH = 1000
