@@ -1,6 +1,7 @@
-"""Where the Python door meets the engine: a flow is a built pipeline that can be iterated and run inside anyone's event loop.
+"""The Python door and the engine together: a flow is a pipeline that runs inside the caller's event loop.
 
-Nothing here touches the loop's policy or signal handlers; ``run`` alone makes a loop of its own, for plain scripts.
+``doors/fluent`` builds the plan, ``runtime/run`` runs it.  Invariant: no event loop policy and no signal handler is changed; only ``run``
+makes an event loop, for plain scripts.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from asyncflow.runtime.base.loop import run_in_loop
 class Flow(FlowBuilder, frozen=True, eq=False):
     """A pipeline: an immutable value to build on, to iterate (``async for batch in flow``) and to run (``await flow.run()``).
 
-    Iterating gives the rows of its last stage as batches, closed windows as they close.  Leaving the loop, or cancelling the task, stops
-    the flow and closes every socket and file.  Each iteration and each run starts anew.
+    Iteration gives the rows of the last stage as batches; a window's row comes when the window closes.  Leaving the loop, or
+    cancelling the task, stops the flow and closes every socket and file.  Each iteration and each run starts from the beginning.
     """
 
     def __aiter__(self) -> AsyncIterator[Batch]:
@@ -46,7 +47,8 @@ class Flow(FlowBuilder, frozen=True, eq=False):
         )
 
     def batches(self, *, workers: int = 1, memory: str | int | None = None) -> AsyncIterator[Batch]:
-        """The batches, decoded by ``workers`` threads (1: none, all in this loop).  ``memory``: bounds what the run holds (``"2GiB"``)."""
+        """The batches of the last stage.  ``workers``: threads that decode, the loop's own among them; ``memory``: the most that
+        the run may hold (``"2GiB"``)."""
         plan = self.checked(rows=True)
         table = self.head[0] if len(self.head) == 1 else plan.stages[-1].name
         return iterate(_bounded(plan, memory), workers=workers, table=table)
@@ -62,9 +64,10 @@ class Flow(FlowBuilder, frozen=True, eq=False):
         return Batch(schema or Schema(()), tuple(columns), 0)
 
     async def run(self, *, workers: int = 1, memory: str | int | None = None) -> Ledger:
-        """Runs it into its sinks to the end of its input and gives the ledger; raises the first failure.
+        """Runs the flow into its sinks to the end of the input, and returns the ledger.  Raises the first failure.
 
-        ``memory``: bounds what the run holds (``"2GiB"``); beyond it the run fails with OutOfMemoryError."""
+        ``workers``: threads that decode and encode, the loop's own among them.  ``memory``: the most that the run may hold
+        (``"2GiB"``); beyond it the run fails with OutOfMemoryError."""
         if not self.plan.sinks:
             raise PipelineError(
                 [
@@ -83,22 +86,23 @@ def _bounded(plan: Plan, memory: str | int | None) -> Plan:
 def source(connector: object, /, *, name: str | None = None, **options: Any) -> Flow:
     """A flow of one source.
 
-    ``connector``: the name of one (``af.source("file", path="a.csv", time="ts")``), or an (async) iterable of dicts, of tables
-    (batches, dicts of arrays, pandas, Polars, Arrow), or with ``format`` of bytes; or one table.
-    ``options``: as in ``[sources.NAME]`` of a pipeline file.
+    ``connector``: the name of a connector (``af.source("file", path="a.csv", time="ts")``); or an iterable or async iterable of dicts, of
+    tables (batches, dicts of arrays, pandas, Polars, Arrow), or, with ``format``, of bytes; or one table.
+    ``options``: the keys of ``[sources.NAME]`` in a pipeline file.
     """
     return cast(Flow, build_source(Flow, connector, name=name, **options))
 
 
 def union(first: Flow, *others: Flow) -> Flow:
-    """One flow of the rows of several, which have the same columns: what comes next reads them all."""
+    """A flow of the rows of several flows with the same columns: the next stage reads them all."""
     return cast(Flow, build_union(first, *others))
 
 
 def sequence(past: Flow, live: Flow, *, unique: Sequence[str] = (), name: str | None = None) -> Flow:
-    """One flow of two sources read one after the other as one table, the live one opened first: ``af.sequence(history, live)``.
+    """A flow of two sources as one table, first the past, then the live source: ``af.sequence(history, live)``.
 
-    ``unique``: columns that tell rows of the overlap which came from both; left out, live rows not after the past's last are dropped.
+    The live source is opened before the past is read, so that no row falls between them.  ``unique``: columns that identify a row
+    which both sources have.  Left out: live rows whose time is not after the past's last row are dropped.
     """
     return cast(Flow, build_sequence(past, live, unique=unique, name=name))
 
@@ -109,7 +113,7 @@ def load(
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> Flow:
-    """The flow of a pipeline file (or of its text); ``overrides`` as ``--set``.  PipelineError with every problem in it."""
+    """The flow of a pipeline file, or of the text of one.  ``overrides``: as ``--set``.  Raises PipelineError with all problems."""
     return cast(Flow, build_loaded(Flow, path, overrides=overrides, environ=environ))
 
 

@@ -1,4 +1,4 @@
-"""The Python door: a pipeline built by calls, each giving a new flow and leaving the old one as it was.
+"""The Python door: a pipeline built by calls.  Each call returns a new flow and leaves the old flow unchanged.
 
 A builder holds a plan and its *head*: the tables that the next stage or sink will read.  A call is written as a table of the pipeline file
 and read by ``document`` and ``doors.stages``, so defaults, checks and messages are the same at every door.  ``asyncflow.flow`` runs it.
@@ -32,7 +32,8 @@ from asyncflow.plan.windows import AllRows, WindowShape
 
 
 class FlowBuilder(Struct, frozen=True, eq=False):
-    """A pipeline as a value.  Every method gives a new flow; PipelineError at the call whose text cannot be read, the rest when it runs."""
+    """A pipeline as a value; every method returns a new flow.  A call whose text cannot be read raises PipelineError; other
+    problems are raised when the flow runs."""
 
     plan: Plan
     head: tuple[str, ...]
@@ -60,9 +61,9 @@ class FlowBuilder(Struct, frozen=True, eq=False):
     ) -> Self:
         """Groups rows by window and key: ``.window(af.tumbling("1m"), by=["store"], orders="count(*)")``.
 
-        ``aggregates``: for names that cannot be written as keywords; for aggregates written in Python see :func:`asyncflow.aggregate`.
-        ``allowed_lateness``: for how long after its end late rows still change a window.  ``emit``: ``"updates"`` or ``{"every": "5s"}``
-        sends windows also before they end.
+        ``aggregates``: for names that cannot be written as keywords; for aggregates written in Python see
+        :func:`asyncflow.aggregate`. ``allowed_lateness``: how long after a window's end late rows still change the window.
+        ``emit``: ``"updates"`` or ``{"every": "5s"}`` also sends windows before they end.
         """
         wanted = {**(aggregates or {}), **more}
         for name, each in wanted.items():
@@ -82,7 +83,8 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         )
 
     def dedup(self, *, by: Sequence[str] | Mapping[str, str], within: str) -> Self:
-        """Lets the first row of each key pass, by arrival: ``.dedup(by=["id"], within="1h")``.  The others: ``flow["NAME.duplicate"]``."""
+        """Passes the first row of each key, by arrival: ``.dedup(by=["id"], within="1h")``.  Later rows go to
+        ``flow["NAME.duplicate"]``."""
         return self._stage({"type": "dedup", "by": _keys(by), "within": within})
 
     def top(
@@ -93,9 +95,10 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         by: Sequence[str] | Mapping[str, str] = (),
         window: WindowShape | Mapping[str, str] | str | None = None,
     ) -> Self:
-        """The ``n`` first rows of each window and key, with ``rank``: ``.top(10, order=["revenue DESC", "store"])``.
+        """The first ``n`` rows of each window and key, with ``rank``: ``.top(10, order=["revenue DESC", "store"])``.
 
-        ``window`` left out: the windows that the rows come from (rows of one ``window_end``), or everything where there are none.
+        ``window`` left out: the windows that the rows come from (rows of one ``window_end``), or one window over everything where
+        there are none.
         """
         table = {"type": "top", "n": n, "order": _texts(order), "by": _keys(by)}
         return self._stage(table if window is None else table | {"window": window})
@@ -113,11 +116,11 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         refresh: str | None = None,
         **options: Any,
     ) -> Self:
-        """Rows of this flow (left) with those of another: ``.join(payments, on=["order_id"], within="10m")``.
+        """Joins rows of this flow (left) with rows of another (right): ``.join(payments, on=["order_id"], within="10m")``.
 
-        ``on``: equal columns, or left columns with their right ones.  One of ``within``, ``window`` and ``as_of`` says how they meet in
-        time; without it ``other`` must end and is read whole first, with ``refresh="5m"`` again so long after each reading.  ``options``:
-        ``tolerance``, ``suffix``, ``max_state``.
+        ``on``: columns that are equal, or left columns with their right columns.  ``within``, ``window`` or ``as_of`` says which
+        rows meet in time.  Without any of them ``other`` must end and is read whole first; ``refresh="5m"`` reads it again so long
+        after each reading. ``options``: ``tolerance``, ``suffix``, ``max_state``.
         """
         if not isinstance(other, FlowBuilder):
             raise PipelineError(f"a flow is joined with another flow, not with {other!r}")
@@ -149,12 +152,12 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         timeout: str | None = None,
         on_error: str = "fail",
     ) -> Self:
-        """Gives each batch to a plain or async ``function`` from batch to batch.  ``schema``: its result's columns, if known.
+        """Calls a plain or async ``function`` for each batch; it returns a batch.  ``schema``: the columns of the results, if known.
 
-        ``concurrency``: up to so many calls of an async function are under way at once; ``ordered`` False: batches may then overtake one
-        another, but never a watermark.  ``timeout``: of one call, as ``"200ms"``.  ``on_error``: ``"fail"`` stops the run with StageError;
-        with ``"reject"`` the rows of a call that failed go to ``NAME.rejected``, with its error as reason.  There go also, in either case,
-        rows of a result whose values do not fit its columns.
+        ``concurrency``: the most calls of an async function that are under way at once.  ``ordered`` False: batches may overtake
+        one another, but never a watermark.  ``timeout``: of one call, as ``"200ms"``.  ``on_error``: ``"fail"`` stops the run with
+        StageError; with ``"reject"`` the rows of a failed call go to ``NAME.rejected``, with the error as reason.  Rows of a result
+        whose values do not fit its columns go to ``NAME.rejected`` in either case.
         """
         calls = self._calls(concurrency, ordered, timeout, on_error)
         return self._map(function, _schema(schema), False, calls)
@@ -169,9 +172,9 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         timeout: str | None = None,
         on_error: str = "fail",
     ) -> Self:
-        """Gives each row, a dict, to a plain or async ``function`` that gives a dict back (or None, to take the row out).
+        """Calls a plain or async ``function`` for each row, a dict; it returns a dict, or None to take the row out.
 
-        The other arguments are as in :meth:`map`, of rows in place of batches.
+        The other arguments are those of :meth:`map`, for rows instead of batches.
         """
         calls = self._calls(concurrency, ordered, timeout, on_error)
         return self._map(function, _schema(schema), True, calls)
@@ -185,7 +188,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
     # -- ends and branches ---------------------------------------------------------------------------------------------
 
     def to(self, connector: str, /, *, name: str | None = None, **options: Any) -> Self:
-        """The same flow with its rows also taken away by a sink: ``.to("file", path="out.jsonl", format="json")``."""
+        """The same flow, whose rows also go to a sink: ``.to("file", path="out.jsonl", format="json")``."""
         problems = Problems()
         table = {"type": connector, **_plain(options)}
         made = document.sink(name or self._free("sink"), table, self.head, problems)
@@ -193,7 +196,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         return replace(self, plan=replace(self.plan, sinks=(*self.plan.sinks, made)))
 
     def __getitem__(self, name: str) -> Self:
-        """The flow at another of its tables or side outputs: ``flow["sales.rejected"]``."""
+        """The flow with another of its tables or side outputs as its head: ``flow["sales.rejected"]``."""
         names = graph.readable(self.plan)
         if name not in names:
             problems = Problems()
@@ -202,7 +205,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         return replace(self, head=(name,))
 
     def named(self, name: str) -> Self:
-        """The same flow with its last stage (or source) called ``name``, in messages, the ledger and side outputs."""
+        """The same flow, whose last stage (or source) is called ``name`` in messages, the ledger and side outputs."""
         if len(self.head) != 1 or "." in self.head[0]:
             raise PipelineError("only one table can be named: do it before the union")
         old = self.head[0]
@@ -232,7 +235,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         return replace(self, plan=replace(self.plan, stages=(*self.plan.stages, stage)), head=(stage.name,))
 
     def _calls(self, concurrency: int, ordered: bool, timeout: str | None, on_error: str) -> dict[str, Any]:
-        """How a function is called, as the plan holds it; PipelineError where it cannot be."""
+        """The way in which a function is called, as the plan holds it; PipelineError where the function cannot be called so."""
         calls: dict[str, Any] = {"concurrency": concurrency, "ordered": ordered, "on_error": on_error}
         try:
             return calls if timeout is None else {**calls, "timeout_ns": parse_duration(timeout)}
@@ -257,7 +260,8 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         return self if len(self.head) == 1 else self._add(Derive(self._free("stage"), self.head, ()))
 
     def checked(self, *, rows: bool = False) -> Plan:
-        """The plan, found to be without problems.  ``rows``: with the head as its last stage, for taking its rows without a sink."""
+        """The plan, checked: PipelineError with all problems.  ``rows``: with the head as its last stage, so that its rows can be
+        taken without a sink."""
         plan = self.plan
         if rows and (len(self.head) > 1 or self.head != graph.ends(plan)):
             plan = self._add(Derive(self._free("stage"), self.head, ())).plan
@@ -267,7 +271,8 @@ class FlowBuilder(Struct, frozen=True, eq=False):
 def build_source(
     cls: type[FlowBuilder], connector: object, /, *, name: str | None = None, **options: Any
 ) -> FlowBuilder:
-    """A flow of one source: a connector by name with its options, or an async iterable, list or other iterable made in Python."""
+    """A flow of one source: a connector by name with its options, or an object made in Python: an async iterable, a list, another
+    iterable."""
     problems = Problems()
     table_name = name or "source_1"
     options = _plain(options)
@@ -294,7 +299,8 @@ def build_loaded(
 
 
 def build_union(first: FlowBuilder, *others: FlowBuilder) -> FlowBuilder:
-    """One flow whose next table reads all of them; tables that they share stay one.  They need the same columns and types."""
+    """A flow whose next table reads all the given flows, which need the same columns and types.  Tables that they share stay one
+    table."""
     plan, head = first.plan, first.head
     for other in others:
         plan, theirs = _joined(plan, other)
@@ -305,7 +311,7 @@ def build_union(first: FlowBuilder, *others: FlowBuilder) -> FlowBuilder:
 def build_sequence(
     past: FlowBuilder, live: FlowBuilder, *, unique: Sequence[str] = (), name: str | None = None
 ) -> FlowBuilder:
-    """One flow of two sources, read one after the other."""
+    """A flow of two sources, read one after the other."""
     both = build_union(past, live)
     problems = Problems()
     table = {"type": "sequence", "of": list(both.head), "unique": _texts(unique)}
@@ -323,13 +329,13 @@ def _keys(by: Sequence[str] | Mapping[str, str]) -> list[str] | dict[str, str]:
 
 
 def _joined(plan: Plan, other: FlowBuilder) -> tuple[Plan, tuple[str, ...]]:
-    """One plan of both, and the other's head by the names that its tables have there."""
+    """A plan of both flows, and the head of the other flow by the new names of its tables."""
     both, names = merged(plan, other.plan)
     return both, tuple(rename(each, names) for each in other.head)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as a pipeline file would hold them: paths as text, a schema as its table; what is None is left out."""
+    """Options as a pipeline file would hold them: paths as text, a schema as a table, no entry for None."""
     plain = {}
     for key, value in options.items():
         if value is None:

@@ -33,7 +33,7 @@ _WORDS: dict[str, WindowShape] = {"all": AllRows(), "message": PerMessage()}
 
 
 def window_shape(written: Any, path: str, problems: Problems) -> WindowShape:
-    """The shape; :class:`AllRows`, with a problem added, where it cannot be read."""
+    """The shape as written; :class:`AllRows`, with a problem added, where the shape cannot be read."""
     if isinstance(written, WindowShape):
         return written
     if isinstance(written, str):
@@ -86,9 +86,9 @@ _FORMS = (
 
 
 def emit_every(written: Any, shape: WindowShape, path: str, problems: Problems) -> int | None:
-    """How often windows of this shape are sent before they end, ns; None for ``"final"``: not at all.
+    """The interval, in ns, at which windows of this shape are sent before they end; None for ``"final"``.
 
-    ``"updates"`` is every second, or as often as windows end where that is oftener.
+    ``"updates"``: every second, or at every end of a window where windows end more often.
     """
     if written == "final":
         return None
@@ -127,27 +127,27 @@ def _rows(value: object, path: str, problems: Problems) -> int:
 
 
 def tumbling(size: str, offset: str = "0s") -> WindowShape:
-    """One window of ``size`` (``"1m"``) after another, aligned to the Unix epoch in UTC plus ``offset``."""
+    """Windows of ``size`` (``"1m"``) one after the other, aligned to the Unix epoch in UTC plus ``offset``."""
     return _made({"tumbling": size, "offset": offset})
 
 
 def hopping(size: str, every: str, offset: str = "0s") -> WindowShape:
-    """Windows of ``size``, one starting each ``every`` (at most ``size``)."""
+    """Windows of ``size``, of which one starts at each multiple of ``every`` (at most ``size``, so that windows overlap)."""
     return _made({"hopping": size, "every": every, "offset": offset})
 
 
 def session(gap: str) -> WindowShape:
-    """Per key: a row at most ``gap`` (``"30s"``) from another shares its session, which ends that much after its last row."""
+    """Sessions of each key: rows at most ``gap`` (``"30s"``) apart share a session, which ends ``gap`` after its last row."""
     return _made({"session": gap})
 
 
 def count(rows: int) -> WindowShape:
-    """Per key: every ``rows`` rows by arrival; at the end of the input also what is left of them."""
+    """Windows of ``rows`` rows of each key, by arrival; at the end of the input also the rows that are left."""
     return _made({"count": rows})
 
 
 def cumulate(size: str, every: str, offset: str = "0s") -> WindowShape:
-    """Growing windows: one ends each ``every``, all of them since the last multiple of ``size``."""
+    """Windows that grow within each ``size``: at each ``every`` a window ends that holds the rows since the last multiple of ``size``."""
     return _made({"cumulate": size, "every": every, "offset": offset})
 
 
