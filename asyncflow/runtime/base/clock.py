@@ -1,6 +1,6 @@
-"""Time as a run sees it: the wall clock, or one that a test moves by hand.
+"""The clock of a run: the wall clock, or a virtual clock that a test moves.
 
-Whatever in a run reads the time or waits for it asks its clock, so on virtual time nothing waits for real.
+All code of a run reads the time from its clock and sleeps on its clock, so that a run on virtual time never waits for real time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class ArrivalClock:
 
 
 class VirtualClock(Clock):
-    """Stands at ``start_ns`` until it is moved; who sleeps wakes when it is moved that far.  ``set``: as if somebody set the wall clock."""
+    """Stands at ``start_ns`` until it is moved; who sleeps wakes when it is moved that far.  ``set``: as if somebody set the wall
+    clock."""
 
     def __init__(self, start_ns: int = 0) -> None:
         self._now_ns = start_ns

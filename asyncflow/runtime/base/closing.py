@@ -1,4 +1,4 @@
-"""Async generators closed where they were opened, not whenever the collector finds them: nothing of a run outlives it."""
+"""Closes async generators where they were opened, not when the garbage collector finds them, so that nothing of a run outlives it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whose failure it is: what fails in a table's coroutine is told with the table's name, once, and ends those that run with it.
+"""Failures of a run: adds the table's name to its errors; the first error cancels the other tables.
 
-A cancellation is asked for by the run, or by whoever awaits it.  One that comes from inside (the user's code waits for a task that was
-cancelled, or cancels the task that it runs in) is a failure of the table where it came up: asyncio's own groups would drop it, and the
-table's readers would wait for ever.
+A cancellation normally comes from the run, or from the code that awaits the run.  A cancellation from inside (the user's code waits
+for a cancelled task, or cancels its own task) is a failure of the table where it came up: asyncio's task groups would drop it, and
+the readers of the table would wait for ever.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 def is_ours(part: object) -> bool:
-    """Whether a connector, an operator or the like is asyncflow's own, and no stranger's."""
+    """Whether a connector, an operator or the like is a part of asyncflow."""
     return type(part).__module__.partition(".")[0] == "asyncflow"
 
 
 async def named(name: str, coroutine: Awaitable[T], part: object = None, memory: Memory | None = None) -> T:
-    """Its failure is told with the table's name: one of our own as it is, the operating system's as ConnectorError, the end of memory as
-    OutOfMemoryError (with what ``memory``, the run's, knows), any other as InternalError.  ``part``: what does the table's work; where that
-    is not ours, neither is its failure, which is a StageError."""
+    """Its failure is told with the table's name: one of our own as it is, the operating system's as ConnectorError, the end of
+    memory as OutOfMemoryError (with what ``memory``, the run's, knows), any other as InternalError.  ``part``: what does the
+    table's work; where that is not ours, neither is its failure, which is a StageError."""
     try:
         return await coroutine
     except Exception as raised:
@@ -49,9 +49,9 @@ async def named(name: str, coroutine: Awaitable[T], part: object = None, memory:
 async def together(
     parts: Iterable[tuple[str, Coroutine[Any, Any, None], object]], memory: Memory | None = None
 ) -> None:
-    """Runs the coroutines of these tables to their ends; the first failure ends the others and is raised as itself.
+    """Runs the coroutines of tables to their ends.  The first failure cancels the others and is raised unchanged.
 
-    ``parts``: the name of a table, its coroutine, and what does its work.
+    ``parts``: for each table its name, its coroutine, and the connector or operator that does its work.
     """
     failure: BaseException | None = None
     group = Group()
@@ -72,9 +72,9 @@ async def together(
 
 
 class Group:
-    """A TaskGroup in which a child that ends as cancelled, though nobody asked the group to end, has failed.
+    """A TaskGroup that treats a child's cancellation as a failure, unless the group was asked to end.
 
-    ``failed``: whose child was the first to fail, if any.
+    ``failed``: the table whose child failed first, if any.
     """
 
     def __init__(self) -> None:
@@ -97,14 +97,14 @@ class Group:
         await self._group.__aexit__(kind, error, traceback)
 
     def create_task(self, coroutine: Coroutine[Any, Any, T], table: str = "") -> asyncio.Task[T]:
-        """Starts a child.  ``table``: whose it is."""
+        """Starts a child for ``table``."""
         return self._group.create_task(
             self._watched(coroutine, table), name=f"asyncflow:{table}" if table else None
         )
 
     @property
     def ends(self) -> bool:
-        """A child has failed, or the group was asked to end."""
+        """Whether a child has failed, or the group was asked to end."""
         return self._ends or cancellations(self._parent) > self._asked
 
     async def _watched(self, coroutine: Coroutine[Any, Any, T], table: str) -> T:
@@ -150,12 +150,12 @@ FROM_INSIDE = "cancelled from inside, by none but its own code: "
 
 
 def cancellations(task: asyncio.Task[Any] | None) -> int:
-    """How often a task was asked to end."""
+    """How many times a task was cancelled."""
     return 0 if task is None else task.cancelling()
 
 
 def first(error: BaseException) -> BaseException:
-    """The failure itself; of a group the first, however deep."""
+    """The failure; of an exception group its first exception, at any depth."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

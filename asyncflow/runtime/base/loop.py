@@ -1,4 +1,4 @@
-"""An event loop of our own, for standalone processes and plain scripts; inside someone's app it is never used."""
+"""The event loop of standalone processes and plain scripts.  Inside an application a run uses the application's loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def run_in_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs the coroutine that ``main`` gives in a new loop, uvloop's where that is installed; no policy is set."""
+    """Runs the coroutine of ``main()`` in a new loop, of uvloop where that is installed.  No policy is set."""
     keep_numbers()
     runner = asyncio.Runner(loop_factory=_loop_factory())
     try:

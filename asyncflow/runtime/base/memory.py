@@ -1,11 +1,11 @@
-"""The memory of one run: who holds how many bytes, and the bound on all of them together (the key ``memory``).
+"""The memory of one run: how many bytes each table holds, and the bound on their sum (the key ``memory``).
 
-Two sorts of bytes.  What *flows* (rows in channels, blocks that input is read into) leaves again as the readers take it; what is *held*
-(state of stages, rows that wait for others, unfinished records of peers) stays until the data lets it go.  At the bound every channel takes
-one message more and no second (``full``), so inputs are held back and what flows runs dry; once what is held alone exceeds the bound the
-run fails, and the error names the table, how far it grew and what to do.
+There are two sorts of bytes.  Bytes that *flow* (rows in channels, blocks that input is read into) leave as the readers take them.
+Bytes that are *held* (state of stages, rows that wait for others, unfinished records of peers) stay until the data releases them.
+At the bound a channel takes only one message (``full``): inputs are held back, and the flowing bytes drain.  Where the held bytes
+alone exceed the bound, the run fails; the error names the table, its size and what to do.
 
-Counts are of bytes asked for, not of pages: what Python objects of users hold is not in them.  Used on the event loop's thread alone.
+The counts are bytes asked for, not pages; objects of the user's Python code are not counted.  Used only on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WORTH_A_WORD_BYTES = 1 << 16
 
 
 class Account:
-    """What one table holds of one thing (``what``: "state", "rows on their way").  Made by ``Memory.account``."""
+    """The bytes of one kind (``what``: "state", "rows on their way") that a table holds.  Made by ``Memory.account``."""
 
     def __init__(self, memory: Memory, table: str, what: str, *, flows: bool) -> None:
         self.table = table
@@ -40,18 +40,18 @@ class Account:
         self._memory = memory
 
     def reserve(self, count_bytes: int) -> None:
-        """Holds so many bytes more; OutOfMemoryError, and nothing more held, where that exceeds the bound (what flows never does)."""
+        """Adds bytes.  Where the sum exceeds the bound: OutOfMemoryError, and nothing is added (bytes that flow never raise)."""
         memory = self._memory
         if not self.flows and memory.held_bytes + count_bytes > memory.bound_bytes:
             raise memory.exceeded(self, self.used_bytes + count_bytes)
         self.add(count_bytes)
 
     def release(self, count_bytes: int) -> None:
-        """Holds so many bytes fewer."""
+        """Subtracts bytes."""
         self.add(-count_bytes)
 
     def resize(self, size_bytes: int) -> None:
-        """Holds so many bytes now, as measured after the fact; OutOfMemoryError where that exceeds the bound."""
+        """Sets the bytes, as measured after the fact.  OutOfMemoryError where the sum exceeds the bound."""
         grown = size_bytes - self.used_bytes
         if grown:
             self.add(grown)
@@ -60,7 +60,7 @@ class Account:
                 raise memory.exceeded(self, size_bytes)
 
     def add(self, count_bytes: int) -> None:
-        """As ``reserve``, whatever the bound."""
+        """Adds bytes, without regard to the bound."""
         self.used_bytes += count_bytes
         self._memory.used_bytes += count_bytes
         if not self.flows:
@@ -86,12 +86,12 @@ class Memory:
 
     @property
     def full(self) -> bool:
-        """All together has reached the bound: nothing more is to be taken in than what keeps the run going."""
+        """Whether the sum has reached the bound: a channel then takes a message only if it is empty."""
         return self.used_bytes >= self.bound_bytes
 
     @property
     def free_bytes(self) -> int | None:
-        """What may still be held; None where there is no bound."""
+        """The bytes left below the bound; None without a bound."""
         return None if self.limit_bytes is None else max(self.limit_bytes - self.used_bytes, 0)
 
     def account(self, table: str, what: str, *, flows: bool = False) -> Account:
@@ -100,13 +100,13 @@ class Memory:
         return account
 
     def close(self, accounts: Iterable[Account]) -> None:
-        """These hold nothing any more."""
+        """Closes accounts, which hold nothing from now on."""
         for account in accounts:
             account.resize(0)
             self._accounts.remove(account)
 
     def exceeded(self, account: Account, size_bytes: int) -> OutOfMemoryError:
-        """What holds ``size_bytes`` has made the run exceed its bound."""
+        """The error of an account that has grown to ``size_bytes``, beyond the run's bound."""
         detail = account.detail() if account.detail is not None else ""
         grown = f"{format_size(size_bytes)} of {account.what}" + (f" ({detail})" if detail else "")
         return OutOfMemoryError(
@@ -116,7 +116,7 @@ class Memory:
         )
 
     def ran_out(self, table: str, error: MemoryError) -> OutOfMemoryError:
-        """The system had no more to give while ``table`` was at work."""
+        """The error of a run whose system has no more memory, while ``table`` was at work."""
         cause = str(error)
         for account in self._accounts:
             if account.measure is not None:
@@ -149,7 +149,8 @@ _ADVICE = (
 
 
 def default_memory() -> Memory:
-    """A bound of ``SHARE`` of what the process may have: by its address space, its cgroup, or else the machine; less what it has by now."""
+    """A bound of ``SHARE`` of what the process may have: by its address space, its cgroup, or else the machine; less what it has by
+    now."""
     found = [
         (limit, taken, origin)
         for limit, taken, origin in (

@@ -1,4 +1,5 @@
-"""Rows of a ``NAME.rejected`` table: what could not be taken, why, and where it stood.  They have times and watermarks like other rows."""
+"""Rows of a ``NAME.rejected`` table: the record, the reason and its position in the input.  They have times and watermarks like
+other rows."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ KEPT_CHARACTERS = 4096
 
 
 class Rejected(Struct, frozen=True):
-    """A record that is rejected, and how many of the rows that are handed on with it stand before it."""
+    """A rejected record, and the number of good rows of its batch that come before it."""
 
     record: bytes
     reason: str
@@ -29,7 +30,7 @@ def rejected_batch(
     marks: Int64Array | None,
     delay_ns: int,
 ) -> Batch:
-    """One batch of (record, reason, position), at least one; ``marks``: the watermark before each."""
+    """A batch of at least one (record, reason, position).  ``marks``: the watermark before each."""
     texts = (StringColumn.from_values(list(column)) for column in zip(*rows, strict=True))
     columns = tuple(_valid_text(column) for column in texts)
     return Batch(REJECTED, columns, len(rows), times, marks, delay_ns=delay_ns)

@@ -30,6 +30,6 @@ class Offload:
         return asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     def close(self) -> None:
-        """Waits for what is under way (a decode of one block, milliseconds) and ends the threads."""
+        """Waits for work under way (the decode of a block takes milliseconds) and ends the threads."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
