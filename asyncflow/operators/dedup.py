@@ -1,12 +1,12 @@
-"""Dedup: the first row of each key goes on, by arrival; rows of the key within a time of it are duplicates.
+"""Dedup: passes the first row of each key, by arrival; further rows of the key within a span of event time are duplicates.
 
-Row by row: a row is a duplicate where a row of its key that went on is at most ``within`` away in event time, before or after, and is
-still remembered; ``within`` counts from the row that went on, so duplicates do not prolong the memory.  A time is remembered until the
-watermark before a row has passed it by ``within``: that bears on late rows only, and one whose key was forgotten counts as new.  A null
-is a key value like any other.  The rows that go on keep the watermark before each of them.
+A row is a duplicate where a row of its key that was passed is at most ``within`` away in event time, before or after, and is still
+remembered.  Duplicates do not prolong the memory, because ``within`` counts from the row that was passed.  The time of a passed row
+is remembered until the watermark before a row has passed it by ``within``.  Forgetting affects late rows only: a late row whose key
+is forgotten counts as new.  A null is a key value like any other.  Passed rows keep the watermark before each of them.
 
-Invariants: what goes on depends on the rows, their order and their watermarks alone; what is held is bounded by the keys that the
-watermark has not passed (and at most as many again that it has).
+Invariants: which rows pass depends only on the rows, their order and their watermarks; the memory is bounded by the keys that the
+watermark has not passed, and at most as many that it has passed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Derive: the same rows with other columns.  Rows, their times and watermarks pass untouched."""
+"""Derive: the same rows with other columns.  Rows, their times and their watermarks stay unchanged."""
 
 from __future__ import annotations
 

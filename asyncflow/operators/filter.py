@@ -1,6 +1,6 @@
-"""Filter: rows for which a condition is true go on, the others are counted.  Null counts as not true.
+"""Filter: passes the rows for which a condition is true, and counts the others.  A null condition counts as not true.
 
-Every row that goes on keeps the watermark before it, so a filter never changes which rows are late in later tables.
+Invariant: a passed row keeps the watermark before it, so a filter never changes which rows are late in later tables.
 """
 
 from __future__ import annotations

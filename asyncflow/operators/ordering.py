@@ -1,4 +1,4 @@
-"""Orders of rows: columns to integers that sort as their values do, and the places of rows within groups."""
+"""Orders of rows: columns to integers that sort as their values do, and ranks of rows within groups.  Top, joins and merges use it."""
 
 from __future__ import annotations
 

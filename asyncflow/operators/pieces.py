@@ -1,7 +1,7 @@
-"""Result rows in batches that are bounded in bytes as well as in rows.
+"""Cuts results into batches that are bounded in bytes as well as in rows.
 
-A batch's texts lie in one array below 2 GiB, and a result that is handed on whole has to be held whole: rows with long keys or texts come
-in pieces of about ``MAX_OUTPUT_BYTES``, however few rows that are.
+The texts of a batch are one array below 2 GiB, and a batch is held whole until it is sent.  So rows with long keys or texts leave
+in batches of about ``MAX_OUTPUT_BYTES``, however few rows that is.
 """
 
 from __future__ import annotations

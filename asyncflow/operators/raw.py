@@ -1,4 +1,4 @@
-"""Columns as the kernels take and give them: tuples of arrays."""
+"""Columns as kernels take and give them: tuples of arrays."""
 
 from __future__ import annotations
 

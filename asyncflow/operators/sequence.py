@@ -1,15 +1,16 @@
-"""Sequence: the rows of the past, then those of what is live, each row of the overlap once.
+"""Sequence: passes the rows of the past, then those of the live side; a row of the overlap passes once.
 
-The overlap is the live rows that are not after the past's last event time.  By time all of them are the past's already.  By ``unique``
-columns those are whose key the past had; the keys that are remembered are those of the past's rows from the live side's first
-watermark on (its first row less its delay), and only until the live watermark has passed the overlap.  A live row of the overlap that is
-older than the live watermark before it cannot be told from the past's: it goes to ``late``.
+The overlap is the live rows whose time is not after the last event time of the past.  Without ``unique`` columns all of the overlap
+counts as the past's, and is dropped as duplicate.  With ``unique`` columns a row of the overlap is a duplicate where the past had
+its key.  Keys of the past are remembered from the live side's first watermark on (the time of its first row less its delay), until
+the live watermark has passed the overlap.  A live row of the overlap that is older than the live watermark before it cannot be
+compared any more: it goes to ``late``.
 
-One watermark runs through the seam, for rows and table alike.  By ``unique`` it does not pass the live side's first watermark before the
-seam, so no window closes that live rows of the overlap still belong to; by time it does not pass the past's last event time, for what
-goes on is after that.
+One watermark runs through the seam, for rows and for the table.  With ``unique`` it stays at or below the live side's first
+watermark before the seam, so that no window closes to which live rows of the overlap still belong.  Without, it stays at or below
+the past's last event time.
 
-Invariants: what goes on depends on the rows of both sides and their order alone; what is held is bounded by the keys of the overlap.
+Invariants: which rows pass depends only on the rows of both sides and their order; the memory is bounded by the keys of the overlap.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
-"""Top: the n first rows of each window and key, with their rank, when the watermark reaches the window's end.
+"""Top: the first n rows of each window and key, with their rank, when the watermark reaches the window's end.
 
-The order is total: the stage's own, then arrival.  The n first of a set under a total order are the n first of the n firsts of its
-parts, so rows that cannot be among them are dropped at any time without a trace: results do not depend on where batches are cut.  Held
-are at most n rows of each open window and key, twice that while rows are coming in, with copies of their texts.
+The order is total: the order of the stage, then arrival.  The first n of a set are the first n of the first n of its parts, so a
+row that cannot be among them is dropped at any time without a trace.  The operator holds at most n rows of each open window and
+key, twice as many while rows come in, with copies of their texts.
 
-Rows come out by window end, window start, the key ascending (nulls last), rank.  A row that is late for all of its windows goes to
-``late``.  Windows that a column of the input gives (``end_column``) are told apart by their end alone; null there is a window that closes
-at the end of input.
+Rows come out by window end, window start, key ascending (nulls last), rank.  A row that is late for all of its windows goes to
+``late``.  Where windows come with the input (``end_column``), they are identified by their end alone; a null end is a window that
+closes at the end of input.
+
+Invariant: results do not depend on where batches are cut.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ class _Rows(Struct, frozen=True, eq=False):
 
 
 class TopOperator(Operator):
-    """``size_ns``, ``every_ns``, ``offset_ns``: windows of its own; ``end_column``: those that this column of the input ends; neither: one
-    window over everything.  ``prepare``: computes keys (of types ``kinds``) and order of a batch.
+    """``size_ns``, ``every_ns``, ``offset_ns``: windows of its own; ``end_column``: those that this column of the input ends;
+    neither: one window over everything.  ``prepare``: computes keys (of types ``kinds``) and order of a batch.
 
     ``counts``: rows ``ranked`` (taken into a ranking), ``late`` (also given as output of that kind), of the ranked ones ``late_partly``;
     ``windows_opened``, ``windows_closed``.

@@ -1,11 +1,11 @@
 """Aggregates written in Python beside those of the window kernel, behind the interface of the kernel's state.
 
-A stage without any has the kernel's ``WindowState`` itself.  With some, :class:`PythonWindowState` hands every call on to the kernel, which
-keeps deciding what is late, which windows are open and what comes out; the users' objects are in ``python_cells``, by group and span of
-windows.  Where there is one window, and for slots, the span is always 0 to 0.
+A stage without Python aggregates has the kernel's ``WindowState`` itself.  With some, :class:`PythonWindowState` passes every call
+on to the kernel, which decides what is late, which windows are open and what comes out.  The users' objects are in
+``python_cells``, by group and span of windows.  Where there is one window, and for slots, the span is always 0 to 0.
 
-Cost: per batch and aggregate a sort of the rows by group, per cell in the batch about a microsecond; per window and group as many
-merges as there are spans over it (none for tumbling windows).
+Cost: per batch and aggregate a sort of the rows by group, and about a microsecond per cell in the batch; per window and group as
+many merges as there are spans over the window (none for tumbling windows).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Merges: TypeAlias = tuple[Int64Array, Int32Array, Int32Array]
 class State(Protocol):
     """The state of a window stage: the kernel's (compiled or twin), or one with aggregates written in Python.
 
-    Groups are numbers that the owner gives; a state of no size may be used by slots (``peek``, ``send``, ``merge``, ``clear``).  What each
-    method does is said at the kernel's twin, ``asyncflow/_kernels/window/reference.py``.
+    Groups are numbers that the owner gives; a state of no size may be used by slots (``peek``, ``send``, ``merge``, ``clear``).
+    What each method does is said at the kernel's twin, ``asyncflow/_kernels/window/reference.py``.
     """
 
     def add(

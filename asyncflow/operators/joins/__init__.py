@@ -1,1 +1,1 @@
-"""Joins: two tables into one, row against row.  ``lookup`` reads its right side whole; the others go by event time (``timed``)."""
+"""Joins: rows of two tables, pair by pair.  ``lookup`` reads its right side whole; the other joins match by event time (``timed``)."""

@@ -1,14 +1,15 @@
-"""As-of join: each left row meets the one right row of its key that is nearest in time, before it, after it or either way.
+"""As-of join: each left row is paired with the right row of its key that is nearest in time: before it, after it, or either way.
 
-Of right rows at the same time the last to arrive is taken looking back, the first looking forward; of two as near the earlier one.  A left
-row is released at its own time looking back, else ``tolerance_ns`` later, when every right row that could be nearer is there; so results
-come in the order of the left rows' times.  Without a tolerance (looking back only) the last right row of each key stays for ever.
+Of right rows at one time the last to arrive counts looking back, and the first looking forward; of two rows at the same distance
+the earlier one.  Looking back, a left row is released at its own time; else ``tolerance_ns`` later, when every right row that could
+be nearer has come.  So results come in the order of the left rows' times.  Without a tolerance (looking back only) the last right
+row of each key stays for ever.
 
-Late rows.  A left row counts unless its own input's watermark, before it, had passed its release; it sees a right row unless that row's own
-input's watermark, before that, had passed this release.  Both depend on the rows of each input and their order alone.  A left row that is
-late is not answered from what is left, as rows of an interval join are: a missing pair is no pair, but the nearest of the rows that happen
-to be held is a wrong one.  (Flink's temporal join answers it with the version that its state still has, which hangs on how the inputs
-interleave.)
+Late rows.  A left row counts unless the watermark of its own input, before the row, had passed its release.  The left row sees a
+right row unless the watermark of the right input, before that row, had passed the same release.  Both depend only on the rows of
+each input and their order.  A late left row has no partner: in an interval join a missing pair is no pair, but here the nearest of
+the rows that happen to be held would be a wrong pair.  (Flink's temporal join answers a late row from its remaining state, so the
+answer depends on how the inputs interleave.)
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Interval join: a left row meets the right rows of its key whose time lies in ``[left + lower, left + upper]``.
+"""Interval join: a left row is paired with the right rows of its key whose time lies in ``[left + lower, left + upper]``.
 
-A row *expires* at its time plus the bound that holds it (a left one ``upper`` later, a right one ``-lower``).  A pair counts unless the
-watermark of one row's own input, before that row, had passed the other row's expiry: so two late rows meet as well, and whether they do
-depends on the rows of each input and their order alone.  This loses no pair that both states could hold at one time.  Flink's interval join
-keeps the same pairs where the two inputs are read in step; there it hangs on how they interleave, for a row that comes looks at what is
-held and is itself held by the lower watermark of both.
+A row *expires* at its time plus the bound of its side (a left row ``upper`` later, a right row ``-lower`` later).  A pair counts
+unless the watermark of one row's own input, before that row, had passed the other row's expiry.  So two late rows may be paired,
+and whether they are depends only on the rows of each input and their order.  No pair is lost that both states could hold at one
+time.  (Flink's interval join keeps the same pairs where both inputs are read in step; else its pairs depend on how the inputs
+interleave.)
 
-The *moment* of a row is its time, or the watermark before it where that is later. A pair is released at the later of its two moments: it is
-found when the clock passes that, by the row that is later (of two at one moment by the left one) searching the rows of the other side. So
-every pair is found once, and at its release. A row without a partner is released at its expiry, or its moment where that is later. A row is
-late where not even the partner that expires last could count.
+The *moment* of a row is its time, or the watermark before the row where that is later.  A pair is released at the later of its two
+moments.  It is found when the clock passes that moment: the row with the later moment (of two at one moment the left row) searches
+the rows of the other side. So each pair is found once, at its release.  A row without a partner is released at its expiry, or at
+its moment where that is later.  A row is late where no partner could count any more.
 """
 
 from __future__ import annotations

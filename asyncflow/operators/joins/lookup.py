@@ -1,8 +1,8 @@
-"""Lookup: the right side is read whole first, then each left row looks its matches up.
+"""Lookup: the right side is read whole first, then each left row looks up its matches.
 
-Results come at once, in the order of the left rows and for each in the order of its right rows, with the left row's time: the right side
-is a table, not a stream.  Without key columns every left row meets every right row.  In joins that also give right rows without a partner
-(``right``, ``full``) these come at the end, and the watermark of the results waits for them.
+Results come at once: in the order of the left rows, for each in the order of its right rows, with the left row's time, because the
+right side is a table and no stream.  Without key columns each left row is paired with each right row.  In ``right`` and ``full``
+joins the right rows without a partner come at the end, and the watermark of the results waits for them.
 """
 
 from __future__ import annotations

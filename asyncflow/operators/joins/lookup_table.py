@@ -1,4 +1,4 @@
-"""The right side of a lookup: rows taken in batch by batch, then put in order by key once all are there."""
+"""The right side of a lookup: takes rows batch by batch, and sorts them by key once all have come."""
 
 from __future__ import annotations
 

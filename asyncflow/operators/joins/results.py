@@ -1,4 +1,4 @@
-"""Result rows of a join: which columns they have, and pairs of places into batches in their order."""
+"""Result rows of a join: their columns, and pairs of positions in batches in the order of the results."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The columns of rows that wait, by slot: put in as rows come, taken out as they meet, free as they leave.
+"""Columns of waiting rows by slot: rows are put in as they come, taken out as they are paired, and their slots freed as they leave.
 
-Values lie where their slot says.  Texts lie one after another in the order they came in; those of rows that left are given up when they
-are the greater part.
+A value is at its slot.  Texts lie one after the other in the order in which they came; texts of rows that left are dropped once
+they are the greater part.
 """
 
 from __future__ import annotations

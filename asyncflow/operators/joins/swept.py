@@ -1,9 +1,9 @@
-"""What the interval and the as-of join share: rows in slots, and the kernel's sweep through time that lets them meet.
+"""The common part of the interval and the as-of join: rows in slots, and the kernel's sweep through time that pairs them.
 
-Rows ahead of the clock wait in the order of their moments, in a few parts.  When the clock rises those behind it are given to the sweep,
-which says which slots meet; their columns are gathered, a portion of results at a time.  The moment of a row is its time; in an interval
-join, where late rows meet others too, the watermark before it where that is later.  Rows that left give their slots back; where few
-are left of many, the others move together.
+Rows ahead of the clock wait in the order of their moments, in a few parts.  When the clock rises, the rows that it has passed go to
+the sweep, which returns the slots of pairs; their columns are gathered a portion of results at a time.  The moment of a row is its
+time; in an interval join, where late rows may be paired, the moment is the watermark before the row where that is later.  Rows that
+left give their slots back; where few of many rows are left, these move together.
 """
 
 from __future__ import annotations

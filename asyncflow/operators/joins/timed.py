@@ -1,16 +1,16 @@
-"""What the joins by event time share: two sides of rows that wait, one clock, and results that depend on rows and watermarks alone.
+"""The common part of the joins by event time: two sides of waiting rows, one clock, and results that depend only on rows and watermarks.
 
-The clock of a join is the lower of its inputs' watermarks (of those that count: not of one that has ended, or is quiet). Every result has a
-*release*: the moment from which on nothing can change it (of a pair in an interval join the later of its two times, or of the watermarks
-before its rows; of a row without a partner the last moment at which one could come; in a window join the window's end). Results come out
-when the clock has passed their release, ordered by (release, left arrival, right arrival), so neither the cutting into batches nor the
-interleaving of the inputs shows in them.
+The clock of a join is the lowest watermark of its inputs, without inputs that have ended or are idle.  Every result has a
+*release*: the moment after which nothing can change the result.  The release of a pair in an interval join is the later of its two
+times, or of the watermarks before its rows; of a row without a partner the last moment at which a partner could come; in a window
+join the window's end.  A result comes out when the clock has passed its release, in the order (release, left arrival, right
+arrival).  So neither the cutting into batches nor the interleaving of the inputs has an effect.
 
-Lateness is judged by a row's own input's watermark, as it was before the row; each kind of join says what that must not have passed.  A
-row that is late for all it could be part of goes to ``late`` (of the left side; counted as ``late_right`` on the right), one that is late
-for some only counts as ``late_partly``.
+Lateness depends on the watermark of a row's own input, as it was before the row; each kind of join says what this watermark must
+not have passed. A row that is late for all possible results goes to ``late`` (of the left side; a row of the right side is counted
+as ``late_right``); a row that is late for some results only is counted as ``late_partly``.
 
-State: the rows whose last release lies ahead, and their keys.  A row with a null in its key is kept like another but matches nothing.
+State: the rows whose last release lies ahead, and their keys.  A row with a null in its key is kept like others, and matches no row.
 """
 
 from __future__ import annotations
@@ -215,7 +215,8 @@ class TimedJoin(TwoInputOperator):
 
     @abstractmethod
     def released(self, clock: int) -> Iterator[Batch]:
-        """The results with releases before ``clock`` that have not come yet, in their order; what no result to come can need is dropped."""
+        """The results with releases before ``clock`` that have not come yet, in their order; what no result to come can need is
+        dropped."""
 
     @abstractmethod
     def live_keys(self) -> Int32Array:

@@ -1,14 +1,15 @@
-"""Window join: rows of both sides that lie in the same window and have the same key, pair by pair.
+"""Window join: rows of both sides that lie in one window and have the same key, pair by pair.
 
-Everything of a window is released at its end; a pair that several hopping windows share comes once for each, and a row without a partner
-once for each window where it has none.  Rows wait as they came until the last of their windows has closed.
+All results of a window are released at its end.  A pair that several hopping windows share comes once for each; a row without a
+partner comes once for each window in which it has none.  Rows wait until the last of their windows has closed.
 
-Pairs are made a portion at a time, also those of one window and of one row, as they are taken: what is held does not grow with how many
-there are.  A portion is a run of left rows in the order of the results, so portions need no order among them.
+Pairs are made a portion at a time, as they are taken, also the pairs of one window and of one row: memory does not grow with the
+number of pairs. A portion is a run of left rows in the order of the results, so portions need no sorting among them.
 
-Late rows.  A row counts in a window unless its own input's watermark, before it, had reached the window's end: the rule of the interval
-join, for here all rows of a window expire with it.  So a pair depends on the rows of each input and their order alone.  (Flink's window
-join goes by the lower watermark of both inputs at the moment at which a row comes, so there it hangs on how these interleave.)
+Late rows.  A row counts in a window unless the watermark of its own input, before the row, had reached the window's end.  This is
+the rule of the interval join, because all rows of a window expire at its end.  So a pair depends only on the rows of each input and
+their order.  (Flink's window join uses the lower watermark of both inputs at the moment at which a row comes, so its pairs depend
+on how the inputs interleave.)
 """
 
 from __future__ import annotations

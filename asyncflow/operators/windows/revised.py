@@ -1,23 +1,24 @@
-"""Window with corrections: rows of a window that are sent before it ends, and again when late rows change it.
+"""Window with corrections: a window's rows are sent before the window ends, and again when late rows change them.
 
-It stands where ``window`` does and keeps what that throws away when it closes.  A *slot* is a (window, key) with accumulators of its own;
-every row is folded into the slot of each of its windows, so a slot can be read out any number of times.
+The operator takes the place of ``window`` and keeps what ``window`` drops when a window closes.  A *slot* is a (window, key) with its own
+accumulators.  Each row is folded into the slot of each of its windows, so that a slot can be read any number of times.
 
-What is sent is decided by the rows and the watermark before each of them, never by where batches were cut.  The watermark passes
-*instants*; at each of them, in their order, what is due is sent once, by window end, window start, then keys, nulls last:
+The rows and the watermark before each row decide what is sent; where batches are cut has no effect.  The watermark passes
+*instants*.  At each instant, in their order, due slots are sent once, by window end, window start, then keys, nulls last:
 
-- a window's end: its slots that changed since they were last sent;
-- a multiple of ``emit_every_ns`` in event time: all slots that changed since they were last sent;
-- a window's end plus ``lateness_ns``: all of its slots, for the last time (``final``); then they are gone.
+- at a window's end: its slots that changed since they were last sent;
+- at a multiple of ``emit_every_ns`` in event time: all slots that changed since they were last sent;
+- at a window's end plus ``lateness_ns``: all of its slots, for the last time (``final``); then the slots are dropped.
 
-Between instants rows are folded many at a time.  A row of a window that has ended and is not over yet sends its slot at once, each such
-row one revision, in row order; within a row by window end.  At the end of input every slot that is left is sent as final.
+Between instants rows are folded many at a time.  A row of a window that has ended and is not final yet sends its slot at once: one
+revision per such row, in row order, and for one row by window end.  At the end of input every remaining slot is sent as final.
 
-Growing windows that are sent once are carried on: a row is folded into the first of its windows that is open, and when a window ends,
-what it holds goes into the next one of the same start.
+Growing windows that are sent once are carried on: a row is folded into the first of its windows that is open, and when a window
+ends, its content goes into the next window of the same start.
 
-Cost: a row is folded once per window it is in (once where windows are carried on); each instant at which something is due costs some
-array calls and a sort of its rows.  Several late rows of one slot between two instants are folded and read one after the other.
+Cost: a row is folded once per window that it is in (once where windows are carried on); an instant at which slots are due costs
+some array calls and a sort of its rows.  Several late rows of one slot between two instants are folded and read one after the
+other.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ class RevisedWindowOperator(Operator):
     """Grouped aggregation over the windows of ``lattice`` that are sent when they end, again for rows up to ``lateness_ns`` later, and
     with ``emit_every_ns`` also before.
 
-    ``revisions``: whether rows carry :data:`REVISIONS`; without, there must be nothing that sends a row twice.  ``by_rows``: the rows' own
-    watermarks are the stage's; else (inputs that are taken as they come) only ``advance`` moves it.  ``prepare``, ``counts``: as of
-    ``WindowOperator``; ``corrections``: rows that changed a window after its end; ``overflow`` counts in every row sent.
+    ``revisions``: whether rows carry :data:`REVISIONS`; without, there must be nothing that sends a row twice.  ``by_rows``: the
+    rows' own watermarks are the stage's; else (inputs that are taken as they come) only ``advance`` moves it.  ``prepare``,
+    ``counts``: as of ``WindowOperator``; ``corrections``: rows that changed a window after its end; ``overflow`` counts in every
+    row sent.
     """
 
     state_version = 1
@@ -244,7 +246,8 @@ class RevisedWindowOperator(Operator):
         begins: IndexArray | None,
         cuts: list[tuple[int, int | None]],
     ) -> None:
-        """Takes the rows' entries, ``begins[i]`` the first of row i (None: each row is one), and sends what is due at the cuts between."""
+        """Takes the rows' entries, ``begins[i]`` the first of row i (None: each row is one), and sends what is due at the cuts
+        between."""
         slots, opened = self._slots.assign(windows, entries.keys)
         self._open(opened)
         begin = 0

@@ -1,4 +1,4 @@
-"""What a window with corrections folds and what it sends: rows spread over their windows, and when slots were sent."""
+"""The two halves of a window with corrections: spreads rows over their windows, and decides when slots are sent."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Windows that follow their rows: sessions, and windows of so many rows of a key.
+"""Windows that follow their rows: sessions, and windows of a number of rows of a key.
 
-In the journey they stand where ``window`` does.  ``process`` gives each row its group (``groups`` kernel), each row of a group the slot
-of its window (``sessions`` kernel), and folds rows into slots (``window`` kernel); windows that are over are read out of their slots,
-which then stand for others.
+The operators take the place of ``window``.  ``process`` gives each row its group (``groups`` kernel) and each row of a group the
+slot of its window (``sessions`` kernel), and folds rows into slots (``window`` kernel).  A window that is over is read out of its
+slot, and the slot is given to another window.
 
-Invariants: every window comes out exactly once; results do not depend on where batches are cut: rows are folded, and sessions merged,
-in the order of rows; what is held is bounded by the open windows.
+Invariants: every window comes out exactly once; rows are folded, and sessions merged, in the order of rows, so results do not
+depend on where batches are cut; memory is bounded by the open windows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Slots: dense ids of (window, key) pairs, what is known of each, and which of them each open window has.
+"""Slots: dense ids of (window, key) pairs, facts about each, and the slots of each open window.
 
-Keys have ids of their own (``keys``, a group table), so that slots are sorted by the ranks of their keys.  Slots of windows that are gone
-are forgotten once they are the greater part, and with them keys that no slot has.
+Keys have ids of their own (``keys``, a group table), so that slots are sorted by the ranks of their keys.  Slots of windows that
+are gone are dropped once they are the greater part, together with keys that no slot has any more.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Window: rows into groups and windows, windows out as rows when the watermark reaches their end.
+"""Window: rows into groups and windows; rows of closed windows out when the watermark reaches a window's end.
 
-In the journey this is where rows end: ``process`` gives each row its group (``groups`` kernel) and folds it into the windows it
-belongs to (``window`` kernel); ``advance`` and ``finish`` give up windows as rows.  Shapes: tumbling and hopping windows of event
-time, one window over everything, one window per message.
+Rows end here: ``process`` gives each row its group (``groups`` kernel) and folds the row into its windows (``window`` kernel);
+``advance`` and ``finish`` give closed windows out as rows.  Shapes: tumbling and hopping windows of event time, one window over
+everything, one window per message.
 
 Invariants: every window that had a row comes out exactly once; rows come out by window end, window start, then keys, nulls last;
-results do not depend on where batches are cut; what is held is bounded by the open windows.
+results do not depend on where batches are cut; memory is bounded by the open windows.
 """
 
 from __future__ import annotations
