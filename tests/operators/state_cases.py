@@ -361,7 +361,7 @@ def make_retimed() -> Operator:
 
     def evaluate(batch: Batch) -> tuple[Column, ...]:
         assert batch.time is not None
-        times = FixedColumn(batch.time + batch.num_rows, batch.column("b").valid)
+        times = FixedColumn(batch.time + 2, batch.column("b").valid)
         return (times, *batch.columns[1:])
 
     retiming = Retiming((TimeColumn("ts", 0),), 3, lambda: 100, moved=True)
