@@ -23,7 +23,7 @@ from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Arra
 from asyncflow.model.snapshot import Array, Plain, Saved
 from asyncflow.operators.aggregates.python_cells import PythonAggregate
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.bounds import WindowLattice
+from asyncflow.operators.bounds import WindowBounds, WindowLattice
 from asyncflow.operators.raw import rows_of_raw
 
 Merges: TypeAlias = tuple[Int64Array, Int32Array, Int32Array]
@@ -101,7 +101,7 @@ class PythonWindowState:
         self,
         state: window_kernel.WindowState,
         aggregates: Sequence[AggregateSpec],
-        lattice: WindowLattice | None,
+        lattice: WindowBounds | None,
     ) -> None:
         self._state = state
         self._lattice = lattice

@@ -41,13 +41,13 @@ from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.bounds import WindowLattice
+from asyncflow.operators.bounds import WindowBounds
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.operators.raw import column_of_raw, raw_column
+from asyncflow.operators.windows.grouped import BOUNDS, COUNTS, Prepared, result_schema
 from asyncflow.operators.windows.revisions import Entries, SentRows, turns_of
 from asyncflow.operators.windows.slots import SlotTable
-from asyncflow.operators.windows.window import Prepared
 
 REVISIONS = (Field("revision", DataType.INT64), Field("final", DataType.BOOL))
 """Columns of a row that may be sent again: which sending of its (window, key) it is, from 0, and whether it is the last."""
@@ -72,7 +72,7 @@ class RevisedWindowOperator(Operator):
     def __init__(
         self,
         *,
-        lattice: WindowLattice,
+        lattice: WindowBounds,
         lateness_ns: int = 0,
         emit_every_ns: int | None = None,
         revisions: bool = True,
@@ -87,14 +87,7 @@ class RevisedWindowOperator(Operator):
             raise ValueError("rows that are sent more than once say so")
         self._lattice, self._lateness, self._every = lattice, lateness_ns, emit_every_ns
         self._by_rows, self._prepare, self._revisions = by_rows, prepare, revisions
-        self.output = Schema(
-            (
-                *(Field(name, DataType.TIMESTAMP) for name in ("window_start", "window_end")),
-                *keys.fields,
-                *(Field(name, spec.result_type) for name, spec in zip(names, aggregates, strict=True)),
-                *(REVISIONS if revisions else ()),
-            )
-        )
+        self.output = result_schema(BOUNDS, keys, aggregates, names, REVISIONS if revisions else ())
         self._state = window_state(aggregates)
         self._carries = lattice.growing and not revisions
         self._slots = SlotTable([field.type.value for field in keys], self._state)
@@ -103,18 +96,7 @@ class RevisedWindowOperator(Operator):
         self._finishing: list[int] = []
         self._next_emit: int | None = None
         self._sent = SentRows()
-        self.counts = dict.fromkeys(
-            (
-                "aggregated",
-                "late",
-                "late_partly",
-                "corrections",
-                "windows_opened",
-                "windows_closed",
-                "overflow",
-            ),
-            0,
-        )
+        self.counts = dict.fromkeys((*COUNTS[:3], "corrections", *COUNTS[3:]), 0)
 
     def freeze(self) -> Frozen:
         fields = {**counted(self.counts), "watermark_ns": self._clock, "next_emit_ns": self._next_emit}

@@ -20,22 +20,19 @@ from asyncflow._kernels import groups as groups_kernel
 from asyncflow._kernels import sessions as sessions_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Array, Int64Array
-from asyncflow.model.schema import DataType, Field, Schema
+from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.contract import Operator, Output, counted, restore_counts
+from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column, rows_of_raw
-from asyncflow.operators.windows.window import FEW_GROUPS, Prepared
+from asyncflow.operators.windows.grouped import BOUNDS, FEW_GROUPS, GroupedWindow, Prepared, result_schema
 
 
-class _SlotWindow(Operator):
-    """What both kinds share.  ``windows``: says which slot each row belongs to."""
-
-    state_version = 1
-    output: Schema
+class _SlotWindow(GroupedWindow):
+    """What both kinds share.  ``windows`` gives each row the slot of its window."""
 
     def __init__(
         self,
@@ -46,23 +43,10 @@ class _SlotWindow(Operator):
         names: Sequence[str],
         prepare: Callable[[Batch], Prepared],
     ) -> None:
-        super().__init__()
-        self.output = Schema(
-            (
-                *(Field(name, DataType.TIMESTAMP) for name in ("window_start", "window_end")),
-                *keys.fields,
-                *(Field(name, spec.result_type) for name, spec in zip(names, aggregates, strict=True)),
-            )
-        )
+        super().__init__(result_schema(BOUNDS, keys, aggregates, names), keys, window_state(aggregates))
         self._windows: sessions_kernel.Sessions | sessions_kernel.CountWindows = windows
         self._prepare = prepare
-        self._kinds = [field.type.value for field in keys]
-        self._groups = groups_kernel.GroupTable(self._kinds)
-        self._state = window_state(aggregates)
         self._collect_above = FEW_GROUPS
-        self.counts = dict.fromkeys(
-            ("aggregated", "late", "late_partly", "windows_opened", "windows_closed", "overflow"), 0
-        )
 
     def freeze(self) -> Frozen:
         """The open windows by key and bounds, and what each holds; keys and slots without an open window are dropped first."""
@@ -96,21 +80,12 @@ class _SlotWindow(Operator):
 
     @property
     def state_bytes(self) -> int:
-        return int(self._groups.nbytes + self._state.nbytes + self._windows.nbytes)
+        return super().state_bytes + int(self._windows.nbytes)
 
     @property
     def open_windows(self) -> int:
         """Windows that hold a row and have not come out."""
         return int(self._windows.open_windows)
-
-    @property
-    def waiting_rows(self) -> int | None:
-        return self._state.held_rows
-
-    @property
-    def open_keys(self) -> int:
-        """Keys held now, about: those of open windows and some that will go."""
-        return int(self._groups.size)
 
     def _fold(
         self,

@@ -14,45 +14,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
 
-from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int32Array, Int64Array
-from asyncflow.model.schema import DataType, Field, Schema
+from asyncflow.model.columns import Column, FixedColumn, Int32Array, Int64Array
+from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.contract import Operator, Output, counted, restore_counts
+from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
+from asyncflow.operators.windows.grouped import BOUNDS, FEW_GROUPS, GroupedWindow, Prepared, result_schema
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
 
-FEW_GROUPS = 1 << 16
-"""Up to this many, groups that no open window holds are not looked for."""
 
-
-class Prepared(Struct, frozen=True, eq=False):
-    """What a window stage reads of a batch: its key columns, the aggregates' inputs and the masks of their filters."""
-
-    keys: tuple[Column, ...]
-    inputs: tuple[Column, ...]
-    masks: tuple[BoolArray, ...]
-
-
-class WindowOperator(Operator):
+class WindowOperator(GroupedWindow):
     """Grouped aggregation over windows ``[start, start + size_ns)``, one starting every ``every_ns``, aligned to ``offset_ns``.
 
     ``every_ns`` None: tumbling.  ``size_ns`` None: one window over everything, or with ``per_message`` one for each batch, which
-    ``process`` gives back at once.  ``prepare`` computes keys, inputs and masks of a batch.  ``counts``: rows ``aggregated``, ``late``
-    (also given as output of that kind), of the aggregated ones ``late_partly``; ``windows_opened``, ``windows_closed``; ``overflow``:
-    sums of int64 that do not fit and are null.
+    ``process`` gives back at once.  ``prepare`` computes keys, inputs and masks of a batch.
     """
-
-    state_version = 1
-    output: Schema
 
     def __init__(
         self,
@@ -66,30 +49,18 @@ class WindowOperator(Operator):
         names: Sequence[str],
         prepare: Callable[[Batch], Prepared],
     ) -> None:
-        super().__init__()
         every_ns = size_ns if every_ns is None else every_ns
         if size_ns is not None and not (every_ns is not None and 0 < every_ns <= size_ns < 2**63):
             raise ValueError("a window needs 0 < every_ns <= size_ns < 2**63")
         if per_message and size_ns is not None:
             raise ValueError("a window per message has no size")
         self._sized = size_ns is not None
+        output = result_schema(BOUNDS if self._sized else (), keys, aggregates, names)
+        super().__init__(output, keys, window_state(aggregates, size_ns, every_ns or 1, offset_ns))
+        self._collect_above = FEW_GROUPS
         self._per_message = per_message
         self._prepare = prepare
         self._greatest_time: int | None = None
-        bounds = ("window_start", "window_end") if self._sized else ()
-        self.output = Schema(
-            (
-                *(Field(name, DataType.TIMESTAMP) for name in bounds),
-                *keys.fields,
-                *(Field(name, spec.result_type) for name, spec in zip(names, aggregates, strict=True)),
-            )
-        )
-        self._groups = groups_kernel.GroupTable([field.type.value for field in keys])
-        self._state = window_state(aggregates, size_ns, every_ns or 1, offset_ns)
-        self._collect_above = FEW_GROUPS
-        self.counts = dict.fromkeys(
-            ("aggregated", "late", "late_partly", "windows_opened", "windows_closed", "overflow"), 0
-        )
 
     def freeze(self) -> Frozen:
         """The cells of open windows by key; keys that no open window holds are dropped first."""
@@ -155,26 +126,16 @@ class WindowOperator(Operator):
         self._count_windows()
 
     @property
-    def state_bytes(self) -> int:
-        return int(self._groups.nbytes + self._state.nbytes)
+    def timed(self) -> bool:
+        return self._sized
 
     @property
     def open_windows(self) -> int:
-        """Windows that hold a row and are not closed."""
         return self._state.open_windows
 
     @property
     def next_due_ns(self) -> int | None:
         return self._state.next_end
-
-    @property
-    def waiting_rows(self) -> int | None:
-        return self._state.held_rows
-
-    @property
-    def open_keys(self) -> int:
-        """Keys held now, about: those of open windows and some that will go."""
-        return int(self._groups.size)
 
     # -- windows out -------------------------------------------------------------------------------------------------
 
