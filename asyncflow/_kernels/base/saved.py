@@ -25,12 +25,19 @@ class Parts:
         self._left = list((parts or {}).items())
 
     def pieces(self, budget_bytes: int) -> list[tuple[str, Array]] | None:
-        """The next parts, of about ``budget_bytes`` (at least one part); None: all were given."""
+        """The next parts, or rows of a part, of about ``budget_bytes`` (at least a row); None: all were given."""
         if not self._left:
             return None
-        given = [self._left.pop(0)]
-        while self._left and (budget_bytes := budget_bytes - given[-1][1].nbytes) > 0:
-            given.append(self._left.pop(0))
+        given: list[tuple[str, Array]] = []
+        while self._left and (budget_bytes > 0 or not given):
+            name, part = self._left[0]
+            rows = max(1, budget_bytes // part.itemsize)
+            given.append((name, part[:rows]))
+            budget_bytes -= given[-1][1].nbytes
+            if rows < len(part):
+                self._left[0] = name, part[rows:]
+            else:
+                del self._left[0]
         return given
 
     def drop(self) -> None:

@@ -4,8 +4,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from asyncflow._kernels.base.saved import Array
 from asyncflow._kernels.columns.raw import RawColumn
-from asyncflow._kernels.window.saved import Array, Plain
+from asyncflow._kernels.window.saved import Plain
 
 Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, *tuple[float, ...]]
 Merges: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]

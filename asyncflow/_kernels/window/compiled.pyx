@@ -16,12 +16,14 @@ import numpy as np
 
 from asyncflow._kernels.encode.compiled import json_rows
 from asyncflow._kernels.base.guarded import guarded
+from asyncflow._kernels.base.saved import Parts
 from asyncflow._kernels.accumulators.lists import json_lists
 from asyncflow._kernels.accumulators.table import AGGREGATES, BLOCK, OF_TEXTS, PANE, cell_dtype, laid_out
-from asyncflow._kernels.window.saved import Fields, Pieces, checked_parts, fields_of, wide
+from asyncflow._kernels.window.saved import Fields, checked_parts, fields_of, wide
 
 cimport numpy as cnp
 
+from asyncflow._kernels.base.arrays cimport array_of
 from asyncflow._kernels.base.views cimport check_ids, check_kept, check_views
 from asyncflow._kernels.window.state cimport *
 
@@ -43,35 +45,7 @@ for _rule in (*AGGREGATES.values(), *OF_TEXTS.values()):
         raise ImportError(f"accumulators/list.h has no {_rule.family} or no {_rule.result}")
 
 
-cdef object _array(object values, int typenum, Py_ssize_t count):
-    """The array itself, or a contiguous copy; TypeError or ValueError where it is not what its column says."""
-    array = cnp.PyArray_FROM_OTF(values, typenum, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED)
-    if count >= 0 and cnp.PyArray_SIZE(array) != count:
-        raise ValueError(f"a column of {cnp.PyArray_SIZE(array)} rows in a batch of {count}")
-    return array
-
-
-cdef object _copied(const void *data, int typenum, Py_ssize_t count, Py_ssize_t width):
-    """A new array of what is there."""
-    cdef cnp.npy_intp length = count
-    array = cnp.PyArray_EMPTY(1, &length, typenum, 0)
-    if count:
-        memcpy(cnp.PyArray_DATA(array), data, count * width)
-    return array
-
-
-cdef object _copied_bytes(const af_bytes *bytes):
-    return _copied(bytes.bytes, cnp.NPY_UINT8, bytes.length, 1)
-
-
-cdef object _by_slot(object values, int typenum, Py_ssize_t least):
-    """An array that is read and written in place, of at least so many."""
-    array = cnp.PyArray_FROM_OTF(values, typenum, cnp.NPY_ARRAY_CARRAY)
-    if array is not values:
-        raise TypeError("not a contiguous array of its type that can be written to")
-    if len(array) < least:
-        raise ValueError(f"{len(array)} values by slot for slots below {least}")
-    return array
+include "columns.pxi"
 
 
 def mark(flags, places):
@@ -178,18 +152,18 @@ cdef class _WindowState:
         cdef list kept = []  # what the pointers below point into
         cdef af_rows rows
         memset(&rows, 0, sizeof(rows))
-        groups = _array(groups, cnp.NPY_INT32, count)
+        groups = array_of(groups, cnp.NPY_INT32, count)
         rows.groups = <const int32_t *>cnp.PyArray_DATA(groups)
         check_ids(rows.groups, count, group_count)
         rows.count = count
         rows.group_count = group_count
         if time is not None:
-            time = _array(time, cnp.NPY_INT64, count)
+            time = array_of(time, cnp.NPY_INT64, count)
             rows.time = <const int64_t *>cnp.PyArray_DATA(time)
         elif self.state.sized:
             raise ValueError("windows of event time need rows that have one")
         if watermarks is not None:
-            watermarks = _array(watermarks, cnp.NPY_INT64, count)
+            watermarks = array_of(watermarks, cnp.NPY_INT64, count)
             rows.watermarks = <const int64_t *>cnp.PyArray_DATA(watermarks)
         rows.watermark_before = watermark_before
         rows.delay = delay_ns
@@ -197,7 +171,7 @@ cdef class _WindowState:
             if self.kinds[i] is not None:
                 _point(&self.inputs[i], self.kinds[i], inputs[i], count, kept)
         for i in range(self.mask_count):
-            mask = _array(masks[i], cnp.NPY_BOOL, count)
+            mask = array_of(masks[i], cnp.NPY_BOOL, count)
             kept.append(mask)
             self.masks[i] = <const uint8_t *>cnp.PyArray_DATA(mask)
         rows.inputs = self.inputs
@@ -210,7 +184,7 @@ cdef class _WindowState:
         cdef const int32_t *source = NULL
         cdef int64_t merge_count = 0
         if merges is not None and len(merges[0]):
-            positions = _array(merges[0], cnp.NPY_INT64, -1)
+            positions = array_of(merges[0], cnp.NPY_INT64, -1)
             merge_count = len(positions)
             targets, sources = self._slots(merges[1], merge_count), self._slots(merges[2], merge_count)
             if positions[0] < 0 or positions[merge_count - 1] > count or (positions[1:] < positions[: merge_count - 1]).any():
@@ -233,7 +207,7 @@ cdef class _WindowState:
         """The next rows, at most ``max_rows``, of windows that end at or before the watermark: ``(starts, ends, groups, results,
         overflows)``, or None when there are no more.  ``order``: all group ids by key.  Bounds are clamped to int64.  There are no more
         rows after one with which the results' texts come to ``max_bytes`` (a list: six times those of its texts, and 40 an item)."""
-        order = _array(order, cnp.NPY_INT32, -1)
+        order = array_of(order, cnp.NPY_INT32, -1)
         cdef int64_t group_count = len(order), watermark = watermark_ns, wanted = max_rows, room = max_bytes
         cdef const int32_t *ordered = <const int32_t *>cnp.PyArray_DATA(order)
         cdef af_result *result = &self.result
@@ -266,7 +240,7 @@ cdef class _WindowState:
 
     cdef object _slots(self, slots, Py_ssize_t count):
         """Group ids as an array, checked; only a window over everything has slots."""
-        array = _array(slots, cnp.NPY_INT32, count)
+        array = array_of(slots, cnp.NPY_INT32, count)
         if self.state.sized:
             raise ValueError("windows of a size have no slots")
         if self.state.out.active:
@@ -364,7 +338,7 @@ cdef class _WindowState:
         one without rows.  ValueError where a group with rows has none."""
         if self.state.out.active or self.sending:
             raise RuntimeError("a state is not frozen while rows of it are given out")
-        ranks = _array(rank, cnp.NPY_INT32, -1)
+        ranks = array_of(rank, cnp.NPY_INT32, -1)
         cdef const int32_t *places = <const int32_t *>cnp.PyArray_DATA(ranks)
         cdef int64_t count = len(ranks)
         cdef af_saving saving
@@ -377,7 +351,7 @@ cdef class _WindowState:
                 raise MemoryError
             if not ranked:
                 raise ValueError("rank: a group that holds rows has no place")
-            self.frozen = Pieces({
+            self.frozen = Parts({
                 "panes": _copied_bytes(&saving.panes).view(PANE),
                 "cells": _copied_bytes(&saving.cells).view(cell_dtype(self.accumulators)),
                 "blocks": _copied_bytes(&saving.blocks).view(BLOCK),
@@ -395,7 +369,7 @@ cdef class _WindowState:
 
     def pieces(self, budget):
         """The next pieces of what was frozen, about ``budget`` bytes; None: all were given."""
-        return None if self.frozen is None else self.frozen.take(budget)
+        return None if self.frozen is None else self.frozen.pieces(budget)
 
     def drop(self):
         """What was frozen is not asked for any more."""
@@ -475,7 +449,7 @@ cdef class _WindowState:
         if self.state.out.active:
             raise RuntimeError("groups renamed while a window is given out")
         cdef int64_t count = len(groups)
-        groups = _array(groups, cnp.NPY_INT32, -1)
+        groups = array_of(groups, cnp.NPY_INT32, -1)
         check_kept(<const int32_t *>cnp.PyArray_DATA(groups), count, self.group_count)
         names = np.full(self.group_count, -1, np.int32)
         names[groups] = np.arange(count, dtype=np.int32)
@@ -499,65 +473,3 @@ cdef class _WindowState:
 
 WindowState = guarded(_WindowState, "WindowState", open_windows=0, next_end=None, held_rows=None)
 _NO_ROWS = np.empty(0, np.intp)
-
-
-cdef int _fill(af_op *op, accumulator) except -1:
-    op.family = FAMILIES[accumulator.family]
-    op.input, op.second, op.mask = accumulator.input, accumulator.second, accumulator.mask
-    op.input_kind, op.second_kind = KINDS[accumulator.kind], KINDS[accumulator.second_kind]
-    op.sum, op.extremes = accumulator.sum, accumulator.extremes
-    op.key, op.key_input, op.key_kind = KEYS[accumulator.key], accumulator.key_input, KINDS[accumulator.key_kind]
-    op.greatest, op.last, op.valued = accumulator.greatest, accumulator.last, accumulator.valued
-    op.counters = accumulator.counters
-    return 0
-
-
-cdef int _point(af_input *column, int kind, raw, Py_ssize_t count, list kept) except -1:
-    """Points a C column into a raw one, whose arrays are put into ``kept``."""
-    memset(column, 0, sizeof(af_input))
-    valid = raw[len(raw) - 1]
-    if valid is not None:
-        valid = _array(valid, cnp.NPY_BOOL, count)
-        kept.append(valid)
-        column.valid = <const uint8_t *>cnp.PyArray_DATA(valid)
-    if kind == AF_KIND_STRING:
-        data, starts, lengths = _array(raw[0], cnp.NPY_UINT8, -1), _array(raw[1], cnp.NPY_INT32, count), None
-        lengths = _array(raw[2], cnp.NPY_INT32, count)
-        if check_views(
-            <const int32_t *>cnp.PyArray_DATA(starts), <const int32_t *>cnp.PyArray_DATA(lengths), count, cnp.PyArray_SIZE(data)
-        ):
-            starts = np.where(lengths, starts, np.int32(0))
-        kept += [data, starts, lengths]
-        column.data = <const uint8_t *>cnp.PyArray_DATA(data)
-        column.starts = <const int32_t *>cnp.PyArray_DATA(starts)
-        column.lengths = <const int32_t *>cnp.PyArray_DATA(lengths)
-        return 0
-    typenum = cnp.NPY_FLOAT64 if kind == AF_KIND_FLOAT64 else cnp.NPY_BOOL if kind == AF_KIND_BOOL else cnp.NPY_INT64
-    values = _array(raw[0], typenum, count)
-    kept.append(values)
-    column.values = cnp.PyArray_DATA(values)
-    return 0
-
-
-cdef object _column(af_output *output, Py_ssize_t count, type_):
-    """A result column as arrays of its own; of lists: as texts, ``type_`` the name of their values' type."""
-    words = _copied(output.words, cnp.NPY_INT64, count, 8)
-    if output.result == AF_MOST_FREQUENT:
-        items = _copied(output.items, cnp.NPY_INT64, 2 * output.item_count, 8).reshape(-1, 2)
-        return json_lists(json_rows, type_, _values(output, items[:, 0].copy(), None), items[:, 1].copy(), words)
-    return _values(output, words, _copied(output.valid, cnp.NPY_BOOL, count, 1) if output.nulls else None)
-
-
-cdef object _values(af_output *output, object words, object valid):
-    """The raw column that these words say."""
-    if output.kind == AF_KIND_FLOAT64:
-        return words.view(np.float64), valid
-    if output.kind != AF_KIND_STRING:
-        return (words != 0 if output.kind == AF_KIND_BOOL else words), valid
-    if output.text_bytes > 0x7FFFFFFF:
-        raise OverflowError("the texts of one batch exceed 2 GiB")
-    data = _copied(output.text, cnp.NPY_UINT8, output.text_bytes, 1)
-    lengths = words.astype(np.int32)
-    starts = np.zeros(len(lengths), np.int32)
-    np.cumsum(lengths[: len(lengths) - 1], out=starts[1:])
-    return data, starts, lengths, valid

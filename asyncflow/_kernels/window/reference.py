@@ -28,13 +28,12 @@ from numpy.typing import NDArray
 from asyncflow._kernels.accumulators.reference import Cell, Overflow, lists_column
 from asyncflow._kernels.accumulators.saved import Loading, check
 from asyncflow._kernels.accumulators.table import BLOCK, PANE, Aggregate, cell_dtype, laid_out
+from asyncflow._kernels.base.saved import Array, Parts
 from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow._kernels.groups.reference import column_of, values_of
 from asyncflow._kernels.window.saved import (
     MOST_ROWS,
-    Array,
     Fields,
-    Pieces,
     Plain,
     checked_parts,
     fields_of,
@@ -84,7 +83,7 @@ class WindowState:
         self._pending: list[tuple[int, int, Cell]] = []
         self._last: int | None = None
         self._flipped: int | None = None
-        self._frozen: Pieces | None = None
+        self._frozen: Parts | None = None
         self._sent: tuple[list[tuple[int, int, int]], list[list[Any]], int] | None = None
         self.windows_closed = 0
 
@@ -367,7 +366,7 @@ class WindowState:
                 blocks += [(len(cells), position, kind, len(some)) for position, kind, some in its_blocks]
                 data += b"".join(some for *_, some in its_blocks)
                 cells.append(words)
-        self._frozen = Pieces(
+        self._frozen = Parts(
             {
                 "panes": np.array(panes, PANE),
                 "cells": np.array(cells, cell_dtype(self._accumulators)),
@@ -390,7 +389,7 @@ class WindowState:
 
     def pieces(self, budget: int) -> list[tuple[str, Array]] | None:
         """The next pieces of what was frozen, about ``budget`` bytes; None: all were given."""
-        return None if self._frozen is None else self._frozen.take(budget)
+        return None if self._frozen is None else self._frozen.pieces(budget)
 
     def drop(self) -> None:
         """What was frozen is not asked for any more."""

@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from asyncflow._kernels.accumulators.table import BLOCK, BYTES, PANE, Accumulator, cell_dtype
+from asyncflow._kernels.base.saved import Array, array, nothing_else, number, same
 
 Plain: TypeAlias = "bool | int | float | str | bytes | list[Plain] | dict[str, Plain] | None"
-Array: TypeAlias = NDArray[Any]
 
 MOST_ROWS = 1 << 56
 _WORD = 1 << 64
@@ -55,73 +52,28 @@ def pane_record(number: int, first: int, cells: int) -> tuple[int, ...]:
 
 
 class Fields:
-    """The fields of a saved state, checked against the shape and accumulators of the one that takes them; ValueError names the field."""
+    """The fields of a saved state, checked against the shape and accumulators of the state that takes them; ValueError names the field."""
 
     def __init__(
         self, fields: Mapping[str, Any], shape: Sequence[int], accumulators: Iterable[Accumulator]
     ) -> None:
-        for name, own in (
-            ("shape", list(shape)),
-            ("accumulators", [accumulator.described for accumulator in accumulators]),
-        ):
-            if fields.get(name) != own:
-                raise ValueError(f"{name}: the saved state is of {fields.get(name)!r}, this one of {own!r}")
-        self.advanced = _number(fields, "advanced", -(2**63), 2**63 - 1)
-        self.arrivals = _number(fields, "arrivals", 0, MOST_ROWS)
-        self.windows_closed = _number(fields, "windows_closed", 0, MOST_ROWS)
-        if "closed" not in fields:
-            raise ValueError("closed: is missing")
-        closed = fields["closed"]
-        if closed is not None:
-            if not isinstance(closed, list) or len(closed) != 2:
-                raise ValueError(f"closed: two numbers or nothing, not {closed!r}")
-            words = {"closed high": closed[0], "closed low": closed[1]}
-            high, low = _number(words, "closed high", -4, 3), _number(words, "closed low", 0, _WORD - 1)
-            closed = wide(high, low)
-        self.closed: int | None = closed
-
-
-def _number(fields: Mapping[str, Any], name: str, least: int, most: int) -> int:
-    value = fields.get(name)
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{name}: a number of {least} .. {most}, not {value!r}")
-    return value
+        same(fields, shape=list(shape), accumulators=[accumulator.described for accumulator in accumulators])
+        self.advanced = number(fields, "advanced", -(2**63), 2**63 - 1)
+        self.arrivals = number(fields, "arrivals", 0, MOST_ROWS)
+        self.windows_closed = number(fields, "windows_closed", 0, MOST_ROWS)
+        self.closed: int | None = None
+        if "closed" not in fields or fields["closed"] is not None:
+            words = fields.get("closed")
+            if not isinstance(words, list) or len(words) != 2:
+                raise ValueError(f"closed: {words!r} is neither a window of two words nor none")
+            of_words = dict(zip(("closed high", "closed low"), words, strict=True))
+            self.closed = wide(
+                number(of_words, "closed high", -4, 3), number(of_words, "closed low", 0, _WORD - 1)
+            )
 
 
 def checked_parts(parts: Mapping[str, Array], accumulators: Iterable[Accumulator]) -> tuple[Array, ...]:
-    """Panes, cells, blocks and bytes, contiguous; a part without rows may be missing.  ValueError for another dtype, part or shape."""
+    """Panes, cells, blocks and bytes, contiguous.  ValueError for another dtype, part or shape."""
     dtypes = {"panes": PANE, "cells": cell_dtype(accumulators), "blocks": BLOCK, "block_bytes": BYTES}
-    for name in parts:
-        if name not in dtypes:
-            raise ValueError(f"{name}: there is no such part")
-    found = []
-    for name, dtype in dtypes.items():
-        part = parts.get(name)
-        part = np.empty(0, dtype) if part is None else part
-        if not isinstance(part, np.ndarray) or part.ndim != 1 or part.dtype != dtype:
-            raise ValueError(f"{name}: an array of {dtype}, not of {getattr(part, 'dtype', type(part))}")
-        found.append(np.require(part, requirements=["C", "A"]))
-    return tuple(found)
-
-
-class Pieces:
-    """Parts that were copied whole, given out in pieces."""
-
-    def __init__(self, parts: Mapping[str, Array]) -> None:
-        self._left = [(name, part) for name, part in parts.items() if len(part)]
-
-    def take(self, budget: int) -> list[tuple[str, Array]] | None:
-        """About ``budget`` bytes of what is left, at least a row; None where nothing is."""
-        if not self._left:
-            return None
-        given: list[tuple[str, Array]] = []
-        while self._left and (budget > 0 or not given):
-            name, part = self._left[0]
-            rows = max(1, budget // part.itemsize)
-            given.append((name, part[:rows]))
-            budget -= given[-1][1].nbytes
-            if rows < len(part):
-                self._left[0] = (name, part[rows:])
-            else:
-                del self._left[0]
-        return given
+    nothing_else(parts, dtypes)
+    return tuple(array(parts, name, dtype) for name, dtype in dtypes.items())
