@@ -269,12 +269,3 @@ def test_a_state_is_not_frozen_while_rows_are_given_out():
         state.close(10, groups, 1)
         with pytest.raises(RuntimeError):
             state.freeze(groups)
-
-
-def test_every_family_is_known_to_the_twin():
-    from asyncflow._kernels.accumulators.reference import FAMILIES, RESULTS
-    from asyncflow._kernels.accumulators.table import AGGREGATES, OF_TEXTS
-
-    rules = [*AGGREGATES.values(), *OF_TEXTS.values()]
-    assert {rule.family for rule in rules} == set(FAMILIES)
-    assert {rule.result for rule in rules} == set(RESULTS)

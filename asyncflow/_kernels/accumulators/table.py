@@ -1,4 +1,4 @@
-"""Which accumulators an aggregate comes down to: the one table that the kernel, its twin and the operators read.
+"""Which aggregates there are, what they take and give, and their accumulators: the one table of all kernels and operators.
 
 Equal accumulators are kept once: ``count``, ``sum``, ``min``, ``max`` and ``mean`` of one column under one mask are results of one NUMBER.
 Families and results are named as in ``accumulators/list.h``; the kernel refuses to be imported where a name here is none there.
@@ -103,12 +103,16 @@ class Output(NamedTuple):
     parameter: float = 0.0
 
 
-class _Rule(NamedTuple):
-    """``type``: of the result, None for that of the first input.  The rest as in :class:`Accumulator`."""
+class Rule(NamedTuple):
+    """``takes``: the types that each input may have; ``type``: of the result, None for that of the first input; ``constant``: the least and
+    the greatest constant, None where there is none.  ``parameter``: of the result where there is no constant; the rest as in
+    :class:`Accumulator`."""
 
     family: str
     result: str
+    takes: tuple[frozenset[str], ...]
     type: str | None = None
+    constant: tuple[float, float] | None = None
     sum: bool = False
     extremes: bool = False
     parameter: float = 0.0
@@ -117,39 +121,44 @@ class _Rule(NamedTuple):
     last: bool = False
 
 
-AGGREGATES: dict[str, _Rule] = {
-    "count": _Rule("NUMBER", "COUNT", "int64"),
-    "sum": _Rule("NUMBER", "SUM", sum=True),
-    "mean": _Rule("NUMBER", "MEAN", "float64", sum=True),
-    "min": _Rule("NUMBER", "LEAST", extremes=True),
-    "max": _Rule("NUMBER", "GREATEST", extremes=True),
-    "bool_and": _Rule("NUMBER", "LEAST", extremes=True),
-    "bool_or": _Rule("NUMBER", "GREATEST", extremes=True),
-    "var": _Rule("MOMENTS", "VARIANCE", "float64", parameter=1.0),
-    "stddev": _Rule("MOMENTS", "DEVIATION", "float64", parameter=1.0),
-    "var_pop": _Rule("MOMENTS", "VARIANCE", "float64"),
-    "stddev_pop": _Rule("MOMENTS", "DEVIATION", "float64"),
-    "covar": _Rule("COMOMENTS", "COVARIANCE", "float64"),
-    "corr": _Rule("COMOMENTS", "CORRELATION", "float64"),
-    "first": _Rule("PICK", "PICKED", key="TIME"),
-    "last": _Rule("PICK", "PICKED", key="TIME", greatest=True, last=True),
-    "any_value": _Rule("PICK", "PICKED"),
-    "arg_min": _Rule("PICK", "PICKED", key="VALUE"),
-    "arg_max": _Rule("PICK", "PICKED", key="VALUE", greatest=True),
-    "count_distinct": _Rule("DISTINCT", "DISTINCT_COUNT", "int64"),
-    "approx_count_distinct": _Rule("ABOUT_DISTINCT", "DISTINCT_ESTIMATE", "int64"),
-    "quantile": _Rule("RANKS", "QUANTILE", "float64"),
-    "quantile_disc": _Rule("RANKS", "QUANTILE_VALUE"),
-    "approx_quantile": _Rule("ABOUT_QUANTILE", "QUANTILE_ESTIMATE", "float64"),
-    "approx_top_k": _Rule("TOP", "MOST_FREQUENT", "string"),
+NUMBERS = frozenset({"int64", "float64"})
+ORDERED = NUMBERS | {"timestamp"}
+ANY = ORDERED | {"bool", "string"}
+BOOL = frozenset({"bool"})
+SHARE = (0.0, 1.0)
+MOST_COUNTED = 1000
+
+AGGREGATES: dict[str, Rule] = {
+    "count": Rule("NUMBER", "COUNT", (ANY,), "int64"),  # without an input: of rows
+    "sum": Rule("NUMBER", "SUM", (NUMBERS,), sum=True),
+    "mean": Rule("NUMBER", "MEAN", (NUMBERS,), "float64", sum=True),
+    "min": Rule("NUMBER", "LEAST", (ANY,), extremes=True),
+    "max": Rule("NUMBER", "GREATEST", (ANY,), extremes=True),
+    "bool_and": Rule("NUMBER", "LEAST", (BOOL,), extremes=True),
+    "bool_or": Rule("NUMBER", "GREATEST", (BOOL,), extremes=True),
+    "var": Rule("MOMENTS", "VARIANCE", (NUMBERS,), "float64", parameter=1.0),
+    "stddev": Rule("MOMENTS", "DEVIATION", (NUMBERS,), "float64", parameter=1.0),
+    "var_pop": Rule("MOMENTS", "VARIANCE", (NUMBERS,), "float64"),
+    "stddev_pop": Rule("MOMENTS", "DEVIATION", (NUMBERS,), "float64"),
+    "covar": Rule("COMOMENTS", "COVARIANCE", (NUMBERS, NUMBERS), "float64"),
+    "corr": Rule("COMOMENTS", "CORRELATION", (NUMBERS, NUMBERS), "float64"),
+    "first": Rule("PICK", "PICKED", (ANY,), key="TIME"),
+    "last": Rule("PICK", "PICKED", (ANY,), key="TIME", greatest=True, last=True),
+    "any_value": Rule("PICK", "PICKED", (ANY,)),
+    "arg_min": Rule("PICK", "PICKED", (ANY, ANY), key="VALUE"),
+    "arg_max": Rule("PICK", "PICKED", (ANY, ANY), key="VALUE", greatest=True),
+    "count_distinct": Rule("DISTINCT", "DISTINCT_COUNT", (ANY,), "int64"),
+    "approx_count_distinct": Rule("ABOUT_DISTINCT", "DISTINCT_ESTIMATE", (ANY,), "int64"),
+    "quantile": Rule("RANKS", "QUANTILE", (NUMBERS,), "float64", SHARE),
+    "quantile_disc": Rule("RANKS", "QUANTILE_VALUE", (ORDERED,), None, SHARE),
+    "approx_quantile": Rule("ABOUT_QUANTILE", "QUANTILE_ESTIMATE", (NUMBERS,), "float64", SHARE),
+    "approx_top_k": Rule("TOP", "MOST_FREQUENT", (ANY,), "string", (1, MOST_COUNTED)),
 }
-OF_TEXTS: dict[str, _Rule] = {
-    "min": _Rule("PICK", "PICKED", key="VALUE"),
-    "max": _Rule("PICK", "PICKED", key="VALUE", greatest=True),
+OF_TEXTS: dict[str, Rule] = {
+    "min": Rule("PICK", "PICKED", (ANY,), key="VALUE"),
+    "max": Rule("PICK", "PICKED", (ANY,), key="VALUE", greatest=True),
 }
 """Aggregates that have other accumulators for texts."""
-
-MOST_COUNTED = 1000
 
 
 def result_kind(function: str, types: tuple[str, ...]) -> str:

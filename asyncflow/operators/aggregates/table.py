@@ -1,6 +1,12 @@
-"""Aggregates as a window operator takes them: which there are, what they read, what type they give.
+"""One aggregate of a window stage, checked.
 
-Adding one: its accumulator in the window kernel and in the kernel's twin, and its row here.
+Which aggregates there are, what they take and what type they give stands in ``_kernels/accumulators/table.py``, for the kernel, its
+twin and this module.  To add an aggregate:
+
+- its line in that table; and where it needs an accumulator of a new family, that family's header and its line in
+  ``_kernels/accumulators/list.h``, and its class in the twin, ``_kernels/accumulators/reference.py``;
+- its signature and its line of doc in ``plan/expressions/functions.py``, by which expressions are checked.  A test holds the types that the
+  signature gives to those of the table.
 """
 
 from __future__ import annotations
@@ -9,49 +15,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from asyncflow._kernels.accumulators.table import AGGREGATES, result_kind
 from asyncflow.model.schema import DataType
-
-_NUMBERS = frozenset({DataType.INT64, DataType.FLOAT64})
-_ORDERED = _NUMBERS | {DataType.TIMESTAMP}
-_ANY = frozenset(DataType)
-_BOOL = frozenset({DataType.BOOL})
-
-
-class Aggregate(Struct, frozen=True):
-    """``inputs``: the types each input may have.  ``result``: the type it gives, None for that of its first input.
-    ``constant``: the bounds of the constant it goes by, None where it takes none."""
-
-    inputs: tuple[frozenset[DataType], ...]
-    result: DataType | None = None
-    constant: tuple[float, float] | None = None
-
-
-AGGREGATES: dict[str, Aggregate] = {
-    "count": Aggregate((_ANY,), DataType.INT64),  # without an input: count(*)
-    "count_distinct": Aggregate((_ANY,), DataType.INT64),
-    "sum": Aggregate((_NUMBERS,)),
-    "min": Aggregate((_ANY,)),
-    "max": Aggregate((_ANY,)),
-    "mean": Aggregate((_NUMBERS,), DataType.FLOAT64),
-    "var": Aggregate((_NUMBERS,), DataType.FLOAT64),
-    "stddev": Aggregate((_NUMBERS,), DataType.FLOAT64),
-    "var_pop": Aggregate((_NUMBERS,), DataType.FLOAT64),
-    "stddev_pop": Aggregate((_NUMBERS,), DataType.FLOAT64),
-    "first": Aggregate((_ANY,)),
-    "last": Aggregate((_ANY,)),
-    "any_value": Aggregate((_ANY,)),
-    "bool_and": Aggregate((_BOOL,)),
-    "bool_or": Aggregate((_BOOL,)),
-    "covar": Aggregate((_NUMBERS, _NUMBERS), DataType.FLOAT64),
-    "corr": Aggregate((_NUMBERS, _NUMBERS), DataType.FLOAT64),
-    "arg_min": Aggregate((_ANY, _ANY)),
-    "arg_max": Aggregate((_ANY, _ANY)),
-    "approx_count_distinct": Aggregate((_ANY,), DataType.INT64),
-    "quantile": Aggregate((_NUMBERS,), DataType.FLOAT64, (0.0, 1.0)),
-    "quantile_disc": Aggregate((_ORDERED,), None, (0.0, 1.0)),
-    "approx_quantile": Aggregate((_NUMBERS,), DataType.FLOAT64, (0.0, 1.0)),
-    "approx_top_k": Aggregate((_ANY,), DataType.STRING, (1, 1000)),
-}
 
 
 class AggregateSpec(Struct, frozen=True):
@@ -81,8 +46,8 @@ class AggregateSpec(Struct, frozen=True):
             raise ValueError(f"unknown aggregate {self.function!r}")
         if self.function == "count" and not self.inputs and not self.types:
             return
-        fits = len(self.inputs) == len(self.types) == len(known.inputs) and all(
-            type_ in allowed for type_, allowed in zip(self.types, known.inputs, strict=True)
+        fits = len(self.inputs) == len(self.types) == len(known.takes) and all(
+            type_.value in allowed for type_, allowed in zip(self.types, known.takes, strict=True)
         )
         if not fits:
             raise ValueError(
@@ -92,7 +57,7 @@ class AggregateSpec(Struct, frozen=True):
         if bounds is None and self.constant is None:
             return
         if bounds is None or self.constant is None or not bounds[0] <= self.constant <= bounds[1]:
-            raise ValueError(f"{self.function} does not go by {self.constant}")
+            raise ValueError(f"{self.function} has the constant {self.constant}; it takes {_bounds(bounds)}")
 
     @property
     def raw(self) -> tuple[Any, ...]:
@@ -102,4 +67,10 @@ class AggregateSpec(Struct, frozen=True):
 
     @property
     def result_type(self) -> DataType:
-        return self.returns or AGGREGATES[self.function].result or self.types[0]
+        return self.returns or DataType(
+            result_kind(self.function, tuple(type_.value for type_ in self.types))
+        )
+
+
+def _bounds(bounds: tuple[float, float] | None) -> str:
+    return "none" if bounds is None else f"one from {bounds[0]} to {bounds[1]}"
