@@ -1,4 +1,4 @@
-"""A stranger's distribution: a package in a temporary folder whose entry points add components to asyncflow.
+"""Another distribution: a package in a temporary folder whose entry points add components to asyncflow.
 
 ``distribution`` writes the folder: the package's modules and its metadata.  ``installed`` puts the folder on this process's path for a
 while; ``environment`` is for another process.  No file of asyncflow is touched.

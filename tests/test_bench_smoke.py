@@ -1,4 +1,4 @@
-"""The benchmark's own parts: data that does not change, results that are really compared, a comparison that runs.  Nothing is timed."""
+"""The parts of the benchmark: stable data, compared results, a comparison that runs.  Nothing is timed."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Closed standard streams (``<&-``, ``>&-``, ``2>&-``): no harm where they are not needed, one clear line where they are."""
+"""Closed standard streams (``<&-``, ``>&-``, ``2>&-``): no effect where they are not needed, one clear error line where they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the process of the command ends: with its exit code, and with all that was written."""
+"""The end of the command's process: the exit code, and all output written."""
 
 from __future__ import annotations
 

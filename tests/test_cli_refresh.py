@@ -1,4 +1,4 @@
-"""A pipeline file whose lookup is read again, as a whole process: the table is replaced under it, and a warning comes when it is gone."""
+"""A pipeline file with a refreshed lookup, as a whole process: the table is replaced, and a missing table is a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part is never published as the whole: a stop before the end of bounded input, and a run whose records were all rejected."""
+"""A partial result is never published as the whole: a stop before the end of bounded input, and a run whose records were all rejected."""
 
 from __future__ import annotations
 

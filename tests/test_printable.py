@@ -1,4 +1,4 @@
-"""What people are told: nothing from the data or the environment reaches a terminal raw, and stderr decides nothing."""
+"""Text for people: nothing from data or environment reaches a terminal unescaped, and a failing stderr changes no result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time, said again in the plainest words there are: which rows a window holds, which are late, and when it comes out.
+"""The plain model of event time: which rows a window holds, which are late, and when the window is emitted.
 
 A slow model to hold the product against, with no idea of batches, columns or coroutines.  One *moment* at a time happens: a row comes, a
 source says how far it is, falls silent, or ends.  The rules, in the order in which a moment is judged:

@@ -1,4 +1,4 @@
-"""The other side of sockets: peers that behave as peers do, an adverse proxy between two of them, and a run to test in the background.
+"""Peers of sockets, an adverse proxy between two of them, and a run in the background.
 
 An address is as a pipeline has it, ``host:port`` or a path; all waits are bounded by the test's own bound.
 """

@@ -1,4 +1,4 @@
-"""What each connector says of itself, from its options alone, and that the opened connector agrees."""
+"""Capabilities of each connector, from its options alone; the opened connector agrees with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several peers of one source: none of them, whatever its clock says, makes the rows of the others late."""
+"""Several peers of one source: a wrong clock of one peer makes no rows of the others late."""
 
 from __future__ import annotations
 

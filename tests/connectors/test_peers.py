@@ -1,4 +1,4 @@
-"""What a listening socket allows its peers: how many, how long, how much; who is beyond is cut off and counted, the others go on."""
+"""Limits of a listening socket: number of peers, time, memory.  A peer beyond a limit is cut off and counted; the others go on."""
 
 from __future__ import annotations
 

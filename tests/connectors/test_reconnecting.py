@@ -1,4 +1,4 @@
-"""A sink that connects again: what one connection did not take the next one gets, and what may be lost is counted; nothing is claimed."""
+"""A sink that reconnects: rows that one connection did not take go to the next, and rows that may be lost are counted."""
 
 from __future__ import annotations
 

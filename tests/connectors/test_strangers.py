@@ -1,4 +1,4 @@
-"""Connectors of somebody else's: a source and a sink in a distribution of their own, without a change to any file of asyncflow."""
+"""Connectors of another distribution: a source and a sink, without a change to any file of asyncflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong at sockets is told in the user's words: which table, which address, why; and a broken peer is not one that ended."""
+"""Errors of sockets name table, address and reason; a connection that was broken off is no end of input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listening sources whose clients are silent, speak something else, or are cut short: the others are not held up and not ended."""
+"""Listening sources without a schema: clients that are idle, send another format or break off neither delay nor end the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tcp and unix as sinks of a run: slow readers push back, readers that go away, rows that wait for somebody, reconnecting."""
+"""tcp and unix as sinks of a run: backpressure of slow readers, readers that go away, rows that wait for a reader, reconnecting."""
 
 from __future__ import annotations
 

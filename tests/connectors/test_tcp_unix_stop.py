@@ -1,4 +1,4 @@
-"""A stop while a sink waits for somebody to take its rows: the run ends, and what could not be delivered is said."""
+"""A stop while a sink waits for a reader: the run ends, and the error counts the rows that were not delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""udp through runs: datagrams as messages, what does not fit, replies, stopping."""
+"""udp in whole runs: datagrams as messages, datagrams that are too large, replies, stopping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths of unix sockets: left over, in use, not a socket, taken away again, and never somebody else's."""
+"""Paths of unix sockets: left over, in use, not a socket, removed at the end; a path of another process is never touched."""
 
 from __future__ import annotations
 

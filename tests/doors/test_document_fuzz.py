@@ -1,4 +1,4 @@
-"""Whatever stands in a pipeline file, reading it gives a plan or problems with a path, never anything else."""
+"""Any text as a pipeline file gives a plan, or problems with a path."""
 
 from __future__ import annotations
 

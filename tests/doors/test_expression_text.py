@@ -1,4 +1,4 @@
-"""SQL expression text to plan expressions: what is read, what is refused and with which words."""
+"""SQL text to plan expressions: what is accepted, what is refused, and the messages."""
 
 from __future__ import annotations
 

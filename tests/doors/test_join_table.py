@@ -1,4 +1,4 @@
-"""A join in the pipeline file and in Python: broken ones told with path and nearest name, explain, and the same plan at both doors."""
+"""A join in the pipeline file and in Python: errors with path and nearest name, explain, and the same plan at both doors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""dedup, top and sequence at the doors: what is written, what is wrong with it, what explain and the schema say."""
+"""dedup, top and sequence at the doors: plans, errors, explain and the JSON schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aggregates written in Python at every door: by name, as classes, in lists, in what is shown, and in what is wrong with them."""
+"""Aggregates written in Python at every door: by name, as classes, in lists, in explain, and in errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What binds tighter is DuckDB's reading, not that of the parser's version: expressions without parentheses give what DuckDB gives."""
+"""Operator precedence is DuckDB's, whatever the version of the parser: expressions without parentheses have DuckDB's results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipeline file to a plan: what is left out, variables, overrides, side outputs."""
+"""The pipeline file to a plan: defaults, variables, overrides, side outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a stream that comes in pieces through a decoder, as a runtime would: for tests of the chunk law."""
+"""Reads a stream in pieces through a decoder, as the engine does: for tests of the chunk law."""
 
 from __future__ import annotations
 

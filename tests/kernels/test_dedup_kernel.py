@@ -1,4 +1,4 @@
-"""The memory of a dedup stage against its twin: the same rows go on, however they are cut and whenever it forgets."""
+"""The dedup kernel against its twin: the same rows pass, however batches are cut and whenever keys are dropped."""
 
 from __future__ import annotations
 

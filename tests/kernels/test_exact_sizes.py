@@ -1,4 +1,4 @@
-"""Nothing is read behind the end of a block: blocks and texts end where memory that must not be touched begins.
+"""Kernels never read beyond a block: blocks and texts end at a page that must not be touched.
 
 ``CI_LONG=1``: for a minute, else for a few seconds' worth of inputs, by a seed.
 """

@@ -1,4 +1,4 @@
-"""A kernel whose allocation fails says MemoryError; what it leaves behind may be asked, used (which is refused) and freed.
+"""A kernel whose allocation fails raises MemoryError; its object can still be read and freed, and refuses further use.
 
 ``CI_LONG=1`` lets every allocation of a work fail (of the works that make many, 500), else a few of them do, by a seed.
 """

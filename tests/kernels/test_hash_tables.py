@@ -1,4 +1,4 @@
-"""Values chosen to collide under the fixed hashes: no table slows down by them, and no estimate leaves its bounds.
+"""Values that collide under fixed hashes neither slow a table down nor move an estimate out of its bounds.
 
 The hashes that results depend on (``hash(x)``, sketches) are public, and each of their steps can be inverted: the helpers here do so.
 """

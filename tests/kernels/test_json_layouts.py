@@ -1,4 +1,4 @@
-"""Records that follow a layout seen before, several in step: what interrupts them never changes what is read."""
+"""Records of a known layout, several at a time: a record of another layout among them changes no value."""
 
 from __future__ import annotations
 

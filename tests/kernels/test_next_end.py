@@ -1,4 +1,4 @@
-"""When the next window ends and how many rows are held: the kernels and their twins say the same, at any moment."""
+"""The end of the next window and the number of rows held: kernels and twins agree at any moment."""
 
 from __future__ import annotations
 

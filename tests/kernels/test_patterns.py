@@ -1,4 +1,4 @@
-"""Patterns against RE2 (inside DuckDB) and against the plain twin: whether, where and with what groups they match, and in what time."""
+"""Patterns against RE2 (inside DuckDB) and against the plain twin: matches, positions and groups, in linear time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions and windows of so many rows: the kernels against their twins, and what they say on rows made to show it."""
+"""Sessions and count windows: the kernels against their twins, and results of chosen rows."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The window kernel against its twin, bit by bit, on whatever hypothesis can think of."""
+"""The window kernel against its twin, bit by bit, on inputs of hypothesis."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Wrong calls of the kernels' faces are refused, or do no harm: nothing is read or written outside of an array (the sanitizers look)."""
+"""Wrong calls of kernels are refused or harmless: no access outside of an array (sanitizers check)."""
 
 from __future__ import annotations
 

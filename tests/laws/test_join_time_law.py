@@ -1,4 +1,4 @@
-"""The time law of joins: on thousands of random schedules an interval join gives what a plain model says, late rows and silence too."""
+"""The time law of joins: on thousands of random schedules an interval join agrees with a plain model, with late rows and idle inputs."""
 
 from __future__ import annotations
 

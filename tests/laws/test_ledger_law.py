@@ -1,4 +1,4 @@
-"""Ledger law: rows in are rows out plus every named way of leaving, at every table, on every run (a run checks its own; so do we)."""
+"""Ledger law: at every table and on every run, rows in equal rows out plus every counted loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Oracle law: what comes out equals what an independent engine (DuckDB) says of the same rows."""
+"""Oracle law: results equal those of an independent engine (DuckDB) for the same rows."""
 
 from __future__ import annotations
 

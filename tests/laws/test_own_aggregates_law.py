@@ -1,4 +1,4 @@
-"""Aggregates written in Python: equal to the engine's own, the same for any chunking and any number of workers, gone with their windows."""
+"""Aggregates written in Python: equal to built-in aggregates, independent of chunks and workers, and freed with their windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions and count windows against others that know them: DuckDB, and a page of plain Python that goes row by row."""
+"""Sessions and count windows against DuckDB and against a row-by-row model in Python."""
 
 from __future__ import annotations
 

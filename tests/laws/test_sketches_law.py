@@ -1,4 +1,4 @@
-"""The laws for sketches past the sizes at which they stop being exact: chunks and workers, memory, and what they say of the data."""
+"""The laws for sketches past the sizes at which they stop being exact: chunks and workers, memory, and error bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows with corrections in plain Python: one row, one window, one instant after the other.  It says what the operator must send."""
+"""The specification of windows with corrections in plain Python: one row, one window, one instant after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions on columns: what DuckDB cannot be asked (nanoseconds, our own hash, counts), and per distinct text = per row."""
+"""Functions on columns beyond DuckDB: nanoseconds, the hash, counts of losses; results by distinct text equal those by row."""
 
 from __future__ import annotations
 

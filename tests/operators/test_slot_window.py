@@ -1,4 +1,4 @@
-"""Sessions and count windows as operators: order, what they hold and give back, rows without a time."""
+"""Sessions and count windows as operators: order, memory, rows without a time."""
 
 from __future__ import annotations
 

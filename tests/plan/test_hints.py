@@ -1,4 +1,4 @@
-"""Every hint leads somewhere: what is wrong, the words that the user reads, and the expression of one who follows them."""
+"""Every hint works: for each mistake the message, and the expression of a user who follows the hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One resource, two users: what ``check`` refuses before anything runs, by path and table, and what it lets be."""
+"""One resource, two users: ``check`` refuses what cannot be shared, with path and tables, and accepts the rest."""
 
 from __future__ import annotations
 

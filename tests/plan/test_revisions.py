@@ -1,4 +1,4 @@
-"""Plans with windows that are sent again: schemas, what explain says, who may read them, and the doors that write them."""
+"""Plans with windows that are emitted again: schemas, explain, which stages may read them, and the doors."""
 
 from __future__ import annotations
 

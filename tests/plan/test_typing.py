@@ -1,4 +1,4 @@
-"""Types of expressions: what fits, what is cast unasked, and every problem with its hint."""
+"""Types of expressions: what is accepted, implicit casts, and every problem with its hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of input memory: used again when nothing looks at them, and never before."""
+"""Blocks of input memory are reused once no column views them, and never before."""
 
 from __future__ import annotations
 

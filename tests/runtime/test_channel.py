@@ -1,4 +1,4 @@
-"""The channel: bounded per port, in order, and no writer that waits for room is ever forgotten, however many there are."""
+"""The channel: bounded per port, in order, and every waiting writer is woken."""
 
 from __future__ import annotations
 

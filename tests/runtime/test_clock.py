@@ -1,4 +1,4 @@
-"""The wall clock may be set while a run is under way: what is present goes by it, lengths of time do not, and no window stands still."""
+"""The wall clock is set during a run: arrival times follow it, durations do not, and every window closes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``idle_timeout``: a quiet input holds nobody back until it speaks again; one that waits for us does."""
+"""``idle_timeout``: an idle input holds back no watermark until its next row; an input that waits for us is not idle."""
 
 from __future__ import annotations
 

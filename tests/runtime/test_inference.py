@@ -1,4 +1,4 @@
-"""The schema that nobody wrote: from inputs that are blank, from streams side by side, from those that end or fail early."""
+"""Inferred schemas: of blank inputs, of concurrent streams, of streams that end or fail early."""
 
 from __future__ import annotations
 

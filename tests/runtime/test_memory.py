@@ -1,4 +1,4 @@
-"""The bound on a run's memory: who counts, who is held back, and what is said when it is exceeded."""
+"""The memory limit of a run: what counts, backpressure, and the error when the limit is exceeded."""
 
 from __future__ import annotations
 

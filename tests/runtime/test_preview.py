@@ -1,4 +1,4 @@
-"""What a person sees of a batch and of a flow: schema and first rows, nothing raw."""
+"""The preview of a batch and of a flow: schema and first rows, escaped."""
 
 from __future__ import annotations
 

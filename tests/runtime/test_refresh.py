@@ -1,4 +1,4 @@
-"""A lookup whose right table is read again: when, what the left rows see, what a failed reading does, how it ends, and what is counted."""
+"""A lookup whose right table is refreshed: schedule, rows that the left side sees, failed refreshes, end, counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sequence of two sources: each row of the overlap once, one watermark, no seam in what comes out."""
+"""A sequence of two sources: each row of the overlap once, one watermark, one stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a stop what was read flows out within ``stop_timeout``; then the run fails and says what was not delivered."""
+"""After a stop, rows that were read flow out within ``stop_timeout``; after it the run fails and counts the rows not delivered."""
 
 from __future__ import annotations
 

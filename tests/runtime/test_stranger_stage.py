@@ -1,4 +1,4 @@
-"""A kind of stage of somebody else's: a module in a distribution of its own, without a change to any file of asyncflow."""
+"""A kind of stage of another distribution: one module, without a change to any file of asyncflow."""
 
 from __future__ import annotations
 

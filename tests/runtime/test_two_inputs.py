@@ -1,4 +1,4 @@
-"""A stage with two inputs: quiet inputs, the watermark that it passes on, and inputs that must not wait for each other."""
+"""A stage with two inputs: idle inputs, the output watermark, and inputs that must not wait for each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user's own code does to a run: it is told once, at the caller, with the table's name; never a quiet end, never a standstill.
+"""Failures in users' code: one error at the caller, with the table's name; never a silent end, never a deadlock.
 
 The cases of PEP 789 (time-outs, cancel scopes and task groups around a ``yield``) are among them.
 """

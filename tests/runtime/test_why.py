@@ -1,4 +1,4 @@
-"""What a run says of what it waits for: each way in which an input can hold a watermark, on virtual time."""
+"""``why``: each way in which an input can hold back a watermark, on virtual time."""
 
 from __future__ import annotations
 
