@@ -182,6 +182,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "sessions.load, a group below 0": lambda: sessions_loaded(-1, longs(0), longs(0)),
     "sessions.load, two sessions with one last row": lambda: sessions_loaded(0, longs(0, 1), longs(5, 5)),
     "sessions.load, a session that is over": lambda: sessions_loaded(0, longs(0), longs(5), watermark_ns=15),
+    "sessions.load, sessions in reach of each other": lambda: sessions_loaded(0, longs(0, 5), longs(5, 8), mixed=False),
     "sessions.load, columns of other lengths": lambda: sessions_loaded(0, longs(0, 1), longs(5)),
     "sessions.freeze, a group without a place": lambda: sessions().freeze(ints()),
     "sessions.freeze, a rank that is none": lambda: sessions().freeze(None),
@@ -194,6 +195,10 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "join.load, a key beyond the count": lambda: join_loaded(left_key=ints(1 << 20)),
     "join.load, a key below null": lambda: join_loaded(left_key=ints(-2)),
     "join.load, a row that has not arrived": lambda: join_loaded(left_arrival=longs(1)),
+    "join.load, a row that arrived twice": lambda: join_loaded(
+        left_key=ints(0, 0), left_time=longs(1, 2), left_seen=longs(0, 0), left_arrival=longs(0, 0),
+        left_matched=np.array([False, False]), left_ahead=np.array([True, True]),
+    ),
     "join.load, columns of other lengths": lambda: join_loaded(left_seen=longs(0, 0)),
     "join.load, a row that came before its time": lambda: join_loaded(left_time=longs(9), left_ahead=np.array([False])),
     "join.load, a left row that waits after its time": lambda: join_loaded(

@@ -18,7 +18,7 @@ typedef struct {
 
 typedef struct {
     uint64_t within, seed;
-    int64_t watermark; /* the greatest that the stage has told */
+    int64_t watermark; /* the stage's, as last given: never falls */
     af_time *times;
     int32_t *owned; /* of each group: -1: nothing, from 0 on the first of a list, else -2 - the root of a tree */
     int64_t time_capacity, group_count, group_capacity, used, entries, swept; /* swept: entries after the last sweep */

@@ -8,8 +8,8 @@ For a row that is not late (``u >= w``) forgetting changes nothing, for what is 
 whose key was forgotten counts as new.
 
 A snapshot has the times that the stage's watermark has not passed by ``within_ns``, by (place of the group, time).  Fields: ``within_ns``;
-``watermark_ns``, the greatest that the stage has told; ``groups``, how many have a place.  Parts: ``group`` (int32, the place) and ``time``
-(int64).
+``watermark_ns``, the greatest of the stage's that was given; ``groups``, how many have a place.  Parts: ``group`` (int32, the place) and
+``time`` (int64).
 """
 
 from __future__ import annotations

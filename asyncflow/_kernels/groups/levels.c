@@ -1,4 +1,4 @@
-/* The string look-up of groups.pyx, once per instruction-set level. */
+/* The string look-up of the groups kernel, once per instruction-set level. */
 #include "groups/strings.h"
 
 #define AF_BODY "groups/block.h"

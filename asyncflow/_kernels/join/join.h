@@ -15,8 +15,8 @@
  * A pair of an interval join counts unless the watermark before one row lies beyond the other row's time and reach.  As of, a right row is
  * found where the watermark before it does not lie beyond the moment.
  *
- * Without a reach (as of, looking back for ever) the last row of a key drives the others out; late rows, which not every left row may see,
- * are looked through at the end of a sweep.
+ * Without a reach (as of, looking back without a limit) a row drives the earlier rows of its key out.  Late rows, which not every left row
+ * may see, drive nothing out as they come: their keys are noted, and looked through at the end of a sweep.
  *
  * Pairs and rows without a partner are given out by moment, and of one moment by arrival, left before right, none after all. */
 #ifndef ASYNCFLOW_JOIN_H

@@ -1,9 +1,9 @@
 /* Sessions: rows to slots, and slots that grow together.
  *
  * What is kept.  A session is a slot: the times of its first and last row, its group, and two links to other sessions of the group (32 bytes).
- * Its end is last + gap.  Slot 0 is reserved for late rows.  Each has one entry among those that are due, at an end that the session has had;
- * one that has grown since is put back when its entry comes up, so a session costs a step for each gap of its life, not for each row.  Entries
- * of a slot that was merged away are recognised by the slot's turn.  Entries are in buckets by the highest bit in which their end differs from
+ * Its end is last + gap.  Slot 0 is reserved for late rows.  Each session has one entry among those due, at an end that it has had; the entry
+ * of a session that has grown since is put back when it comes up, so a session costs a step for each gap of its life, not for each row.
+ * Stale entries, of sessions merged away, are recognised by the slot's generation number (`turn`).  Entries are in buckets by the highest bit in which their end differs from
  * the watermark (a radix heap: Ahuja, Mehlhorn, Orlin, Tarjan, Faster algorithms for the shortest path problem, 1990): as the watermark moves
  * on, whole buckets are due, and of one the entries move to lower buckets, in the order of memory.
  *

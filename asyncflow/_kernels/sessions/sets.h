@@ -9,7 +9,7 @@
  *
  * While the watermarks of rows never fall, open sessions of a group are more than a gap apart, so a list's search ends at the first that
  * ends before the row.  Rows of several sources may bring lower watermarks, for which sessions are open that were closed for others: such
- * sessions may lie within each other.  From then on the whole of a list is searched; a tree also goes by the earliest first row below each
+ * sessions may lie within each other.  From then on the whole of a list is searched; a tree also uses the earliest first row below each
  * node. */
 #ifndef ASYNCFLOW_SESSION_SETS_H
 #define ASYNCFLOW_SESSION_SETS_H
@@ -19,9 +19,9 @@
 
 typedef struct {
     int64_t first, last;
-    int32_t group;          /* -1: nobody's */
-    int32_t links[2];       /* list: the next later and earlier one; tree: left and right; -1: none */
-    uint32_t turn;          /* how often the slot was given back */
+    int32_t group;    /* -1: the slot has no session */
+    int32_t links[2]; /* list: the next later and earlier one; tree: left and right; -1: none */
+    uint32_t turn;    /* generation: how often the slot was given back */
 } af_session;
 
 typedef struct {
