@@ -64,8 +64,8 @@ def test_a_restored_state_goes_on_as_if_nothing_had_been(seed: int, within: int)
                 run[:] = other, order[run[1]]
 
 
-@pytest.mark.parametrize("within", [0, 10])
-def test_what_does_not_fit_is_refused(within: int) -> None:
+def refused(rng: random.Random, within: int) -> None:
+    """A damaged snapshot is refused, or both go on from it alike."""
     makers = (lambda: compiled.DedupState(within), lambda: twin.DedupState(within))
 
     def use(state: Any, seed: int) -> Any:
@@ -76,11 +76,16 @@ def test_what_does_not_fit_is_refused(within: int) -> None:
             state.entries,
         )
 
+    state = twin.DedupState(within)
+    keys, times, marks = rows_of(rng, 0)
+    state.add(ALL[keys], GROUPS, times, marks, rng.choice([NO_TIME, -20, 0]))
+    refuse_or_keep(rng, frozen(state, ALL), makers, use, ALL)
+
+
+@pytest.mark.parametrize("within", [0, 10])
+def test_what_does_not_fit_is_refused(within: int) -> None:
     for seed in range(600):
-        rng, state = random.Random(seed), twin.DedupState(within)
-        keys, times, marks = rows_of(rng, 0)
-        state.add(ALL[keys], GROUPS, times, marks, rng.choice([NO_TIME, -20, 0]))
-        refuse_or_keep(rng, frozen(state, ALL), makers, use, ALL)
+        refused(random.Random(seed), within)
 
 
 @pytest.mark.parametrize("kernel", [compiled, twin], ids=["compiled", "twin"])

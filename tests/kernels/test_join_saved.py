@@ -160,25 +160,29 @@ def use(state: Any, seed: int) -> Any:
     return numbered, found, state.ways, state.rows
 
 
-@pytest.mark.parametrize(
-    "mode", [("interval", -9, 9), ("backward", 0, None), ("forward", 0, 6), ("nearest", 0, 6)]
-)
-@pytest.mark.parametrize("numbered", [False, True])
-def test_what_does_not_fit_is_refused(mode: Any, numbered: bool) -> None:
-    if numbered and mode[0] != "interval":
-        return
+DAMAGED_MODES = [("interval", -9, 9), ("backward", 0, None), ("forward", 0, 6), ("nearest", 0, 6)]
+
+
+def refused(rng: random.Random, mode: Any, numbered: bool) -> None:
+    """A damaged snapshot is refused, or both go on from it alike."""
+    numbered = numbered and mode[0] == "interval"
     makers = tuple(
         lambda module=module: module.JoinState(mode[0], "left", *mode[1:]) for module in (compiled, twin)
     )
+    join = Moving(makers[1], numbered, mode[0] == "interval")
+    rows = Rows(rng, mode, join.state.reach, join.state.wait, False)
+    for _ in range(2):
+        for port in (0, 1):
+            join.hold(port, *rows.some(port))
+        join.sweep(rows.step(), 100)
+    refuse_or_keep(rng, join.snapshot(), makers, use, ALL)
+
+
+@pytest.mark.parametrize("mode", DAMAGED_MODES)
+@pytest.mark.parametrize("numbered", [False, True])
+def test_what_does_not_fit_is_refused(mode: Any, numbered: bool) -> None:
     for seed in range(300):
-        rng = random.Random(seed)
-        join = Moving(makers[1], numbered, mode[0] == "interval")
-        rows = Rows(rng, mode, join.state.reach, join.state.wait, False)
-        for _ in range(2):
-            for port in (0, 1):
-                join.hold(port, *rows.some(port))
-            join.sweep(rows.step(), 100)
-        refuse_or_keep(rng, join.snapshot(), makers, use, ALL)
+        refused(random.Random(seed), mode, numbered)
 
 
 @pytest.mark.parametrize("module", [compiled, twin], ids=["compiled", "twin"])

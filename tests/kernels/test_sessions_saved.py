@@ -149,17 +149,21 @@ def test_restored_count_windows_go_on_as_if_nothing_had_been(seed, size, timed):
     assert all(rest == rests[0] for rest in rests)
 
 
+def sessions_refused(rng, several):
+    """A damaged snapshot is refused, or both go on from it alike."""
+    makers = (lambda: compiled.Sessions(10), lambda: twin.Sessions(10))
+    run = Run(twin.Sessions(10))
+    for clock in (0, 30):
+        sessions_step(run, rng, clock, several)
+    refuse_or_keep(
+        rng, frozen(run.state, ALL), makers, lambda state, again: go_on(state, again, several), ALL
+    )
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_sessions_that_do_not_fit_are_refused(several):
-    makers = (lambda: compiled.Sessions(10), lambda: twin.Sessions(10))
     for seed in range(400):
-        rng = random.Random(seed)
-        run = Run(twin.Sessions(10))
-        for clock in (0, 30):
-            sessions_step(run, rng, clock, several)
-        refuse_or_keep(
-            rng, frozen(run.state, ALL), makers, lambda state, again: go_on(state, again, several), ALL
-        )
+        sessions_refused(random.Random(seed), several)
 
 
 def go_on(state, seed, several):
@@ -176,17 +180,21 @@ def lists(value):
     return [lists(part) for part in value] if isinstance(value, tuple) else value.tolist()
 
 
-def test_count_windows_that_do_not_fit_are_refused():
-    makers = (lambda: compiled.CountWindows(4), lambda: twin.CountWindows(4))
+def counts_refused(rng):
+    """A damaged snapshot is refused, or both go on from it alike."""
 
     def use(state, seed):
         return lists(state.assign(ALL, GROUPS, ALL.astype(np.int64))), lists(state.rest())
 
+    run = Run(twin.CountWindows(4))
+    counts_step(run, rng, 0, False)
+    makers = (lambda: compiled.CountWindows(4), lambda: twin.CountWindows(4))
+    refuse_or_keep(rng, frozen(run.state, ALL), makers, use, ALL)
+
+
+def test_count_windows_that_do_not_fit_are_refused():
     for seed in range(400):
-        rng = random.Random(seed)
-        run = Run(twin.CountWindows(4))
-        counts_step(run, rng, 0, False)
-        refuse_or_keep(rng, frozen(run.state, ALL), makers, use, ALL)
+        counts_refused(random.Random(seed))
 
 
 @pytest.mark.parametrize("kernel", [compiled, twin], ids=["compiled", "twin"])

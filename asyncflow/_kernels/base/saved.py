@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 MOST_NUMBERED = 2**31 - 2
 """Of groups, slots and rows, which are numbered by int32."""
+MOST_COUNTED = 2**62
+"""Of what is counted on after a load: far from the end of int64."""
 
 
 class Parts:
@@ -83,7 +85,7 @@ def counts(fields: Mapping[str, Any], name: str, count: int) -> list[int]:
     value = fields.get(name)
     if type(value) is not list or len(value) != count:
         raise ValueError(f"{name}: {value!r} is no list of {count} counts")
-    if any(type(item) is not int or not 0 <= item < 2**63 for item in value):
+    if any(type(item) is not int or not 0 <= item <= MOST_COUNTED for item in value):
         raise ValueError(f"{name}: {value!r} is no list of {count} counts")
     return value
 

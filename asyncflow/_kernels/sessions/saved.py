@@ -67,4 +67,4 @@ def windows(fields: Mapping[str, Any], parts: Mapping[str, Any], size: int) -> C
 
 
 def _counted(fields: Mapping[str, Any]) -> None:
-    saved.number(fields, "windows_closed", 0, 2**63 - 1)
+    saved.number(fields, "windows_closed", 0, saved.MOST_COUNTED)
