@@ -1,6 +1,10 @@
 """JSON: one object a line (NDJSON).  Nested fields are columns named by their path, ``a.b``.
 
-Reading gives null for a missing field and ignores an extra one; writing puts members in schema order.
+Reading gives null for a missing field and ignores an extra one.  The kernel's twin, ``_kernels.json.reference``, is the
+specification; here the stream is cut into blocks of lines, and the kernel's arrays become columns and reasons in words.
+
+Writing puts members in schema order, without blanks.  Text is UTF-8 and escaped only where JSON requires it.  NaN and the infinities are
+strings (``"NaN"``, ``"Infinity"``, ``"-Infinity"``), which a float64 column reads back.
 """
 
 from __future__ import annotations
@@ -12,20 +16,38 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from asyncflow._kernels import encode as _encode
+from asyncflow._kernels import json as _json
+from asyncflow._kernels import lines as _lines
 from asyncflow.errors import DataError
+from asyncflow.formats._cells import Timestamps, batch_cells, tick_ns
 from asyncflow.formats._infer import fits_float64, fits_int64, infer_types
-from asyncflow.formats._json_decoder import JsonDecoder
-from asyncflow.formats._json_encoder import EncoderOptions, encoder
-from asyncflow.formats.contract import BYTE_ORDER_MARK, Block, DecodeRequest
+from asyncflow.formats._lines import NOT_UTF8, LineStream, shown
+from asyncflow.formats.contract import (
+    BYTE_ORDER_MARK,
+    Block,
+    Decoded,
+    DecodeRequest,
+    Encoder,
+    Reject,
+    RejectLog,
+)
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import Column, FixedColumn, StringColumn
 from asyncflow.model.schema import DataType, Field, Schema
-
-__all__ = ["DecoderOptions", "EncoderOptions", "count_records", "decoder", "encoder", "infer"]
 
 INFERRED_RECORDS = 1000
 INFERRED_DEPTH = 32  # what lies deeper is the raw text of the object there
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """How the JSON sink writes them; a float64 column reads them so."""
+VALUE_BYTES = 9
+"""The most bytes of a value in a column: eight, or start and length of a text, and the null flag."""
+RECORD_BYTES = 3
+"""Bytes of the shortest record, with its line end: an empty object."""
+OUTPUT_BYTES = 16 << 20
+"""Bound of a block's columns.  A record of two bytes is a row of every declared column, so bytes of lines do not bound the columns."""
 _ARRAY = re.compile(rb"(?:%s)?\s*\[\s*(?:[\[{]|\Z)" % BYTE_ORDER_MARK)
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
@@ -34,9 +56,92 @@ class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One JSON object a line; there is nothing to choose."""
 
 
+class EncoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How rows are written as JSON."""
+
+    timestamps: Timestamps = "iso"
+
+
 def decoder(options: DecoderOptions, request: DecodeRequest) -> JsonDecoder:
     """A decoder for one stream of objects."""
     return JsonDecoder(request)
+
+
+def encoder(options: EncoderOptions, schema: Schema) -> JsonEncoder:
+    """An encoder for batches of ``schema``."""
+    return JsonEncoder(options, schema)
+
+
+class JsonDecoder(LineStream):
+    """Decodes one stream of JSON objects, one a line."""
+
+    def __init__(self, request: DecodeRequest) -> None:
+        super().__init__(request)
+        self.output = request.schema.select(request.columns)
+        self._max_lines = max(OUTPUT_BYTES // (VALUE_BYTES * max(len(self.output), 1)), 1)
+        self._kernel = _json.Decoder(
+            self.output.names,
+            [field.type_text for field in self.output],
+            [field.name in request.required for field in self.output],
+            request.max_record_bytes,
+            None if request.keep_rejects else RejectLog(keep_all=False).first,
+        )
+        self._record_reasons = {
+            _json.TOO_LONG: self.too_long,
+            _json.BAD_UTF8: NOT_UTF8,
+            _json.NOT_OBJECT: "not a JSON object",
+            _json.MALFORMED: "malformed JSON",
+            _json.TOO_DEEP: "JSON nested deeper than 1000 levels",
+        }
+
+    def _portion(self, lines: Block) -> int:
+        while len(lines) // RECORD_BYTES > self._max_lines and _lines.count_lines(lines) > self._max_lines:
+            half = _lines.last_line_end(lines[: len(lines) // 2])
+            lines = lines[: half or int(np.argmax(lines == ord("\n"))) + 1]
+        return len(lines)
+
+    def decode(self, block: Block) -> Decoded:
+        num_rows, lines, arrays, rejected, rejects = self._kernel.decode(block)
+        columns: list[Column] = [StringColumn(*a) if len(a) == 4 else FixedColumn(*a) for a in arrays]
+        found = tuple(self._reject(block, *reject) for reject in rejects.tolist())
+        return Decoded(tuple(columns), num_rows, lines, rejected, found)
+
+    def _reject(
+        self,
+        block: Block,
+        line: int,
+        offset: int,
+        length: int,
+        after_row: int,
+        reason: int,
+        column: int,
+        start: int,
+        size: int,
+    ) -> Reject:
+        record = self._record(block[offset : offset + length])
+        if len(record) == length:
+            record = record.removesuffix(b"\r")
+        if column < 0:
+            text = self._record_reasons[reason]
+        elif reason == _json.NO_VALUE:
+            text = f"{self.output.names[column]}: null"
+        else:
+            text = f"{self.output.names[column]}: {self.output.fields[column].misfit}: {shown(block[start : start + size])}"
+        return Reject(line, offset, after_row, text, record)
+
+
+class JsonEncoder(Encoder):
+    """Rows to newline-delimited JSON; keeps no state."""
+
+    def __init__(self, options: EncoderOptions, schema: Schema) -> None:
+        self._tick_ns = tick_ns(options.timestamps)
+        self._keys = [json.dumps(name, ensure_ascii=False).encode() + b":" for name in schema.names]
+
+    def encode(self, batch: Batch) -> bytes | memoryview:
+        return _encode.json_rows(batch.num_rows, batch_cells(batch), self._keys, self._tick_ns)
+
+
+# -- inference ---------------------------------------------------------------------------------------------------------
 
 
 def infer(options: DecoderOptions, head: Block, final: bool) -> Schema:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from asyncflow.formats import _csv_encoder, _json_encoder
+from asyncflow.formats import _csv_encoder
+from asyncflow.formats import json as json_format
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
 from asyncflow.model.schema import DataType, Schema
@@ -56,7 +57,7 @@ def test_csv_options() -> None:
 
 
 def test_json_names_are_escaped() -> None:
-    encoder = _json_encoder.encoder(_json_encoder.EncoderOptions(), SCHEMA)
+    encoder = json_format.encoder(json_format.EncoderOptions(), SCHEMA)
     row = bytes(encoder.encode(batch([[1, "x", float("inf")]])))
     assert json.loads(row) == {"a": 1, 'odd, "name"': "x", "é\n": "Infinity"}
     assert list(json.loads(row)) == list(SCHEMA.names)
@@ -66,13 +67,13 @@ def test_json_names_are_escaped() -> None:
 def test_timestamps_as_numbers_round_down() -> None:
     schema = Schema.of([("t", DataType.TIMESTAMP)])
     for unit, number in (("s", -2), ("ms", -1001), ("us", -1_000_001), ("ns", -1_000_000_001)):
-        options = msgspec.convert({"timestamps": unit}, _json_encoder.EncoderOptions)
-        encoder = _json_encoder.encoder(options, schema)
+        options = msgspec.convert({"timestamps": unit}, json_format.EncoderOptions)
+        encoder = json_format.encoder(options, schema)
         assert encoder.encode(batch([[-1_000_000_001]], schema)) == b'{"t":%d}\n' % number
 
 
 def test_a_batch_whose_text_is_a_view_writes_only_its_rows() -> None:
     schema = Schema.of([("s", DataType.STRING)])
     rows = batch([["one"], [None], ["three"], ["four"]], schema).slice(1, 3)
-    encoder = _json_encoder.encoder(_json_encoder.EncoderOptions(), schema)
+    encoder = json_format.encoder(json_format.EncoderOptions(), schema)
     assert encoder.encode(rows) == b'{"s":null}\n{"s":"three"}\n'

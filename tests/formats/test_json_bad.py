@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow.formats import _json_decoder, lines
 from asyncflow.formats import json as format_json
+from asyncflow.formats import json as json_format
+from asyncflow.formats import lines
 from asyncflow.formats.contract import DecodeRequest
 from asyncflow.model.schema import Field, Schema
 from tests.formats.reading import Rejected, Rows, block, read
@@ -120,7 +121,7 @@ def test_garbage_reads_the_same_however_it_is_cut(
 ) -> None:
     whole = read_json(data, [], max_bytes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_json_decoder, "OUTPUT_BYTES", output_bytes)
+        patch.setattr(json_format, "OUTPUT_BYTES", output_bytes)
         pieces = read_json(data, sizes, max_bytes)
     assert repr(pieces) == repr(whole)  # of NaN too
     told = [line for line, _, _, _ in whole[1]]
@@ -148,13 +149,13 @@ def test_columns_of_a_block_are_bounded_however_short_its_records_are() -> None:
         rows += result.num_rows
         data = data[cut.resume :]
     assert rows == 70_000
-    assert _json_decoder.OUTPUT_BYTES / 4 < largest <= _json_decoder.OUTPUT_BYTES
+    assert json_format.OUTPUT_BYTES / 4 < largest <= json_format.OUTPUT_BYTES
 
 
 def test_lines_left_for_the_next_block_are_cut_before_an_unfinished_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_json_decoder, "OUTPUT_BYTES", 1)
+    monkeypatch.setattr(json_format, "OUTPUT_BYTES", 1)
     decoder = json_decoder()
     data = block(b'{}\n{}\n{"k":"' + b"x" * 50)
     assert [decoder.cut(data[at:], False).end for at in (0, 3, 6)] == [3, 3, 0]

@@ -8,9 +8,8 @@ import random
 import pytest
 
 from asyncflow.model.messages import End, Message, Watermark
-from asyncflow.runtime.edges.channel import MESSAGE_BYTES, Channel
+from asyncflow.runtime.edges.channel import MESSAGE_BYTES, Channel, FanOut
 from asyncflow.runtime.edges.deadlock import DeadlockDetector
-from asyncflow.runtime.edges.fan_out import FanOut
 
 
 async def settle() -> None:

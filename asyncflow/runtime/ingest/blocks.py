@@ -1,4 +1,6 @@
-"""From a byte stream to blocks of whole records, in order: reads, cuts, and carries the unfinished record over.
+"""From a byte stream to decoded blocks of whole records, in order: reads, cuts, carries the unfinished record over, and decodes.
+
+Blocks are decoded on worker threads where there are some; results come in the order of the blocks, whichever thread was faster.
 
 The decoder says where records end (``Decoder.cut``); here the bytes are moved as little as possible.  A read that brought little is
 copied out of its large block, so that a small batch that waits somewhere never keeps a large block from being used again.  A stream that
@@ -10,15 +12,20 @@ read like a whole one (``12`` of ``1234``), so it is never decoded.
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from msgspec import Struct
 
 from asyncflow.connectors.contract import ByteStream
-from asyncflow.errors import ConnectorError, DataError
-from asyncflow.formats.contract import RECORD_KEPT_BYTES, Block, Cut, Decoder, Reject
+from asyncflow.errors import ConnectorError, DataError, StageError
+from asyncflow.formats.contract import RECORD_KEPT_BYTES, Block, Cut, Decoded, Decoder, Reject
+from asyncflow.runtime.base.failures import FROM_INSIDE, cancellations
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.ingest.buffers import BlockPool, InputBlock
 
 SMALL_BYTES = 1 << 16
@@ -120,3 +127,49 @@ def _alone(rest: Block) -> Block:
 def _compact(block: InputBlock, count: int) -> Block:
     data = block.filled(count)
     return data.copy() if len(data) < SMALL_BYTES else data
+
+
+_Entry: TypeAlias = tuple[Records | Dropped, "asyncio.Future[Decoded] | Decoded | None"]
+
+
+async def decoded(
+    items: AsyncIterator[Records | Dropped], decoder: Decoder, offload: Offload
+) -> AsyncIterator[tuple[Records | Dropped, Decoded | None]]:
+    """Each item of ``items`` in order, with what its records decode to (None for dropped bytes).  Nothing of one is kept while the next is
+    awaited: there may be a thousand clients."""
+    if offload.workers == 1:
+        async for item in items:
+            yield item, decoder.decode(item.data) if isinstance(item, Records) else None
+            del item
+        return
+    # Reading goes on while earlier blocks are being decoded; the queue's bound is what may be under way.
+    queue: asyncio.Queue[_Entry | Exception | None] = asyncio.Queue(offload.workers + 1)
+
+    async def read_on() -> None:
+        try:
+            async for item in items:
+                result: asyncio.Future[Decoded] | Decoded | None = None
+                if isinstance(item, Records):
+                    result = offload.start(partial(decoder.decode, item.data), len(item.data))
+                await queue.put((item, result))
+                del item, result
+        except asyncio.CancelledError as error:
+            if cancellations(asyncio.current_task()):
+                raise
+            await queue.put(StageError.of(error, doing=FROM_INSIDE))
+        except Exception as error:
+            await queue.put(error)
+        else:
+            await queue.put(None)
+
+    reader = asyncio.create_task(read_on())
+    try:
+        while (entry := await queue.get()) is not None:
+            if isinstance(entry, Exception):
+                raise entry
+            item, result = entry
+            yield item, (await result if isinstance(result, asyncio.Future) else result)
+            del entry, item, result
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)

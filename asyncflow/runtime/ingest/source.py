@@ -40,9 +40,8 @@ from asyncflow.runtime.base.rejected import Rejected
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import SourceStatus
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.ingest.blocks import Dropped, blocks
+from asyncflow.runtime.ingest.blocks import Dropped, blocks, decoded
 from asyncflow.runtime.ingest.buffers import BlockPool
-from asyncflow.runtime.ingest.decoding import decoded
 from asyncflow.runtime.ingest.first_messages import Shape, first_messages
 from asyncflow.runtime.ingest.foreign_streams import FallbackDecoder, Refused
 from asyncflow.runtime.ingest.idleness import Idleness, WatchedStream

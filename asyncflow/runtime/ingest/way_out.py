@@ -21,7 +21,7 @@ from asyncflow.plan.tables import Source
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.base.rejected import Rejected, rejected_batch
-from asyncflow.runtime.edges.fan_out import FanOut, end
+from asyncflow.runtime.edges.channel import FanOut, end
 from asyncflow.runtime.ingest.event_time import EventTime
 from asyncflow.runtime.ingest.positions import START, Item, saved_position
 

@@ -20,7 +20,7 @@ from asyncflow.runtime.base.status import (
     SourceStatus,
     StageStatus,
 )
-from asyncflow.runtime.edges.fan_out import FanOut
+from asyncflow.runtime.edges.channel import FanOut
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.run.run import Run
 from asyncflow.runtime.stages.map_concurrent import MapStage

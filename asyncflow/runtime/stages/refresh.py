@@ -28,8 +28,7 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import RefreshStatus
-from asyncflow.runtime.edges.channel import CHANNEL_BYTES, Channel
-from asyncflow.runtime.edges.fan_out import FanOut
+from asyncflow.runtime.edges.channel import CHANNEL_BYTES, Channel, FanOut
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage
 from asyncflow.runtime.stages.readers import OneAfterOther

@@ -26,7 +26,7 @@ from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import StageCounts
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.edges.fan_out import FanOut, end
+from asyncflow.runtime.edges.channel import FanOut, end
 from asyncflow.runtime.stages.readers import Reader
 
 

@@ -16,9 +16,8 @@ from asyncflow.plan.tables import Plan, Sink, Stage
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.edges.channel import CHANNEL_BYTES as CHANNEL_BYTES
-from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.edges.channel import Channel, FanOut
 from asyncflow.runtime.edges.deadlock import DeadlockDetector
-from asyncflow.runtime.edges.fan_out import FanOut
 from asyncflow.runtime.edges.inputs import Inputs, Tracker
 from asyncflow.runtime.stages.readers import AsTheyCome, Merged, OneAfterOther, Reader
 

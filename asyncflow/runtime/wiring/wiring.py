@@ -26,7 +26,7 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.edges.fan_out import FanOut
+from asyncflow.runtime.edges.channel import FanOut
 from asyncflow.runtime.ingest.python.sources import BytesSource, ObjectSource
 from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.stages.sink import SinkStage
