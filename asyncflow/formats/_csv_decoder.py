@@ -7,7 +7,7 @@ compiled kernel goes about it, by ``csv.h``.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -136,8 +136,8 @@ class CsvDecoder(Decoder):
             for values, lengths, valid in arrays
         ]
         found = tuple(
-            Reject(line, offset, after_row, self._reason(*why), record)
-            for line, offset, after_row, *why, record in rejects
+            Reject(line, offset, after_row, self._reason(reason, detail, column, value), record)
+            for line, offset, after_row, reason, detail, column, value, record in rejects
         )
         return Decoded(tuple(columns), num_rows, lines, rejected, found)
 
@@ -162,7 +162,7 @@ _OUT_OF_RANGE, _MISSING = 2, 3
 
 def make_plan(
     options: DecoderOptions, request: DecodeRequest, fields: int, columns: list[tuple[int, str, bool]]
-) -> Any:
+) -> _csv.Plan:
     """The kernel's plan for records of so many fields; ``columns``: field, type text, required."""
     return _csv.Plan(
         delimiter=ord(options.delimiter),
@@ -269,10 +269,11 @@ def first_records(options: DecoderOptions, head: Block, final: bool) -> dict[str
     rest = np.frombuffer(bytearray(data[start:]), np.uint8)
     rest = rest[: _csv.Cutter(plan).cut(rest, final)[0]]
     arrays = plan.decode(rest)[4]
-    return {
-        name: StringColumn(rest, starts, lengths, valid).slice(0, INFERRED_RECORDS).to_list()
-        for name, (starts, lengths, valid) in zip(names, arrays, strict=True)
-    }
+    texts = {}
+    for name, (starts, lengths, valid) in zip(names, arrays, strict=True):
+        assert lengths is not None, "a column of texts has lengths"
+        texts[name] = StringColumn(rest, starts, lengths, valid).slice(0, INFERRED_RECORDS).to_list()
+    return texts
 
 
 def _header_problem(name: str, names: tuple[str, ...]) -> str:

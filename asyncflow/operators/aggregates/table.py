@@ -11,10 +11,9 @@ twin and this module.  To add an aggregate:
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Struct
 
+from asyncflow._kernels import window as window_kernel
 from asyncflow._kernels.accumulators.table import AGGREGATES, result_kind
 from asyncflow.model.schema import DataType
 
@@ -60,7 +59,7 @@ class AggregateSpec(Struct, frozen=True):
             raise ValueError(f"{self.function} has the constant {self.constant}; it takes {_bounds(bounds)}")
 
     @property
-    def raw(self) -> tuple[Any, ...]:
+    def raw(self) -> window_kernel.Aggregate:
         """As the kernels take it; they know of none that is written in Python."""
         constants = () if self.constant is None else (self.constant,)
         return self.function, self.inputs, tuple(type_.value for type_ in self.types), self.mask, *constants
