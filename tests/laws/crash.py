@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from asyncflow.connectors.contract import BatchSource, ByteSource, ByteStream
 from asyncflow.model.batch import Batch
-from asyncflow.plan.stages.join import Join
 from asyncflow.plan.tables import Component, Plan
 from asyncflow.runtime import Run
 from asyncflow.runtime.checkpoint.coordinator import Coordinator, Snapshot
@@ -207,8 +206,8 @@ async def _execute(
                     pieces[0], bytes
                 ):  # what a batch counts for depends on how many rows come at once
                     del ledger["sources"][name]["bytes"]
-            if any(isinstance(stage, Join) for stage in plan.stages):
-                # In which order its inputs are read, and so which of them ends first, shows nowhere else.
+            if any(len(stage.inputs) > 1 for stage in plan.stages):
+                # Which input ends first, and so the last watermark before the end, depends on the order in which inputs are read.
                 for counts in ledger["stages"].values():
                     del counts["watermark"]
     except Exception as error:

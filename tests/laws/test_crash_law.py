@@ -354,10 +354,14 @@ def random_case(chance: random.Random) -> Case:
             case 0:
                 made = one.filter(f"qty IS NULL OR qty <> {chance.randint(-3, 5)}")
             case 1:
-                made = af.union(one.filter("qty > 0"), other.derive(qty="qty + 1")).filter("qty < 5")
+                made = af.union(
+                    one.filter("qty > 0").named(f"l{number}"), other.derive(qty="qty + 1").named(f"r{number}")
+                ).filter("qty < 5")
             case _:
                 kind = chance.choice(["semi", "anti"])
-                made = one.join(other.filter("qty >= 0"), on=["key"], kind=kind, within="5s")
+                made = one.join(
+                    other.filter("qty >= 0").named(f"r{number}"), on=["key"], kind=kind, within="5s"
+                )
         tables.append(made.named(f"t{number}"))
     joined = af.union(tables[-1].filter("true"), tables[-2].filter("true"))
     return case(joined.window(af.tumbling("10s"), by=["key"], n="count(*)").named("w"), "w.late")
