@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from asyncflow.model.messages import End, Message, Watermark
-from asyncflow.runtime.edges.channel import MESSAGE_BYTES, Channel, FanOut
+from asyncflow.model.messages import Barrier, End, Message, Watermark
+from asyncflow.runtime.edges.channel import ALL, MESSAGE_BYTES, Channel, FanOut
 from asyncflow.runtime.edges.deadlock import DeadlockDetector
 
 
@@ -161,3 +161,55 @@ async def test_an_end_of_a_writer_that_is_gone_needs_no_room() -> None:
     found: list[Message] = [(await asyncio.wait_for(channel.receive(), 10))[1] for _ in range(3)]
     assert sum(isinstance(message, End) for message in found) == 1
     await asyncio.gather(*tasks)
+
+
+async def test_a_barrier_holds_its_port_until_all_open_ports_have_delivered_it() -> None:
+    channel = Channel(3, 1 << 20)
+    for port, message in (
+        (0, Barrier(1)),
+        (0, Watermark(5)),
+        (1, Watermark(6)),
+        (2, Watermark(7)),
+        (1, Barrier(1)),
+        (1, Watermark(8)),
+    ):
+        await channel.send(port, message)
+    assert await channel.receive() == (1, Watermark(6))
+    assert channel.awaited_ports == [1, 2]
+    assert await channel.receive_preferring(1) == (2, Watermark(7)), "no port is preferred meanwhile"
+    waiting = asyncio.create_task(channel.receive())
+    await settle()
+    assert not waiting.done(), "what came behind the barrier is held"
+    assert channel.awaited_ports == [2]
+    await channel.send(2, End())
+    assert await asyncio.wait_for(waiting, 10) == (2, End())
+    assert await channel.receive() == (ALL, Barrier(1)), "an input that has ended counts as aligned"
+    assert [await channel.receive() for _ in range(2)] == [(0, Watermark(5)), (1, Watermark(8))]
+    assert channel.ended_ports == [2]
+
+
+async def test_a_barrier_of_the_only_port_waits_for_nobody() -> None:
+    channel = Channel(1, 1 << 20)
+    for message in (Watermark(1), Barrier(7), Watermark(2)):
+        await channel.send(0, message)
+    assert [await channel.receive() for _ in range(3)] == [
+        (0, Watermark(1)),
+        (ALL, Barrier(7)),
+        (0, Watermark(2)),
+    ]
+
+
+async def test_a_port_whose_end_was_taken_in_a_run_before_is_not_waited_for() -> None:
+    channel = Channel(2, 1 << 20)
+    channel.close_port(1)
+    assert channel.awaited_ports == [0]
+    await channel.send(0, Barrier(1))
+    assert await channel.receive() == (ALL, Barrier(1))
+
+
+async def test_a_second_barrier_before_the_first_has_passed_is_an_error() -> None:
+    channel = Channel(2, 1 << 20)
+    await channel.send(0, Barrier(1))
+    await channel.send(1, Barrier(2))
+    with pytest.raises(AssertionError, match="a second epoch"):
+        await channel.receive()
