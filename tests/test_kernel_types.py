@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from inspect import Parameter, signature
 from pathlib import Path
@@ -174,3 +176,30 @@ def declared_parameters(function: ast.FunctionDef) -> list[tuple[str, bool]]:
             for each, default in zip(named, function.args.kw_defaults, strict=True)
         ),
     ]
+
+
+# -- the packages of kernels at run time -------------------------------------------------------------------------------
+
+
+def test_the_package_of_a_kernel_has_the_names_of_the_chosen_kernel() -> None:
+    from asyncflow._kernels import groups
+
+    assert groups.GroupTable is kernels.kernel("groups").GroupTable
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = groups.no_such_name  # type: ignore[attr-defined]
+
+
+def test_a_missing_extension_is_an_error_that_says_how_to_build() -> None:
+    with pytest.raises(ImportError, match=r"asyncflow\._kernels\.base is missing: run 'pip install -e \.'"):
+        kernels.names_of_kernel("asyncflow._kernels.base")("anything")
+
+
+def test_no_kernel_is_loaded_before_its_first_use() -> None:
+    code = (
+        "import sys, asyncflow.cli, asyncflow.runtime.run.run, asyncflow.runtime.wiring.wiring\n"
+        "print(*(name for name in sys.modules if name.endswith(('.compiled', '.reference'))))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert told.stdout.split() == []
