@@ -96,7 +96,7 @@ class DedupOperator(Operator):
         restore_counts(self.counts, saved)
         self._watermark_ns = saved.integer("watermark_ns", NO_TIME, END_OF_TIME)
         load_kernel(self._groups, saved, "keys")
-        load_kernel(self._state, saved, "times")
+        load_kernel(self._state, saved, "times", groups=self._groups.size)
 
     def _forget(self) -> None:
         """Drops what the watermark has passed once there is much; looks again when that has doubled."""

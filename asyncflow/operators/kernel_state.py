@@ -58,9 +58,14 @@ def frozen_by_group(kernel: ByGroup, rank: NDArray[np.int32]) -> Frozen:
     return FrozenKernel(kernel, kernel.freeze(rank))
 
 
-def load_kernel(kernel: SavedKernel, saved: Saved, name: str) -> None:
-    """Gives a new kernel the state that was saved as ``name``.  ValueError says which field or part of that state does not fit."""
+def load_kernel(kernel: SavedKernel, saved: Saved, name: str, *, groups: int | None = None) -> None:
+    """Gives a new kernel the state that was saved as ``name``.  ``groups``: how many groups its key table has, which the state must agree
+    with: a kernel makes room for as many.  ValueError says which field or part of that state does not fit."""
     within = saved.within(name)
+    if groups is not None and within.fields.get("groups") != groups:
+        raise ValueError(
+            f"{name}.groups: {within.fields.get('groups')!r} were saved, the key table has {groups}"
+        )
     try:
         kernel.load(dict(within.fields), dict(within.parts))
     except ValueError as error:

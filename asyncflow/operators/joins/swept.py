@@ -184,7 +184,7 @@ class SweptJoin(TimedJoin):
         return nested({}, sides)
 
     def restore_rows(self, saved: Saved) -> None:
-        load_kernel(self._state, saved, "matching")
+        load_kernel(self._state, saved, "matching", groups=self._keys.table.size)
         for port, name in enumerate(("left", "right")):
             rows = self._state.rows[port]
             self._columns[port].restore(saved.within(f"{name}_columns"), rows, self.spec.shape.types(port))

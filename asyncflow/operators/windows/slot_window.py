@@ -59,7 +59,7 @@ class _SlotWindow(GroupedWindow):
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)
         load_kernel(self._groups, saved, "keys")
-        load_kernel(self._windows, saved, "windows")
+        load_kernel(self._windows, saved, "windows", groups=self._groups.size)
         load_kernel(self._state, saved, "cells")
 
     def _fields(self) -> dict[str, Plain]:
