@@ -19,10 +19,11 @@ AF_INLINE bool af_comoments_copy(af_store *store, const af_op *op, int64_t *slot
 AF_INLINE void af_comoments_drop(af_store *store, const af_op *op, int64_t *slot) {}
 
 AF_NOINLINE bool af_comoments_add(const af_feed *feed, const af_op *op, const af_block *block) {
+    const int64_t begin = feed->begin; /* in registers: cells may be anywhere */
     const void *xs = feed->rows->inputs[op->input].values, *ys = feed->rows->inputs[op->second].values;
     for (uint32_t k = 0; k < block->count; k++) {
         af_comoments *m = (af_comoments *)(block->cells[k] + op->offset);
-        const int64_t row = feed->begin + block->rows[k];
+        const int64_t row = begin + block->rows[k];
         const double x = af_double_at(xs, op->input_kind, row), y = af_double_at(ys, op->second_kind, row);
         m->count += 1.0;
         const double dx = x - m->mean_x;

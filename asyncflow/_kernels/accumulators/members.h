@@ -31,13 +31,14 @@ AF_INLINE void af_members_drop(af_store *store, const af_op *op, int64_t *slot) 
 }
 
 AF_NOINLINE bool af_members_add(const af_feed *feed, const af_op *op, const af_block *block) {
+    const int64_t begin = feed->begin; /* in registers: cells may be anywhere */
     af_store *store = feed->store;
     const af_input *column = &feed->rows->inputs[op->input];
+    const int32_t *groups = feed->rows->groups;
     for (uint32_t k = 0; k < block->count; k++) {
-        const int64_t row = feed->begin + block->rows[k];
-        int64_t *slot = af_i64(block->cells[k], op->offset);
-        const int32_t group = store->own_sets ? 0 : feed->rows->groups[row];
-        af_set *set = store->own_sets ? af_own_set(store, slot + 1) : &feed->panes[block->rows[k]]->sets[op->set];
+        const int64_t row = begin + block->rows[k];
+        const int32_t group = store->own_sets ? 0 : groups[row];
+        af_set *set = store->own_sets ? af_own_set(store, af_i64(block->cells[k], op->offset) + 1) : &feed->panes[block->rows[k]]->sets[op->set];
         int added;
         if (set == NULL) return false;
         if (op->input_kind == AF_KIND_STRING) {
@@ -49,7 +50,7 @@ AF_NOINLINE bool af_members_add(const af_feed *feed, const af_op *op, const af_b
             added = af_set_add(store, set, group, af_keyed_word(store->seed, word), word, NULL, 0);
         }
         if (added < 0) return false;
-        *slot += added;
+        *af_i64(block->cells[k], op->offset) += added;
     }
     return true;
 }

@@ -19,10 +19,11 @@ AF_INLINE bool af_moments_copy(af_store *store, const af_op *op, int64_t *slot) 
 AF_INLINE void af_moments_drop(af_store *store, const af_op *op, int64_t *slot) {}
 
 AF_NOINLINE bool af_moments_add(const af_feed *feed, const af_op *op, const af_block *block) {
+    const int64_t begin = feed->begin; /* in registers: cells may be anywhere */
     const void *values = feed->rows->inputs[op->input].values;
     for (uint32_t k = 0; k < block->count; k++) {
         af_moments *m = (af_moments *)(block->cells[k] + op->offset);
-        const double x = af_double_at(values, op->input_kind, feed->begin + block->rows[k]);
+        const double x = af_double_at(values, op->input_kind, begin + block->rows[k]);
         m->count += 1.0;
         const double d = x - m->mean;
         m->mean += d / m->count;

@@ -124,7 +124,7 @@ AF_INLINE bool af_number_add(const af_feed *feed, const af_op *op, const af_bloc
     return op->sum || op->extremes ? af_number_block(feed, op, block) : true; /* a count alone: what was left out is noted before */
 }
 
-static bool af_number_merge(af_store *store, const af_op *op, int64_t *into_slot, const int64_t *from_slot) {
+AF_INLINE bool af_number_merge(af_store *store, const af_op *op, int64_t *into_slot, const int64_t *from_slot) {
     uint8_t *into = (uint8_t *)into_slot, *from = (uint8_t *)from_slot;
     const int least = af_number_least(op->sum);
     *af_i64(into, AF_NUMBER_LEFT_OUT) += *af_i64(from, AF_NUMBER_LEFT_OUT);

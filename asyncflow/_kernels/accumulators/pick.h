@@ -82,15 +82,16 @@ AF_INLINE bool af_better(const af_op *op, int order, int64_t arrival, int64_t ke
 }
 
 AF_NOINLINE bool af_pick_add(const af_feed *feed, const af_op *op, const af_block *block) {
+    const int64_t begin = feed->begin, arrivals = feed->arrivals; /* in registers: cells may be anywhere */
     const af_rows *rows = feed->rows;
     af_store *store = feed->store;
     const af_input *keys = op->key == AF_KEY_VALUE ? &rows->inputs[op->key_input] : NULL, *values = &rows->inputs[op->input];
-    const bool text_key = af_pick_text_key(op);
     for (uint32_t k = 0; k < block->count; k++) {
-        const int64_t row = feed->begin + block->rows[k], arrival = feed->arrivals + row;
+        const int64_t row = begin + block->rows[k];
         af_pick *pick = (af_pick *)(block->cells[k] + op->offset);
         int64_t word = 0;
         int order = 0;
+        const bool text_key = keys != NULL && op->key_kind == AF_KIND_STRING;
         if (text_key) {
             const af_text *kept = (const af_text *)(intptr_t)pick->key;
             if (pick->arrival >= 0)
@@ -101,8 +102,8 @@ AF_NOINLINE bool af_pick_add(const af_feed *feed, const af_op *op, const af_bloc
             if (word == -1 && keys != NULL && op->key_kind == AF_KIND_FLOAT64) word = 0; /* -0.0 and 0.0 tie */
             order = (word > pick->key) - (word < pick->key);
         }
-        if (pick->arrival >= 0 && !af_better(op, order, arrival, pick->arrival)) continue;
-        pick->arrival = arrival;
+        if (pick->arrival >= 0 && !af_better(op, order, arrivals + row, pick->arrival)) continue;
+        pick->arrival = arrivals + row;
         if (text_key) {
             if (!af_text_set(store, &pick->key, keys->data + keys->starts[row], (uint32_t)keys->lengths[row])) return false;
         } else {

@@ -54,11 +54,13 @@ AF_SKETCH_FAMILY(ranks)
 AF_SKETCH_FAMILY(top)
 
 AF_NOINLINE bool af_sketch_ranks_add(const af_feed *feed, const af_op *op, const af_block *block) {
+    const int64_t begin = feed->begin; /* in registers: cells may be anywhere */
+    af_store *store = feed->store;
     const void *values = feed->rows->inputs[op->input].values;
     for (uint32_t k = 0; k < block->count; k++) {
         int64_t *slot = af_i64(block->cells[k], op->offset);
         af_ranks *ranks = (af_ranks *)(intptr_t)*slot;
-        const bool done = af_ranks_add(&ranks, af_word_at(values, op->input_kind, feed->begin + block->rows[k]), &feed->store->sketch_bytes);
+        const bool done = af_ranks_add(&ranks, af_word_at(values, op->input_kind, begin + block->rows[k]), &store->sketch_bytes);
         *slot = (int64_t)(intptr_t)ranks;
         if (!done) return false;
     }
@@ -66,12 +68,14 @@ AF_NOINLINE bool af_sketch_ranks_add(const af_feed *feed, const af_op *op, const
 }
 
 AF_NOINLINE bool af_sketch_quantile_add(const af_feed *feed, const af_op *op, const af_block *block) {
+    const int64_t begin = feed->begin; /* in registers: cells may be anywhere */
+    af_store *store = feed->store;
     const void *values = feed->rows->inputs[op->input].values;
     for (uint32_t k = 0; k < block->count; k++) {
         int64_t *slot = af_i64(block->cells[k], op->offset);
         af_quantile *quantile = (af_quantile *)(intptr_t)*slot;
         const bool done =
-            af_quantile_add(&quantile, af_double_at(values, op->input_kind, feed->begin + block->rows[k]), &feed->store->sketch_bytes);
+            af_quantile_add(&quantile, af_double_at(values, op->input_kind, begin + block->rows[k]), &store->sketch_bytes);
         *slot = (int64_t)(intptr_t)quantile;
         if (!done) return false;
     }
@@ -79,14 +83,16 @@ AF_NOINLINE bool af_sketch_quantile_add(const af_feed *feed, const af_op *op, co
 }
 
 AF_NOINLINE bool af_sketch_distinct_add(const af_feed *feed, const af_op *op, const af_block *block) {
+    const int64_t begin = feed->begin; /* in registers: cells may be anywhere */
+    af_store *store = feed->store;
     const af_input *column = &feed->rows->inputs[op->input];
     for (uint32_t k = 0; k < block->count; k++) {
-        const int64_t row = feed->begin + block->rows[k];
+        const int64_t row = begin + block->rows[k];
         int64_t *slot = af_i64(block->cells[k], op->offset);
         af_distinct *distinct = (af_distinct *)(intptr_t)*slot;
         const uint64_t hash = op->input_kind == AF_KIND_STRING ? af_finish_text(column->data + column->starts[row], (uint32_t)column->lengths[row])
                                                                : af_finish(af_equal_word(column, op->input_kind, row));
-        const bool done = af_distinct_add(&distinct, hash, &feed->store->sketch_bytes);
+        const bool done = af_distinct_add(&distinct, hash, &store->sketch_bytes);
         *slot = (int64_t)(intptr_t)distinct;
         if (!done) return false;
     }
@@ -94,15 +100,17 @@ AF_NOINLINE bool af_sketch_distinct_add(const af_feed *feed, const af_op *op, co
 }
 
 AF_NOINLINE bool af_sketch_top_add(const af_feed *feed, const af_op *op, const af_block *block) {
+    const int64_t begin = feed->begin; /* in registers: cells may be anywhere */
+    af_store *store = feed->store;
     const af_input *column = &feed->rows->inputs[op->input];
     for (uint32_t k = 0; k < block->count; k++) {
-        const int64_t row = feed->begin + block->rows[k];
+        const int64_t row = begin + block->rows[k];
         int64_t *slot = af_i64(block->cells[k], op->offset);
         af_top *top = (af_top *)(intptr_t)*slot;
         const af_top_value value = op->input_kind == AF_KIND_STRING
-                                       ? af_top_text(feed->store->seed, column->data + column->starts[row], (uint32_t)column->lengths[row])
-                                       : af_top_word(feed->store->seed, af_equal_word(column, op->input_kind, row));
-        const bool done = af_top_add(&top, (uint32_t)op->counters, &value, &feed->store->sketch_bytes);
+                                       ? af_top_text(store->seed, column->data + column->starts[row], (uint32_t)column->lengths[row])
+                                       : af_top_word(store->seed, af_equal_word(column, op->input_kind, row));
+        const bool done = af_top_add(&top, (uint32_t)op->counters, &value, &store->sketch_bytes);
         *slot = (int64_t)(intptr_t)top;
         if (!done) return false;
     }
