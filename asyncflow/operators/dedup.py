@@ -26,7 +26,7 @@ from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_
 from asyncflow.operators.raw import raw_column
 
 FEW_KEYS = 1 << 16
-"""Up to this many, keys that are forgotten are not looked for."""
+"""Forgotten keys are looked for only where there are more keys than this."""
 
 
 class DedupOperator(Operator):
@@ -99,7 +99,7 @@ class DedupOperator(Operator):
         load_kernel(self._state, saved, "times", groups=self._groups.size)
 
     def _forget(self) -> None:
-        """Drops what the watermark has passed once there is much; looks again when that has doubled."""
+        """Drops the times that the watermark has passed once there are many; looks again when their number has doubled."""
         if max(self._groups.size, self._state.entries) <= self._collect_above:
             return
         live = self._state.live_groups(self._watermark_ns)

@@ -19,7 +19,7 @@ from asyncflow.operators.raw import column_of_raw
 
 MAX_OUTPUT_ROWS = 1 << 15
 MAX_OUTPUT_BYTES = 1 << 26
-"""What the texts of a batch of results come to, about; one row may have more."""
+"""Bytes of the texts of a batch of results, about; one row may have more."""
 
 
 class KeyTable(Protocol):

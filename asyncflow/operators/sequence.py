@@ -160,7 +160,7 @@ class SequenceOperator(Operator):
         return [Output(rest), *outputs]
 
     def _seen(self, batch: Batch) -> BoolArray:
-        """Rows whose key is remembered; by time every one.  Only those of the overlap that are not late count."""
+        """Rows whose key is remembered; without unique columns all rows.  The caller looks at rows of the overlap that are not late."""
         if not self._unique:
             return np.ones(batch.num_rows, np.bool_)
         if self._keys is None:  # the overlap is over: there are none

@@ -27,7 +27,7 @@ from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
 from asyncflow.operators.joins.rows import kept_type, packed, restored_types
 
 FEW_BYTES = 1 << 16
-"""Up to this many, texts of rows that left are not given up."""
+"""Texts of rows that left are dropped only where all texts take more bytes than this."""
 
 
 def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:

@@ -26,8 +26,7 @@ from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
 from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
 
 FEW_SLOTS = 1 << 16
-"""Up to this many, slots without a row are not taken back."""
-
+"""Free slots are given up only where there are more slots than this."""
 
 FEW_ROWS = 1 << 14
 """Parts of fewer rows than this become one with the part before them, so that there are few."""

@@ -38,7 +38,7 @@ LEFT, RIGHT = 0, 1
 NULL_KEYS = 2
 """The ids 0 and 1 are the null keys of the left and right side: no key of the other side equals them."""
 FEW_KEYS = 1 << 16
-"""Up to this many, keys that no row holds are not looked for."""
+"""Keys that no row holds are looked for only where there are more keys than this."""
 
 
 class JoinSpec(Struct, frozen=True):

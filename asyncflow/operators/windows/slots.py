@@ -20,7 +20,7 @@ from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, key_columns
 from asyncflow.operators.raw import column_of_raw
 
 FEW_SLOTS = 1 << 15
-"""Up to this many, slots that no open window has are not looked for."""
+"""Slots that no open window has are looked for only where there are more slots than this."""
 NEAR_WINDOWS = 1 << 30
 """Up to so many windows apart, a window's number and a key's id share one word."""
 
