@@ -32,10 +32,13 @@ from asyncflow.model.snapshot import Array, Copied, Frozen, Plain, Saved
 
 def column_parts(columns: Sequence[Column]) -> dict[str, Array]:
     """The parts of columns, by their position; a later write to the arrays of a column does not show in them."""
+    return parts_of_runs([[column] for column in columns])
+
+
+def parts_of_runs(columns: Sequence[Sequence[Column]]) -> dict[str, Array]:
+    """The parts of columns, each given as runs of its rows: for columns that are too large to be one."""
     return {
-        f"{position}.{name}": data
-        for position, column in enumerate(columns)
-        for name, data in _parts([column])
+        f"{position}.{name}": data for position, runs in enumerate(columns) for name, data in _parts(runs)
     }
 
 

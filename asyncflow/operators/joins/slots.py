@@ -6,7 +6,7 @@ they are the greater part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from asyncflow._kernels import join as join_kernel
 from asyncflow.model.columns import (
+    MAX_TEXT_BYTES,
     BoolArray,
     Column,
     FixedColumn,
@@ -21,7 +22,7 @@ from asyncflow.model.columns import (
     StringColumn,
     check_text_bytes,
 )
-from asyncflow.model.saved_batches import column_parts, restored_columns
+from asyncflow.model.saved_batches import parts_of_runs, restored_columns
 from asyncflow.model.schema import DataType
 from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
 from asyncflow.operators.joins.rows import kept_type, packed, restored_types
@@ -77,6 +78,10 @@ class _FixedSlots:
     def take(self, slots: Int64Array) -> FixedColumn:
         return FixedColumn(self._values[slots], self._valid.take(slots))
 
+    def runs(self, slots: Int64Array) -> Iterator[FixedColumn]:
+        """The values of these slots, as runs of a column."""
+        yield self.take(slots)
+
     def free(self, slots: Int64Array) -> None:
         """Their values are written over."""
 
@@ -115,6 +120,15 @@ class _StringSlots:
         data, starts = join_kernel.copy_texts(self._data, self._starts, self._lengths, slots)
         check_text_bytes(len(data))
         return StringColumn(data, starts.astype(np.int32), self._lengths[slots], self._valid.take(slots))
+
+    def runs(self, slots: Int64Array) -> Iterator[StringColumn]:
+        """The texts of these slots, as runs of a column: all together may be more than a column holds."""
+        ends, begin = np.cumsum(self._lengths[slots], dtype=np.int64), 0
+        while begin < len(slots):
+            room = MAX_TEXT_BYTES + (int(ends[begin - 1]) if begin else 0)
+            stop = max(int(np.searchsorted(ends, room, "right")), begin + 1)
+            yield self.take(slots[begin:stop])
+            begin = stop
 
     def free(self, slots: Int64Array) -> None:
         self._live -= int(self._lengths[slots].sum(dtype=np.int64))
@@ -172,9 +186,9 @@ class SlotColumns:
         """The columns of these slots' rows, in this order."""
         if not len(slots):
             return Copied({"types": None})
-        columns = [held.take(slots) for held in self._columns]
-        types: list[Plain] = [kept_type(column).value for column in columns]
-        return Copied({"types": types}, column_parts(columns))
+        columns: list[list[Column]] = [[*held.runs(slots)] for held in self._columns]
+        types: list[Plain] = [kept_type(runs[0]).value for runs in columns]
+        return Copied({"types": types}, parts_of_runs(columns))
 
     def restore(self, saved: Saved, rows: int, types: Mapping[int, DataType]) -> None:
         """Puts saved columns of ``rows`` rows into slots 0, 1, ...; ``types``: of columns that are known, by position."""
