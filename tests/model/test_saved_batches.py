@@ -55,7 +55,10 @@ def batches(draw: st.DrawFn) -> list[Batch]:
 
 def bits(batch: Batch) -> list[Any]:
     """All of a batch, floats by their bits; of a null only that it is one."""
-    found: list[Any] = [batch.schema, batch.num_rows, batch.watermark_before, batch.delay_ns]
+    columns = [
+        (field.name, field.type) for field in batch.schema
+    ]  # a unit is the source's: times are ns here
+    found: list[Any] = [columns, batch.num_rows, batch.watermark_before, batch.delay_ns]
     found.append(None if batch.time is None else (batch.time.tolist(), batch.row_watermarks().tolist()))
     for column in batch.columns:
         if isinstance(column, StringColumn):
