@@ -25,9 +25,6 @@ class Clock:
         await asyncio.sleep(seconds)
 
 
-WALL_CLOCK = Clock()
-
-
 class ArrivalClock:
     """The wall clock for rows whose time is that of their arrival: it never goes back.  Where the wall clock is set back it goes at half
     the speed until that has caught up, so windows go on closing."""

@@ -37,9 +37,8 @@ Messages: TypeAlias = AsyncIterator[tuple[int, Message]]
 
 
 class Reader(ABC):
-    """``ended``: all that it will ever give was given.  ``ready``: a barrier can pass it now."""
+    """``ready``: a barrier can pass it now."""
 
-    ended = False
     ready = True
 
     @abstractmethod
@@ -83,7 +82,6 @@ class AsTheyCome(Reader):
                     yield port, message
             if news is not None:
                 yield ALL, news
-        self.ended = True
         if not self._apart:
             yield ALL, End()
 
@@ -132,7 +130,6 @@ class Merged(Reader):
             self._account.resize(merge.all_held_bytes)
             if port != wanted:
                 check_held(merge.held_bytes(port), self._names[port], self._names[wanted])
-        self.ended = True
         yield ALL, End()
 
     def _news(self) -> Watermark | None:
@@ -207,7 +204,6 @@ class OneAfterOther(Reader):
                         yield port, message
                 if news is not None:
                     yield ALL, news
-        self.ended = True
         if not self._apart:
             yield ALL, End()
 

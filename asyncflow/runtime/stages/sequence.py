@@ -76,7 +76,6 @@ class PastThenLive(Reader):
         while not isinstance(message, End):
             yield (port if port < 0 else LIVE), message
             port, message = await self._live.receive()
-        self.ended = True
         yield LIVE, message
 
     def freeze(self) -> Frozen:
