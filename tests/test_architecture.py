@@ -25,7 +25,8 @@ MOST_FILES = 18
 BESIDE = re.compile(
     r"runtime/base/|runtime/ingest/(idleness|in_flight|buffers|foreign_streams)\.py|runtime/edges/aligner\.py|runtime/stages/watermarks\.py"
     r"|connectors/(_listen_source|_peers|_sockets|contract)\.py"  # limits of peers
-    r"|runtime/wiring/|operators/(contract|raw|pieces)\.py|formats/(_cells|contract)\.py|model/|_kernels/"  # columns handed over
+    r"|runtime/wiring/|operators/(contract|raw|pieces|windows/grouped)\.py"  # columns handed over
+    r"|formats/(_cells|contract)\.py|model/|_kernels/"
 )
 """Code that also runs for each block: it keeps time, memory, order and limits, or picks columns."""
 
