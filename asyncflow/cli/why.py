@@ -66,16 +66,16 @@ def _of_file(file: str) -> list[RunStatus]:
     from asyncflow.runtime.inspect import control
 
     path = os.path.realpath(file)
-    answers, silent = [], []
+    answers, unanswered = [], []
     for each in control.found():
         try:
             status = _decoded(each.pid, control.ask(each))
         except ConnectorError as error:
-            silent.append(str(error))
+            unanswered.append(str(error))
             continue
         if status.file == path:
             answers.append(status)
-    for reason in silent:
+    for reason in unanswered:
         tell(f"warning: {reason}")
     if not answers:
         if not os.path.exists(path):

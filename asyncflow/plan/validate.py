@@ -1,6 +1,6 @@
 """Everything that can be wrong with a plan before anything runs, found in one pass: all problems, each with its TOML path.
 
-What needs a schema that is not known yet (left out, not inferred so far) is not judged: the runtime validates again once it knows.
+Checks that need a schema which is not known yet (left out, not inferred so far) are skipped: the runtime validates again once it is known.
 A table with a problem of its own has no schema for those after it, so one mistake is told once.
 """
 

@@ -84,7 +84,7 @@ class Running:
         self.task = asyncio.create_task(self.run.execute(self._table))
         self.task.add_done_callback(lambda _: self.run.results.end(0))
         self._reader = asyncio.create_task(self._read())
-        await self.until(lambda: any(each.status().due_ns for each in self._stages()))
+        await self.until(lambda: any(each.refresh_status().due_ns for each in self._stages()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -131,8 +131,8 @@ class Running:
         before = self.ways["refreshed"] + self.ways["refresh_failed"]
         self.clock.advance(seconds)
         await self.until(lambda: self.ways["refreshed"] + self.ways["refresh_failed"] == before + 1)
-        await self.until(lambda: not self.stage.status().reading)
-        return self.stage.status().failure
+        await self.until(lambda: not self.stage.refresh_status().reading)
+        return self.stage.refresh_status().failure
 
     async def ended(self) -> dict[str, Any]:
         ledger = await asyncio.wait_for(self.task, 20)
@@ -367,7 +367,7 @@ async def test_no_row_sees_half_a_table() -> None:
         right.gate.clear()
         it.clock.advance(300)
         await it.until(lambda: right.begun == 2)
-        assert it.stage.status().reading
+        assert it.stage.refresh_status().reading
         assert await it.told(live, "a", "b") == [("a", 1), ("a", 100)]
         it.clock.advance(300)  # the next is counted from the end of this one
         right.gate.set()

@@ -1,8 +1,8 @@
 """Which rows are the first of their key, plain.  The twin of ``compiled.pyx``.
 
-A row of time u, with watermark w before it, goes on unless a row of its group that went on before, at a time t, is remembered and at
-most ``within_ns`` away: ``|u - t| <= within_ns``.  The time t is remembered until the watermark passes it by ``within_ns``:
-while ``w <= t + within_ns``, judged by each row's own watermark.  A row that does not go on is not remembered.
+A row of time u, with the watermark w before it, is a duplicate where an earlier row of its group passed at a time t with
+``|u - t| <= within_ns``, and t is still remembered.  Every other row passes, and its time is remembered while ``w <= t + within_ns``,
+where w is the watermark before each later row.  The time of a duplicate is not remembered.
 
 For a row that is not late (``u >= w``) forgetting changes nothing, for what is forgotten is further away than ``within_ns``; a late row
 whose key was forgotten counts as new.

@@ -8,7 +8,7 @@ them)::
     aggregate  = NAME "(" [ "*" | "DISTINCT" column | argument {"," argument} ] ")"
 
 Invariant: a text is read here only if sqlglot gives the very same tree; whatever is in doubt (keywords, escapes, comments, letters beyond
-ASCII, an exponent) is declined, not judged, so every message about a bad text comes from one place.
+ASCII, an exponent) is left to the full parser, so every message about a bad text comes from one place.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Arithmetic and rounding of int64 and float64, as DuckDB reads them.
 
 float64 follows IEEE 754: no error, only inf and NaN.  int64 never wraps: a result beyond its range is null and counted as
-``overflow``.  Whether any row can overflow is first judged from the extremes of both sides (two cheap passes); only where one might
+``overflow``.  The extremes of both sides tell first whether any row can overflow (two cheap passes); only then
 are the rows looked at.
 """
 

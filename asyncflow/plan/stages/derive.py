@@ -1,4 +1,4 @@
-"""The stage ``derive``: new columns, or others in the place of those of the same name."""
+"""The stage ``derive``: adds computed columns, or replaces columns of the same name."""
 
 from __future__ import annotations
 

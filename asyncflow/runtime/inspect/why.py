@@ -23,9 +23,6 @@ from asyncflow.runtime.base.status import (
 from asyncflow.runtime.edges.channel import FanOut
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.run.run import Run
-from asyncflow.runtime.stages.map_concurrent import MapStage
-from asyncflow.runtime.stages.refresh import RefreshedStage
-from asyncflow.runtime.stages.sequence import PAST, SequenceStage
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.stages.stage import Stage
 
@@ -102,7 +99,7 @@ class _Look:
             open_windows=None if operator is None else operator.open_windows,
             open_keys=None if operator is None else operator.open_keys,
             held_rows=() if rows is None else rows if isinstance(rows, tuple) else (rows,),
-            refresh=stage.status() if isinstance(stage, RefreshedStage) else None,
+            refresh=stage.refresh_status(),
             left={way: count for way in _WAYS if (count := stage.counts.ways.get(way))},
         )
 
@@ -175,17 +172,17 @@ class _Look:
                 needed_ns = min(needed_ns + held_ns, END_OF_TIME)
             inputs = self._wiring.inputs[owner]
             counting = [_reached(each) for each in inputs.status() if each.state == "counts"]
-            if isinstance(stage, MapStage) and counting and min(counting) > stage.reached_ns:
+            if stage.keeps_rows_under_way and counting and min(counting) > stage.reached_ns:
                 yield Holder(owner, path, "rows wait", owner, needed_ns)
                 return
             yield from self._holders(owner, needed_ns, path, idle_helps)
 
     def _at_seam(self, name: str) -> str | None:
-        """The past of a sequence that has come as far as it may before the past has ended."""
+        """The input that must end first, of a stage that has come as far as it may before (a sequence and its past)."""
         stage = self._stages.get(name)
-        if not isinstance(stage, SequenceStage) or stage.wanted != PAST:
+        if stage is None or (port := stage.capped_until_end_of) is None:
             return None
-        past = self._wiring.inputs[name].status()[PAST]
+        past = self._wiring.inputs[name].status()[port]
         said_ns = self._sources[past.name].watermark_ns
         return past.name if not past.waiting and said_ns is not None and said_ns > stage.reached_ns else None
 

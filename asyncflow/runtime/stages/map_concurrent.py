@@ -51,6 +51,8 @@ _Entry: TypeAlias = Call | Watermark | _Noted | End
 class MapStage(OneInputStage):
     """See the module.  ``make``: builds a :class:`MapOperator`."""
 
+    keeps_rows_under_way = True
+
     def __init__(
         self,
         table: MapBatches,

@@ -93,7 +93,7 @@ class RefreshedStage(TwoInputStage):
         self._told_ns: int | None = None
         self._read_again_tables: set[str] = set()
 
-    def status(self) -> RefreshStatus:
+    def refresh_status(self) -> RefreshStatus:
         """When the table was read, and when it will be again."""
         return RefreshStatus(self._right, self._read_ns, self._due_ns, self._reading, self._failure)
 

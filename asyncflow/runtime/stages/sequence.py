@@ -125,6 +125,10 @@ class SequenceStage(Stage):
         return self.reader.wanted
 
     @property
+    def capped_until_end_of(self) -> int | None:
+        return PAST if self.wanted == PAST else None
+
+    @property
     def ports(self) -> list[Port]:
         """How far each side has come: of the past, then of the live side."""
         read = Port(self.counts.watermark, self._idle, self.outlet.ended)

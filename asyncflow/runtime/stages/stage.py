@@ -26,6 +26,7 @@ from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import StageCounts
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
+from asyncflow.runtime.base.status import RefreshStatus
 from asyncflow.runtime.edges.channel import FanOut, end
 from asyncflow.runtime.stages.readers import Reader
 
@@ -45,6 +46,8 @@ class Stage(ABC):
 
     holds = "state"
     """What its state is, for messages about memory."""
+    keeps_rows_under_way = False
+    """Rows that it has taken may wait in it for their turn, and hold its watermark below its inputs' watermark."""
 
     def __init__(
         self,
@@ -88,6 +91,15 @@ class Stage(ABC):
     def ready(self) -> bool:
         """A barrier can pass the stage now."""
         return self.reader.ready
+
+    @property
+    def capped_until_end_of(self) -> int | None:
+        """The input that must end before the watermark may pass a bound; None: there is no bound now."""
+        return None
+
+    def refresh_status(self) -> RefreshStatus | None:
+        """Of a table that is read again beside the stage; None: there is no such table."""
+        return None
 
     async def run(self) -> None:
         if self.outlet.ended:
