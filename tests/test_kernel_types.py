@@ -7,6 +7,7 @@ and the twin is assigned to them.  An extension has no types: its names and para
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -192,6 +193,18 @@ def test_the_package_of_a_kernel_has_the_names_of_the_chosen_kernel() -> None:
 def test_a_missing_extension_is_an_error_that_says_how_to_build() -> None:
     with pytest.raises(ImportError, match=r"asyncflow\._kernels\.base is missing: run 'pip install -e \.'"):
         kernels.names_of_kernel("asyncflow._kernels.base")("anything")
+
+
+@pytest.mark.skipif(kernels.MODE != "compiled", reason="twins have no levels")
+def test_an_extension_that_cannot_be_loaded_says_why_itself() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "from asyncflow._kernels import kernel; kernel('csv')"],
+        env={**os.environ, "ASYNCFLOW_CPU": "none"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.stderr.splitlines()[-1].startswith("ImportError: ASYNCFLOW_CPU='none' is none of")
 
 
 def test_no_kernel_is_loaded_before_its_first_use() -> None:

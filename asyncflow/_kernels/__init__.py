@@ -25,12 +25,13 @@ if MODE not in ("compiled", "reference"):
 
 def kernel(name: str) -> ModuleType:
     """The kernel module ``name``, compiled or reference, for a name that is not known before.  ImportError says how to build."""
+    module = f"asyncflow._kernels.{name}.{MODE}"
     try:
-        return import_module(f"asyncflow._kernels.{name}.{MODE}")
-    except ImportError as error:
-        raise ImportError(
-            f"the {MODE} kernel asyncflow._kernels.{name} is missing: run 'pip install -e .' (needs a C compiler)"
-        ) from error
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ImportError(f"{module} is missing: run 'pip install -e .' (needs a C compiler)") from error
 
 
 def names_of_kernel(package: str) -> Callable[[str], Any]:
