@@ -31,7 +31,9 @@ def kernel(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise ImportError(f"{module} is missing: run 'pip install -e .' (needs a C compiler)") from error
+        raise ImportError(
+            f"the {MODE} kernel asyncflow._kernels.{name} is missing: run 'pip install -e .' (needs a C compiler)"
+        ) from error
 
 
 def names_of_kernel(package: str) -> Callable[[str], Any]:
