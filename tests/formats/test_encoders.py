@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from asyncflow.formats import _csv_encoder
+from asyncflow.formats import csv
 from asyncflow.formats import json as json_format
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import column_from_values
@@ -22,22 +22,22 @@ def batch(rows: list[list[Any]], schema: Schema = SCHEMA) -> Batch:
     return Batch(schema, columns, len(rows))
 
 
-def csv_options(**options: Any) -> _csv_encoder.EncoderOptions:
-    return msgspec.convert(options, _csv_encoder.EncoderOptions)
+def csv_options(**options: Any) -> csv.EncoderOptions:
+    return msgspec.convert(options, csv.EncoderOptions)
 
 
 def test_the_csv_header_comes_once_and_also_without_rows() -> None:
     header = 'a,"odd, ""name""","é\n"\n'.encode()
-    encoder = _csv_encoder.encoder(csv_options(), SCHEMA)
+    encoder = csv.encoder(csv_options(), SCHEMA)
     assert encoder.encode(batch([[1, "x", 2.5]])) == header + b"1,x,2.5\n"
     assert encoder.encode(batch([[None, None, None]])) == b",,\n"
     assert encoder.finish() == b""
-    assert _csv_encoder.encoder(csv_options(), SCHEMA).finish() == header
-    assert _csv_encoder.encoder(csv_options(header=False), SCHEMA).finish() == b""
+    assert csv.encoder(csv_options(), SCHEMA).finish() == header
+    assert csv.encoder(csv_options(header=False), SCHEMA).finish() == b""
 
 
 def test_csv_options() -> None:
-    encoder = _csv_encoder.encoder(csv_options(header=False, delimiter=";", quote="'", null="-"), SCHEMA)
+    encoder = csv.encoder(csv_options(header=False, delimiter=";", quote="'", null="-"), SCHEMA)
     assert (
         encoder.encode(batch([[1, "a;b", None], [2, "-", 1.0], [3, "", 1.0]]))
         == b"1;'a;b';-\n2;'-';1.0\n3;'';1.0\n"

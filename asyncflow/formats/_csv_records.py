@@ -1,7 +1,6 @@
-"""CSV on the way in: the header and what it maps to, the cuts, and columns and readable reasons from what the kernel gives.
+"""Records of CSV as texts: the dialect, the header, and the first records, from which a schema is inferred.
 
-What a record is, what is rejected and in which order is said by the kernel's twin, ``_kernels.csv.reference``; how the
-compiled kernel goes about it, by ``csv.h``.
+Read before rows flow, once a stream.  The decoder of rows (``csv``) is the kernel's.
 """
 
 from __future__ import annotations
@@ -14,25 +13,12 @@ import numpy as np
 
 from asyncflow._kernels import csv as _csv
 from asyncflow.errors import DataError
-from asyncflow.formats._csv_dialect import check_dialect
-from asyncflow.formats._lines import NOT_UTF8, shown
-from asyncflow.formats.contract import (
-    BYTE_ORDER_MARK,
-    Block,
-    Cut,
-    Decoded,
-    Decoder,
-    DecodeRequest,
-    DescribesRecords,
-    Reject,
-    RejectLog,
-)
-from asyncflow.model.columns import Column, FixedColumn, StringColumn
+from asyncflow.formats._lines import NOT_UTF8
+from asyncflow.formats.contract import BYTE_ORDER_MARK, Block, DecodeRequest, DescribesRecords, RejectLog
+from asyncflow.model.columns import StringColumn
 from asyncflow.model.schema import DataType, Schema
 
 INFERRED_RECORDS = 1000
-HEADER_BYTES = 4096
-"""A header up to so long is read at each of its line ends."""
 
 
 class DecoderOptions(msgspec.Struct, DescribesRecords, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,93 +57,15 @@ class DecoderOptions(msgspec.Struct, DescribesRecords, frozen=True, kw_only=True
         return msgspec.structs.replace(self, header=bool(self.header))
 
 
-class CsvDecoder(Decoder):
-    """Decodes one stream.  Until ``prepare`` has seen a header, fields are taken to be in schema order."""
-
-    def __init__(self, options: DecoderOptions, request: DecodeRequest) -> None:
-        self.output = request.schema.select(request.columns)
-        self._options = options
-        self._request = request
-        self._seen_bytes = 0  # of a header without an end
-        self._read_again_bytes = 0
-        self._use(request.schema.names)
-
-    def _use(self, names: tuple[str, ...]) -> None:
-        """Fields have these names, in this order."""
-        self._names = names
-        position = {name: field for field, name in enumerate(names)}
-        wanted = [(position[f.name], f.type_text, f.name in self._request.required) for f in self.output]
-        self._fields = len(names)
-        self._plan = make_plan(self._options, self._request, self._fields, wanted)
-        self._cutter = _csv.Cutter(self._plan)
-
-    def prepare(self, head: Block, final: bool) -> int | None:
-        if not (final or self._may_end_header(head)):
-            return None
-        data = head.tobytes()
-        start = skip_byte_order_mark(data, final)
-        if start is None or not self._options.has_header:
-            return start
-        header = read_record(data, start, self._options, final)
-        # Also where a long header came at once: what is refused must not depend on how the bytes were cut.
-        seen = data[start:] if header is None else data[start : header[1]].removesuffix(b"\n")
-        if len(seen) > self._request.max_record_bytes:
-            raise DataError(f"no end of the header in the first {self._request.max_record_bytes} bytes")
-        if header is None:
-            self._read_again_bytes = 2 * len(data) if len(data) > HEADER_BYTES else 0
-            return len(data) if final else None
-        names, end = header
-        for name in self._request.schema.names:
-            if names.count(name) != 1:
-                raise DataError(_header_problem(name, names))
-        if names != self._names:
-            self._use(names)
-        return end
-
-    def _may_end_header(self, head: Block) -> bool:
-        """Whether the header may be complete: it ends at a line end, so the new bytes must hold one.  A long header whose line ends are all
-        within quotes is read again at twice the length, so all readings together are linear.
-        """
-        seen, self._seen_bytes = self._seen_bytes, len(head)
-        if not self._options.has_header or len(head) > self._request.max_record_bytes:
-            return True
-        return len(head) >= self._read_again_bytes and bool((head[seen:] == ord("\n")).any())
-
-    def cut(self, data: Block, final: bool) -> Cut:
-        end, resume, lines, dropped = self._cutter.cut(data, final)
-        if dropped is None:
-            return Cut(end, resume, lines=lines)
-        return Cut(end, resume, (Reject(0, 0, 0, self._reason(_TOO_LONG, 0, -1, b""), dropped),), lines)
-
-    def decode(self, block: Block) -> Decoded:
-        num_rows, lines, rejected, rejects, arrays = self._plan.decode(block)
-        columns: list[Column] = [
-            FixedColumn(values, valid) if lengths is None else StringColumn(block, values, lengths, valid)
-            for values, lengths, valid in arrays
-        ]
-        found = tuple(
-            Reject(line, offset, after_row, self._reason(reason, detail, column, value), record)
-            for line, offset, after_row, reason, detail, column, value, record in rejects
-        )
-        return Decoded(tuple(columns), num_rows, lines, rejected, found)
-
-    def _reason(self, reason: int, detail: int, column: int, value: bytes) -> str:
-        if reason == _BAD_VALUE:
-            field = self.output.fields[column]
-            if detail == _MISSING:
-                return f"{field.name}: null"
-            limits = " out of range:" if detail == _OUT_OF_RANGE else ""
-            return f"{field.name}: {field.misfit}:{limits} '{shown(np.frombuffer(value, np.uint8))}'"
-        if reason == _FIELD_COUNT:
-            return f"expected {self._fields} field{'s' * (self._fields != 1)}, found {detail}"
-        if reason == _TOO_LONG:
-            return f"longer than {self._request.max_record_bytes} bytes"
-        return _REASONS[reason]
-
-
-_TOO_LONG, _UNCLOSED, _TEXT_AFTER_QUOTE, _NOT_UTF8, _FIELD_COUNT, _BAD_VALUE = range(6)
-_REASONS = {_UNCLOSED: "unclosed quote", _TEXT_AFTER_QUOTE: "text after closing quote", _NOT_UTF8: NOT_UTF8}
-_OUT_OF_RANGE, _MISSING = 2, 3
+def check_dialect(delimiter: str, quote: str, null: str) -> None:
+    """ValueError where records in this dialect would be ambiguous."""
+    for option, text in (("delimiter", delimiter), ("quote", quote)):
+        if len(text) != 1 or not text.isascii() or text in "\r\n\0":
+            raise ValueError(f"{option} must be one ASCII character, not {text!r}")
+    if delimiter == quote:
+        raise ValueError("delimiter and quote must differ")
+    if any(character in null for character in (delimiter, quote, "\r", "\n")):
+        raise ValueError("the null text must not hold the delimiter, the quote or a line end")
 
 
 def make_plan(
@@ -259,7 +167,7 @@ def first_records(options: DecoderOptions, head: Block, final: bool) -> dict[str
         start = end
         for name in names:
             if names.count(name) > 1:
-                raise DataError(_header_problem(name, names))
+                raise DataError(header_problem(name, names))
     else:
         names = tuple(f"c{field}" for field in range(len(names)))
     schema = Schema.of((name, DataType.STRING) for name in names)
@@ -276,7 +184,7 @@ def first_records(options: DecoderOptions, head: Block, final: bool) -> dict[str
     return texts
 
 
-def _header_problem(name: str, names: tuple[str, ...]) -> str:
+def header_problem(name: str, names: tuple[str, ...]) -> str:
     if name in names:
         return f"the header names column {name!r} {names.count(name)} times"
     from difflib import get_close_matches
