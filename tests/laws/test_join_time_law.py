@@ -14,7 +14,7 @@ from asyncflow.operators.contract import Output
 from asyncflow.plan.stages.join import Join
 from asyncflow.plan.tables import Component, Source
 from asyncflow.runtime.base.ledger import SourceCounts
-from asyncflow.runtime.ingest.event_time import EventTime
+from asyncflow.runtime.ingest.way_out import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.testing import FakeClock
 from tests.operators_of import operator_of

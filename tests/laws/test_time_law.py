@@ -21,7 +21,7 @@ from asyncflow.plan.tables import Component, Source
 from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime import Run
 from asyncflow.runtime.base.ledger import SourceCounts
-from asyncflow.runtime.ingest.event_time import EventTime
+from asyncflow.runtime.ingest.way_out import EventTime
 from asyncflow.runtime.stages.watermarks import LowestWatermark
 from asyncflow.testing import FakeClock
 from tests.operators_of import operator_of

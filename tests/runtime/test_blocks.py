@@ -19,8 +19,9 @@ from asyncflow.errors import ConnectorError, DataError
 from asyncflow.formats.contract import Decoder, DecodeRequest
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.runtime import Run
-from asyncflow.runtime.ingest.blocks import Dropped, Records, blocks
 from asyncflow.runtime.ingest.buffers import BlockPool
+from asyncflow.runtime.ingest.positions import Dropped, Records
+from asyncflow.runtime.ingest.streams import blocks
 from asyncflow.testing import ChunkSource, chunks
 
 SCHEMA = Schema.of([("key", DataType.STRING), ("qty", DataType.INT64)])

@@ -1,7 +1,8 @@
 """Channels between tables, and the fan-out of a table to the channels of its readers.
 
 A channel has messages in order, bounded in bytes, one reader, and one or more writers.  :class:`FanOut` sends each message of a
-table to every channel that reads the table; without readers the rows are only counted.
+table to every channel that reads the table; without readers the rows are only counted.  A :class:`Reader` gives a table the messages of
+its channel: of one input as they are (:class:`OneInput`), of several in an order (``stages.readers``).
 
 A stage owns one channel; each table that it reads writes to a *port* of its own.  Every port is bounded by itself, so an input that
 runs ahead is held back while the others go on: that is the backpressure, and it reaches the socket.  A table may write to its port from
@@ -23,11 +24,15 @@ There is one reader.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import TypeAlias
 
-from asyncflow.model.batch import Batch
-from asyncflow.model.messages import Barrier, End, Message
+from asyncflow.model.batch import NO_TIME, Batch
+from asyncflow.model.messages import Barrier, End, Message, Watermark
+from asyncflow.model.snapshot import Copied, Frozen, Saved
+from asyncflow.operators.contract import Port
 from asyncflow.runtime.base.memory import Account, Memory
 from asyncflow.runtime.edges.aligner import Aligner
 
@@ -37,6 +42,8 @@ MESSAGE_BYTES = 64
 """What a message without rows counts for."""
 ALL = -1
 """In place of a port: the message stands for all inputs."""
+
+Messages: TypeAlias = AsyncIterator[tuple[int, Message]]
 
 
 class Channel:
@@ -226,6 +233,63 @@ class Channel:
         self.moves += 1
         self._wake_writer(port)
         return port, message
+
+
+class Reader(ABC):
+    """``ready``: a barrier can pass it now."""
+
+    ready = True
+
+    @abstractmethod
+    def messages(self) -> Messages:
+        """The messages, to the end of all inputs.  Called once."""
+
+    @abstractmethod
+    def freeze(self) -> Frozen:
+        """How far each input has come, and the messages that were taken and not given.  Called when a barrier was given."""
+
+    @abstractmethod
+    def restore(self, saved: Saved) -> None:
+        """Takes a saved state, before ``messages``.  Raises ValueError."""
+
+
+class OneInput(Reader):
+    """The messages of the only input of a table, as they are."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._port = Port(NO_TIME)
+
+    async def messages(self) -> Messages:
+        while not self._port.ended:
+            port, message = await self._channel.receive()
+            if isinstance(message, Watermark):
+                known, self._port = self._port, Port(message.time_ns, message.idle)
+                if self._port != known:
+                    yield ALL, message
+            elif isinstance(message, End):
+                self._port = self._port._replace(ended=True)
+            else:
+                yield port, message
+        self.ended = True
+        yield ALL, End()
+
+    @property
+    def ports(self) -> list[Port]:
+        return [self._port]
+
+    @property
+    def wanted(self) -> int | None:
+        return None
+
+    def freeze(self) -> Frozen:
+        port = self._port
+        return Copied({"watermark_ns": port.watermark_ns, "idle": port.quiet, "ended": port.ended})
+
+    def restore(self, saved: Saved) -> None:
+        self._port = Port(saved.integer("watermark_ns"), saved.flag("idle"), saved.flag("ended"))
+        if self._port.ended:
+            self._channel.close_port(0)
 
 
 class FanOut:

@@ -19,8 +19,8 @@ from asyncflow.formats.contract import (
     Reject,
 )
 from asyncflow.model.schema import Schema
-from asyncflow.runtime.ingest.blocks import NEWLINE
 from asyncflow.runtime.ingest.peek import content
+from asyncflow.runtime.ingest.streams import NEWLINE
 
 
 class FallbackDecoder(Decoder):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.memory import Account
-from asyncflow.runtime.ingest.blocks import Dropped, Records, size_bytes
+from asyncflow.runtime.ingest.positions import Dropped, Records, size_bytes
 
 
 class InFlight:

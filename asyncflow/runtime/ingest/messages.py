@@ -7,8 +7,8 @@ import numpy as np
 from asyncflow.connectors.contract import Datagram
 from asyncflow.errors import DataError
 from asyncflow.formats.contract import RECORD_KEPT_BYTES, Block, Decoded, Decoder, Reject
-from asyncflow.runtime.ingest.blocks import NEWLINE
 from asyncflow.runtime.ingest.positions import Item
+from asyncflow.runtime.ingest.streams import NEWLINE
 from asyncflow.runtime.ingest.way_out import NO_COLUMNS, WayOut
 
 

@@ -1,4 +1,4 @@
-"""Where a source goes on after a barrier, and how a stream is brought there that can only be read from its start.
+"""Items of a source, its position after each, and how a stream is brought to a position that can only be read from its start.
 
 An item is what is handed on at a time: a block of whole records, dropped bytes, a batch, some objects.  A barrier falls between two items,
 so the position of a source is that after an item.
@@ -12,9 +12,28 @@ from msgspec import Struct
 
 from asyncflow.connectors.contract import ByteStream
 from asyncflow.errors import InternalError
+from asyncflow.formats.contract import Block, Cut
 from asyncflow.model.snapshot import Plain, Saved
 from asyncflow.runtime.base.closing import closing
-from asyncflow.runtime.ingest.blocks import Dropped, Records
+
+
+class Records(Struct, frozen=True, eq=False):
+    """A block of whole records.  ``offset``: bytes of the stream before it."""
+
+    data: Block
+    offset: int
+
+
+class Dropped(Struct, frozen=True, eq=False):
+    """Bytes that hold no records: a header, or records that cannot be read (``cut.rejects``)."""
+
+    cut: Cut
+    offset: int
+
+
+def size_bytes(item: Records | Dropped) -> int:
+    """How much of the stream it is."""
+    return len(item.data) if isinstance(item, Records) else item.cut.resume - item.cut.end
 
 
 class Position(Struct, frozen=True):

@@ -21,7 +21,6 @@ from asyncflow.connectors.contract import (
 )
 from asyncflow.errors import InternalError
 from asyncflow.formats.contract import (
-    Decoded,
     Decoder,
     DecodeRequest,
 )
@@ -40,18 +39,18 @@ from asyncflow.runtime.base.rejected import Rejected
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import SourceStatus
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.ingest.blocks import Dropped, blocks, decoded
 from asyncflow.runtime.ingest.buffers import BlockPool
 from asyncflow.runtime.ingest.first_messages import Shape, first_messages
 from asyncflow.runtime.ingest.foreign_streams import FallbackDecoder, Refused
-from asyncflow.runtime.ingest.idleness import Idleness, WatchedStream
+from asyncflow.runtime.ingest.idleness import Idleness
 from asyncflow.runtime.ingest.in_flight import InFlight
 from asyncflow.runtime.ingest.messages import take_message
 from asyncflow.runtime.ingest.peek import CountRecords, Head, PeekedStreams
-from asyncflow.runtime.ingest.positions import START, Item, Position, ReadAgain, after
+from asyncflow.runtime.ingest.positions import START, Item, Position
 from asyncflow.runtime.ingest.python.sources import ObjectSource
 from asyncflow.runtime.ingest.source_format import decoding, plain_format, saved_format
-from asyncflow.runtime.ingest.way_out import NO_COLUMNS, WayOut
+from asyncflow.runtime.ingest.streams import StreamReader
+from asyncflow.runtime.ingest.way_out import WayOut
 
 CHUNK_BYTES = 1 << 20
 IN_FLIGHT_BYTES = 16 << 20
@@ -268,6 +267,15 @@ class SourceStage:
 
     async def _read_streams(self, connector: ByteSource) -> None:
         self._streams = self._streams or PeekedStreams(connector)
+        reader = StreamReader(
+            self.way,
+            self.pool,
+            self._offload,
+            self._idleness,
+            self._in_flight,
+            self._on_input,
+            self._most_bytes,
+        )
         async with closing(self._streams) as streams:
             if not connector.concurrent:
                 number = 0
@@ -275,57 +283,20 @@ class SourceStage:
                     if number < self._again.stream:
                         await stream.aclose()
                     else:
-                        await self._read_stream(stream, number)
+                        await self._read_stream(reader, stream, number)
                     number += 1
                 return
             async with Group() as readers:
                 async for stream in streams:
-                    readers.create_task(self._read_stream(stream), self.source.name)
+                    readers.create_task(self._read_stream(reader, stream), self.source.name)
 
-    async def _read_stream(self, stream: ByteStream, number: int | None = None) -> None:
-        """``number``: of the stream, where streams are read one after another."""
+    async def _read_stream(self, reader: StreamReader, stream: ByteStream, number: int | None = None) -> None:
         begin = self._again if number == self._again.stream else START
-        lines, peer = begin.lines, stream.name if self.several_peers else None
         # Without a schema all is blank, but for a stream that was broken off within its first record.
         decoder = self._decoder() if self.schema is not None else Refused(NO_SCHEMA)
-        in_flight = self._in_flight
-        again = ReadAgain(stream, begin.offset) if begin.offset else stream
-        watched = WatchedStream(again, self._on_input, self._most_bytes, in_flight)
-        read = blocks(watched, decoder, self.pool)
-        if begin.offset:
-            read = after(read, begin.offset)
-        try:
-            async with (
-                closing(self._idleness.counted(in_flight.counted(read) if in_flight else read)) as items,
-                closing(decoded(items, decoder, self._offload)) as results,
-            ):
-                async for item, result in results:
-                    if isinstance(item, Dropped):
-                        end, rejects = lines + item.cut.lines, item.cut.rejects
-                        found = Decoded((), 0, 0, len(rejects), rejects)
-                        schema, size, offset = (
-                            NO_COLUMNS,
-                            item.cut.resume - item.cut.end,
-                            item.offset + item.cut.resume,
-                        )
-                    else:
-                        assert result is not None
-                        end, found = lines + result.lines, result
-                        schema, size, offset = decoder.output, len(item.data), item.offset + len(item.data)
-                    position = None if number is None else Position(number, offset, end)
-                    counted = Item(found.num_rows + found.rejected, size, position)
-                    await self.way.hand_on_decoded(
-                        counted, schema, found, stream.name, lines, item.offset, peer
-                    )
-                    lines = end
-                    self._idleness.done()
-                    if in_flight is not None:
-                        in_flight.done(item)
-                    del item, result, found  # nothing of it is kept while the next is awaited
-            if stream.error:
-                self.cut_short = f"{stream.name}: {stream.error}"
-        finally:
-            await stream.aclose()
+        peer = stream.name if self.several_peers else None
+        cut_short = await reader.read(stream, decoder, begin, number, peer)
+        self.cut_short = cut_short or self.cut_short
 
     def _decoder(self) -> Decoder:
         assert self.format is not None

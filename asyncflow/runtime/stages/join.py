@@ -15,7 +15,7 @@ from asyncflow.operators.contract import Output, TwoInputOperator
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.stages.readers import Reader
+from asyncflow.runtime.edges.channel import Reader
 from asyncflow.runtime.stages.stage import Stage
 
 LEFT, RIGHT = 0, 1

@@ -35,8 +35,8 @@ from asyncflow.plan.stages.map import MapBatches
 from asyncflow.runtime.base.failures import FROM_INSIDE, asked_to_end, cancellations
 from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, Rejected, rejected_batch
 from asyncflow.runtime.ingest.python.table_objects import MisshapenError, NoRecordError, is_row
-from asyncflow.runtime.stages.one_input import AsyncOperator
 from asyncflow.runtime.stages.retiming import Retiming, Times, refusals, unambiguous
+from asyncflow.runtime.stages.stage import AsyncOperator
 
 if TYPE_CHECKING:
     from asyncflow.runtime.ingest.python.objects import Converted

@@ -28,12 +28,10 @@ from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import Group
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.edges.channel import ALL
+from asyncflow.runtime.edges.channel import ALL, Reader
 from asyncflow.runtime.stages.map import Call, MakeMap, MapOperator
-from asyncflow.runtime.stages.one_input import OneInputStage
-from asyncflow.runtime.stages.readers import Reader
 from asyncflow.runtime.stages.retiming import Retiming
-from asyncflow.runtime.stages.stage import Made
+from asyncflow.runtime.stages.stage import Made, OneInputStage
 
 
 class _Noted(Struct, frozen=True, eq=False):

@@ -1,4 +1,4 @@
-"""Readers: in which order a table takes the messages of its inputs, and what it knows of each input meanwhile.
+"""Readers of several inputs: in which order a table takes their messages, and what it knows of each input meanwhile.
 
 A reader owns the table's channel.  It gives ``(port, message)`` pairs: rows with the port that they came by, and for all inputs together
 (``ALL``) their common watermark and the barrier.  A table that reads one kind of rows sees one ``End``, for all inputs; a table with two
@@ -13,10 +13,8 @@ What a reader has taken and not given yet is part of the table's state at a barr
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from asyncflow.errors import StageError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
@@ -26,32 +24,12 @@ from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.contract import Port
 from asyncflow.operators.merge import InStepMerge
 from asyncflow.runtime.base.memory import Account
-from asyncflow.runtime.edges.channel import ALL, Channel
+from asyncflow.runtime.edges.channel import ALL, Channel, Messages, Reader
 from asyncflow.runtime.stages.saved_messages import freeze_messages, saved_messages
 from asyncflow.runtime.stages.watermarks import LowestWatermark
 
 MAX_HELD_BYTES = 1 << 30
 """What may be held of an input that is ahead of another, where both read the same source."""
-
-Messages: TypeAlias = AsyncIterator[tuple[int, Message]]
-
-
-class Reader(ABC):
-    """``ready``: a barrier can pass it now."""
-
-    ready = True
-
-    @abstractmethod
-    def messages(self) -> Messages:
-        """The messages, to the end of all inputs.  Called once."""
-
-    @abstractmethod
-    def freeze(self) -> Frozen:
-        """How far each input has come, and the messages that were taken and not given.  Called when a barrier was given."""
-
-    @abstractmethod
-    def restore(self, saved: Saved) -> None:
-        """Takes a saved state, before ``messages``.  Raises ValueError."""
 
 
 class AsTheyCome(Reader):

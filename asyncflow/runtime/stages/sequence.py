@@ -26,8 +26,7 @@ from asyncflow.plan.stages.sequence import Sequence
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.edges.channel import Channel
-from asyncflow.runtime.stages.readers import Messages, Reader
+from asyncflow.runtime.edges.channel import Channel, Messages, Reader
 from asyncflow.runtime.stages.stage import Stage
 
 LIVE_BUFFER_BYTES = 32 << 20

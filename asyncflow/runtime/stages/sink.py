@@ -19,7 +19,7 @@ from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import SinkCounts
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.workers import Offload
-from asyncflow.runtime.stages.readers import Reader
+from asyncflow.runtime.edges.channel import Reader
 
 MAX_ENCODED_ROWS = 1 << 16
 MAX_ENCODED_BYTES = 1 << 26

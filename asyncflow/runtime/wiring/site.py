@@ -16,10 +16,10 @@ from asyncflow.plan.tables import Plan, Read, Stage, TimeColumns
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.stages.one_input import OneInputStage
-from asyncflow.runtime.stages.readers import Reader
+from asyncflow.runtime.edges.channel import Reader
 from asyncflow.runtime.stages.refresh import Tables
 from asyncflow.runtime.stages.retiming import Retiming
+from asyncflow.runtime.stages.stage import OneInputStage
 from asyncflow.runtime.wiring.wires import Flowing, Wires
 
 

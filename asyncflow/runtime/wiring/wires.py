@@ -16,10 +16,10 @@ from asyncflow.plan.tables import Plan, Sink, Stage
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.edges.channel import CHANNEL_BYTES as CHANNEL_BYTES
-from asyncflow.runtime.edges.channel import Channel, FanOut
+from asyncflow.runtime.edges.channel import Channel, FanOut, OneInput, Reader
 from asyncflow.runtime.edges.deadlock import DeadlockDetector
 from asyncflow.runtime.edges.inputs import Inputs, Tracker
-from asyncflow.runtime.stages.readers import AsTheyCome, Merged, OneAfterOther, Reader
+from asyncflow.runtime.stages.readers import AsTheyCome, Merged, OneAfterOther
 
 ROWS_AHEAD = "rows of one input that wait for another"
 
@@ -45,20 +45,21 @@ class Wires:
         """The reader of a table over its union; ``read``: the columns that it takes."""
         inputs = table.inputs
         channel = self.channel(table, [taken(name, read, flowing) for name in inputs])
-        several = len(inputs) > 1
-        reader: Merged | OneAfterOther | AsTheyCome
-        if several and order.in_step(inputs):
+        reader: OneInput | Merged | OneAfterOther | AsTheyCome
+        if len(inputs) == 1:
+            reader = OneInput(channel)
+        elif order.in_step(inputs):
             sources = [source for name in inputs for source in graph.sources_of(self.plan, name)]
             delay_ns = max(source.watermark_delay_ns for source in sources)
             rising = {number for number, name in enumerate(inputs) if order.rising(name)}
             merge = InStepMerge(len(inputs), delay_ns, rising)
             reader = Merged(channel, merge, inputs, self.memory.account(table.name, ROWS_AHEAD))
-        elif several and order.bounded(inputs):
+        elif order.bounded(inputs):
             account = self.memory.account(table.name, ROWS_AHEAD)
             reader = OneAfterOther(channel, inputs, range(len(inputs)), account)
         else:
             reader = AsTheyCome(channel, len(inputs))
-        self.reads(table, [channel], reader, in_step=not isinstance(reader, AsTheyCome))
+        self.reads(table, [channel], reader, in_step=isinstance(reader, Merged | OneAfterOther))
         return reader
 
     def channel(self, table: Stage | Sink, columns: Iterable[tuple[str, ...] | None]) -> Channel:

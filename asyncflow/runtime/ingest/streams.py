@@ -1,4 +1,4 @@
-"""From a byte stream to decoded blocks of whole records, in order: reads, cuts, carries the unfinished record over, and decodes.
+"""Byte streams of a source to decoded blocks of whole records, in order: reads, cuts, carries the unfinished record over, decodes.
 
 Blocks are decoded on worker threads where there are some; results come in the order of the blocks, whichever thread was faster.
 
@@ -14,41 +14,110 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
-from msgspec import Struct
 
 from asyncflow.connectors.contract import ByteStream
 from asyncflow.errors import ConnectorError, DataError, StageError
 from asyncflow.formats.contract import RECORD_KEPT_BYTES, Block, Cut, Decoded, Decoder, Reject
+from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import FROM_INSIDE, cancellations
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.ingest.buffers import BlockPool, InputBlock
+from asyncflow.runtime.ingest.idleness import Idleness, WatchedStream
+from asyncflow.runtime.ingest.in_flight import InFlight
+from asyncflow.runtime.ingest.positions import (
+    START,
+    Dropped,
+    Item,
+    Position,
+    ReadAgain,
+    Records,
+    after,
+    size_bytes,
+)
+from asyncflow.runtime.ingest.way_out import NO_COLUMNS, WayOut
 
 SMALL_BYTES = 1 << 16
 NEWLINE = 10
 
 
-class Records(Struct, frozen=True, eq=False):
-    """A block of whole records.  ``offset``: bytes of the stream before it."""
+class StreamReader:
+    """Reads byte streams of one source to their ends, each item by the way out.
 
-    data: Block
-    offset: int
+    ``on_input``: awaited before anything is done with what has come; ``most_bytes``: by one read, None: what is there; ``in_flight``:
+    what several peers have sent and nobody has taken yet.
+    """
 
+    def __init__(
+        self,
+        way: WayOut,
+        pool: BlockPool,
+        offload: Offload,
+        idleness: Idleness,
+        in_flight: InFlight | None,
+        on_input: Callable[[], Awaitable[None]],
+        most_bytes: Callable[[], int | None],
+    ) -> None:
+        self._way, self._pool, self._offload = way, pool, offload
+        self._idleness, self._in_flight = idleness, in_flight
+        self._on_input, self._most_bytes = on_input, most_bytes
 
-class Dropped(Struct, frozen=True, eq=False):
-    """Bytes that hold no records: a header, or records that cannot be read (``cut.rejects``)."""
+    async def read(
+        self,
+        stream: ByteStream,
+        decoder: Decoder,
+        begin: Position = START,
+        number: int | None = None,
+        peer: str | None = None,
+    ) -> str:
+        """Reads one stream from ``begin`` on and closes it; gives why it ended before its own end, or nothing.
 
-    cut: Cut
-    offset: int
-
-
-def size_bytes(item: Records | Dropped) -> int:
-    """How much of the stream it is."""
-    return len(item.data) if isinstance(item, Records) else item.cut.resume - item.cut.end
+        ``number``: of the stream, where streams are read one after another; ``peer``: its sender, where a source has several.
+        """
+        lines, in_flight = begin.lines, self._in_flight
+        again = ReadAgain(stream, begin.offset) if begin.offset else stream
+        read = blocks(WatchedStream(again, self._on_input, self._most_bytes, in_flight), decoder, self._pool)
+        if begin.offset:
+            read = after(read, begin.offset)
+        try:
+            async with (
+                closing(self._idleness.counted(in_flight.counted(read) if in_flight else read)) as items,
+                closing(decoded(items, decoder, self._offload)) as results,
+            ):
+                async for item, result in results:
+                    if isinstance(item, Dropped):
+                        schema, end, offset = (
+                            NO_COLUMNS,
+                            lines + item.cut.lines,
+                            item.offset + item.cut.resume,
+                        )
+                        rejects = item.cut.rejects
+                        found = Decoded((), 0, 0, len(rejects), rejects)
+                    else:
+                        assert result is not None
+                        schema, end, offset = (
+                            decoder.output,
+                            lines + result.lines,
+                            item.offset + len(item.data),
+                        )
+                        found = result
+                    position = None if number is None else Position(number, offset, end)
+                    counted = Item(found.num_rows + found.rejected, size_bytes(item), position)
+                    await self._way.hand_on_decoded(
+                        counted, schema, found, stream.name, lines, item.offset, peer
+                    )
+                    lines = end
+                    self._idleness.done()
+                    if in_flight is not None:
+                        in_flight.done(item)
+                    del item, result, found  # nothing of it is kept while the next is awaited
+            return f"{stream.name}: {stream.error}" if stream.error else ""
+        finally:
+            await stream.aclose()
 
 
 async def blocks(stream: ByteStream, decoder: Decoder, pool: BlockPool) -> AsyncIterator[Records | Dropped]:
