@@ -11,7 +11,7 @@ import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.runtime import Run
 from asyncflow.runtime.checks.verify import MANNERS, Manner, verify
-from asyncflow.runtime.ingest.source import SourceStage
+from asyncflow.runtime.ingest.way_out import WayOut
 
 PIPELINE = """
 [sources.hits]
@@ -123,16 +123,14 @@ def test_a_manner_in_words() -> None:
 async def test_records_come_one_by_one(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each in a batch of its own, as long as there is patience for it."""
     sizes: list[int] = []
-    taken = SourceStage._take
+    taken = WayOut.hand_on_decoded
 
-    async def watched(
-        stage: SourceStage, item: object, schema: object, result: object, *rest: object
-    ) -> None:
+    async def watched(way: WayOut, item: object, schema: object, result: object, *rest: object) -> None:
         if item.rows:  # type: ignore[attr-defined]  # a header alone is no record
             sizes.append(result.num_rows)  # type: ignore[attr-defined]
-        await taken(stage, item, schema, result, *rest)  # type: ignore[arg-type]
+        await taken(way, item, schema, result, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(SourceStage, "_take", watched)
+    monkeypatch.setattr(WayOut, "hand_on_decoded", watched)
     async for _ in verify(af.load(pipeline).plan, [Manner(1, None, one_by_one=True)]):
         pass
     assert set(sizes[:500]) == {1}
