@@ -46,6 +46,11 @@ class DescribesRecords:
         """Whether the first record of a stream names the columns."""
         return False
 
+    @property
+    def with_columns(self) -> str:
+        """A record that shows columns, in words for the message where none of the first records shows any; or nothing."""
+        return ""
+
     def fixed_schema(self) -> Schema | None:
         """The columns, where they follow from the options alone."""
         return None

@@ -30,6 +30,7 @@ from asyncflow.formats.contract import (
     Block,
     Decoded,
     DecodeRequest,
+    DescribesRecords,
     Encoder,
     Reject,
     RejectLog,
@@ -52,8 +53,12 @@ _ARRAY = re.compile(rb"(?:%s)?\s*\[\s*(?:[\[{]|\Z)" % BYTE_ORDER_MARK)
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
-class DecoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DecoderOptions(msgspec.Struct, DescribesRecords, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One JSON object a line; there is nothing to choose."""
+
+    @property
+    def with_columns(self) -> str:
+        return "an object with a field"
 
 
 class EncoderOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

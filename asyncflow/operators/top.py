@@ -35,8 +35,8 @@ from asyncflow.operators.ordering import (
     places_within,
     sorting,
 )
+from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 
-MAX_OUTPUT_ROWS = 1 << 15
 FEW_ROWS = 1 << 13
 """Up to this many, new rows are not merged with those that are held."""
 

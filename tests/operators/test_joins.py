@@ -20,6 +20,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output, TwoInputOperator
 from asyncflow.operators.joins import results, slots, swept, timed, window
 from asyncflow.operators.joins.lookup import LookupJoin
+from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.plan.stages.join import Join
 from asyncflow.plan.windows import Hopping, Tumbling
 from tests.operators_of import operator_of
@@ -83,7 +84,7 @@ def drive(operator: TwoInputOperator, left: Input, right: Input, seed: int) -> t
                 late.extend(row["l"] for row in batch.to_pylist())
                 continue
             assert batch.time is not None
-            assert batch.num_rows <= results.MAX_OUTPUT_ROWS
+            assert batch.num_rows <= MAX_OUTPUT_ROWS
             before = batch.row_watermarks()
             assert all(batch.time >= before), "no result is late for what follows"
             assert all(batch.time >= last), "no result is behind the watermark that was given out"
@@ -239,6 +240,7 @@ def test_it_is_the_twin_for_any_interleaving(
         if small:
             patch.setattr(results, "MAX_PAIRS", 3)
             patch.setattr(results, "MAX_OUTPUT_ROWS", 2)
+            patch.setattr(swept, "MAX_OUTPUT_ROWS", 2)
             patch.setattr(window, "MAX_PAIRS", 2)
             patch.setattr(window, "MAX_ENTRIES", 5)
             patch.setattr(timed, "FEW_KEYS", 1)

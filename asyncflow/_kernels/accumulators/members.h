@@ -1,7 +1,7 @@
 /* DISTINCT: how many different values, exactly.
  *
- * The cell has their number; they are in one hash set per pane, or, where cells are merged and emptied one by one (size None, see
- * window/slots.h), in a set of the cell's own.  They are saved by cell, in their order. */
+ * The cell holds the number of different values.  The values are in one hash set per pane; where cells are merged and emptied one by one
+ * (size None, see window/slots.h) each cell has a set of its own.  A saved state lists the values by cell, in ascending order. */
 #ifndef ASYNCFLOW_ACCUMULATORS_MEMBERS_H
 #define ASYNCFLOW_ACCUMULATORS_MEMBERS_H
 

@@ -1,8 +1,9 @@
 /* NUMBER: count, sum, mean, least and greatest of one column.
  *
- * Kept: how many rows were left out (null, or not let through), so that a count costs nothing where all rows are taken; where a sum is
- * wanted two words: of float64 the sum and its compensation (Neumaier), of int64 128 bits, the low word first; where they are wanted the
- * least and the greatest value, as words that sort like the values. */
+ * Words of the cell, the later ones only where a result needs them:
+ *   left out         how many rows are null or excluded by the mask, so that counting costs nothing where every row is taken
+ *   sum              two words: of float64 the sum and its compensation (Neumaier); of int64 128 bits, the low word first
+ *   least, greatest  as words that sort like the values */
 #ifndef ASYNCFLOW_ACCUMULATORS_NUMBER_H
 #define ASYNCFLOW_ACCUMULATORS_NUMBER_H
 

@@ -1,7 +1,8 @@
 """A pipeline as plain tables (what a pipeline file holds once its text is read) to a plan: every door comes through here.
 
-``Problems`` collects everything that is wrong on the way.  A table that cannot be read whole still takes its place in the plan, so that the
-others are wired and checked as written; its name goes into ``incomplete`` and nothing is said about columns that come from it.
+``Problems`` collects everything that is wrong on the way.  A table that cannot be read whole keeps its place in the plan, so that the
+other tables are wired and checked as written.  Its name goes into ``incomplete``: its columns are unknown, and cause no further
+problems.
 """
 
 from __future__ import annotations

@@ -19,9 +19,10 @@ from asyncflow.model.durations import format_size
 from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.contract import Output, TwoInputOperator, counted, restore_counts
 from asyncflow.operators.joins.lookup_table import LookupTable
-from asyncflow.operators.joins.results import MAX_OUTPUT_ROWS, taker
+from asyncflow.operators.joins.results import taker
 from asyncflow.operators.joins.rows import Rows, masked
 from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec
+from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 
 
 class LookupJoin(TwoInputOperator):

@@ -11,8 +11,8 @@ from asyncflow.model.batch import END_OF_TIME, Batch, iter_slices
 from asyncflow.model.columns import Column, IndexArray, Int64Array, concat_columns
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.joins.rows import Rows, gathered, nulls, shifted
+from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 
-MAX_OUTPUT_ROWS = 1 << 15
 MAX_PAIRS = 1 << 20
 """About how many pairs are worked on at once; more only where they are of one instant."""
 

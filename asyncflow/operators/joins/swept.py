@@ -24,6 +24,7 @@ from asyncflow.operators.joins.rows import shifted, shifted_time
 from asyncflow.operators.joins.slots import SlotColumns
 from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
 from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
+from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 
 FEW_SLOTS = 1 << 16
 """Free slots are given up only where there are more slots than this."""
@@ -133,7 +134,7 @@ class SweptJoin(TimedJoin):
         while more:
             *met, more = self._state.sweep(results.MAX_PAIRS)
             if len(met[0]):
-                yield from iter_slices(self._results(*met), results.MAX_OUTPUT_ROWS)
+                yield from iter_slices(self._results(*met), MAX_OUTPUT_ROWS)
             for port in (LEFT, RIGHT):
                 self._columns[port].free(self._state.recycle(port))
         ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")

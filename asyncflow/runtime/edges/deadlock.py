@@ -1,12 +1,11 @@
 """Detects deadlocks among the channels of a run, and breaks them.
 
-A table that reads several inputs in a certain order holds the others back.  Where two inputs read the same table, that may stop the input
-that the reader waits for: ``orders`` is full towards a union that waits for a join of ``orders``.  Taking from the input that is held back
-breaks the deadlock, at the cost of memory, so the reader is told to only if no table that the wanted input waits for, directly or through
-others, is at work, and the way leads back to the reader.  A port that is held for a barrier is not waited for.
+A reader that takes its inputs in a certain order leaves the other inputs waiting.  Where two inputs come from one table, this can block the
+input that the reader waits for: ``orders`` has no room towards a union, which waits for a join, which waits for ``orders``.
 
-So no flow stands still for its own sake: a table that waits for room waits for a reader, and that reader takes, works, or waits for room
-itself, down to the sinks.
+The reader breaks the deadlock by taking from a blocked input, at the cost of memory.  It is told to do so only in a deadlock: the tables
+that its wanted input waits for, directly or through others, are all blocked, and one of them by the reader itself.  A port that is held
+for a barrier is not waited for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One run of a plan: opens what it was wired with (``wiring``), runs its coroutines, and sees them to a common end.
+"""One run of a plan: builds the sources, stages and sinks (``wiring``), opens the sinks, and runs all coroutines to their end.
 
-All of a run lives in one task group: the first failure ends the others, and nothing of a run outlives ``execute``.  What the coroutines
-are is in ``source``, ``stage`` and ``sink``; who reads whom is the plan's.
+All coroutines of a run are in one task group: the first failure cancels the others, and nothing of a run outlives ``execute``.  The
+coroutines themselves are in ``ingest.source``, ``stages.stage`` and ``stages.sink``.
 """
 
 from __future__ import annotations

@@ -1,14 +1,17 @@
 """The user's own function in a flow: batch to batch (``.map``) or row to row (``.map_rows``), plain or async.
 
-What a function may give back: for ``.map`` a Batch or a dict of arrays (or None: no rows); for ``.map_rows`` a dict (or None: the row
-goes, and counts as ``filtered``).  The rows that it gives have the times that their time column says (``retiming``), which must be there
-where anything after goes by time.  Where it is not, or the table has none, rows keep their times row for row; a result of another length
-has the greatest time of the batch it was made from, and no row of it is late.
+Results.  A function of ``.map`` returns a Batch or a dict of arrays (None: no rows); a function of ``.map_rows`` returns a dict (None: the
+row is dropped and counts as ``filtered``).  Results are read by the rules of a source in Python (``objects``): a result row whose values
+do not fit the schema is rejected, whatever ``on_error`` says.
 
-A call that raises, takes longer than its timeout or gives back what is no row or table at all fails the run, or with ``on_error =
-"reject"`` its rows leave by ``NAME.rejected``.  Results are read by the rules of a source in Python (``objects``): a row of them whose
-values do not fit the schema is rejected, whatever ``on_error`` says.  One call after another is here; several at
-once are in ``map_concurrent``.
+Times.  Result rows have the times of their time column (``retiming``); a plan with a later stage by event time needs that column.
+Without a time column result rows keep the times of the rows they were made from, one by one; where the number of rows differs, all
+have the greatest time of the batch, and none is late.
+
+Failures.  A call that raises, exceeds its timeout or returns neither row nor table fails the run; with ``on_error = "reject"`` its rows
+leave by ``NAME.rejected``.
+
+This module makes one call after another; ``map_concurrent`` makes several at once.
 """
 
 from __future__ import annotations

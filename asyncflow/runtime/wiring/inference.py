@@ -65,9 +65,8 @@ async def _find(stage: SourceStage) -> None:
         if not isinstance(inferred, Schema):
             raise DataError("no schema can be told from this input: write one")
         if not inferred.names and content(head.data.tobytes()):
-            hint = (
-                ": none of its first lines is an object with a field" if stage.format.type == "json" else ""
-            )
+            wanted = options.with_columns if isinstance(options, DescribesRecords) else ""
+            hint = f": none of its first lines is {wanted}" if wanted else ""
             raise DataError(f"no columns can be told from this input{hint}")
         stage.schema = inferred
 
