@@ -16,9 +16,8 @@ from msgspec import Struct
 
 from asyncflow.model.snapshot import Frozen, Saved, saved
 from asyncflow.runtime.ingest.source import SourceStage
-from asyncflow.runtime.stages.sequence import LIVE, PAST, SequenceStage
 from asyncflow.runtime.stages.sink import SinkStage
-from asyncflow.runtime.stages.stage import Stage
+from asyncflow.runtime.stages.stage import Seam, Stage
 
 
 class Snapshot(Struct, frozen=True, eq=False):
@@ -100,7 +99,7 @@ class Coordinator:
             self._epoch += 1
             self._given = {}
             self._complete.clear()
-            self._anew = {each.inputs[LIVE] for each in self._sequences() if not each.reader.past_ended}
+            self._anew = {seam.after for seam in self._seams() if not seam.passed.is_set()}
             taking_part = [stage for name, stage in self._sources.items() if name not in self._anew]
             await asyncio.gather(*map(self._send, taking_part))
             self._all_sent = True
@@ -116,24 +115,23 @@ class Coordinator:
         """The barrier of a source.  If the past of a sequence has ended, but its stage has not seen that yet, the live side follows."""
         if await stage.barrier(self._epoch):
             return
-        for sequence in self._sequences():
-            live = sequence.inputs[LIVE]
-            if sequence.inputs[PAST] == stage.source.name and live in self._anew:
-                self._anew.discard(live)
-                await sequence.reader.seam.wait()
-                await self._sources[live].barrier(self._epoch)
+        for seam in self._seams():
+            if seam.before == stage.source.name and seam.after in self._anew:
+                self._anew.discard(seam.after)
+                await seam.passed.wait()
+                await self._sources[seam.after].barrier(self._epoch)
 
     def _can_pass(self, stage: Stage) -> bool:
         """A table that only the live side of a sequence feeds gets no barrier before the past has ended."""
         if not stage.ready:
             return False
-        if not isinstance(stage, SequenceStage) or stage.reader.past_ended:
+        if (seam := stage.seam) is None or seam.passed.is_set():
             return True
-        live = self._sources[stage.inputs[LIVE]]
+        live = self._sources[seam.after]
         return live.outlet.readers == 1 and not live.rejected.used and not live.future.used
 
-    def _sequences(self) -> Iterator[SequenceStage]:
-        return (stage for stage in self._stages if isinstance(stage, SequenceStage))
+    def _seams(self) -> Iterator[Seam]:
+        return (seam for stage in self._stages if (seam := stage.seam) is not None)
 
     def _look(self) -> None:
         if self._all_sent and self._expected <= self._given.keys() | self._last.keys() | self._anew:

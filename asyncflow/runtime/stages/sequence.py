@@ -27,7 +27,7 @@ from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.edges.channel import Channel, Messages, Reader
-from asyncflow.runtime.stages.stage import Stage
+from asyncflow.runtime.stages.stage import Seam, Stage
 
 LIVE_BUFFER_BYTES = 32 << 20
 PAST, LIVE = 0, 1
@@ -108,7 +108,7 @@ class SequenceStage(Stage):
     ) -> None:
         self._operator: SequenceOperator | None = None
         super().__init__(table.name, reader, table.ways, clock=clock, memory=memory, collect=collect)
-        self.inputs = table.inputs
+        self._table = table
         self._unique = table.unique
         self._schema = schema
         if schema is not None:
@@ -122,6 +122,10 @@ class SequenceStage(Stage):
     def wanted(self) -> int:
         """The side that is read now."""
         return self.reader.wanted
+
+    @property
+    def seam(self) -> Seam:
+        return Seam(self._table.inputs[PAST], self._table.inputs[LIVE], self.reader.seam)
 
     @property
     def capped_until_end_of(self) -> int | None:

@@ -11,6 +11,7 @@ collected then is the state after exactly those.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import NoReturn
@@ -39,6 +40,15 @@ class Made(Struct, frozen=True):
     """What has come of rows that the stage had begun to process before."""
 
     outputs: list[Output]
+
+
+class Seam(Struct, frozen=True, eq=False):
+    """Where a stage reads one source after another: ``after`` takes part in barriers once ``before`` has ended and the stage has
+    ``passed`` its end."""
+
+    before: str
+    after: str
+    passed: asyncio.Event
 
 
 class Stage(ABC):
@@ -99,6 +109,11 @@ class Stage(ABC):
     @property
     def capped_until_end_of(self) -> int | None:
         """The input that must end before the watermark may pass a bound; None: there is no bound now."""
+        return None
+
+    @property
+    def seam(self) -> Seam | None:
+        """None where the stage takes all of its inputs at once."""
         return None
 
     def refresh_status(self) -> RefreshStatus | None:
