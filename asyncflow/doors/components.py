@@ -92,12 +92,12 @@ def component(
     problems: Problems,
     *,
     also_known: Collection[str] = (),
-    other_types: Collection[str] = (),
+    other_types: Callable[[], Collection[str]] = tuple,
 ) -> Component | None:
     """The component of that name with its options converted; None, with problems added, where there is none or its options do not fit.
 
-    ``also_known``: keys of the same table that are not the component's, for the hint at an unknown key; ``other_types``: types of such
-    tables that are not components, for the hint at an unknown type.
+    ``also_known``: keys of the same table that are not the component's, for the hint at an unknown key; ``other_types``: gives the
+    types of such tables that are not components, for the hint at an unknown type.
     """
     if not isinstance(type_, str):
         problems.add(f"{path}.type", f"a {role.noun} needs a type", _choices(role))
@@ -111,7 +111,7 @@ def component(
             problems.add(
                 f"{path}.type",
                 f"unknown {role.noun} {type_!r}",
-                nearest(type_, (*role.names(), *other_types)),
+                nearest(type_, (*role.names(), *other_types())),
             )
         return None
     struct = options_type(role, module) or NoOptions

@@ -23,7 +23,6 @@ from asyncflow._kernels import json as _json
 from asyncflow._kernels import lines as _lines
 from asyncflow.errors import DataError
 from asyncflow.formats._cells import Timestamps, batch_cells, tick_ns
-from asyncflow.formats._infer import fits_float64, fits_int64, infer_types
 from asyncflow.formats._lines import NOT_UTF8, LineStream, shown
 from asyncflow.formats.contract import (
     BYTE_ORDER_MARK,
@@ -214,6 +213,12 @@ def _fields(record: dict[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _type_of(values: list[Any]) -> DataType:
+    from asyncflow.formats._infer import (  # only where there is no schema
+        fits_float64,
+        fits_int64,
+        infer_types,
+    )
+
     kinds = {type(value) for value in values}
     if kinds == {bool}:
         return DataType.BOOL

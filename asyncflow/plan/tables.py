@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from msgspec import Struct
@@ -22,16 +21,21 @@ from asyncflow.model.schema import DataType, Schema
 DAY_NS = 86_400_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(Struct, frozen=True, eq=False):
     """A connector or format with its options: ``type`` is its name (``"file"``, ``"csv"``), ``options`` its msgspec struct.
 
-    ``object``: for connectors made in Python, the thing itself (an async iterable, a writer).
+    ``object``: for connectors made in Python, the thing itself (an async iterable, a writer); it is not compared.
     """
 
     type: str
     options: Any = None
-    object: Any = field(default=None, compare=False)
+    object: Any = None
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Component) and (self.type, self.options) == (other.type, other.options)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.options))
 
 
 class Source(Struct, frozen=True):

@@ -17,8 +17,10 @@ from asyncflow.model import patterns
 from asyncflow.model.columns import Column, FixedColumn, StringColumn, column_from_values
 from asyncflow.model.instants import EXTRACT_FIELDS, TRUNC_UNITS, format_timestamp, parse_timestamp
 from asyncflow.model.schema import DataType
-from asyncflow.operators.functions import COUNTED, FUNCTIONS, cast, casts, numbers, texts
+from asyncflow.operators.functions import casts, numbers, texts
 from asyncflow.operators.functions.arrays import expand
+from asyncflow.operators.functions.casts import cast
+from asyncflow.operators.functions.named import COUNTED, FUNCTIONS
 
 INT64, FLOAT64, STRING, TIMESTAMP = DataType.INT64, DataType.FLOAT64, DataType.STRING, DataType.TIMESTAMP
 INTS = st.one_of(

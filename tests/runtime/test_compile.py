@@ -12,7 +12,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column, FixedColumn, StringColumn, column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.filter import FilterOperator
-from asyncflow.operators.functions import FUNCTIONS
+from asyncflow.operators.functions.named import FUNCTIONS
 from asyncflow.operators.windows.window import WindowOperator
 from asyncflow.plan.expressions.problems import ExpressionError
 from asyncflow.plan.stages.derive import Derive

@@ -7,18 +7,17 @@ Families and results are named as in ``accumulators/list.h``; the kernel refuses
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 Aggregate: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...], int | None, *tuple[float, ...]]
 """Function, inputs by position, their types, mask by position; then the constants of quantiles (which) and approx_top_k (how many)."""
 
 
-@dataclass
-class Accumulator:
+class Accumulator(Struct):
     """What one accumulator reads and keeps.  Columns and masks by position, -1 for none; kinds are names of types."""
 
     family: str

@@ -61,7 +61,7 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
     sources: list[Source] = []
     stages: list[Stage] = []
     for each, table in rooms["sources"].items():
-        if table.get("type") in kinds.names("sources"):
+        if kinds.is_written_in(table.get("type"), "sources"):
             stages.append(read_stage(each, table, (), problems, room="sources"))
         else:
             sources.append(source(each, table, problems))
@@ -147,7 +147,7 @@ def source(
                 path,
                 problems,
                 also_known=SourceTable.__struct_fields__,
-                other_types=kinds.names("sources"),
+                other_types=lambda: kinds.names("sources"),
             )
     schema = _schema(values.get("schema"), path, problems)
     format_ = _source_format(connector, values, options, schema, path, problems)
@@ -226,10 +226,10 @@ def sink(name: str, table: Mapping[str, Any], before: tuple[str, ...], problems:
         connector = components.component(
             SINK, table["type"], options, path, problems, also_known=SinkTable.__struct_fields__
         )
-    written = values.get("format") or components.format_by_suffix(options.get("path")) or "json"
-    if written == {"type": "lines"}:
-        written = "json"
-    format_ = components.format_component(ENCODER, written, f"{path}.format", problems)
-    if connector is not None and not capabilities.of_sink(connector).takes_bytes and "format" not in table:
-        format_ = None
+    format_ = None
+    if connector is None or capabilities.of_sink(connector).takes_bytes or "format" in table:
+        written = values.get("format") or components.format_by_suffix(options.get("path")) or "json"
+        if written == {"type": "lines"}:
+            written = "json"
+        format_ = components.format_component(ENCODER, written, f"{path}.format", problems)
     return Sink(name, inputs_of(values.get("inputs"), before), connector or Component(""), format_)

@@ -36,6 +36,13 @@ def names(room: str = "stages") -> tuple[str, ...]:
     return tuple(sorted([*(name for name, its in own.items() if its == room), *others]))
 
 
+def is_written_in(type_: object, room: str) -> bool:
+    """Whether ``type_`` is in ``names(room)``, for a room other than ``stages``.  No module but the kind's own is imported."""
+    if not isinstance(type_, str) or type_ not in _own():
+        return False
+    return getattr(components.find(__name__, type_, "read", GROUP), "ROOM", "stages") == room
+
+
 def find(name: str) -> ModuleType:
     """The kind's module.  Raises KeyError where there is no such kind, ValueError where one of someone else's cannot be used."""
     if name in _own():

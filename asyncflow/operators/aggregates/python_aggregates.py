@@ -21,7 +21,6 @@ from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, watermarks_of
 from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Array
 from asyncflow.model.snapshot import Array, Plain, Saved
-from asyncflow.operators.aggregates.python_cells import PythonAggregate
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.bounds import WindowBounds, WindowLattice
 from asyncflow.operators.raw import rows_of_raw
@@ -103,6 +102,8 @@ class PythonWindowState:
         aggregates: Sequence[AggregateSpec],
         lattice: WindowBounds | None,
     ) -> None:
+        from asyncflow.operators.aggregates.python_cells import PythonAggregate  # most stages have none
+
         self._state = state
         self._lattice = lattice
         self._hosted = [PythonAggregate(spec) for spec in aggregates if spec.python is not None]

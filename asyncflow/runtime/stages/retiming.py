@@ -13,7 +13,7 @@ first of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from msgspec.structs import replace
@@ -25,11 +25,13 @@ from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Arr
 from asyncflow.model.schema import DataType
 from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
-from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.raw import raw_column
 from asyncflow.plan.stages.map import TIMES
 from asyncflow.plan.tables import TimeColumns
 from asyncflow.runtime.base.rejected import KEPT_CHARACTERS, rejected_batch
+
+if TYPE_CHECKING:
+    from asyncflow.operators.derive import DeriveOperator
 
 Times: TypeAlias = tuple[Int64Array, BoolArray | None]
 """Times, and which of them are not null; None: all."""

@@ -15,7 +15,6 @@ import numpy as np
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import BoolArray, Column, FixedColumn, column_from_values
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.operators.functions import COUNTED, FUNCTIONS
 from asyncflow.operators.functions.arrays import choose, expand, rows_of
 from asyncflow.operators.functions.logic import is_true
 from asyncflow.plan.expressions.nodes import Expression
@@ -154,6 +153,8 @@ def _first_walk(tree: Typed, seen: dict[Typed, int]) -> Iterator[Typed]:
 
 
 def _may_lose(node: Typed) -> bool:
+    from asyncflow.operators.functions.named import COUNTED
+
     return node.operation in COUNTED or node.operation == "cast" or any(_may_lose(arg) for arg in node.args)
 
 
@@ -173,6 +174,8 @@ def _call(node: Typed, parts: list[Evaluate]) -> Evaluate:
 
         source, target, part = node.args[0].type, node.type, parts[0]
         return lambda frame: cast(frame.count, part(frame), source, target)
+    from asyncflow.operators.functions.named import COUNTED, FUNCTIONS  # only where an expression calls one
+
     if node.operation in COUNTED:
         counted = COUNTED[node.operation]
         return lambda frame: counted(frame.count, *[part(frame) for part in parts])

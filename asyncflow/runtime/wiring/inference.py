@@ -24,7 +24,7 @@ from asyncflow.runtime.ingest.source_format import decoding
 HEAD_BYTES = 1 << 16
 ENOUGH = 1000
 """The count of records of a format whose columns do not depend on the data."""
-_ANOTHER_PROTOCOL = re.compile(rb"[A-Z]+ [^\n]* HTTP/\d|SSH-\d|[^\n]*[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_ANOTHER_PROTOCOL = rb"[A-Z]+ [^\n]* HTTP/\d|SSH-\d|[^\n]*[\x00-\x08\x0b\x0c\x0e-\x1f]"
 """A probe's first line: HTTP, SSH, or no text (TLS)."""
 MOST_OBJECTS = 100_000
 """How many objects without a column are kept while one with columns is waited for."""
@@ -73,7 +73,7 @@ async def _find(stage: SourceStage) -> None:
 
 def _count_records(stage: SourceStage, head: Block, whole: bool) -> int:
     """The data records in the head of a stream.  None where one of several peers speaks something else: it decides nothing."""
-    if stage.several_peers and _ANOTHER_PROTOCOL.match(head[:4096].tobytes()):
+    if stage.several_peers and re.match(_ANOTHER_PROTOCOL, head[:4096].tobytes()):
         return 0
     module, options = _decoding(stage.format or Component(guess_format(head)), stage)
     try:

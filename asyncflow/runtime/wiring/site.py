@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from msgspec import Struct
 
@@ -17,10 +17,12 @@ from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.edges.channel import Reader
-from asyncflow.runtime.stages.refresh import Tables
 from asyncflow.runtime.stages.retiming import Retiming
 from asyncflow.runtime.stages.stage import OneInputStage
 from asyncflow.runtime.wiring.wires import Flowing, Wires
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.stages.refresh import Tables
 
 
 class OfRun(TypedDict):

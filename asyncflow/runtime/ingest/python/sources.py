@@ -14,7 +14,6 @@ from asyncflow.connectors.contract import ByteSource, ByteStream, SourceConnecto
 from asyncflow.errors import DataError
 from asyncflow.model.schema import Schema
 from asyncflow.runtime.ingest.python.pull import Pull
-from asyncflow.runtime.ingest.python.table_objects import is_table
 
 if TYPE_CHECKING:
     from asyncflow.runtime.ingest.python.objects import Converted
@@ -67,13 +66,14 @@ class ObjectSource(SourceConnector):
     """An (async) iterable of dicts (rows) and tables, or one table."""
 
     def __init__(self, iterable: Any) -> None:
-        if is_table(iterable):
-            iterable = (iterable,)
         from asyncflow.runtime.ingest.python.objects import (  # not loaded by runs without such a source
             Converter,
             taken_down,
         )
+        from asyncflow.runtime.ingest.python.table_objects import is_table
 
+        if is_table(iterable):
+            iterable = (iterable,)
         self.bounded = not hasattr(iterable, "__aiter__")
         self._pull = Pull(iterable, taken_down)
         self._head: tuple[Any, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -17,12 +17,10 @@ from asyncflow.model.schema import Field, Schema
 from asyncflow.model.snapshot import Frozen, Saved
 from asyncflow.operators.bounds import WindowLattice
 from asyncflow.operators.contract import Operator, Output
-from asyncflow.operators.windows.revised import REVISIONS, RevisedWindowOperator
-from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
 from asyncflow.operators.windows.window import AggregateSpec, Prepared, WindowOperator
 from asyncflow.plan.expressions.typed import AggregateCall, Typed
 from asyncflow.plan.expressions.typing import resolve_expression
-from asyncflow.plan.stages.window import Window
+from asyncflow.plan.stages.window import REVISIONS, Window
 from asyncflow.plan.windows import (
     AllRows,
     Count,
@@ -37,6 +35,12 @@ from asyncflow.plan.windows import (
 from asyncflow.runtime.stages.stage import Stage
 from asyncflow.runtime.wiring.compile_expressions import Frame, compile_typed
 from asyncflow.runtime.wiring.site import Site
+
+if TYPE_CHECKING:
+    from asyncflow.operators.windows.revised import RevisedWindowOperator
+    from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
+
+    AnyWindow: TypeAlias = WindowOperator | SessionOperator | CountWindowOperator | RevisedWindowOperator
 
 
 def build(table: Window, site: Site) -> Stage:
@@ -73,6 +77,10 @@ def operator(stage: Window, schema: Schema, *, by_rows: bool = True) -> Operator
 
 
 def _revised(stage: Window, shape: TimeWindow, **common: Any) -> RevisedWindowOperator:
+    from asyncflow.operators.windows.revised import (
+        RevisedWindowOperator,  # only where a stage has such windows
+    )
+
     match shape:
         case Tumbling(size_ns=size_ns, offset_ns=offset_ns):
             lattice = WindowLattice(size_ns, size_ns, offset_ns)
@@ -89,9 +97,6 @@ def _revised(stage: Window, shape: TimeWindow, **common: Any) -> RevisedWindowOp
     )
 
 
-AnyWindow: TypeAlias = WindowOperator | SessionOperator | CountWindowOperator | RevisedWindowOperator
-
-
 def _operator(shape: WindowShape, **common: Any) -> AnyWindow:
     match shape:
         case Tumbling(size_ns=size_ns, offset_ns=offset_ns):
@@ -99,8 +104,12 @@ def _operator(shape: WindowShape, **common: Any) -> AnyWindow:
         case Hopping(size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns):
             return WindowOperator(size_ns=size_ns, every_ns=every_ns, offset_ns=offset_ns, **common)
         case Session(gap_ns=gap_ns):
+            from asyncflow.operators.windows.slot_window import SessionOperator
+
             return SessionOperator(gap_ns=gap_ns, **common)
         case Count(size=size):
+            from asyncflow.operators.windows.slot_window import CountWindowOperator
+
             return CountWindowOperator(size=size, **common)
         case AllRows():
             return WindowOperator(size_ns=None, **common)
