@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from asyncflow.doors.components import Problems
-from asyncflow.doors.merging import free_name, merged, rename, renamed
+from asyncflow.doors.merging import Originals, free_name, merged, rename, renamed
 from asyncflow.doors.pipeline_file import document, toml
 from asyncflow.doors.python_objects import no_function, no_source
 from asyncflow.doors.stages import read_stage
@@ -30,13 +30,18 @@ from asyncflow.plan.stages.map import MapBatches
 from asyncflow.plan.tables import Plan, Stage
 from asyncflow.plan.windows import AllRows, WindowShape
 
+AnyFlow = TypeVar("AnyFlow", bound="FlowBuilder")
+
 
 class FlowBuilder(Struct, frozen=True, eq=False):
     """A pipeline as a value; every method returns a new flow.  A call whose text cannot be read raises PipelineError; other
-    problems are raised when the flow runs."""
+    problems are raised when the flow runs.
+
+    ``originals``: of the tables that a join or union renamed, by which flows that share them know them again."""
 
     plan: Plan
     head: tuple[str, ...]
+    originals: Originals = {}
 
     # -- stages --------------------------------------------------------------------------------------------------------
 
@@ -125,7 +130,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         if not isinstance(other, FlowBuilder):
             raise PipelineError(f"a flow is joined with another flow, not with {other!r}")
         left = self._one_table()
-        plan, head = _joined(left.plan, other._one_table())
+        both, head = _joined(left, other._one_table())
         table = {
             "left": left.head[0],
             "right": head[0],
@@ -140,7 +145,7 @@ class FlowBuilder(Struct, frozen=True, eq=False):
             **options,
         }
         given = {key: value for key, value in table.items() if value is not None}
-        return replace(left, plan=plan)._stage({"type": "join", **given})
+        return both._stage({"type": "join", **given})
 
     def map(
         self,
@@ -209,7 +214,14 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         if len(self.head) != 1 or "." in self.head[0]:
             raise PipelineError("only one table can be named: do it before the union")
         old = self.head[0]
-        return replace(self, plan=renamed(self.plan, {old: name}), head=(name,))
+        plan = renamed(self.plan, {old: name})
+        unchanged = {id(table) for table in plan.tables}
+        originals = {
+            table.name: self.originals[table.name]
+            for table in self.plan.tables
+            if table.name in self.originals and id(table) in unchanged
+        }
+        return replace(self, plan=plan, head=(name,), originals=originals)
 
     def explain(self, form: str = "tree") -> str:
         """The plan as text: ``tree``, ``mermaid`` or ``json``."""
@@ -301,11 +313,11 @@ def build_loaded(
 def build_union(first: FlowBuilder, *others: FlowBuilder) -> FlowBuilder:
     """A flow whose next table reads all the given flows, which need the same columns and types.  Tables that they share stay one
     table."""
-    plan, head = first.plan, first.head
+    flow = first
     for other in others:
-        plan, theirs = _joined(plan, other)
-        head += tuple(name for name in theirs if name not in head)
-    return replace(first, plan=plan, head=head)
+        both, theirs = _joined(flow, other)
+        flow = replace(both, head=flow.head + tuple(name for name in theirs if name not in flow.head))
+    return flow
 
 
 def build_sequence(
@@ -328,10 +340,10 @@ def _keys(by: Sequence[str] | Mapping[str, str]) -> list[str] | dict[str, str]:
     return dict(by) if isinstance(by, Mapping) else _texts(by)
 
 
-def _joined(plan: Plan, other: FlowBuilder) -> tuple[Plan, tuple[str, ...]]:
-    """A plan of both flows, and the head of the other flow by the new names of its tables."""
-    both, names = merged(plan, other.plan)
-    return both, tuple(rename(each, names) for each in other.head)
+def _joined(flow: AnyFlow, other: FlowBuilder) -> tuple[AnyFlow, tuple[str, ...]]:
+    """The flow with the tables of both, and the head of the other flow by the names that its tables have there."""
+    plan, originals, names = merged(flow.plan, flow.originals, other.plan, other.originals)
+    return replace(flow, plan=plan, originals=originals), tuple(rename(each, names) for each in other.head)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

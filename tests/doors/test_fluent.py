@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,53 @@ def test_a_union_shares_what_is_shared_and_renames_what_clashes() -> None:
         both.window(n="count(*)").checked()
     flow = af.union(start.filter("qty > 0"), start.filter("qty < 0")).window(n="count(*)")
     assert flow.checked().stages[-1].inputs == ("stage_1", "stage_2")
+
+
+def rows(flow: af.Flow) -> list[dict[str, Any]]:
+    return asyncio.run(flow.collect()).to_pylist()
+
+
+def numbers(*values: int) -> af.Flow:
+    return af.source([{"a": value} for value in values], schema={"a": "int64"})
+
+
+def test_a_table_renamed_by_a_union_is_still_shared() -> None:
+    """Of two flows over one stage, one is joined with a source whose generated name is that of the stage's source."""
+    small = numbers(1, 2, 3).filter("a < 3").named("small")
+    one = af.union(numbers(2), small).filter("a > 1")
+    for flows in (one, small.filter("a < 2")), (small.filter("a < 2"), one):
+        both = af.union(*flows)
+        plan = both.checked(rows=True)
+        assert len(plan.sources) == 2 and len(plan.stages) == 4
+        assert sorted(row["a"] for row in rows(both)) == [1, 2, 2]
+
+
+def test_tables_without_names_are_shared_too() -> None:
+    """Each of them is read once; its name is that of the first flow."""
+    start = numbers(1, 2)
+    left, right = (af.union(numbers(0), start).filter("a > 0"), start.derive(a="a + 10"))
+    both = af.union(left, right, af.union(numbers(5), numbers(6), start))
+    assert both.head == ("stage_1", "stage_2", "source_4", "source_5", "source_2")
+    assert [source.name for source in both.plan.sources] == ["source_1", "source_2", "source_4", "source_5"]
+    assert [stage.inputs for stage in both.plan.stages] == [("source_1", "source_2"), ("source_2",)]
+    assert sorted(row["a"] for row in rows(both)) == [1, 1, 2, 2, 5, 6, 11, 12]
+
+
+def test_flows_joined_on_either_side_share_their_tables() -> None:
+    start = numbers(1, 2).filter("a > 0").named("start")
+    other = numbers(2, 3)
+    both = af.union(start.join(other, on=["a"]), numbers(2).join(start, on=["a"]))
+    plan = both.checked(rows=True)
+    assert [source.name for source in plan.sources] == ["source_1", "source_2", "source_3"]
+    assert rows(both) == [{"a": 2}, {"a": 2}]
+
+
+def test_a_name_given_after_a_union_makes_another_table() -> None:
+    start = numbers(1, 2)
+    union = af.union(numbers(0), start)
+    again = af.union(union["source_2"].named("again").filter("a > 1"), start)
+    assert [source.name for source in again.plan.sources] == ["source_1", "again", "source_2"]
+    assert [stage.inputs for stage in again.plan.stages] == [("again",)]
 
 
 def test_two_python_sources_stay_two() -> None:
