@@ -84,6 +84,14 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
         (batch["ts"][:, None] + np.array([0, 5, 9], "timedelta64[s]")[None, :]).ravel(),
         np.repeat(batch["v"], 3),
     ),
+    "explodes, some have no time": lambda batch: columns(
+        np.where(
+            np.repeat(batch["v"] > 3, 2),
+            (batch["ts"][:, None] + np.array([0, 5], "timedelta64[s]")[None, :]).ravel(),
+            np.repeat(np.where(batch["ts"].astype(np.int64) % 3 > 0, batch["ts"], np.datetime64("NaT")), 2),
+        ),
+        np.repeat(batch["v"], 2),
+    ),
 }
 AFTER: dict[str, tuple[Callable[[af.Flow], af.Flow], tuple[str, ...]]] = {
     "windows": (
@@ -110,6 +118,9 @@ AFTER: dict[str, tuple[Callable[[af.Flow], af.Flow], tuple[str, ...]]] = {
 @pytest.mark.parametrize("function", FUNCTIONS)
 @few
 @given(rows=rows_of, cut=st.integers(1, 9))
+@example([(8, 0), (21, 0), (13, 0)], 1)
+@example([(26, 7), (21, 7), (3, 2)], 1)
+@example([(8, 8), (3, 8), (21, 8), (3, 8)], 1)
 def test_any_batches_give_the_same(function: str, after: str, rows: Rows, cut: int) -> None:
     then, sides = AFTER[after]
     whole, pieces = (

@@ -264,7 +264,12 @@ class MapOperator(AsyncOperator):
             yield Output(rows)
             return
         values, known = times
-        if reasons := self._retiming.refused(values, known):
+        reasons = self._retiming.refused(values, known)
+        made_from = before if self._stage.rows else None
+        if made_from is None and (reasons or not self._retiming.moved):
+            made_from = self._retiming.made_from(before, rows, values)
+        before = before if made_from is None else made_from
+        if reasons:
             gone, kept = np.array(list(reasons), np.intp), np.setdiff1d(np.arange(len(values)), list(reasons))
             by_row = rows.num_rows == before.num_rows
             told = refusals(rows.take(gone), reasons.values(), map(place, reasons))
@@ -275,7 +280,7 @@ class MapOperator(AsyncOperator):
             )
             rows, values = rows.take(kept), values[kept]
             before = before.take(kept) if by_row else before
-        for each in self._retiming.follow(before, rows, values, row_for_row=self._stage.rows):
+        for each in self._retiming.follow(before, rows, values, row_for_row=made_from is not None):
             yield Output(each)
 
     def _rows(self, calls: Sequence[Call]) -> Iterator[Output]:

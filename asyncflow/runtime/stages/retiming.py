@@ -5,9 +5,12 @@ before them, and those of its table, as they were; so it may repeat rows or leav
 than the row it was made from, and for a ``derive`` from the start, the table has a watermark of its own: the greatest of the new times so
 far less the delay, row by row.  Before a function has returned a row nothing is known, and nothing is said.
 
-What comes out depends on the rows and their order alone, not on the batches they come in; so does what comes from a function that works
-row by row.  Where calls that are under way together may go on in any order (``ordered`` False) they all go by the watermark before the
-first of them.
+What comes out depends on the rows and their order alone, not on the batches they come in.  So does the result of a function of batches
+that works row by row, keeps some of the other columns, and gives as many rows for a row as for any row with the same values in these:
+its result tells which row each row was made from (``made_from``).  The result of any other function is compared with its rows by time:
+rows that it leaves out or repeats are found, but a row with a new time that is also the time of another row of the batch, alike in the
+other columns, is taken for that row.  Where calls that are under way together may go on in any order (``ordered`` False) they all go by
+the watermark before the first of them.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from asyncflow._kernels import groups as groups_kernel
 from asyncflow.errors import safe_repr
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Array, Int64Array
-from asyncflow.model.schema import DataType
+from asyncflow.model.schema import DataType, Schema
 from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
 from asyncflow.operators.raw import raw_column
@@ -104,6 +107,24 @@ class Retiming:
             reasons |= dict.fromkeys(np.flatnonzero(ahead).tolist(), f"{self.columns[0].name}: {AHEAD}")
         return reasons
 
+    def made_from(self, before: Batch, rows: Batch, times: Int64Array) -> Batch | None:
+        """For each of ``rows`` the row of ``before`` that it was made from, by time and watermark alone; None where the rows do not tell.
+
+        They tell where every row of ``before`` stands for as many of ``rows``, in order, as each row alike: alike in the columns that
+        both have, but for those of time.
+        """
+        if before.time is None or not rows.num_rows:
+            return None
+        if rows.num_rows == before.num_rows and np.array_equal(times, before.time):
+            return before
+        there, here = _alike(before, rows, self._shared(before, rows))
+        size = int(max(there.max(), here.max())) + 1
+        have, want = np.bincount(there, minlength=size), np.bincount(here, minlength=size)
+        place = np.repeat(np.arange(before.num_rows), (want // np.maximum(have, 1))[there])
+        if not np.array_equal(there[place], here):
+            return None
+        return replace(before, schema=Schema(()), columns=()).take(place)
+
     def follow(
         self, before: Batch, rows: Batch, times: Int64Array, *, row_for_row: bool = True
     ) -> Iterator[Batch]:
@@ -118,8 +139,8 @@ class Retiming:
         marks = before.row_watermarks()
         same = times == before.time if count == before.num_rows else np.zeros(1, np.bool_)
         kept = count if same.all() else int(np.argmin(same))
-        if kept < count and not (row_for_row or self._same_rows(before, rows)):
-            kept, marks = self._made_from(before, rows, times, marks)
+        if kept < count and not row_for_row:
+            kept, marks = self._by_time(before, rows, times, marks)
         if kept:
             self.moved = False
             part = rows if kept == count else rows.slice(0, kept)
@@ -129,12 +150,6 @@ class Retiming:
                 self.watermark = max(self.watermark, int(marks[kept]))
             self.moved = True
             yield self._move(rows.slice(kept, count) if kept else rows, times[kept:], before)
-
-    def _same_rows(self, before: Batch, rows: Batch) -> bool:
-        """As many rows, which have in all columns but those of time what the rows before had: they stand for these, row for row."""
-        if rows.num_rows != before.num_rows:
-            return False
-        return bool(np.array_equal(*_alike(before, rows, self._shared(before, rows))))
 
     def _shared(self, before: Batch, rows: Batch) -> list[str]:
         times = {column.name for column in self.columns}
@@ -146,7 +161,7 @@ class Retiming:
             and before.schema[field.name].type is field.type
         ]
 
-    def _made_from(
+    def _by_time(
         self, before: Batch, rows: Batch, times: Int64Array, marks: Int64Array
     ) -> tuple[int, Int64Array]:
         """How many rows, from the first on, were repeated or left in, and the watermarks before the rows they stand for; behind them that
