@@ -3,9 +3,13 @@
 :class:`WindowBounds` is what operators ask of a window shape: this is the only window arithmetic in Python.  (The ``window`` kernel has its
 own, in C; see its ``panes.h``.)
 
-The ends of a shape's windows lie on a lattice, ``phase + k * every_ns``.  No two windows end at the same time, so the number ``k`` names a
-window, and a row's windows are those from a first to a last ``k``.  Bounds are clamped to int64; the numbers fit into int64 where
-``every_ns`` is more than a nanosecond.
+Windows of a shape begin at ``begin + j * B``, where ``B`` is ``every_ns``, or ``size_ns`` of growing windows, and end on the lattice
+``phase + (k + shift) * every_ns``.  No two windows end at the same time, so the number ``k`` names a window, and a row's windows are
+those from a first to a last ``k``.  Where windows do not grow, ``k`` is ``j``, the number of the beginning: so the windows of every
+instant up to the last one have numbers of int64.  Bounds are clamped to int64.
+
+Limit: with ``every_ns = 1`` there are more windows than numbers of int64.  Those that begin before the first instant have
+none, nor have growing windows that begin less than ``size_ns`` after the first instant.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ class WindowBounds(Protocol):
         """The first and the last window of each row."""
 
     def ended(self, watermarks: Int64Array, lateness_ns: int = 0) -> Int64Array:
-        """The last window that ended at least ``lateness_ns`` before each watermark."""
+        """The last window that ended at least ``lateness_ns`` before each watermark; at ``END_OF_TIME`` all windows have."""
 
     def last(self, number: int) -> int:
         """The last window that begins together with this one."""
@@ -60,58 +64,77 @@ class WindowLattice:
         if growing and size_ns % every_ns:
             raise ValueError("growing windows need a size_ns that is a multiple of every_ns")
         self.size_ns, self.every_ns, self.growing = size_ns, every_ns, growing
-        self._start = offset_ns % (size_ns if growing else every_ns)
-        self._steps = size_ns // every_ns
-        if growing:
-            self._shift, self._phase = divmod(self._start, every_ns)
-        else:
-            self._shift, self._phase = divmod(self._start + size_ns, every_ns)
+        self._begin_every = size_ns if growing else every_ns
+        self._steps = self._begin_every // every_ns
+        self._begin = offset_ns % self._begin_every
+        self._shift, self._phase = divmod(self._begin + size_ns, every_ns)
+        self._last = (END_OF_TIME - self._begin) // self._begin_every * self._steps  # of the last instant
         self.most = -(-size_ns // every_ns)
 
     def of(self, times: Int64Array) -> tuple[Int64Array, Int64Array]:
-        first = _steps(times, self._phase, self.every_ns) + 1
-        if self.growing:
-            return first, (_steps(times, self._start, self.size_ns) + 1) * self._steps + self._shift
+        begun = _steps(times, self._begin, self._begin_every)
         if self.every_ns == self.size_ns:
-            return first, first
-        return first, _steps(times, self._start, self.every_ns) + self._shift
+            return begun, begun
+        last = begun * self._steps
+        if self.growing and len(begun) and int(begun.min()) * self._steps < NO_TIME:
+            last[begun < -(-NO_TIME // self._steps)] = NO_TIME
+        return self._passed(times) + 1, last
 
     def ended(self, watermarks: Int64Array, lateness_ns: int = 0) -> Int64Array:
+        over = None
+        if len(watermarks) and int(watermarks.max()) == END_OF_TIME:
+            over = watermarks == END_OF_TIME
         if lateness_ns:
             watermarks = np.maximum(watermarks, NO_TIME + lateness_ns) - lateness_ns
-        return _steps(watermarks, self._phase, self.every_ns)
+        numbers = self._passed(watermarks)
+        if over is not None:
+            numbers[over] = self._last
+        return numbers
+
+    def _passed(self, times: Int64Array) -> Int64Array:
+        """The last window whose end is at each time or before."""
+        steps = _steps(times, self._phase, self.every_ns)
+        if self.every_ns == 1:
+            steps = np.maximum(steps, NO_TIME + self._shift)
+        return steps - self._shift
 
     def last(self, number: int) -> int:
-        if not self.growing:
-            return number
-        return ((number - 1 - self._shift) // self._steps + 1) * self._steps + self._shift
+        return -(-number // self._steps) * self._steps
 
     def end(self, number: int) -> int:
-        return self._phase + number * self.every_ns
+        return self._phase + (number + self._shift) * self.every_ns
 
     def number(self, start: int, end: int) -> int:
-        if end == END_OF_TIME and start != NO_TIME:
-            end = start + self.size_ns
-        return (end - self._phase) // self.every_ns
+        begin = end - self.size_ns if start == NO_TIME else start
+        return (begin - self._begin) // self.every_ns
 
     def bounds(self, numbers: Int64Array) -> tuple[Int64Array, Int64Array]:
-        ends = self._times(numbers)
-        if self.growing:
-            first = (numbers - 1 - self._shift) // self._steps * self._steps + self._shift
-            return self._times(first), ends
-        return np.maximum(ends, NO_TIME + self.size_ns) - self.size_ns, ends
+        begins = numbers
+        if self._steps > 1:
+            begins = numbers // self._steps + (numbers % self._steps != 0)
+        starts = _times(begins, 0, self._begin, self._begin_every)
+        return starts, _times(numbers, self._shift, self._phase, self.every_ns)
 
-    def _times(self, numbers: Int64Array) -> Int64Array:
-        highest, lowest = (
-            (END_OF_TIME - self._phase) // self.every_ns,
-            -((self._phase - NO_TIME) // self.every_ns),
-        )
-        if len(numbers) and lowest <= int(numbers.min()) and int(numbers.max()) <= highest:
-            return numbers * self.every_ns + self._phase
-        times = np.clip(numbers, lowest, highest) * self.every_ns + self._phase
-        times[numbers > highest] = END_OF_TIME
-        times[numbers < lowest] = NO_TIME
-        return times
+
+def left_open(first: Int64Array, last: Int64Array, ended: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Of the windows from ``first`` to ``last`` those after ``ended``; where none is left, the first is after the last."""
+    if len(ended) and int(ended.max()) == END_OF_TIME:  # a number of no window after it
+        all_ended = ended == END_OF_TIME
+        last = np.where(all_ended, END_OF_TIME - 1, last)
+        ended = np.where(all_ended, END_OF_TIME - 1, ended)
+    return np.maximum(first, ended + 1), last
+
+
+def _times(numbers: Int64Array, shift: int, phase: int, every: int) -> Int64Array:
+    """``phase + (numbers + shift) * every``, clamped to int64."""
+    highest = (END_OF_TIME - phase) // every - shift
+    lowest = max(-((phase - NO_TIME) // every) - shift, NO_TIME)
+    if len(numbers) and lowest <= int(numbers.min()) and int(numbers.max()) <= highest:
+        return (numbers + shift) * every + phase
+    times = (np.clip(numbers, lowest, highest) + shift) * every + phase
+    times[numbers > highest] = END_OF_TIME
+    times[numbers < lowest] = NO_TIME
+    return times
 
 
 def _steps(times: Int64Array, phase: int, every: int) -> Int64Array:

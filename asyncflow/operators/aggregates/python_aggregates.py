@@ -22,7 +22,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, watermarks_of
 from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Array
 from asyncflow.model.snapshot import Array, Plain, Saved
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.bounds import WindowBounds, WindowLattice
+from asyncflow.operators.bounds import WindowBounds, WindowLattice, left_open
 from asyncflow.operators.raw import rows_of_raw
 
 Merges: TypeAlias = tuple[Int64Array, Int32Array, Int32Array]
@@ -131,8 +131,8 @@ class PythonWindowState:
         spans = None
         if self._lattice is not None and time is not None:
             clock = watermarks_of(time, watermark_before, delay_ns) if watermarks is None else watermarks
-            first, last = self._lattice.of(time)
-            spans = np.maximum(first, self._lattice.ended(np.maximum(clock, self._advanced)) + 1), last
+            ended = self._lattice.ended(np.maximum(clock, self._advanced))
+            spans = left_open(*self._lattice.of(time), ended)
         for hosted in self._hosted:
             hosted.add(groups, spans, inputs, masks, merges)
         return late, partly

@@ -21,7 +21,7 @@ import numpy as np
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, Column, IndexArray, Int32Array, Int64Array
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
-from asyncflow.operators.bounds import WindowBounds, WindowLattice
+from asyncflow.operators.bounds import WindowBounds, WindowLattice, left_open
 from asyncflow.operators.joins.results import (
     Piece,
     batches,
@@ -135,9 +135,8 @@ class WindowJoin(TimedJoin):
         return last <= ended, first <= ended
 
     def _ended(self, clock: int) -> int:
-        """The last window that has ended; at the end of time those have that reach beyond it."""
-        last = int(self._lattice.ended(np.array([clock]))[0])
-        return last + self._lattice.most if clock == END_OF_TIME else last
+        """The last window that has ended."""
+        return int(self._lattice.ended(np.array([clock]))[0])
 
     def windows_of(self, rows: Rows, start: int, stop: int) -> tuple[IndexArray, Int64Array]:
         """The windows after ``start`` up to ``stop`` that rows lie in and came in time for, as (row, number of the window)."""
@@ -147,8 +146,7 @@ class WindowJoin(TimedJoin):
 
     def _in_time(self, rows: Rows) -> tuple[Int64Array, Int64Array]:
         """The first and the last window that each row came in time for."""
-        first, last = self._lattice.of(rows.times)
-        return np.maximum(first, self._lattice.ended(rows.seen) + 1), last
+        return left_open(*self._lattice.of(rows.times), self._lattice.ended(rows.seen))
 
     def _cuts(self, sides: Sequence[Rows], start: int, stop: int) -> Iterator[int]:
         """Up to which windows to go at a time from ``start`` to ``stop``, so that about ``MAX_ENTRIES`` are worked on at once."""

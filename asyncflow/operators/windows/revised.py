@@ -41,7 +41,7 @@ from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.bounds import WindowBounds
+from asyncflow.operators.bounds import WindowBounds, left_open
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.operators.raw import column_of_raw, raw_column
@@ -199,7 +199,7 @@ class RevisedWindowOperator(Operator):
         if first is last and bool((first > ended).all()):  # none is late, none a correction
             self._fold_entries(rows, rows, first, None, None, self._cuts(rows, ended, over, delay_ns))
             return np.empty(0, np.intp)
-        first_open = np.maximum(first, over + 1)
+        first_open, last = left_open(first, last, over)
         counts = np.maximum(last - first_open + 1, 0)
         self.counts["late_partly"] += int(np.count_nonzero((first_open > first) & (counts > 0)))
         if self._carries:
