@@ -1,17 +1,18 @@
 """The plain model of event time: which rows a window holds, which are late, and when the window is emitted.
 
-A slow model to hold the product against, with no idea of batches, columns or coroutines.  One *moment* at a time happens: a row comes, a
-source says how far it is, falls silent, or ends.  The rules, in the order in which a moment is judged:
+A slow model, without batches, columns or coroutines, that the engine must agree with.  It takes one *moment* at a time: a row comes, or a
+source sends a watermark, becomes idle, or ends.  The rules, in this order at each moment:
 
-1. A row is judged by what was known before it: the watermark of its own source, or that of the stage where this is further on.
-2. It counts in each of its windows whose end is beyond that; in none: it is late; in some only: it is late in part.
-3. Then its source's watermark is at least its time less the source's delay.  A source's watermark never falls.
-4. The stage's watermark is the lowest among the sources that count.  One that ended does not, nor does a silent one until it speaks again.
-   Where all that have not ended are silent, the furthest of these stands.  The stage's watermark never falls either.
-5. A window that it has reached comes out, once, by end, start and key (null last), with what it holds.
+1. A row's limit is the greater of two watermarks before the row: that of its own source and that of the stage.
+2. The row counts in each of its windows that ends after the limit.  A row that counts in no window is late; a row that counts in some of
+   its windows is late in part.
+3. The watermark of the row's source rises to the row's time less the source's delay.  A source's watermark never falls.
+4. The stage's watermark rises to the lowest watermark of the sources that count.  A source that has ended, or is idle, does not count;
+   where all sources that have not ended are idle, the highest of their watermarks is used.  The stage's watermark never falls.
+5. A window whose end the stage's watermark has reached is emitted once, in the order of end, start and key (null last).
 
-Other shapes are other functions from a time to windows (``Hopping``); what merges windows, or sends them again, overrides ``put`` and
-``close``.  An interval join keeps rows instead (``JoinModel``).
+Other shapes of windows are other functions from a time to windows (``Hopping``); shapes whose windows merge or are emitted again override
+``put`` and ``close``.  An interval join keeps rows in place of windows (``JoinModel``).
 """
 
 from __future__ import annotations

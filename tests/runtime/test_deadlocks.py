@@ -1,6 +1,4 @@
-"""Tables that hang on one source and wait for one another: no flow stands still, and what comes out is
-the same whatever its channels hold.
-"""
+"""Deadlocks among tables that read one source: every flow comes to its end, with the same rows for every size of channel."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from msgspec import Struct, field
 
 
 class SourceStatus(Struct, frozen=True):
-    """``state``: ``opening``, ``reading``, ``quiet``, ``held`` (by us) or ``ended``.
+    """``state``: ``opening``, ``reading``, ``quiet``, ``held`` (by backpressure, or while input is decoded) or ``ended``.
 
-    ``quiet_ns``: for how long nothing has come while we were ready to take it; ``idle``: for longer than its idle timeout, so that it holds
-    no watermark.  ``waits_for``: where it is held, the tables for whose room it waits, each waiting for the one after it; none: what came
-    is being decoded or handed on.  ``heard_ns``: when something came last; ``last_time_ns``: the greatest event time so far.
+    ``quiet_ns``: how long the source has been without input while the run was ready to take it.  ``idle``: longer than the idle timeout, so
+    that the source holds no watermark.  ``waits_for``: the tables that have no room for a held source, each waiting for the next; empty
+    while input is decoded or handed on.  ``heard_ns``: when input came last.  ``last_time_ns``: the greatest event time so far.
     """
 
     name: str
@@ -47,11 +47,11 @@ class InputStatus(Struct, frozen=True):
 
 
 class Holder(Struct, frozen=True):
-    """What holds a stage's watermark.  ``path``: the tables from the stage's input down to what holds it.
+    """What holds a stage's watermark.  ``path``: the tables from the stage's input down to the holder.
 
-    ``reason``: ``source`` (it says nothing further), ``side output`` (it says nothing before it ends), ``rows wait`` (for ``at``, which has
-    not taken them up) or ``seam`` (``at``, a sequence, says no more before its past has ended).  ``needed_ns``: the watermark of the source
-    that releases what is due next; ``idle_helps``: so does its being quiet for its idle timeout.
+    ``reason``: ``source`` (its watermark does not rise), ``side output`` (its watermark rises at its end only), ``rows wait`` (``at`` has
+    not taken them) or ``seam`` (the watermark of ``at``, a sequence, rises no further before its past has ended).  ``needed_ns``: the
+    watermark of the source that releases the next results; ``idle_helps``: idleness of the source releases them, too.
     """
 
     source: str
