@@ -163,6 +163,10 @@ class FlowBuilder(Struct, frozen=True, eq=False):
         one another, but never a watermark.  ``timeout``: of one call, as ``"200ms"``.  ``on_error``: ``"fail"`` stops the run with
         StageError; with ``"reject"`` the rows of a failed call go to ``NAME.rejected``, with the error as reason.  Rows of a result
         whose values do not fit its columns go to ``NAME.rejected`` in either case.
+
+        A result may repeat rows, leave rows out, or give rows new times.  Which rows are late does not depend on where batches end
+        if a function with new times leaves the values of the other columns that it returns as they were, and returns equally many
+        rows for rows that are alike in these.  For any other function with new times :meth:`map_rows` is the safe choice.
         """
         calls = self._calls(concurrency, ordered, timeout, on_error)
         return self._map(function, _schema(schema), False, calls)

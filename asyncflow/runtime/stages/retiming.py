@@ -6,11 +6,13 @@ than the row it was made from, and for a ``derive`` from the start, the table ha
 far less the delay, row by row.  Before a function has returned a row nothing is known, and nothing is said.
 
 What comes out depends on the rows and their order alone, not on the batches they come in.  So does the result of a function of batches
-that works row by row, keeps some of the other columns, and gives as many rows for a row as for any row with the same values in these:
-its result tells which row each row was made from (``made_from``).  The result of any other function is compared with its rows by time:
-rows that it leaves out or repeats are found, but a row with a new time that is also the time of another row of the batch, alike in the
-other columns, is taken for that row.  Where calls that are under way together may go on in any order (``ordered`` False) they all go by
-the watermark before the first of them.
+that works row by row, leaves the values of the other columns that it returns as they were, and returns equally many rows for rows that
+are alike in these: its result tells which row each row was made from (``made_from``).  The result of any other function is compared
+with its rows by time: rows that it leaves out or repeats are found, but a row with a new time that is also the time of another row of
+the batch, alike in the other columns, is taken for that row.
+
+Where calls that are under way together may go on in any order (``ordered`` False) they all go by the watermark before the
+first of them.
 """
 
 from __future__ import annotations
