@@ -61,8 +61,14 @@ def main() -> None:
     arguments = parser.parse_args()
     samples, sample_s = (1, 0.0) if arguments.quick else (SAMPLES, SAMPLE_S)
     report = {}
+    cases = collect(arguments.words)
+    if not cases:
+        known = "\n".join(f"  {name}" for name, _, _ in collect([]))
+        parser.error(
+            f"no case has {' or '.join(map(repr, arguments.words))} in its name; the cases:\n{known}"
+        )
     print(f"{'kernel':<60} {'rows':>9} {'min ns/row':>11} {'median':>9}")
-    for name, function, rows in collect(arguments.words):
+    for name, function, rows in cases:
         taken = sample(function, samples, sample_s)
         least_ns, median_ns = min(taken) / rows * 1e9, median(taken) / rows * 1e9
         report[name] = {"rows": rows, "min_ns_per_row": least_ns, "median_ns_per_row": median_ns}
