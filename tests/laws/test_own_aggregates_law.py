@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import asyncflow as af
 import asyncflow.operators.aggregates.python_cells
+import asyncflow.operators.windows.grouped
 import asyncflow.operators.windows.slot_window
 import asyncflow.operators.windows.slots
-import asyncflow.operators.windows.window
 import asyncflow.runtime.base.workers
 from asyncflow._kernels import MODE
 from asyncflow.doors.expressions.expression_text import parse_expression
@@ -248,7 +248,7 @@ def test_keys_that_come_and_go(window: str) -> None:
         watermark_delay="1s",
     ).window(options.pop("shape"), by=["key"], e="sum(qty)", o=af.aggregate(Sum, "qty"), **options)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (asyncflow.operators.windows.window, asyncflow.operators.windows.slot_window):
+        for module in (asyncflow.operators.windows.grouped, asyncflow.operators.windows.slot_window):
             patch.setattr(module, "FEW_GROUPS", 16)
         patch.setattr(asyncflow.operators.windows.slots, "FEW_SLOTS", 16)
         found = asyncio.run(rows_of(flow))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
 from asyncflow._kernels import groups as groups_kernel
-from asyncflow.model.columns import BoolArray, Column
+from asyncflow.model.batch import Batch
+from asyncflow.model.columns import BoolArray, Column, Int32Array
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates.python_aggregates import State
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Operator
+from asyncflow.operators.raw import raw_column
 
 FEW_GROUPS = 1 << 16
 """Groups that no open window holds are looked for only where there are more groups than this."""
@@ -49,13 +52,17 @@ class GroupedWindow(Operator):
     state_version = 1
     output: Schema
 
-    def __init__(self, output: Schema, keys: Schema, state: State) -> None:
+    def __init__(
+        self, output: Schema, keys: Schema, state: State, prepare: Callable[[Batch], Prepared]
+    ) -> None:
         super().__init__()
         self.output = output
         self.counts = dict.fromkeys(COUNTS, 0)
         self._kinds = [field.type.value for field in keys]
         self._groups = groups_kernel.GroupTable(self._kinds)
         self._state = state
+        self._prepare = prepare
+        self._collect_above = FEW_GROUPS
 
     @property
     def state_bytes(self) -> int:
@@ -68,3 +75,26 @@ class GroupedWindow(Operator):
     @property
     def open_keys(self) -> int:
         return int(self._groups.size)
+
+    def _grouped(self, batch: Batch) -> tuple[Prepared, Int32Array]:
+        """What the stage reads of the batch, and the group of each row."""
+        prepared = self._prepare(batch)
+        keys = [raw_column(column) for column in prepared.keys]
+        return prepared, self._groups.assign(keys, batch.num_rows)
+
+    def _forget_groups(self) -> None:
+        """Drops groups that no open window holds once they are the greater part; looks again when the table has doubled."""
+        if self._groups.size <= self._collect_above:
+            return
+        live = self._live_groups()
+        if 2 * len(live) < self._groups.size:
+            self._keep(live)
+        self._collect_above = max(FEW_GROUPS, 2 * len(live))
+
+    @abstractmethod
+    def _live_groups(self) -> Int32Array:
+        """The groups that open windows hold, ascending."""
+
+    @abstractmethod
+    def _keep(self, live: Int32Array) -> None:
+        """Group ``live[i]`` is called i from now on; the others are gone."""

@@ -43,14 +43,13 @@ class _SlotWindow(GroupedWindow):
         names: Sequence[str],
         prepare: Callable[[Batch], Prepared],
     ) -> None:
-        super().__init__(result_schema(BOUNDS, keys, aggregates, names), keys, window_state(aggregates))
+        output = result_schema(BOUNDS, keys, aggregates, names)
+        super().__init__(output, keys, window_state(aggregates), prepare)
         self._windows: sessions_kernel.Sessions | sessions_kernel.CountWindows = windows
-        self._prepare = prepare
-        self._collect_above = FEW_GROUPS
 
     def freeze(self) -> Frozen:
         """The open windows by key and bounds, and what each holds; keys and slots without an open window are dropped first."""
-        self._keep(self._windows.live_groups(self._groups.size))
+        self._keep(self._live_groups())
         keys = self._groups.ranks()
         windows = frozen_by_group(self._windows, keys)
         cells = frozen_by_group(self._state, self._windows.slot_ranks(keys))
@@ -68,8 +67,7 @@ class _SlotWindow(GroupedWindow):
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
-        prepared = self._prepare(batch)
-        groups = self._groups.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
+        prepared, groups = self._grouped(batch)
         outputs = self._take(batch, prepared, groups)
         self._count_windows()
         return outputs
@@ -136,14 +134,13 @@ class _SlotWindow(GroupedWindow):
         self._state.clear(slots)
 
     def _forget(self) -> None:
-        """Drops groups, and slots, that no open window has once they are the greater part; looks again when there are twice as many."""
-        if self._groups.size > self._collect_above:
-            live = self._windows.live_groups(self._groups.size)
-            if 2 * len(live) < self._groups.size:
-                self._keep(live)
-            self._collect_above = max(FEW_GROUPS, 2 * len(live))
+        """Drops groups, and slots, that no open window has once they are the greater part."""
+        self._forget_groups()
         if self._windows.slot_count > max(FEW_GROUPS, 4 * self._windows.open_windows):
             self._state.keep(self._windows.keep_slots())
+
+    def _live_groups(self) -> Int32Array:
+        return self._windows.live_groups(self._groups.size)
 
     def _keep(self, live: Int32Array) -> None:
         self._groups.keep(live)

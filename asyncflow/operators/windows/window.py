@@ -25,7 +25,7 @@ from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.windows.grouped import BOUNDS, FEW_GROUPS, GroupedWindow, Prepared, result_schema
+from asyncflow.operators.windows.grouped import BOUNDS, GroupedWindow, Prepared, result_schema
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
 
@@ -56,15 +56,14 @@ class WindowOperator(GroupedWindow):
             raise ValueError("a window per message has no size")
         self._sized = size_ns is not None
         output = result_schema(BOUNDS if self._sized else (), keys, aggregates, names)
-        super().__init__(output, keys, window_state(aggregates, size_ns, every_ns or 1, offset_ns))
-        self._collect_above = FEW_GROUPS
+        state = window_state(aggregates, size_ns, every_ns or 1, offset_ns)
+        super().__init__(output, keys, state, prepare)
         self._per_message = per_message
-        self._prepare = prepare
         self._greatest_time: int | None = None
 
     def freeze(self) -> Frozen:
         """The cells of open windows by key; keys that no open window holds are dropped first."""
-        self._keep(self._state.live_groups(self._groups.size))
+        self._keep(self._live_groups())
         return nested(
             {**counted(self.counts), "greatest_time": self._greatest_time},
             {
@@ -84,8 +83,7 @@ class WindowOperator(GroupedWindow):
             return []
         if self._sized and batch.time is None:
             raise ValueError("windows of event time need rows that have one")
-        prepared = self._prepare(batch)
-        groups = self._groups.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
+        prepared, groups = self._grouped(batch)
         timed = batch.time is not None
         late, partly = self._state.add(
             groups,
@@ -152,8 +150,7 @@ class WindowOperator(GroupedWindow):
                 for part, keys in key_pieces(self._groups, groups):
                     columns = [*keys, *(column.slice(part.start, part.stop) for column in values)]
                     yield self._batch(starts[part], ends[part], columns, origin)
-        if self._groups.size > self._collect_above:
-            self._forget_groups()
+        self._forget_groups()
 
     def _batch(self, starts: Int64Array, ends: Int64Array, columns: list[Column], origin: Any) -> Batch:
         time: Int64Array | None = None
@@ -166,12 +163,8 @@ class WindowOperator(GroupedWindow):
         watermarks = time if self._sized else None
         return Batch(self.output, tuple(columns), len(starts), time, watermarks, NO_TIME, origin=origin)
 
-    def _forget_groups(self) -> None:
-        """Drops groups that no open window holds once they are the greater part; looks again when the table has doubled."""
-        live = self._state.live_groups(self._groups.size)
-        if 2 * len(live) < self._groups.size:
-            self._keep(live)
-        self._collect_above = max(FEW_GROUPS, 2 * len(live))
+    def _live_groups(self) -> Int32Array:
+        return self._state.live_groups(self._groups.size)
 
     def _keep(self, live: Int32Array) -> None:
         self._groups.keep(live)
