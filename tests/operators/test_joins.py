@@ -18,7 +18,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches
 from asyncflow.model.columns import FixedColumn, column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output, TwoInputOperator
-from asyncflow.operators.joins import results, slots, swept, timed, window
+from asyncflow.operators.joins import places, results, swept, timed, window
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.plan.stages.join import Join
@@ -244,8 +244,8 @@ def test_it_is_the_twin_for_any_interleaving(
             patch.setattr(window, "MAX_PAIRS", 2)
             patch.setattr(window, "MAX_ENTRIES", 5)
             patch.setattr(timed, "FEW_KEYS", 1)
-            patch.setattr(swept, "FEW_SLOTS", 1)
-            patch.setattr(slots, "FEW_BYTES", 1)
+            patch.setattr(swept, "FEW_PLACES", 1)
+            patch.setattr(places, "FEW_BYTES", 1)
         found, late = drive(operator_of(stage, LEFT, RIGHT), left, right, seed)
         assert [row[:3] for row in found] == expected
         assert late == expected_late
@@ -284,7 +284,7 @@ def batch_of(schema: Schema, keys: list[str | None], times: list[int]) -> Batch:
 def test_state_stays_flat_over_ever_new_keys(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand times as many rows and keys as are ever held at once."""
     monkeypatch.setattr(timed, "FEW_KEYS", 1 << 9)
-    monkeypatch.setattr(swept, "FEW_SLOTS", 1 << 9)
+    monkeypatch.setattr(swept, "FEW_PLACES", 1 << 9)
     operator = operator_of(Join("j", ("l", "r"), (("k", "k"),), "full", **MODES[mode]), LEFT, RIGHT)
     held = []
     moments, rows = 1500, 10

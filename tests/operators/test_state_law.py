@@ -21,8 +21,8 @@ from asyncflow.model.columns import StringColumn
 from asyncflow.model.schema import DataType
 from asyncflow.model.snapshot import Frozen, Saved, saved
 from asyncflow.operators.contract import Operator, TwoInputOperator
-from asyncflow.operators.joins import slots
-from asyncflow.operators.joins.slots import SlotColumns
+from asyncflow.operators.joins import places
+from asyncflow.operators.joins.places import PlacedColumns
 from tests.operators.state_cases import CASES, Case, outputs_of, standing
 
 by_name = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -150,14 +150,14 @@ def test_equal_states_have_equal_bytes_wherever_batches_were_cut(case: Case) -> 
 
 def test_columns_of_a_join_with_more_texts_than_a_column_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal texts of many rows, which together are too long for one column, are saved and come back."""
-    for module in (columns, saved_batches, slots):
+    for module in (columns, saved_batches, places):
         monkeypatch.setattr(module, "MAX_TEXT_BYTES", 64)
-    held = SlotColumns()
+    held = PlacedColumns()
     for place in range(5):
         held.put(np.array([place]), [StringColumn.from_values([("a", "b")[place % 2] * 25])], place + 1)
     state = saved(held.frozen(np.arange(5)))
     assert len(state.parts["0.bytes"]) == 125
-    again = SlotColumns()
+    again = PlacedColumns()
     again.restore(state, 5, {0: DataType.STRING})
     assert again.take(0, np.array([0, 3])).to_list() == ["a" * 25, "b" * 25]  # type: ignore[union-attr]
     assert taken_down(again.frozen(np.arange(5)))[0] == taken_down(held.frozen(np.arange(5)))[0]

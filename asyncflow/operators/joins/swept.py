@@ -1,9 +1,9 @@
-"""The common part of the interval and the as-of join: rows in slots, and the kernel's sweep through time that pairs them.
+"""The common part of the interval and the as-of join: rows at their places, and the kernel's sweep through time that pairs them.
 
 Rows ahead of the clock wait in the order of their moments, in a few parts.  When the clock rises, the rows that it has passed go to
-the sweep, which returns the slots of pairs; their columns are gathered a portion of results at a time.  The moment of a row is its
-time; in an interval join, where late rows may be paired, the moment is the watermark before the row where that is later.  Rows that
-left give their slots back; where few of many rows are left, these move together.
+the sweep, which returns the places of pairs (the kernel calls them slots); their columns are gathered a portion of results at a time.
+The moment of a row is its time; in an interval join, where late rows may be paired, the moment is the watermark before the row where
+that is later.  Rows that left give their places back; where few of many rows are left, these move together.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from asyncflow.model.batch import END_OF_TIME, Batch, iter_slices
 from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int32Array, Int64Array, concat_columns
 from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.joins import results
+from asyncflow.operators.joins.places import PlacedColumns
 from asyncflow.operators.joins.rows import shifted, shifted_time
-from asyncflow.operators.joins.slots import SlotColumns
 from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
 from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 
-FEW_SLOTS = 1 << 16
-"""Free slots are given up only where there are more slots than this."""
+FEW_PLACES = 1 << 16
+"""Free places are given up only where there are more places than this."""
 
 FEW_ROWS = 1 << 14
 """Parts of fewer rows than this become one with the part before them, so that there are few."""
 
 
 class _Ahead:
-    """Rows of one side that the clock has not passed: slots and moments by (moment, arrival), in parts in the order of arrival."""
+    """Rows of one side that the clock has not passed: places and moments by (moment, arrival), in parts in the order of arrival."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Int64Array, Int64Array]] = []
 
-    def add(self, slots: Int64Array, times: Int64Array) -> None:
-        part = by_time(slots, times)
+    def add(self, places: Int64Array, times: Int64Array) -> None:
+        part = by_time(places, times)
         while self._parts and len(part[1]) < FEW_ROWS and len(self._parts[-1][1]) < 2 * len(part[1]):
             before = self._parts.pop()
             part = by_time(np.concatenate([before[0], part[0]]), np.concatenate([before[1], part[1]]))
@@ -48,20 +48,20 @@ class _Ahead:
 
     def take_before(self, time_ns: int) -> tuple[Int64Array, Int64Array]:
         taken, rest = [], []
-        for slots, times in self._parts:
+        for places, times in self._parts:
             stop = len(times)
             if time_ns != END_OF_TIME and times[-1] >= time_ns:
                 stop = int(np.searchsorted(times, np.int64(time_ns), "left")) if times[0] < time_ns else 0
             if stop:
-                taken.append((slots[:stop], times[:stop]))
+                taken.append((places[:stop], times[:stop]))
             if stop < len(times):
-                rest.append((slots[stop:], times[stop:]))
+                rest.append((places[stop:], times[stop:]))
         self._parts = rest
         if len(taken) == 1:
             return taken[0]
         none = np.empty(0, np.int64)
         return by_time(
-            np.concatenate([none, *(slots for slots, _ in taken)]),
+            np.concatenate([none, *(places for places, _ in taken)]),
             np.concatenate([none, *(times for _, times in taken)]),
         )
 
@@ -69,7 +69,7 @@ class _Ahead:
         """All rows, by (moment, arrival)."""
         none = np.empty(0, np.int64)
         return by_time(
-            np.concatenate([none, *(slots for slots, _ in self._parts)]),
+            np.concatenate([none, *(places for places, _ in self._parts)]),
             np.concatenate([none, *(times for _, times in self._parts)]),
         )
 
@@ -78,15 +78,15 @@ class _Ahead:
         return [int(times[0]) for _slots, times in self._parts]
 
     def rename(self, names: Int64Array) -> None:
-        self._parts = [(names[slots], times) for slots, times in self._parts]
+        self._parts = [(names[places], times) for places, times in self._parts]
 
 
-def by_time(slots: Int64Array, times: Int64Array) -> tuple[Int64Array, Int64Array]:
+def by_time(places: Int64Array, times: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Ordered by time, of one time as they are."""
     if (times[1:] >= times[:-1]).all():
-        return slots, times
+        return places, times
     order = np.argsort(times, kind="stable")
-    return slots[order], times[order]
+    return places[order], times[order]
 
 
 class SweptJoin(TimedJoin):
@@ -101,7 +101,7 @@ class SweptJoin(TimedJoin):
         self._bounds = lower_ns, upper_ns
         super().__init__(spec, self._held_back(spec))
         self._ahead = (_Ahead(), _Ahead())
-        self._columns = (SlotColumns(), SlotColumns())
+        self._columns = (PlacedColumns(), PlacedColumns())
 
     def hold(
         self,
@@ -116,15 +116,15 @@ class SweptJoin(TimedJoin):
             (key,) = keys
             assert isinstance(key, FixedColumn)
             numbers = np.ascontiguousarray(key.values, np.int64)
-            slots = self._state.hold_numbers(port, numbers, key.valid, times, seen)
+            places = self._state.hold_numbers(port, numbers, key.valid, times, seen)
         else:
             groups = self._keys.groups(keys, len(times))
-            slots = self._state.hold(port, groups, self._keys.table.size, times, seen)
+            places = self._state.hold(port, groups, self._keys.table.size, times, seen)
         moments = times
         if self._looks_both_ways and (late := seen > times).any():
             moments = np.where(late, np.maximum(seen, self.clock), times)
-        self._ahead[port].add(slots, moments)
-        self._columns[port].put(slots, columns, self._state.slots[port])
+        self._ahead[port].add(places, moments)
+        self._columns[port].put(places, columns, self._state.slots[port])
 
     def released(self, clock: int) -> Iterator[Batch]:
         left, right = self._ahead
@@ -140,9 +140,9 @@ class SweptJoin(TimedJoin):
         ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
         self.counts.update(zip(ways, self._state.ways, strict=True))
         for port in (LEFT, RIGHT):
-            if self._state.slots[port] > max(FEW_SLOTS, 4 * self._state.rows[port]):
+            if self._state.slots[port] > max(FEW_PLACES, 4 * self._state.rows[port]):
                 self._compact(port)
-        if self._numbered and self._state.key_slots > max(FEW_SLOTS, 4 * self._state.keys):
+        if self._numbered and self._state.key_slots > max(FEW_PLACES, 4 * self._state.keys):
             self._state.compact_numbers()
 
     @property
@@ -174,12 +174,12 @@ class SweptJoin(TimedJoin):
         """Rows stand by key, time and arrival; of those ahead of the clock their places there, by moment and arrival."""
         sides: dict[str, Frozen] = {"matching": frozen_by_group(self._state, self._keys.table.ranks())}
         for port, name in enumerate(("left", "right")):
-            places = self._state.slot_ranks(port)
-            slots = np.flatnonzero(places >= 0)
-            slots = slots[np.argsort(places[slots])]
+            ranks = self._state.slot_ranks(port)
+            places = np.flatnonzero(ranks >= 0)
+            places = places[np.argsort(ranks[places])]
             ahead, moments = self._ahead[port].all()
-            columns = self._columns[port].frozen(slots)
-            waiting = {"places": places[ahead].astype(np.int64), "moments": moments}
+            columns = self._columns[port].frozen(places)
+            waiting = {"places": ranks[ahead].astype(np.int64), "moments": moments}
             sides |= {f"{name}_columns": columns, f"{name}_ahead": Copied({}, waiting)}
         return nested({}, sides)
 
@@ -219,7 +219,7 @@ class SweptJoin(TimedJoin):
         self._columns[port].keep(kept)
 
     def _results(self, left: Int64Array, right: Int64Array, time: Int64Array, release: Int64Array) -> Batch:
-        """Rows of these slots; -1: that side is null."""
+        """Rows of these places; -1: that side is null."""
         sides = ((left >= 0) + 2 * (right >= 0)).astype(np.int8)
         if (sides == sides[0]).all():
             columns = self._gathered(left, right)
@@ -239,7 +239,7 @@ class SweptJoin(TimedJoin):
         return Batch(self.output, columns, len(time), time, watermarks=marks)
 
     def _gathered(self, left: Int64Array, right: Int64Array) -> tuple[Column, ...]:
-        def take(port: int, slots: Int64Array) -> Callable[[int], Column] | None:
-            return None if slots[0] < 0 else partial(self._columns[port].take, slots=slots)
+        def take(port: int, places: Int64Array) -> Callable[[int], Column] | None:
+            return None if places[0] < 0 else partial(self._columns[port].take, places=places)
 
         return self.spec.shape.columns(take(LEFT, left), take(RIGHT, right), len(left))

@@ -1,7 +1,7 @@
-"""Columns of waiting rows by slot: rows are put in as they come, taken out as they are paired, and their slots freed as they leave.
+"""Columns of waiting rows by place: rows are put in as they come, taken out as they are paired, and their places freed as they leave.
 
-A value is at its slot.  Texts lie one after the other in the order in which they came; texts of rows that left are dropped once
-they are the greater part.
+A row's place is what the ``join`` kernel calls its slot.  Texts lie one after the other in the order in which they came; texts of
+rows that left are dropped once they are the greater part.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 class _Valid:
-    """Which slots hold a value; nothing is kept until the first null comes."""
+    """Which places hold a value; nothing is kept until the first null comes."""
 
     def __init__(self) -> None:
         self._flags: BoolArray | None = None
 
-    def put(self, slots: Int64Array, valid: BoolArray | None, size: int) -> None:
+    def put(self, places: Int64Array, valid: BoolArray | None, size: int) -> None:
         if valid is None and self._flags is None:
             return
         if self._flags is None or len(self._flags) < size:
@@ -51,49 +51,49 @@ class _Valid:
             if self._flags is not None:
                 flags[: len(self._flags)] = self._flags
             self._flags = flags
-        self._flags[slots] = True if valid is None else valid
+        self._flags[places] = True if valid is None else valid
 
-    def take(self, slots: Int64Array) -> BoolArray | None:
+    def take(self, places: Int64Array) -> BoolArray | None:
         if self._flags is None:
             return None
-        found: BoolArray = self._flags[slots]
+        found: BoolArray = self._flags[places]
         return None if found.all() else found
 
-    def keep(self, slots: Int64Array) -> None:
+    def keep(self, places: Int64Array) -> None:
         if self._flags is not None:
-            self._flags = self._flags[slots]
+            self._flags = self._flags[places]
 
 
-class _FixedSlots:
+class _FixedPlaces:
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._values: NDArray[Any] = np.empty(0, dtype)
         self._valid = _Valid()
 
-    def put(self, slots: Int64Array, column: FixedColumn, size: int) -> None:
+    def put(self, places: Int64Array, column: FixedColumn, size: int) -> None:
         if len(self._values) < size:
             self._values = _grown(self._values, size)
-        self._values[slots] = column.values
-        self._valid.put(slots, column.valid, size)
+        self._values[places] = column.values
+        self._valid.put(places, column.valid, size)
 
-    def take(self, slots: Int64Array) -> FixedColumn:
-        return FixedColumn(self._values[slots], self._valid.take(slots))
+    def take(self, places: Int64Array) -> FixedColumn:
+        return FixedColumn(self._values[places], self._valid.take(places))
 
-    def runs(self, slots: Int64Array) -> Iterator[FixedColumn]:
-        """The values of these slots, as runs of a column."""
-        yield self.take(slots)
+    def runs(self, places: Int64Array) -> Iterator[FixedColumn]:
+        """The values of these places, as runs of a column."""
+        yield self.take(places)
 
-    def free(self, slots: Int64Array) -> None:
+    def free(self, places: Int64Array) -> None:
         """Their values are written over."""
 
-    def keep(self, slots: Int64Array) -> None:
-        self._values = self._values[slots]
-        self._valid.keep(slots)
+    def keep(self, places: Int64Array) -> None:
+        self._values = self._values[places]
+        self._valid.keep(places)
 
     def nbytes(self, rows: int) -> int:
         return rows * self._values.itemsize
 
 
-class _StringSlots:
+class _StringPlaces:
     def __init__(self) -> None:
         self._data = np.empty(0, np.uint8)
         self._used = self._live = 0
@@ -101,7 +101,7 @@ class _StringSlots:
         self._lengths = np.empty(0, np.int32)
         self._valid = _Valid()
 
-    def put(self, slots: Int64Array, column: StringColumn, size: int) -> None:
+    def put(self, places: Int64Array, column: StringColumn, size: int) -> None:
         if len(self._starts) < size:
             self._starts, self._lengths = _grown(self._starts, size), _grown(self._lengths, size)
         own = packed(column)
@@ -109,35 +109,35 @@ class _StringSlots:
         if self._used + added > len(self._data):
             self._make_room(added)
         self._data[self._used : self._used + added] = own.data
-        self._starts[slots] = own.starts
-        self._starts[slots] += self._used
-        self._lengths[slots] = own.lengths
+        self._starts[places] = own.starts
+        self._starts[places] += self._used
+        self._lengths[places] = own.lengths
         self._used += added
         self._live += int(own.lengths.sum(dtype=np.int64))
-        self._valid.put(slots, column.valid, size)
+        self._valid.put(places, column.valid, size)
 
-    def take(self, slots: Int64Array) -> StringColumn:
-        data, starts = join_kernel.copy_texts(self._data, self._starts, self._lengths, slots)
+    def take(self, places: Int64Array) -> StringColumn:
+        data, starts = join_kernel.copy_texts(self._data, self._starts, self._lengths, places)
         check_text_bytes(len(data))
-        return StringColumn(data, starts.astype(np.int32), self._lengths[slots], self._valid.take(slots))
+        return StringColumn(data, starts.astype(np.int32), self._lengths[places], self._valid.take(places))
 
-    def runs(self, slots: Int64Array) -> Iterator[StringColumn]:
-        """The texts of these slots, as runs of a column: all together may be more than a column holds."""
-        ends, begin = np.cumsum(self._lengths[slots], dtype=np.int64), 0
-        while begin < len(slots):
+    def runs(self, places: Int64Array) -> Iterator[StringColumn]:
+        """The texts of these places, as runs of a column: all together may be more than a column holds."""
+        ends, begin = np.cumsum(self._lengths[places], dtype=np.int64), 0
+        while begin < len(places):
             room = MAX_TEXT_BYTES + (int(ends[begin - 1]) if begin else 0)
             stop = max(int(np.searchsorted(ends, room, "right")), begin + 1)
-            yield self.take(slots[begin:stop])
+            yield self.take(places[begin:stop])
             begin = stop
 
-    def free(self, slots: Int64Array) -> None:
-        self._live -= int(self._lengths[slots].sum(dtype=np.int64))
-        self._starts[slots] = 0
-        self._lengths[slots] = 0
+    def free(self, places: Int64Array) -> None:
+        self._live -= int(self._lengths[places].sum(dtype=np.int64))
+        self._starts[places] = 0
+        self._lengths[places] = 0
 
-    def keep(self, slots: Int64Array) -> None:
-        self._starts, self._lengths = self._starts[slots], self._lengths[slots]
-        self._valid.keep(slots)
+    def keep(self, places: Int64Array) -> None:
+        self._starts, self._lengths = self._starts[places], self._lengths[places]
+        self._valid.keep(places)
         self._make_room(0)
 
     def nbytes(self, rows: int) -> int:
@@ -150,48 +150,48 @@ class _StringSlots:
         self._data = _grown(data, max(FEW_BYTES, 2 * (self._used + added)))
 
 
-class SlotColumns:
+class PlacedColumns:
     """All columns of one side; the first rows say of which types they are."""
 
     def __init__(self) -> None:
-        self._columns: list[_FixedSlots | _StringSlots] = []
+        self._columns: list[_FixedPlaces | _StringPlaces] = []
         self._size = 0
 
-    def put(self, slots: Int64Array, columns: Sequence[Column], top: int) -> None:
-        """``top``: slots from there on were never given out."""
+    def put(self, places: Int64Array, columns: Sequence[Column], top: int) -> None:
+        """``top``: places from there on were never given out."""
         if top > self._size:
             self._size = max(top, 2 * self._size)
         if not self._columns:
             self._columns = [
-                _StringSlots() if isinstance(column, StringColumn) else _FixedSlots(column.values.dtype)
+                _StringPlaces() if isinstance(column, StringColumn) else _FixedPlaces(column.values.dtype)
                 for column in columns
             ]
         for held, column in zip(self._columns, columns, strict=True):
-            held.put(slots, column, self._size)  # type: ignore[arg-type]
+            held.put(places, column, self._size)  # type: ignore[arg-type]
 
-    def take(self, position: int, slots: Int64Array) -> Column:
-        return self._columns[position].take(slots)
+    def take(self, position: int, places: Int64Array) -> Column:
+        return self._columns[position].take(places)
 
-    def free(self, slots: Int64Array) -> None:
+    def free(self, places: Int64Array) -> None:
         for held in self._columns:
-            held.free(slots)
+            held.free(places)
 
-    def keep(self, slots: Int64Array) -> None:
-        """Slot ``slots[i]`` becomes i; the others are free."""
-        self._size = len(slots)
+    def keep(self, places: Int64Array) -> None:
+        """Place ``places[i]`` becomes i; the others are free."""
+        self._size = len(places)
         for held in self._columns:
-            held.keep(slots)
+            held.keep(places)
 
-    def frozen(self, slots: Int64Array) -> Frozen:
-        """The columns of these slots' rows, in this order."""
-        if not len(slots):
+    def frozen(self, places: Int64Array) -> Frozen:
+        """The columns of these places' rows, in this order."""
+        if not len(places):
             return Copied({"types": None})
-        columns: list[list[Column]] = [[*held.runs(slots)] for held in self._columns]
+        columns: list[list[Column]] = [[*held.runs(places)] for held in self._columns]
         types: list[Plain] = [kept_type(runs[0]).value for runs in columns]
         return Copied({"types": types}, parts_of_runs(columns))
 
     def restore(self, saved: Saved, rows: int, types: Mapping[int, DataType]) -> None:
-        """Puts saved columns of ``rows`` rows into slots 0, 1, ...; ``types``: of columns that are known, by position."""
+        """Puts saved columns of ``rows`` rows into places 0, 1, ...; ``types``: of columns that are known, by position."""
         if "types" in saved.fields and saved.fields["types"] is None and not rows:
             return
         columns = restored_columns(saved, restored_types(saved, types), rows)
