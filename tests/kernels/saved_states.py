@@ -34,14 +34,15 @@ ODD = (
 
 def frozen(state: Any, *rank: Any, budget: int = 100) -> Snapshot:
     """All of a kernel's snapshot, taken in pieces."""
-    fields, parts = state.freeze(*rank), dict[str, Any]()
+    fields, pieces, last = state.freeze(*rank), dict[str, list[Any]](), ""
     while (given := state.pieces(budget)) is not None:
         assert given
         for name, array in given:
-            assert name not in parts
-            parts[name] = array
+            assert name not in pieces or name == last, "pieces of a part come one after the other"
+            pieces.setdefault(name, []).append(array)
+            last = name
     assert state.pieces(budget) is None
-    return fields, parts
+    return fields, {name: np.concatenate(arrays) for name, arrays in pieces.items()}
 
 
 def shown(snapshot: Snapshot) -> Any:
