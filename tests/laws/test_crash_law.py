@@ -6,6 +6,7 @@ the run without a barrier, and the ledgers are equal.  By default a sample of th
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from msgspec.structs import replace
 import asyncflow as af
 from asyncflow.formats import json as json_format
 from asyncflow.plan.tables import Component, Plan, Sink
+from asyncflow.runtime.checkpoint.coordinator import Coordinator, Snapshot
+from asyncflow.runtime.run.run import iterate
 from asyncflow.runtime.wiring import wires
 from asyncflow.testing import one_by_one
 from tests.laws import flows, test_join_laws, test_keyed_law
-from tests.laws.crash import Case, Data, resumed, snapshots, step, whole, written
+from tests.laws.crash import Case, Data, Objects, resumed, snapshots, step, whole, written
 from tests.own_aggregates import GeometricMean
 from tests.runtime.flows_runtime import batches_of
 
@@ -390,3 +393,38 @@ def test_barriers_pass_through_channels_of_one_message(seed: int, monkeypatch: p
 
 def names(plan: Plan) -> set[str]:
     return {source.name for source in plan.sources}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_taken_in_a_loop(seed: int) -> None:
+    """``async for``: a snapshot is complete once the loop has asked for more, and what follows comes from the run that goes on from it."""
+    chance = random.Random(seed)
+    data = [
+        {"ts": time_ms, "v": number}
+        for number, time_ms in enumerate(sorted(chance.choices(range(9_000), k=12)))
+    ]
+    window = af.tumbling("1s")
+
+    async def taken(begin: Snapshot | None, every: list[tuple[Snapshot, int]] | None) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        coordinator = Coordinator(
+            begin, lambda found: every.append((found, len(rows))) if every is not None else None
+        )
+
+        async def before_read() -> None:
+            if every is not None:
+                await coordinator.trigger()
+
+        objects = Objects(data, before_read)
+        schema = {"ts": "timestamp[ms]", "v": "int64"}
+        flow = af.source(objects, schema=schema, time="ts").window(window, n="count(*)", s="sum(v)")
+        async for batch in iterate(flow.plan, coordinator=coordinator):
+            rows += batch.to_pylist()
+        return rows
+
+    whole = asyncio.run(taken(None, None))
+    every: list[tuple[Snapshot, int]] = []
+    assert asyncio.run(taken(None, every)) == whole
+    assert len(every) > len(data)
+    for snapshot, count in every:
+        assert whole[:count] + asyncio.run(taken(snapshot, None)) == whole

@@ -10,7 +10,7 @@ The live side of a sequence takes no part before the past has ended: it is read 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -64,9 +64,14 @@ class Coordinator:
         return None if self.resume is None else self.resume.states.get(name)
 
     def start(
-        self, sources: Sequence[SourceStage], stages: Sequence[Stage], sinks: Sequence[SinkStage]
+        self,
+        sources: Sequence[SourceStage],
+        stages: Sequence[Stage],
+        sinks: Sequence[SinkStage],
+        others: Iterable[str] = (),
     ) -> None:
-        """The parts of the run, before they run: gives stages and sinks the states to go on from.
+        """The parts of the run, before they run: gives stages and sinks the states to go on from.  ``others``: parts that hand in a state
+        and keep none.
 
         Raises ValueError where a state does not fit; it begins with the part's name.
         """
@@ -74,7 +79,7 @@ class Coordinator:
         self._stages = stages
         parts: dict[str, Stage | SinkStage] = {stage.name: stage for stage in stages}
         parts |= {sink.sink.name: sink for sink in sinks}
-        self._expected = {*self._sources, *parts}
+        self._expected = {*self._sources, *parts, *others}
         if self.resume is not None:
             for name, part in parts.items():
                 try:

@@ -12,8 +12,9 @@ from typing import Any
 
 from asyncflow.errors import AsyncflowError, DataError, InternalError, StoppedError
 from asyncflow.model.batch import Batch
-from asyncflow.model.messages import End
+from asyncflow.model.messages import Barrier, End
 from asyncflow.model.schema import Schema
+from asyncflow.model.snapshot import Copied
 from asyncflow.plan import graph
 from asyncflow.plan.tables import Plan
 from asyncflow.runtime.base.clock import Clock
@@ -29,6 +30,9 @@ from asyncflow.runtime.stages.shutdown import not_delivered, opened, run_to_end
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.wiring.inference import find_schema
 from asyncflow.runtime.wiring.wiring import Wiring, open_source
+
+RESULTS = "results."
+"""The loop that takes a run's rows, among the parts of a snapshot; no table has such a name."""
 
 
 class Run:
@@ -181,7 +185,8 @@ class Run:
             await self.wiring.build()
         else:
             await self.wiring.build(coordinator.saved_source)
-            coordinator.start(self._sources, self._stages, self._sinks)
+            others = () if result is None else (RESULTS,)
+            coordinator.start(self._sources, self._stages, self._sinks, others)
         if result is not None:
             self.wiring.outlets[result].connect(self.results, 0)
         if await self._open_sinks():
@@ -256,19 +261,26 @@ class Run:
         self._offload.close()
 
 
-async def iterate(plan: Plan, *, workers: int = 1, table: str | None = None) -> AsyncIterator[Batch]:
+async def iterate(
+    plan: Plan, *, workers: int = 1, table: str | None = None, coordinator: Coordinator | None = None
+) -> AsyncIterator[Batch]:
     """The rows of ``table`` (left out: of the last stage, or of the source) as they come.
 
     Leaving the loop, or cancelling the task, ends the run and closes everything; a failure of the run is raised here, once.
+    ``coordinator``: as of :class:`Run`.  A batch counts as taken when the next one is asked for, so a snapshot is complete only then.
     """
     wanted = table or (plan.stages[-1].name if plan.stages else plan.sources[-1].name)
-    run = Run(plan, workers=workers)
+    run = Run(plan, workers=workers, coordinator=coordinator)
     task = asyncio.create_task(run.execute(wanted), name=f"asyncflow:{plan.name}")
     task.add_done_callback(lambda _: run.results.end(0))
     try:
         while not isinstance(message := (await run.results.receive())[1], End):
             if isinstance(message, Batch):
                 yield message
+            elif isinstance(message, Barrier) and coordinator is not None:
+                coordinator.collect(RESULTS, message.epoch, Copied({}))
+        if coordinator is not None:
+            coordinator.collect(RESULTS, None, Copied({"ended": True}))
         await task
     finally:
         task.cancel()
