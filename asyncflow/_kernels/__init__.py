@@ -6,7 +6,8 @@ the names of the chosen one, of the types in the stub: ``from asyncflow._kernels
 asyncflow._kernels import groups`` where the kernel is to be loaded at its first use.  The environment variable ``ASYNCFLOW_KERNELS``
 chooses, for the whole process: ``compiled`` (the default) or ``reference``.
 
-Invariants: a missing extension is an ImportError, never a silent fallback; kernels import numpy and libc only.
+Invariants: a missing extension is an ImportError, never a silent fallback; kernels import numpy, libc and (for plain records) msgspec,
+and no other room.
 """
 
 from __future__ import annotations
