@@ -96,13 +96,14 @@ def seconds(do: Callable[[], int], wanted: int) -> float:
     "take", [into_sessions, into_dedup, into_windows, into_interval_join, into_as_of_join]
 )
 def test_the_time_of_a_row_hardly_grows(take, order: str, several_sources: bool) -> None:
-    """``several``: watermarks before rows fall, too, all of them before every row."""
+    """``several``: watermarks before rows fall, too, all of them before every row.  Eight times the rows: in quadratic time 64 times as
+    long."""
     taken = []
-    for count in (10_000, 40_000):
+    for count in (20_000, 160_000):
         times = ORDERS[order](count).astype(np.int64) * STEP
         marks = -np.arange(count) if several_sources else None
         taken.append(seconds(lambda times=times, marks=marks, count=count: take(times, marks), count))
-    assert taken[1] < 10 * max(taken[0], 1e-3)
+    assert taken[1] < 32 * max(taken[0], 1e-3)
 
 
 def test_many_sessions_become_one_in_the_time_of_their_number() -> None:
