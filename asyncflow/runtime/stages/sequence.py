@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from functools import partial
 
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.instants import format_timestamp
 from asyncflow.model.messages import End, Message, Watermark
-from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
-from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
+from asyncflow.model.snapshot import Copied, Frozen, Saved
 from asyncflow.operators.contract import Output, Port
 from asyncflow.operators.sequence import SequenceOperator
 from asyncflow.plan.stages.sequence import Sequence
@@ -27,7 +27,7 @@ from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.edges.channel import Channel, Messages, Reader
-from asyncflow.runtime.stages.stage import Seam, Stage
+from asyncflow.runtime.stages.stage import OneInputStage, Seam
 
 LIVE_BUFFER_BYTES = 32 << 20
 PAST, LIVE = 0, 1
@@ -91,7 +91,7 @@ class PastThenLive(Reader):
         self.seam.set()
 
 
-class SequenceStage(Stage):
+class SequenceStage(OneInputStage):
     """``schema``: of both sides where it is known."""
 
     reader: PastThenLive
@@ -106,17 +106,17 @@ class SequenceStage(Stage):
         memory: Memory,
         collect: Collect | None = None,
     ) -> None:
-        self._operator: SequenceOperator | None = None
-        super().__init__(table.name, reader, table.ways, clock=clock, memory=memory, collect=collect)
+        make = partial(SequenceOperator, unique=table.unique)
+        super().__init__(
+            table.name, reader, make, schema, table.ways, clock=clock, memory=memory, collect=collect
+        )
         self._table = table
-        self._unique = table.unique
-        self._schema = schema
-        if schema is not None:
-            self._built(schema)
 
     @property
     def operator(self) -> SequenceOperator | None:
-        return self._operator
+        operator = super().operator
+        assert operator is None or isinstance(operator, SequenceOperator)
+        return operator
 
     @property
     def wanted(self) -> int:
@@ -140,18 +140,15 @@ class SequenceStage(Stage):
         return [read, Port(NO_TIME)]
 
     async def _process(self, port: int, batch: Batch) -> Iterable[Output]:
-        operator = self._built(batch.schema)
-        if not self.reader.ready:
-            operator.begin(_first_watermark(batch))
-            return []
-        self.counts.rows_in += batch.num_rows
-        try:
-            return operator.process(batch)
-        except Exception as error:
-            self._fail(error)
+        if self.reader.ready:
+            return await super()._process(port, batch)
+        self._built(batch.schema)
+        assert self.operator is not None
+        self.operator.begin(_first_watermark(batch))
+        return []
 
     async def _advance(self, watermark: Watermark) -> None:
-        operator = self._operator
+        operator = self.operator
         if operator is None or not self.reader.ready:
             await self._send(NO_TIME, idle=watermark.idle)
             return
@@ -163,11 +160,11 @@ class SequenceStage(Stage):
 
     async def _finish(self, port: int) -> None:
         if port == LIVE:
-            if self._operator is not None and self._operator.overlapping:
+            if self.operator is not None and self.operator.overlapping:
                 self._tell_overlap()
             return
-        if self._operator is not None:
-            self._operator.hand_over()
+        if self.operator is not None:
+            self.operator.hand_over()
             self._tell_seam()
         await self._send(self.counts.watermark, idle=False)
 
@@ -179,27 +176,6 @@ class SequenceStage(Stage):
                 self._rise(watermark_ns)
             for outlet in self._outlets:
                 await outlet.send(Watermark(watermark_ns, idle))
-
-    def _built(self, schema: Schema) -> SequenceOperator:
-        if self._operator is None:
-            self._schema = schema
-            self._operator = SequenceOperator(schema, self._unique)
-            self.counts.ways = self._operator.counts
-        return self._operator
-
-    # -- state -----------------------------------------------------------------------------------------------------------
-
-    def _freeze(self) -> Frozen:
-        if self._operator is None or self._schema is None:
-            return Copied({"schema": None})
-        schema: Plain = plain_schema(self._schema)
-        return nested({"schema": schema}, {"operator": self._operator.freeze()})
-
-    def _restore(self, saved: Saved) -> None:
-        if (fields := saved.fields.get("schema")) is not None:
-            operator = self._built(schema_of(fields))
-            operator.restore(saved.within("operator"))
-            self.counts.ways = operator.counts
 
     # -- words -----------------------------------------------------------------------------------------------------------
 
