@@ -14,7 +14,7 @@ What a reader has taken and not given yet is part of the table's state at a barr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from asyncflow.errors import StageError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
@@ -52,14 +52,8 @@ class AsTheyCome(Reader):
             if isinstance(message, Barrier):
                 yield ALL, message
                 continue
-            if isinstance(message, Watermark):
-                news = lowest.on_watermark(port, message)
-            else:
-                news = lowest.on_end(port)
-                if self._apart:
-                    yield port, message
-            if news is not None:
-                yield ALL, news
+            for news in _passed_on(lowest, port, message, apart=self._apart):
+                yield news
         if not self._apart:
             yield ALL, End()
 
@@ -174,14 +168,8 @@ class OneAfterOther(Reader):
             elif isinstance(message, Batch):
                 yield port, lowest.with_watermarks(port, message)
             else:
-                if isinstance(message, Watermark):
-                    news = lowest.on_watermark(port, message)
-                else:
-                    news = lowest.on_end(port)
-                    if self._apart:
-                        yield port, message
-                if news is not None:
-                    yield ALL, news
+                for news in _passed_on(lowest, port, message, apart=self._apart):
+                    yield news
         if not self._apart:
             yield ALL, End()
 
@@ -223,6 +211,20 @@ class OneAfterOther(Reader):
         self._account.resize(sum(self._held_bytes))
         for port in saved.integers("closed"):
             self._channel.close_port(port)
+
+
+def _passed_on(
+    lowest: LowestWatermark, port: int, message: Watermark | End, *, apart: bool
+) -> Iterator[tuple[int, Message]]:
+    """What a watermark or an end of one input means for the table; ``apart``: the end of each input is given."""
+    if isinstance(message, Watermark):
+        news = lowest.on_watermark(port, message)
+    else:
+        news = lowest.on_end(port)
+        if apart:
+            yield port, message
+    if news is not None:
+        yield ALL, news
 
 
 def _close_ended(channel: Channel, ports: Sequence[Port]) -> None:
