@@ -14,13 +14,13 @@ import pytest
 
 import asyncflow as af
 from asyncflow.errors import ConnectorError
-from asyncflow.runtime.stages import shutdown as stopping
+from asyncflow.runtime.stages import shutdown
 from tests.connectors.peers import CSV, SCHEMA, Running, Server, dialled, local, receive_all, say
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(shutdown, "PATIENCE_SECONDS", 0.2)
 
 
 def nobody(kind: str, folder: Path) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def test_stopped_while_it_connects_for_the_first_time_it_ends_at_once(run, kind:
             counted = await running.stop()
             assert counted["sources"]["rows"]["rows"] == counted["sinks"]["out"]["rows"] == 0
 
-    run(main(), seconds=stopping.PATIENCE_SECONDS)
+    run(main(), seconds=shutdown.PATIENCE_SECONDS)
 
 
 def test_stopped_while_it_connects_what_was_read_to_tell_the_schema_is_said_to_be_lost(

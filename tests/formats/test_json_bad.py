@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncflow.formats import json as format_json
 from asyncflow.formats import json as json_format
 from asyncflow.formats import lines
 from asyncflow.formats.contract import DecodeRequest
@@ -24,7 +23,7 @@ DEEP = 100_000
 
 def json_decoder(max_bytes: int = 1 << 20, schema: Schema = SCHEMA, keep_rejects: bool = True) -> Any:
     request = DecodeRequest(schema, schema.names, (), max_bytes, keep_rejects)
-    return format_json.decoder(format_json.DecoderOptions(), request)
+    return json_format.decoder(json_format.DecoderOptions(), request)
 
 
 def read_json(data: bytes, sizes: list[int] | None = None, max_bytes: int = 1 << 20) -> tuple[Rows, Rejected]:

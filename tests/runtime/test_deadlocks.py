@@ -21,7 +21,7 @@ from asyncflow.plan.tables import Component
 from asyncflow.runtime import Run
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.edges.deadlock import DeadlockDetector
-from asyncflow.runtime.stages import shutdown as stopping
+from asyncflow.runtime.stages import shutdown
 from asyncflow.runtime.wiring import wires
 from asyncflow.testing import ListSink, chunks
 
@@ -304,7 +304,7 @@ async def test_a_full_port_is_read_once_the_other_ones_writer_waits_for_the_same
 
 async def test_a_stopped_run_whose_tables_wait_for_one_another_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wires, "CHANNEL_BYTES", 1)
-    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(shutdown, "PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(DeadlockDetector, "look", lambda self: None)
     run, _ = wired(DIAMOND, (MANY, MANY[:3]))
     running = asyncio.create_task(run.execute())

@@ -21,7 +21,7 @@ from asyncflow.plan.tables import Component, Sink
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Channel
 from asyncflow.runtime.run.run import Run
-from asyncflow.runtime.stages import shutdown as stopping
+from asyncflow.runtime.stages import shutdown
 from asyncflow.runtime.stages.readers import AsTheyCome
 from asyncflow.runtime.stages.shutdown import run_to_end
 from asyncflow.runtime.stages.sink import SinkStage
@@ -113,7 +113,7 @@ async def test_a_function_that_does_not_return_fails_the_run() -> None:
 def test_tables_that_hold_rows_are_told_beside_the_sinks(
     waiting: list[tuple[str, int]], under_way: list[str], told: str
 ) -> None:
-    assert str(stopping.not_delivered(waiting, 10**9, under_way)).endswith(f"flow out{told}")
+    assert str(shutdown.not_delivered(waiting, 10**9, under_way)).endswith(f"flow out{told}")
 
 
 async def reader(*rows: Batch) -> AsTheyCome:
@@ -126,7 +126,7 @@ async def reader(*rows: Batch) -> AsTheyCome:
 
 async def test_without_rows_it_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sink that waits for somebody, to give only a header to, ends well long before the time is over."""
-    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(shutdown, "PATIENCE_SECONDS", 0.05)
 
     class Waits(ListSink):
         async def flush(self) -> None:

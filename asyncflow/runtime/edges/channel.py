@@ -271,7 +271,6 @@ class OneInput(Reader):
                 self._port = self._port._replace(ended=True)
             else:
                 yield port, message
-        self.ended = True
         yield ALL, End()
 
     @property

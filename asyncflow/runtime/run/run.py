@@ -25,7 +25,7 @@ from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.checkpoint.coordinator import Coordinator
 from asyncflow.runtime.edges.channel import CHANNEL_BYTES, Channel
 from asyncflow.runtime.ingest.source import Reads, SourceStage
-from asyncflow.runtime.stages import shutdown as stopping
+from asyncflow.runtime.stages import shutdown
 from asyncflow.runtime.stages.shutdown import not_delivered, opened, run_to_end
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.wiring.inference import find_schema
@@ -229,7 +229,7 @@ class Run:
         await self._stopping.wait()
         while True:
             before = self.moves
-            await asyncio.sleep(stopping.PATIENCE_SECONDS)
+            await asyncio.sleep(shutdown.PATIENCE_SECONDS)
             if self.moves == before and self.wiring.wires.deadlocks.at_rest(self._under_way()):
                 raise InternalError(
                     f"stopped, but its tables wait for one another, so their rows are lost: {', '.join(self._under_way())}"
