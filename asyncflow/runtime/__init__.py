@@ -1,7 +1,7 @@
 """The asyncio engine: turns a plan into coroutines and runs them.
 
-``wiring`` makes one coroutine per table and joins them with byte-bounded channels, ``run.Run`` runs them; ``source`` reads, decodes and
-times rows, ``stage`` drives an operator, ``sink`` encodes and writes; ``why`` says what a run waits for.
+``wiring`` makes one coroutine for each table and lays channels, bounded in bytes, between them (``edges``); ``run`` runs the coroutines.
+``ingest`` reads, decodes and times rows; ``stages`` drives operators, encodes and writes; ``inspect`` says what a run waits for.
 """
 
 from asyncflow.runtime.base.ledger import Ledger

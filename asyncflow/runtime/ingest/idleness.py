@@ -15,6 +15,7 @@ from asyncflow.connectors.contract import ByteStream
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.ingest.in_flight import InFlight
+from asyncflow.runtime.ingest.positions import WrappedStream
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ class Idleness:
                 del item  # nothing of it is kept while the next is awaited
 
 
-class WatchedStream(ByteStream):
+class WatchedStream(WrappedStream):
     """The same stream; ``on_input`` is awaited whenever bytes have come.  ``most_bytes``: says how many one read may give, None: as
     many as asked; ``in_flight``: that of the source's streams, where there are several at a time."""
 
@@ -102,18 +103,10 @@ class WatchedStream(ByteStream):
         most_bytes: Callable[[], int | None] = lambda: None,
         in_flight: InFlight | None = None,
     ) -> None:
-        self.name = stream.name
-        self._stream = stream
+        super().__init__(stream)
         self._on_input = on_input
         self._in_flight = in_flight
         self._most_bytes = most_bytes
-
-    @property
-    def error(self) -> str:  # type: ignore[override]
-        return self._stream.error
-
-    def ready(self) -> bool:
-        return self._stream.ready()
 
     async def wait(self, held_bytes: int = 0, offset: int = 0) -> None:
         with contextlib.nullcontext() if self._in_flight is None else self._in_flight.held(held_bytes):
@@ -126,6 +119,3 @@ class WatchedStream(ByteStream):
         if count:
             await self._on_input()
         return count
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()

@@ -65,13 +65,12 @@ class Item(Struct, frozen=True):
     after: Position | None
 
 
-class ReadAgain(ByteStream):
-    """The same stream; no read goes past its first ``offset`` bytes, until these are read.  So its decoder cuts them as it did before."""
+class WrappedStream(ByteStream):
+    """The same stream: what is not overridden is forwarded."""
 
-    def __init__(self, stream: ByteStream, offset: int) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self.name = stream.name
         self._stream = stream
-        self._left = offset
 
     @property
     def error(self) -> str:  # type: ignore[override]
@@ -84,12 +83,23 @@ class ReadAgain(ByteStream):
         await self._stream.wait(held_bytes, offset)
 
     async def read_into(self, buffer: memoryview) -> int:
-        count = await self._stream.read_into(buffer[: self._left] if self._left else buffer)
-        self._left = max(0, self._left - count)
-        return count
+        return await self._stream.read_into(buffer)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+class ReadAgain(WrappedStream):
+    """The same stream; no read goes past its first ``offset`` bytes, until these are read.  So its decoder cuts them as it did before."""
+
+    def __init__(self, stream: ByteStream, offset: int) -> None:
+        super().__init__(stream)
+        self._left = offset
+
+    async def read_into(self, buffer: memoryview) -> int:
+        count = await self._stream.read_into(buffer[: self._left] if self._left else buffer)
+        self._left = max(0, self._left - count)
+        return count
 
 
 async def after(items: AsyncIterator[Records | Dropped], offset: int) -> AsyncIterator[Records | Dropped]:
