@@ -128,7 +128,13 @@ CASES = {
             every_ms=None,
             floors=(Floor("best", 1, 3.0), Floor("best", 2, 3.0)),
         ),
-        Case("gzip", "CSV in gzip, 10k keys", "gzip", EVENTS),
+        Case(
+            "gzip",
+            "CSV in gzip, 10k keys",
+            "gzip",
+            EVENTS,
+            floors=(Floor("polars", 1, 1.8), Floor("polars", 2, 1.4)),
+        ),
         Case(
             "hopping",
             "CSV, 60 windows of 60 s a row",

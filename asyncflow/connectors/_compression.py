@@ -18,12 +18,12 @@ import bz2
 import io
 import lzma
 import os
-import zlib
 from collections.abc import Callable
 from typing import Protocol
 
 import zstandard
 
+from asyncflow.connectors import _gzip_members
 from asyncflow.connectors._zstd_frames import ZstdFrame
 from asyncflow.connectors.contract import Buffer, ByteStream
 from asyncflow.errors import ConnectorError
@@ -49,40 +49,26 @@ class Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-class GzipMember:
-    """zlib's decompressor with the interface of those of bz2 and lzma: input that was not used yet is kept."""
-
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(wbits=31)
-        self.needs_input = True
-
-    @property
-    def eof(self) -> bool:
-        return self._inflate.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inflate.unused_data
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        out = self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
-        self.needs_input = len(out) < max_length
-        return out
-
-
 _MEMBERS: dict[str, tuple[str, Callable[[], Member]]] = {
-    ".gz": ("gzip", GzipMember),
+    ".gz": ("gzip", _gzip_members.member),
     ".zst": ("zstd", ZstdFrame),
     ".bz2": ("bzip2", bz2.BZ2Decompressor),
     ".xz": ("xz", lzma.LZMADecompressor),
 }
 _COMPRESSORS: dict[str, Callable[[], Compressor]] = {
-    ".gz": lambda: zlib.compressobj(level=6, wbits=31),
+    ".gz": _gzip_members.compressor,
     ".zst": lambda: zstandard.ZstdCompressor(level=3).compressobj(),
     ".bz2": bz2.BZ2Compressor,
     ".xz": lzma.LZMACompressor,
 }
-_FAULTS = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, ValueError, EOFError)
+_FAULTS: tuple[type[Exception], ...] = (
+    *_gzip_members.FAULTS,
+    zstandard.ZstdError,
+    lzma.LZMAError,
+    OSError,
+    ValueError,
+    EOFError,
+)
 
 
 def compressor(suffix: str) -> Compressor:
