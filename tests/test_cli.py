@@ -198,6 +198,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 UNUSED = (
+    "asyncflow.cli.commands",
     "asyncflow.doors.stages.join",
     "asyncflow.doors.stages.sequence",
     "asyncflow.formats.csv",
@@ -209,6 +210,7 @@ UNUSED = (
     "asyncflow.operators.windows.slot_window",
     "asyncflow.runtime.ingest.python.table_objects",
     "asyncflow.runtime.stages.refresh",
+    "click",
 )
 """Modules that a run of ``PIPELINE`` has no use for: most of the processor time of a small run is imports."""
 

@@ -7,11 +7,15 @@ from typing import Any
 import click
 
 from asyncflow.cli.options import files, run_options
+from asyncflow.cli.plain import AGG_DEFAULTS
+from asyncflow.cli.running import aggregate
 
 
 @click.command()
 @click.argument("aggregates", nargs=-1, metavar="[AGG]...")
-@click.option("--by", default="", metavar="COLS", help="Key columns: host,level or name=expression.")
+@click.option(
+    "--by", default=AGG_DEFAULTS["by"], metavar="COLS", help="Key columns: host,level or name=expression."
+)
 @click.option("--window", metavar="D", help="Length of the windows: 10s, 1m; left out: one over everything.")
 @click.option("--hop", metavar="D", help="How far apart windows start; left out: one after another.")
 @click.option("--session", metavar="D", help="Gap that ends a session.")
@@ -33,37 +37,13 @@ from asyncflow.cli.options import files, run_options
 @click.option(
     "--format", metavar="F", help="csv, json, lines, ...; left out: told from the name or the first bytes."
 )
-@click.option("--output", default="json", show_default=True, metavar="F", help="json, csv or table.")
+@click.option(
+    "--output", default=AGG_DEFAULTS["output"], show_default=True, metavar="F", help="json, csv or table."
+)
 @run_options
-def agg(
-    aggregates: tuple[str, ...],
-    by: str,
-    window: str | None,
-    hop: str | None,
-    session: str | None,
-    time: str | None,
-    delay: str | None,
-    where: str | None,
-    inputs: tuple[str, ...],
-    format: str | None,
-    output: str,
-    **options: Any,
-) -> int:
+def agg(aggregates: tuple[str, ...], **options: Any) -> int:
     """Aggregate what comes on stdin (or in files) in one line: the schema is inferred.
 
     tail -F app.ndjson | asyncflow agg --by host --window 10s --time ts 'n=count(*)' 'slowest=max(ms)'
     """
-    from asyncflow.doors.oneliner import AggOptions, in_options, plan_of
-    from asyncflow.errors import PipelineError
-    from asyncflow.runtime.process.process import run_plan
-
-    plan = plan_of(
-        AggOptions(
-            aggregates=aggregates, by=by, window=window, hop=hop, session=session, time=time,
-            delay=delay, where=where, inputs=inputs, format=format, output=output,
-        )
-    )  # fmt: skip
-    try:
-        return run_plan(plan, **options)
-    except PipelineError as error:
-        raise in_options(error) from error
+    return aggregate(aggregates, **options)

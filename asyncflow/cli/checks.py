@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from asyncflow.cli.options import FAILED, FILE, OVERRIDES, VERBOSE, loaded
+from asyncflow.cli.options import FILE, OVERRIDES, VERBOSE
+from asyncflow.cli.outcome import FAILED
+from asyncflow.cli.running import loaded
 from asyncflow.printable import hidden, printable, tell
 
 

@@ -1,31 +1,13 @@
-"""Shared by several commands: exit codes, how an error is told, arguments and options, and how a pipeline file is read."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
 
-from asyncflow.printable import tell
-
-if TYPE_CHECKING:
-    from asyncflow.plan.tables import Plan
-
-FAILED, USAGE, READER_GONE = 1, 2, 141
-
-
-def tell_error(text: str) -> None:
-    """One error, on stderr."""
-    tell(f"error: {text}")
-
-
-def loaded(file: str, overrides: Sequence[str]) -> Plan:
-    """The plan of a pipeline file that is to be run; PipelineError with every problem."""
-    from asyncflow.doors.pipeline_file.toml import load
-
-    return load(Path(file), overrides=overrides, sink_required=True)
+from asyncflow.cli.plain import MOST_WORKERS, PROGRESS, RUN_DEFAULTS
 
 
 def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
@@ -47,15 +29,15 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--progress",
-                type=click.Choice(["auto", "on", "off"]),
-                default="auto",
+                type=click.Choice(PROGRESS),
+                default=RUN_DEFAULTS["progress"],
                 show_default=True,
                 help="Show progress on stderr; auto: where it is a terminal.",
             ),
             click.option(
                 "--workers",
-                type=click.IntRange(1, 256),
-                default=1,
+                type=click.IntRange(1, MOST_WORKERS),
+                default=RUN_DEFAULTS["workers"],
                 show_default=True,
                 help="Threads that work; the result is the same for any number.",
             ),

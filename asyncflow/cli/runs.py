@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from asyncflow.cli.options import FILE, OVERRIDES, loaded, run_options
+from asyncflow.cli.options import FILE, OVERRIDES, run_options
+from asyncflow.cli.running import run_file
 
 DEMO_SECONDS = 4.0
 """How long ``demo`` runs where stdout is no terminal."""
@@ -22,10 +23,7 @@ def run(file: str, overrides: tuple[str, ...], **options: Any) -> int:
 
     The first signal stops reading, lets what was read flow out and closes the open windows; the second ends at once.
     """
-    plan = loaded(file, overrides)
-    from asyncflow.runtime.process.process import run_plan
-
-    return run_plan(plan, file=os.path.realpath(file), **options)
+    return run_file(file, overrides=overrides, **options)
 
 
 @click.command()

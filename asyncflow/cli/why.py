@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asyncflow.cli.options import FAILED, VERBOSE, files, tell_error
+from asyncflow.cli.options import VERBOSE, files
+from asyncflow.cli.outcome import FAILED, tell_error
 from asyncflow.printable import printable_lines, tell
 
 if TYPE_CHECKING:

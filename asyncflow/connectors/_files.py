@@ -14,7 +14,7 @@ import io
 import os
 import stat
 from collections.abc import Awaitable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -41,13 +41,6 @@ _READ_FAULTS = {
     errno.EPERM: "no permission to read it",
     errno.ENXIO: "is a socket, not a file (see the connector unix)",
 }
-
-
-def _threaded(file: io.FileIO) -> Any:
-    """The file with methods that run in a thread.  aiofiles is imported at the first call."""
-    from aiofiles.threadpool import wrap  # type: ignore[import-untyped, unused-ignore]
-
-    return wrap(file)
 
 
 async def to_completion(operation: Awaitable[T]) -> T:
@@ -220,7 +213,10 @@ class FileStream(ByteStream):
 
     @cached_property
     def _by_thread(self) -> Any:
-        return _threaded(self._file)
+        """The file with methods that run in a thread.  aiofiles is imported only where bytes are on disk: the import is slow."""
+        from aiofiles.threadpool import wrap  # type: ignore[import-untyped, unused-ignore]
+
+        return wrap(self._file)
 
     def finish(self) -> None:
         """Ends the stream in order: the next read gives 0, with ``error`` where the file has more."""
@@ -277,15 +273,15 @@ class FileWriter:
     def __init__(self, file: io.FileIO) -> None:
         self.file = file
         self.taken_bytes = 0
-        self._by_thread = _threaded(file)
 
     async def write(self, data: Buffer) -> None:
         """Writes all of ``data``, also when cancelled."""
         await to_completion(self._write(memoryview(data).cast("B")))
 
     async def _write(self, view: memoryview) -> None:
+        loop = asyncio.get_running_loop()
         while len(view):
-            count = await self._by_thread.write(view)
+            count = await loop.run_in_executor(None, partial(self.file.write, view))
             self.taken_bytes += count
             view = view[count:]
 

@@ -11,7 +11,9 @@ from functools import partial
 
 from asyncflow.model.capabilities import Resource
 
-_DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
+_DESCRIPTOR = r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)"
+"""Compiled at first use, as most paths are of files."""
+_DEVICES = ("/dev/", "/proc/")
 _STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
 _MOST_LINKS = 40
 
@@ -20,7 +22,7 @@ def descriptor_of(path: str) -> int | None:
     """The descriptor that a path names (``/dev/stdout``, ``/dev/fd/3``, a link to one of them), or None."""
     path = os.path.abspath(os.path.expanduser(path))
     for _ in range(_MOST_LINKS):
-        if (match := _DESCRIPTOR.fullmatch(path)) is not None:
+        if path.startswith(_DEVICES) and (match := re.fullmatch(_DESCRIPTOR, path)) is not None:
             return _STANDARD[match[1]] if match[1] else int(match[2])
         if not os.path.islink(path):
             return None

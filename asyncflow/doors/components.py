@@ -212,7 +212,7 @@ def _convert(value: Any, hint: Any) -> Any:
     return msgspec.convert(value, hint)
 
 
-_TYPE_NAMES = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
+_TYPE_NAMES = r"`([a-z]+(?: \| [a-z]+)*)`"
 _PLAIN = {
     "str": "text",
     "int": "a whole number",
@@ -228,7 +228,7 @@ def _located(path: str, error: Exception) -> tuple[str, str]:
     """A conversion error's own path added to ``path``, and its message in the pipeline file's words."""
     message, _, where = str(error).partition(" - at `$")
     where = where.rstrip("`").removesuffix("[...]").replace("[", ".").replace("]", "")
-    message = _TYPE_NAMES.sub(lambda match: _plain_types(match[1]), message)
+    message = re.sub(_TYPE_NAMES, lambda match: _plain_types(match[1]), message)
     return path + where, message[:1].lower() + message[1:]
 
 

@@ -14,7 +14,8 @@ _UNITS_NS = {
     "d": 86_400_000_000_000,
 }
 _PART = re.compile(r"(\d{1,40}(?:\.\d{1,40})?)(ns|us|ms|s|m|h|d)", re.ASCII)
-_SIZE = re.compile(r"(\d{1,40}(?:\.\d{1,40})?)\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?\Z", re.ASCII)
+_SIZE = r"(\d{1,40}(?:\.\d{1,40})?)\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?\Z"
+"""Compiled at first use, as few runs name a size."""
 _SIZE_UNITS = {
     "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
     "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -53,7 +54,7 @@ def format_duration(ns: int) -> str:
 
 def parse_size(text: str) -> int:
     """``"16MiB"`` to bytes.  Raises ValueError that shows the form."""
-    match = _SIZE.match(text.strip())
+    match = re.match(_SIZE, text.strip(), re.ASCII)
     if match is None:
         raise ValueError(f'not a size: {text!r} (write it like "64KiB", "16MiB", "2GiB")')
     return int(float(match[1]) * _SIZE_UNITS[match[2] or "B"])

@@ -9,12 +9,12 @@ import re
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
 
-_INSTANT = re.compile(
+# Patterns are compiled at first use: most runs never use them.
+_INSTANT = (
     r"(\d{4})(?:-(\d{1,2})-|/(\d{1,2})/)(\d{1,2})"
-    r"(?:(?:[Tt]| +)(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,](\d{1,18}))?)?\s?([Zz]|[Uu][Tt][Cc]|[+-]\d{2}(?::?\d{2})?)?)?",
-    re.ASCII,
+    r"(?:(?:[Tt]| +)(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,](\d{1,18}))?)?\s?([Zz]|[Uu][Tt][Cc]|[+-]\d{2}(?::?\d{2})?)?)?"
 )
-_BASIC = re.compile(r"\A(\d{4})(\d\d)(\d\d)[Tt](\d\d)(\d\d)(\d\d)?(?=[^\d]|$)", re.ASCII)
+_BASIC = r"\A(\d{4})(\d\d)(\d\d)[Tt](\d\d)(\d\d)(\d\d)?(?=[^\d]|$)"
 """ISO-8601 without separators, as far as the seconds."""
 BLANKS = " \t\n\v\f\r"
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -30,7 +30,9 @@ def parse_timestamp(text: str) -> int:
     (``20240101T100000Z``) is read, too; 24:00:00 and second 60 are the next second.  Raises ValueError for anything else and outside 1677
     to 2262.
     """
-    match = _INSTANT.fullmatch(_BASIC.sub(_extended, text.strip(BLANKS), count=1))
+    match = re.fullmatch(
+        _INSTANT, re.sub(_BASIC, _extended, text.strip(BLANKS), count=1, flags=re.ASCII), re.ASCII
+    )
     if match is None:
         raise ValueError(f"not a timestamp: {text!r} (write it like 2024-01-31 23:59:59)")
     year, dashed, slashed, day, hour, minute, second, fraction, offset = match.groups()

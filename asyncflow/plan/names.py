@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+def is_plain_name(text: str) -> bool:
+    """Whether a text matches ``[A-Za-z_][A-Za-z0-9_]*``, as names of tables must, and names of columns that need no quotes."""
+    return text.isascii() and text.isidentifier()
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

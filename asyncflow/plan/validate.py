@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from asyncflow.errors import Problem
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan import graph, trials
-from asyncflow.plan.names import TABLE_NAME, nearest
+from asyncflow.plan.names import is_plain_name, nearest
 from asyncflow.plan.resources import resource_problems
 from asyncflow.plan.schemas import table_schemas
 from asyncflow.plan.tables import Plan, Sink, Source, Stage
@@ -62,7 +62,7 @@ def _names(plan: Plan) -> Iterable[Problem]:
     first: dict[str, str] = {}
     for table in plan.tables:
         path = path_of(table)
-        if not TABLE_NAME.match(table.name):
+        if not is_plain_name(table.name):
             yield Problem(
                 path,
                 f"{table.name!r} is not a table name",

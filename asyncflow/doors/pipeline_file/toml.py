@@ -20,7 +20,8 @@ from asyncflow.plan.names import nearest
 from asyncflow.plan.tables import Plan
 from asyncflow.printable import hide
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_VARIABLE = r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}"
+"""Compiled at first use, as most files name no variable."""
 
 
 def load(
@@ -99,7 +100,7 @@ def _substituted(value: Any, path: str, environ: Mapping[str, str], problems: Pr
             return ""
         return str(default)
 
-    return FromEnvironment(_VARIABLE.sub(replace, value))
+    return FromEnvironment(re.sub(_VARIABLE, replace, value))
 
 
 def _override(document: dict[str, Any], override: str, problems: Problems) -> None:

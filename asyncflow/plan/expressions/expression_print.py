@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 
 from asyncflow.model.durations import format_duration
@@ -20,6 +19,7 @@ from asyncflow.plan.expressions.nodes import (
     Interval,
     Literal,
 )
+from asyncflow.plan.names import is_plain_name
 
 _INFIX = {
     "or": ("OR", 1), "and": ("AND", 2),
@@ -28,12 +28,11 @@ _INFIX = {
     "concat": ("||", 5), "add": ("+", 6), "sub": ("-", 6), "mul": ("*", 7), "div": ("/", 7), "floordiv": ("//", 7), "mod": ("%", 7),
 }  # fmt: skip
 _NOT, _COMPARE, _UNARY, _ATOM = 3, 4, 8, 9
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 def name_text(name: str) -> str:
     """A column's name as written in an expression: quoted where it is no plain name."""
-    return name if _PLAIN_NAME.match(name) else '"' + name.replace('"', '""') + '"'
+    return name if is_plain_name(name) else '"' + name.replace('"', '""') + '"'
 
 
 def expression_text(node: Expression) -> str:
