@@ -8,12 +8,11 @@ column, one probe per fixed column and pair.  See the twin for what the results 
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-import os
-
 import numpy as np
 
 from asyncflow._kernels.base import saved
 from asyncflow._kernels.base.guarded import guarded
+from asyncflow._kernels.groups.seeds import SEEDS
 
 cimport numpy as cnp
 
@@ -35,6 +34,7 @@ cdef extern from "groups/saved.h" nogil:
         const int32_t *starts
         const int32_t *lengths
         const uint8_t *valid
+        const uint64_t *hashes
     ctypedef struct af_words:
         int32_t size
         int32_t null_id
@@ -43,6 +43,9 @@ cdef extern from "groups/saved.h" nogil:
         AF_KEY_INT64
         AF_KEY_FLOAT64
         AF_KEY_BOOL
+    enum:
+        AF_SEEDS
+        AF_NULL_HASH
 
     bint af_strings_init(af_strings *, const uint64_t *seeds)
     void af_strings_free(af_strings *)
@@ -55,8 +58,12 @@ cdef extern from "groups/saved.h" nogil:
     void af_words_free(af_words *)
     bint af_words_rebuild(af_words *, af_words *source, const int32_t *ids, int32_t count)
     uint64_t af_words_bytes(const af_words *)
-    bint af_assign_words(af_words *, const void *values, const uint8_t *valid, af_key_kind, int64_t count, int32_t *ids)
+    bint af_assign_words(
+        af_words *, const void *values, const uint8_t *valid, const uint64_t *hashes, af_key_kind, int64_t count, int32_t *ids)
     bint af_assign_pairs(af_words *, int32_t *ids, const int32_t *others, int64_t count)
+    void af_hash_strings(int level, const uint64_t *seeds, const af_string_rows *, int64_t count, uint64_t *hashes)
+    void af_hash_words(const uint64_t *seeds, const void *values, af_key_kind, int64_t count, uint64_t *hashes)
+    uint64_t af_hash_both(const uint64_t *seeds, uint64_t before, uint64_t hash)
     bint af_order_words(const af_words *, af_key_kind, int32_t *order)
     bint af_order_pairs(const af_words *, const int32_t *first, const int32_t *second, int32_t *order)
 
@@ -74,9 +81,27 @@ cdef extern from "groups/saved.h" nogil:
 
 cdef int LEVEL = cpu_level()
 
-SEEDS = np.frombuffer(os.urandom(80), np.uint64)
+assert len(SEEDS) == AF_SEEDS
 
 include "keys.pxi"
+
+
+def hash_rows(columns, Py_ssize_t num_rows):
+    """The hash (uint64) of each row's key: see the twin.  ValueError where a text lies outside of its bytes."""
+    if not columns:
+        return cnp.PyArray_ZEROS(1, [num_rows], cnp.NPY_UINT64, 0)
+    hashes = hashes_of(columns[0], num_rows)
+    cdef uint64_t *out = uint64_data(hashes)
+    cdef const uint64_t *more
+    cdef const uint64_t *seeds = uint64_data(SEEDS)
+    cdef Py_ssize_t row
+    for column in columns[1:]:
+        others = hashes_of(column, num_rows)
+        more = uint64_data(others)
+        with nogil:
+            for row in range(num_rows):
+                out[row] = af_hash_both(seeds, out[row], more[row])
+    return hashes
 
 
 cdef class _GroupTable:
@@ -107,15 +132,19 @@ cdef class _GroupTable:
             total += af_words_bytes(&(<_PairKeys>pairs).table)
         return total
 
-    def assign(self, columns, Py_ssize_t num_rows):
-        """The group id (int32) of each row; new keys get the next ids.  ValueError where a text lies outside of its bytes."""
+    def assign(self, columns, Py_ssize_t num_rows, hashes=None):
+        """The group id (int32) of each row; new keys get the next ids.  ``hashes``: see the twin.  ValueError where a text lies outside of
+        its bytes."""
         if len(columns) != len(self.columns_):
             raise ValueError(f"{len(columns)} key columns for a table of {len(self.columns_)}")
+        if hashes is not None:
+            hashes = array_of(hashes, cnp.NPY_UINT64, num_rows)
         if not self.columns_:
             return cnp.PyArray_ZEROS(1, [num_rows], cnp.NPY_INT32, 0)
-        ids = (<_Keys>self.columns_[0]).assign(columns[0], num_rows)
+        # With several columns each is interned by itself: the hash of all their values is of no use to any of them.
+        ids = (<_Keys>self.columns_[0]).assign(columns[0], num_rows, None if self.pairs else hashes)
         for j in range(len(self.pairs)):
-            (<_PairKeys>self.pairs[j]).assign(ids, (<_Keys>self.columns_[j + 1]).assign(columns[j + 1], num_rows))
+            (<_PairKeys>self.pairs[j]).assign(ids, (<_Keys>self.columns_[j + 1]).assign(columns[j + 1], num_rows, None))
         return ids
 
     def order(self):

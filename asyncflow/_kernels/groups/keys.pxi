@@ -12,6 +12,70 @@ cdef object ranks_of(object order):
     return ranks
 
 
+cdef tuple text_column(column, Py_ssize_t count):
+    """A column of texts as arrays that can be read; ValueError where a text lies outside of its bytes."""
+    data, starts, lengths, valid = column
+    data = array_of(data, cnp.NPY_UINT8, -1)
+    starts = array_of(starts, cnp.NPY_INT32, count)
+    lengths = array_of(lengths, cnp.NPY_INT32, count)
+    if valid is not None:
+        valid = array_of(valid, cnp.NPY_BOOL, count)
+    if check_views(int32_data(starts), int32_data(lengths), count, cnp.PyArray_SIZE(data)):
+        starts = np.where(lengths, starts, np.int32(0))
+    return data, starts, lengths, valid
+
+
+cdef af_string_rows text_rows(tuple column):
+    """The rows of a ``text_column``, which owns what they point to."""
+    cdef object data = column[0]
+    return af_string_rows(
+        uint8_data(data), cnp.PyArray_SIZE(data), int32_data(column[1]), int32_data(column[2]), uint8_data(column[3]), NULL
+    )
+
+
+cdef object hashes_of(column, Py_ssize_t count):
+    """The hash (uint64) of each row's value."""
+    hashes = empty(count, cnp.NPY_UINT64)
+    cdef uint64_t *out = uint64_data(hashes)
+    cdef af_string_rows rows
+    cdef const uint64_t *seeds = uint64_data(SEEDS)
+    cdef const uint8_t *valid
+    cdef const void *data
+    cdef af_key_kind kind
+    cdef Py_ssize_t row
+    if len(column) == 4:
+        column = text_column(column, count)
+        rows = text_rows(column)
+        valid = rows.valid
+        with nogil:
+            af_hash_strings(LEVEL, seeds, &rows, count, out)
+    else:
+        values, ok = column
+        name = values.dtype.name
+        if name not in ("int64", "float64", "bool"):
+            raise ValueError(f"a key column of {name}: it must be int64, float64 or bool")
+        kind, typenum = _kind_of(name)
+        values = array_of(values, typenum, count)
+        ok = None if ok is None else array_of(ok, cnp.NPY_BOOL, count)
+        valid, data = uint8_data(ok), cnp.PyArray_DATA(values)
+        with nogil:
+            af_hash_words(seeds, data, kind, count, out)
+    if valid != NULL:
+        for row in range(count):
+            if not valid[row]:
+                out[row] = AF_NULL_HASH
+    return hashes
+
+
+cdef tuple _kind_of(str kind):
+    """How the values of a column of fixed width are keys, and numpy's number of their type."""
+    if kind == "float64":
+        return AF_KEY_FLOAT64, cnp.NPY_FLOAT64
+    if kind == "bool":
+        return AF_KEY_BOOL, cnp.NPY_BOOL
+    return AF_KEY_INT64, cnp.NPY_INT64
+
+
 cdef int check_loaded(af_loaded loaded, str part) except -1:
     if loaded == AF_LOAD_NO_MEMORY:
         raise MemoryError
@@ -37,8 +101,8 @@ cdef class _Keys:
     cdef uint64_t nbytes(self):
         return 0
 
-    cdef object assign(self, column, Py_ssize_t count):
-        """The id (int32) of each row's value."""
+    cdef object assign(self, column, Py_ssize_t count, hashes):
+        """The id (int32) of each row's value.  ``hashes``: those of the values (uint64), or None."""
 
     cdef object order(self):
         """All ids in the order of their values, null last."""
@@ -76,19 +140,11 @@ cdef class _StringKeys(_Keys):
     cdef uint64_t nbytes(self):
         return af_strings_bytes(&self.table) + 4 * <uint64_t>len(self.known_order)
 
-    cdef object assign(self, column, Py_ssize_t count):
-        data, starts, lengths, valid = column
-        data = array_of(data, cnp.NPY_UINT8, -1)
-        starts = array_of(starts, cnp.NPY_INT32, count)
-        lengths = array_of(lengths, cnp.NPY_INT32, count)
-        if valid is not None:
-            valid = array_of(valid, cnp.NPY_BOOL, count)
-        if check_views(int32_data(starts), int32_data(lengths), count, cnp.PyArray_SIZE(data)):
-            starts = np.where(lengths, starts, np.int32(0))
+    cdef object assign(self, column, Py_ssize_t count, hashes):
+        column = text_column(column, count)
         ids = empty(count, cnp.NPY_INT32)
-        cdef af_string_rows rows = af_string_rows(
-            uint8_data(data), cnp.PyArray_SIZE(data), int32_data(starts), int32_data(lengths), uint8_data(valid)
-        )
+        cdef af_string_rows rows = text_rows(column)
+        rows.hashes = NULL if hashes is None else uint64_data(hashes)
         cdef int32_t *out = int32_data(ids)
         cdef bint done
         with nogil:
@@ -183,8 +239,7 @@ cdef class _FixedKeys(_Keys):
     cdef int typenum
 
     def __cinit__(self, str kind):
-        self.kind = {"float64": AF_KEY_FLOAT64, "bool": AF_KEY_BOOL}.get(kind, AF_KEY_INT64)
-        self.typenum = {"float64": cnp.NPY_FLOAT64, "bool": cnp.NPY_BOOL}.get(kind, cnp.NPY_INT64)
+        self.kind, self.typenum = _kind_of(kind)
         if not af_words_init(&self.table, uint64_data(SEEDS)):
             raise MemoryError
         self.known_order = empty(0, cnp.NPY_INT32)
@@ -201,7 +256,7 @@ cdef class _FixedKeys(_Keys):
     cdef uint64_t nbytes(self):
         return af_words_bytes(&self.table)
 
-    cdef object assign(self, column, Py_ssize_t count):
+    cdef object assign(self, column, Py_ssize_t count, hashes):
         values, valid = column
         values = array_of(values, self.typenum, count)
         if valid is not None:
@@ -209,10 +264,11 @@ cdef class _FixedKeys(_Keys):
         ids = empty(count, cnp.NPY_INT32)
         cdef const void *data = cnp.PyArray_DATA(values)
         cdef const uint8_t *ok = uint8_data(valid)
+        cdef const uint64_t *known = NULL if hashes is None else uint64_data(hashes)
         cdef int32_t *out = int32_data(ids)
         cdef bint done
         with nogil:
-            done = af_assign_words(&self.table, data, ok, self.kind, count, out)
+            done = af_assign_words(&self.table, data, ok, known, self.kind, count, out)
         if not done:
             raise MemoryError
         return ids

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from asyncflow._kernels.base import saved
 from asyncflow._kernels.columns.raw import RawColumn
+from asyncflow._kernels.groups.seeds import SEEDS
 
 Int32Array: TypeAlias = NDArray[np.int32]
 
@@ -92,8 +93,16 @@ class GroupTable:
     def nbytes(self) -> int:
         return 64 * len(self._ids)
 
-    def assign(self, columns: Sequence[RawColumn], num_rows: int) -> Int32Array:
-        """The group id (int32) of each row; new keys get the next ids."""
+    def assign(
+        self, columns: Sequence[RawColumn], num_rows: int, hashes: NDArray[np.uint64] | None = None
+    ) -> Int32Array:
+        """The group id (int32) of each row; new keys get the next ids.
+
+        ``hashes``: what ``hash_rows`` gives for these columns, where this is known; a table of one key column then does not compute it.
+        Ids do not depend on whether hashes are given.
+        """
+        if hashes is not None and len(hashes) != num_rows:
+            raise ValueError(f"a column of {len(hashes)} rows in a batch of {num_rows}")
         if not self._kinds:
             return np.zeros(num_rows, np.int32)
         parts = [
@@ -195,6 +204,77 @@ class GroupTable:
             tuple(columns[j][place] for j, place in enumerate(row)): group for group, row in enumerate(rows)
         }
         self._order = None
+
+
+# -- hashes ----------------------------------------------------------------------------------------------------------
+
+_MASK = 2**64 - 1
+_ALL_SEEDS: list[int] = SEEDS.tolist()
+_WORD_SEEDS, (_END, _BEFORE, _COLUMN) = _ALL_SEEDS[:8], _ALL_SEEDS[8:]
+
+
+def hash_rows(columns: Sequence[RawColumn], num_rows: int) -> NDArray[np.uint64]:
+    """The hash (uint64) of each row's key: of equal keys it is equal, in every table and call of this process.
+
+    The hash is what a table of these columns places the key by, where there is one column.  Bits 44 to 53 are for choosing a part by key:
+    no table places keys by these bits (up to 2**24 buckets).  Seeds are random: nothing that leaves the process may depend on a hash.
+    """
+    hashes = [0] * num_rows
+    for place, column in enumerate(columns):
+        values = values_of("string" if len(column) == 4 else column[0].dtype.name, column)
+        if len(values) != num_rows:
+            raise ValueError(f"a column of {len(values)} rows in a batch of {num_rows}")
+        found = [_hash_of(value) for value in values]
+        both = [_fold(before ^ _BEFORE, h ^ _COLUMN) for before, h in zip(hashes, found, strict=True)]
+        hashes = both if place else found
+    return np.array(hashes, np.uint64)
+
+
+def _hash_of(value: Any) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bytes):
+        return _hash_text(value)
+    value = canonical(value)
+    word = np.array(math.nan if value == _NAN else value).astype(
+        np.float64 if isinstance(value, (float, str)) else np.int64
+    )
+    return _finished(_fold(int(word.view(np.uint64)) ^ _WORD_SEEDS[0], _WORD_SEEDS[1] | 1))
+
+
+def _hash_text(text: bytes) -> int:
+    """Up to 64 bytes: the text and then zeros as eight words, whose halves are multiplied under seeds, less what four words of zeros
+    give."""
+    length, seeds = len(text), _WORD_SEEDS
+    if length <= 64:
+        words = np.frombuffer(text.ljust(64, b"\0"), "<u8").tolist()
+        hashed = sum(_halves(word, seed) for word, seed in zip(words, seeds, strict=True))
+        hashed -= sum(_halves(0, seed) for seed in seeds[4:])
+    else:
+        hashed = seeds[0] ^ length
+        for at in range(0, length - 16, 16):
+            first, second = np.frombuffer(text[at : at + 16], "<u8").tolist()
+            hashed = _fold(first ^ hashed ^ seeds[1], second ^ seeds[2])
+        first, second = np.frombuffer(text[-16:], "<u8").tolist()
+        hashed = _fold(first ^ hashed ^ seeds[3], second ^ seeds[4])
+    return _finished(hashed + length & _MASK)
+
+
+def _finished(hashed: int) -> int:
+    return (hashed ^ hashed >> 32) * (_END | 1) & _MASK
+
+
+def _halves(word: int, seed: int) -> int:
+    return (word + seed & 0xFFFFFFFF) * ((word >> 32) + (seed >> 32) & 0xFFFFFFFF)
+
+
+def _fold(left: int, right: int) -> int:
+    """The halves of the product of 128 bits, exclusive or."""
+    product = left * right
+    return (product ^ product >> 64) & _MASK
+
+
+# -- saved values ----------------------------------------------------------------------------------------------------
 
 
 def _saved_values(kind: str, name: str, values: Sequence[Any]) -> dict[str, NDArray[Any]]:

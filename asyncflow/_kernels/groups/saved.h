@@ -37,7 +37,7 @@ static af_loaded af_strings_load(af_strings *table, const uint8_t *text, const i
         const uint32_t length = (uint32_t)lengths[i];
         if (!af_utf8_valid(text, length)) return AF_LOAD_NO_TEXT;
         if (i && af_text_compare(before, (uint32_t)lengths[i - 1], text, length) >= 0) return AF_LOAD_OUT_OF_ORDER;
-        if (af_strings_intern(table, text, length) < 0) return AF_LOAD_NO_MEMORY;
+        if (af_strings_intern(table, text, length, af_hash_text(table->seeds, text, length)) < 0) return AF_LOAD_NO_MEMORY;
         before = text;
         text += length;
     }

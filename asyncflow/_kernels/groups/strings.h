@@ -7,14 +7,14 @@
  * end to end.  Null is an id without an entry in the buckets.
  *
  * Steps of a look-up: see groups/block.h (64 rows at a time, three passes); here is the exact path that a miss takes, insertion, growth.
- * Buckets hold 4.5 entries on average at most; a full one overflows into the next.  Seeds are random per process, so that no
- * input can aim at one bucket.  Nothing is ever deleted: the owner builds a new table of the keys it keeps. */
+ * Buckets hold 4.5 entries on average at most; a full one overflows into the next.  The hash is that of groups/hash.h: a table that is built anew
+ * keeps the hashes of its keys.  Nothing is ever deleted: the owner builds a new table of the keys it keeps. */
 #ifndef ASYNCFLOW_GROUPS_STRINGS_H
 #define ASYNCFLOW_GROUPS_STRINGS_H
 
-#include "base/cpu.h"
+#include "groups/hash.h"
 
-enum { AF_BLOCK_ROWS = 64, AF_MAX_WORDS = 8, AF_FIRST_CAPACITY = 256 };
+enum { AF_FIRST_CAPACITY = 256 };
 
 typedef struct {
     uint16_t tag[8];
@@ -35,52 +35,30 @@ typedef struct {
     uint8_t *text;
     uint64_t text_capacity;
     int32_t null_id; /* -1: no null yet */
-    uint64_t seeds[AF_MAX_WORDS + 2];
+    uint64_t seeds[AF_SEEDS];
 } af_strings;
 
-/* One batch's string column.  valid: NULL or one byte per row. */
+/* One batch's string column.  valid: NULL or one byte per row; hashes: NULL or the texts' hashes, where they are known. */
 typedef struct {
     const uint8_t *data;
     int64_t data_bytes;
     const int32_t *starts, *lengths;
     const uint8_t *valid;
+    const uint64_t *hashes;
 } af_string_rows;
 
 /* A load that ends n bytes behind the middle masks n bytes off. */
 static const uint8_t af_keep[128] __attribute__((aligned(64))) = {[0 ... 63] = 0xFF};
 
-AF_INLINE uint64_t af_finish_hash(uint64_t sum, uint64_t length, uint64_t seed) {
-    uint64_t hash = sum + length;
-    hash ^= hash >> 32;
-    return hash * (seed | 1);
-}
-
+/* Who uses which bits of a hash: a bucket those from 20 on, up to 43 in a table of 2^24 buckets; the tag 54 to 63; 44 to 53 choose the part of a
+ * stage that is cut by key.  They must stay apart: the keys of one part agree in the bits that chose the part, and would fill every other place only.
+ * Tables of fixed values (groups/words.h) have no tag, and choose a slot by the lowest bits. */
 AF_INLINE uint32_t af_key_bucket_of(uint64_t hash, uint32_t mask) { return (uint32_t)(hash >> 20) & mask; }
 
 /* Never 0, which is an empty place: the length class is at least 1. */
 AF_INLINE uint16_t af_tag(uint64_t hash, uint64_t length, uint32_t words) {
     if (words == 4) return (uint16_t)((hash >> 54 << 6) | (length <= 32 ? length + 1 : 63));
     return (uint16_t)((hash >> 55 << 7) | (length <= 64 ? length + 1 : 127));
-}
-
-/* Image and hash of a key of at most words * 8 bytes, without reading outside of it. */
-static inline uint64_t af_image_of(const af_strings *table, const uint8_t *key, uint64_t length, uint64_t *image) {
-    uint64_t sum = 0;
-    memset(image, 0, table->words * 8);
-    if (length) memcpy(image, key, length);
-    for (uint32_t i = 0; i < table->words; i++) {
-        uint32_t low = (uint32_t)(image[i] + table->seeds[i]), high = (uint32_t)((image[i] >> 32) + (table->seeds[i] >> 32));
-        sum += (uint64_t)low * high;
-    }
-    return af_finish_hash(sum, length, table->seeds[AF_MAX_WORDS]);
-}
-
-static inline uint64_t af_hash_long(const af_strings *table, const uint8_t *key, uint64_t length) {
-    uint64_t hash = table->seeds[0] ^ length;
-    for (uint64_t at = 0; at + 16 < length; at += 16)
-        hash = af_fold(af_load64(key + at) ^ hash ^ table->seeds[1], af_load64(key + at + 8) ^ table->seeds[2]);
-    hash = af_fold(af_load64(key + length - 16) ^ hash ^ table->seeds[3], af_load64(key + length - 8) ^ table->seeds[4]);
-    return af_finish_hash(hash, length, table->seeds[AF_MAX_WORDS]);
 }
 
 static inline void af_place(af_key_bucket *buckets, uint32_t mask, uint64_t hash, uint16_t tag, int32_t id) {
@@ -164,10 +142,8 @@ static bool af_strings_widen(af_strings *table) {
     table->images = images;
     table->words = AF_MAX_WORDS;
     for (int32_t id = 0; id < table->size; id++) {
-        uint64_t length = af_text_length(table, id);
-        const uint8_t *key = table->text + table->offsets[id];
-        if (id != table->null_id && length <= 64)
-            table->hashes[id] = af_image_of(table, key, length, images + (size_t)id * AF_MAX_WORDS);
+        const uint64_t length = af_text_length(table, id);
+        if (length && length <= 64) memcpy(images + (size_t)id * AF_MAX_WORDS, table->text + table->offsets[id], length);
     }
     return af_strings_rebucket(table, table->mask + 1);
 }
@@ -200,12 +176,9 @@ static int32_t af_strings_null(af_strings *table) {
 }
 
 /* The id of a key of any length, a new one where there is none; -1: no memory. */
-AF_NOINLINE int32_t af_strings_intern(af_strings *table, const uint8_t *key, uint64_t length) {
+AF_NOINLINE int32_t af_strings_intern(af_strings *table, const uint8_t *key, uint64_t length, uint64_t hash) {
     if (length > 32 && length <= 64 && table->words == 4 && !af_strings_widen(table)) return -1;
-    uint64_t image[AF_MAX_WORDS];
-    bool is_long = length > table->words * 8;
-    uint64_t hash = is_long ? af_hash_long(table, key, length) : af_image_of(table, key, length, image);
-    uint16_t tag = af_tag(hash, length, table->words);
+    const uint16_t tag = af_tag(hash, length, table->words);
     for (uint32_t at = af_key_bucket_of(hash, table->mask);; at = (at + 1) & table->mask) {
         const af_key_bucket *bucket = &table->buckets[at];
         for (uint32_t i = 0; i < bucket->count; i++) {
@@ -220,7 +193,7 @@ AF_NOINLINE int32_t af_strings_intern(af_strings *table, const uint8_t *key, uin
     int32_t id = af_strings_append(table, key, length);
     if (id < 0) return -1;
     table->hashes[id] = hash;
-    if (!is_long) memcpy(table->images + (size_t)id * table->words, image, table->words * 8);
+    if (length && length <= table->words * 8) memcpy(table->images + (size_t)id * table->words, key, length);
     af_place(table->buckets, table->mask, hash, tag, id);
     return id;
 }
@@ -230,7 +203,8 @@ static bool af_strings_rebuild(af_strings *table, const af_strings *from, const 
     if (!af_strings_init(table, from->seeds)) return false;
     for (int32_t i = 0; i < count; i++) {
         const uint8_t *key = from->text + from->offsets[ids[i]];
-        int32_t id = ids[i] == from->null_id ? af_strings_null(table) : af_strings_intern(table, key, af_text_length(from, ids[i]));
+        const uint64_t length = af_text_length(from, ids[i]);
+        int32_t id = ids[i] == from->null_id ? af_strings_null(table) : af_strings_intern(table, key, length, from->hashes[ids[i]]);
         if (id < 0) {
             af_strings_free(table);
             return false;
@@ -243,11 +217,15 @@ static uint64_t af_strings_bytes(const af_strings *table) {
     return (uint64_t)(table->mask + 1) * sizeof(af_key_bucket) + (uint64_t)table->capacity * (table->words * 8 + 16) + table->text_capacity;
 }
 
-/* Ids of rows, one function per instruction-set level (groups/block.h); false: no memory. */
+/* Ids of rows (false: no memory), and hashes of texts: functions of each instruction-set level (groups/block.h). */
 bool af_assign_strings_portable(af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids);
 bool af_assign_strings_v2(af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids);
 bool af_assign_strings_v3(af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids);
 bool af_assign_strings_v4(af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids);
+void af_hash_strings_portable(const uint64_t *seeds, const af_string_rows *rows, int64_t count, uint64_t *hashes);
+void af_hash_strings_v2(const uint64_t *seeds, const af_string_rows *rows, int64_t count, uint64_t *hashes);
+void af_hash_strings_v3(const uint64_t *seeds, const af_string_rows *rows, int64_t count, uint64_t *hashes);
+void af_hash_strings_v4(const uint64_t *seeds, const af_string_rows *rows, int64_t count, uint64_t *hashes);
 
 static bool af_assign_strings(int level, af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids) {
 #if AF_X86
@@ -255,6 +233,20 @@ static bool af_assign_strings(int level, af_strings *table, const af_string_rows
     if (level >= AF_V2) return af_assign_strings_v2(table, rows, count, ids);
 #endif
     return af_assign_strings_portable(table, rows, count, ids);
+}
+
+static void af_hash_strings(int level, const uint64_t *seeds, const af_string_rows *rows, int64_t count, uint64_t *hashes) {
+#if AF_X86
+    if (level >= AF_V3) {
+        af_hash_strings_v3(seeds, rows, count, hashes);
+        return;
+    }
+    if (level >= AF_V2) {
+        af_hash_strings_v2(seeds, rows, count, hashes);
+        return;
+    }
+#endif
+    af_hash_strings_portable(seeds, rows, count, hashes);
 }
 
 #endif

@@ -20,7 +20,7 @@ typedef struct {
     int32_t size;
     int32_t capacity;
     int32_t null_id;
-    uint64_t seeds[2];
+    uint64_t seeds[AF_SEEDS];
 } af_words;
 
 typedef enum { AF_KEY_INT64, AF_KEY_FLOAT64, AF_KEY_BOOL } af_key_kind;
@@ -33,7 +33,7 @@ static void af_words_free(af_words *table) {
 
 AF_INLINE bool af_words_fit(uint64_t words, uint64_t slot_count) { return words * 8 <= slot_count * 5; }
 
-AF_INLINE uint64_t af_slot_of(const af_words *table, uint64_t word) { return af_fold(word ^ table->seeds[0], table->seeds[1] | 1) & table->mask; }
+AF_INLINE uint64_t af_slot_of(const af_words *table, uint64_t word) { return af_hash_word(table->seeds, word) & table->mask; }
 
 static bool af_words_reslot(af_words *table, uint64_t slot_count) {
     af_slot *slots = calloc(slot_count, sizeof(af_slot));
@@ -53,8 +53,7 @@ static bool af_words_reslot(af_words *table, uint64_t slot_count) {
 
 static bool af_words_init(af_words *table, const uint64_t *seeds) {
     memset(table, 0, sizeof *table);
-    table->seeds[0] = seeds[0];
-    table->seeds[1] = seeds[1];
+    memcpy(table->seeds, seeds, sizeof table->seeds);
     table->null_id = -1;
     return af_words_reslot(table, AF_FIRST_CAPACITY);
 }
@@ -96,10 +95,11 @@ AF_INLINE uint64_t af_canonical_float(uint64_t bits) {
     return (bits & 0x7FFFFFFFFFFFFFFFull) > 0x7FF0000000000000ull ? 0x7FF8000000000000ull : bits;
 }
 
-static bool af_words_assign_block(af_words *table, const uint64_t *words, const uint8_t *valid, uint32_t count, int32_t *ids) {
+/* hashes: NULL or the words' hashes, where they are known. */
+static bool af_words_assign_block(af_words *table, const uint64_t *words, const uint8_t *valid, const uint64_t *hashes, uint32_t count, int32_t *ids) {
     uint64_t mask = table->mask, at[AF_BLOCK_ROWS];
     for (uint32_t i = 0; i < count; i++) {
-        at[i] = af_slot_of(table, words[i]);
+        at[i] = hashes != NULL ? hashes[i] & mask : af_slot_of(table, words[i]);
         __builtin_prefetch(&table->slots[at[i]]);
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -110,19 +110,36 @@ static bool af_words_assign_block(af_words *table, const uint64_t *words, const 
     return true;
 }
 
-static bool af_assign_words(af_words *table, const void *values, const uint8_t *valid, af_key_kind kind, int64_t count, int32_t *ids) {
+/* The bit patterns of values begin .. begin + count, at most AF_BLOCK_ROWS, in which equal keys are equal. */
+AF_INLINE void af_canonical_words(const void *values, af_key_kind kind, int64_t begin, uint32_t count, uint64_t *words) {
+    if (kind == AF_KEY_BOOL)
+        for (uint32_t i = 0; i < count; i++) words[i] = ((const uint8_t *)values)[begin + i] != 0;
+    else
+        memcpy(words, (const uint64_t *)values + begin, count * 8);
+    if (kind == AF_KEY_FLOAT64)
+        for (uint32_t i = 0; i < count; i++) words[i] = af_canonical_float(words[i]);
+}
+
+static bool af_assign_words(af_words *table, const void *values, const uint8_t *valid, const uint64_t *hashes, af_key_kind kind, int64_t count,
+                            int32_t *ids) {
     for (int64_t begin = 0; begin < count; begin += AF_BLOCK_ROWS) {
         uint32_t block = count - begin < AF_BLOCK_ROWS ? (uint32_t)(count - begin) : AF_BLOCK_ROWS;
         uint64_t words[AF_BLOCK_ROWS];
-        if (kind == AF_KEY_BOOL)
-            for (uint32_t i = 0; i < block; i++) words[i] = ((const uint8_t *)values)[begin + i] != 0;
-        else
-            memcpy(words, (const uint64_t *)values + begin, block * 8);
-        if (kind == AF_KEY_FLOAT64)
-            for (uint32_t i = 0; i < block; i++) words[i] = af_canonical_float(words[i]);
-        if (!af_words_assign_block(table, words, valid ? valid + begin : NULL, block, ids + begin)) return false;
+        af_canonical_words(values, kind, begin, block, words);
+        const uint8_t *block_valid = valid != NULL ? valid + begin : NULL;
+        const uint64_t *block_hashes = hashes != NULL ? hashes + begin : NULL;
+        if (!af_words_assign_block(table, words, block_valid, block_hashes, block, ids + begin)) return false;
     }
     return true;
+}
+
+static void af_hash_words(const uint64_t *seeds, const void *values, af_key_kind kind, int64_t count, uint64_t *hashes) {
+    for (int64_t begin = 0; begin < count; begin += AF_BLOCK_ROWS) {
+        uint32_t block = count - begin < AF_BLOCK_ROWS ? (uint32_t)(count - begin) : AF_BLOCK_ROWS;
+        uint64_t words[AF_BLOCK_ROWS];
+        af_canonical_words(values, kind, begin, block, words);
+        for (uint32_t i = 0; i < block; i++) hashes[begin + i] = af_hash_word(seeds, words[i]);
+    }
 }
 
 /* Ids of (ids[i], others[i]), written over ids. */
@@ -131,7 +148,7 @@ static bool af_assign_pairs(af_words *table, int32_t *ids, const int32_t *others
         uint32_t block = count - begin < AF_BLOCK_ROWS ? (uint32_t)(count - begin) : AF_BLOCK_ROWS;
         uint64_t words[AF_BLOCK_ROWS];
         for (uint32_t i = 0; i < block; i++) words[i] = (uint64_t)(uint32_t)ids[begin + i] << 32 | (uint32_t)others[begin + i];
-        if (!af_words_assign_block(table, words, NULL, block, ids + begin)) return false;
+        if (!af_words_assign_block(table, words, NULL, NULL, block, ids + begin)) return false;
     }
     return true;
 }
@@ -142,7 +159,8 @@ static bool af_words_rebuild(af_words *table, af_words *from, const int32_t *ids
     uint64_t slot_count = AF_FIRST_CAPACITY; /* for as many again: growing into them would take all steps once more */
     while (!af_words_fit(2 * ((uint64_t)count + 1), slot_count)) slot_count *= 2;
     const bool reused = slot_count == from->mask + 1;
-    af_words made = {.mask = slot_count - 1, .null_id = -1, .seeds = {from->seeds[0], from->seeds[1]}};
+    af_words made = {.mask = slot_count - 1, .null_id = -1};
+    memcpy(made.seeds, from->seeds, sizeof made.seeds);
     made.capacity = count > AF_FIRST_CAPACITY ? count : AF_FIRST_CAPACITY;
     made.words = malloc((size_t)made.capacity * 8);
     made.slots = made.words == NULL || reused ? NULL : calloc(slot_count, sizeof(af_slot));
@@ -167,7 +185,7 @@ static bool af_words_rebuild(af_words *table, af_words *from, const int32_t *ids
             words[i] = from->words[ids[begin + i]];
             valid[i] = ids[begin + i] != from->null_id;
         }
-        af_words_assign_block(&made, words, valid, block, new_ids);
+        af_words_assign_block(&made, words, valid, NULL, block, new_ids);
     }
     *table = made;
     return true;
