@@ -33,6 +33,7 @@ class Batch(Struct, frozen=True, eq=False):
     """Rows of one table.  Frozen; ``columns[i]`` belongs to ``schema.fields[i]`` and has ``num_rows`` rows.
 
     ``time``: int64 ns event time per row, or None where rows have none.  ``origin``: for rows of one message, where it came from.
+    ``ahead``: what the only reader of the table has made of exactly these columns before their turn (``operators.contract.Ahead``).
     """
 
     schema: Schema
@@ -43,6 +44,7 @@ class Batch(Struct, frozen=True, eq=False):
     watermark_before: int = NO_TIME
     delay_ns: int = 0
     origin: Any = None
+    ahead: Any = None
 
     # -- reading, for users ------------------------------------------------------------------------------------------
 
@@ -160,6 +162,7 @@ class Batch(Struct, frozen=True, eq=False):
             64
             + sum(column.nbytes for column in self.columns)
             + (16 * self.num_rows if self.time is not None else 0)
+            + (0 if self.ahead is None else self.ahead.nbytes)
         )
 
     def column(self, name: str) -> Column:
@@ -184,6 +187,14 @@ class Batch(Struct, frozen=True, eq=False):
             return self.watermarks
         assert self.time is not None
         return watermarks_of(self.time, self.watermark_before, self.delay_ns)
+
+    def settled(self, watermark_before: int) -> Batch:
+        """The same rows of one source, made without the watermark before the source's batch, which is known now: no row's watermark is
+        less.  The array of watermarks is written to."""
+        if self.watermarks is not None:  # they never fall from row to row
+            self.watermarks[: np.searchsorted(self.watermarks, watermark_before)] = watermark_before
+        ahead = None if self.ahead is None else self.ahead.settled(watermark_before)
+        return replace(self, watermark_before=watermark_before, ahead=ahead)
 
     def take(self, rows: IndexArray) -> Batch:
         """The rows at these positions; keeps the watermark before each of them."""

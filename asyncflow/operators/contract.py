@@ -12,12 +12,14 @@ is canonical: equal states have equal bytes, whatever batches, row numbers and k
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from asyncflow.model.batch import Batch
+from asyncflow.model.columns import Column
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
 
@@ -27,6 +29,17 @@ class Output(Struct, frozen=True, eq=False):
 
     batch: Batch
     kind: str = ""
+
+
+class Standing(Struct, frozen=True):
+    """How an operator stands between two calls; the fields are the properties of :class:`Operator` of these names."""
+
+    state_bytes: int
+    open_windows: int | None
+    open_keys: int | None
+    next_due_ns: int | None
+    held_ns: int
+    timed: bool
 
 
 class Port(NamedTuple):
@@ -50,6 +63,8 @@ class _Core(ABC):
     """
 
     state_version: ClassVar[int]
+    on_any_thread: bool = True
+    """Its calls, one at a time, may be made by any thread; False where they run code of the user's."""
     output: Schema | None = None
     counts: dict[str, int]
 
@@ -100,6 +115,21 @@ class _Core(ABC):
         """Bytes of state held now, about."""
         return 0
 
+    @property
+    @abstractmethod
+    def waiting_rows(self) -> int | tuple[int, int] | None: ...
+
+    def standing(self) -> Standing:
+        """How it stands now; not to be asked while a call is under way."""
+        return Standing(
+            self.state_bytes,
+            self.open_windows,
+            self.open_keys,
+            self.next_due_ns,
+            self.held_ns,
+            self.timed,
+        )
+
 
 class Operator(_Core):
     """An operator over one input."""
@@ -107,6 +137,30 @@ class Operator(_Core):
     @abstractmethod
     def process(self, batch: Batch) -> Iterable[Output]:
         """Takes one batch; the watermark before each row travels with the batch."""
+
+    def ahead(self, batch: Batch) -> Ahead | None:
+        """Makes what of ``process`` needs no state, where there is such a part.
+
+        Called by any thread, for several batches at once, before earlier ones are processed.  The watermark before the batch is not known
+        yet.  The batch comes to ``process`` with the result as its ``ahead``."""
+        return None
+
+    def settled(self, made: Any, watermark_before: int) -> Any:
+        """What was made ahead, now that the watermark before the batch is known."""
+        return made
+
+    def done_ahead(self, batch: Batch) -> bool:
+        """The part of the work that needs no state is done."""
+        ahead: Ahead | None = batch.ahead
+        return ahead is not None and ahead.operator is self and ahead.columns is batch.columns
+
+    def _done_ahead(self, batch: Batch) -> Any:
+        """What was made ahead, which is counted now; None where nothing was."""
+        if not self.done_ahead(batch):
+            return None
+        for name, number in batch.ahead.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + number
+        return batch.ahead.made
 
     def advance(self, watermark_ns: int) -> Iterable[Output]:
         """The stage's watermark is now ``watermark_ns`` (it never falls)."""
@@ -122,6 +176,24 @@ class Operator(_Core):
         return None
 
 
+class Ahead(Struct, frozen=True, eq=False):
+    """What an operator has made of a batch before the batch's turn: the part of its work that needs no state.
+
+    ``columns``: those of the batch; a batch with other columns is another one.  ``made``: what ``process`` goes on with.  ``counts``: what
+    the operator's counts grow by.  ``nbytes``: of what was made, about.
+    """
+
+    operator: Operator
+    columns: tuple[Column, ...]
+    made: Any
+    counts: dict[str, int]
+    nbytes: int = 0
+
+    def settled(self, watermark_before: int) -> Ahead:
+        """The same, now that the watermark before the batch is known."""
+        return replace(self, made=self.operator.settled(self.made, watermark_before))
+
+
 class CountsOnly(Operator):
     """An operator that keeps nothing but its counts."""
 
@@ -132,6 +204,44 @@ class CountsOnly(Operator):
 
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)
+
+
+class Stateless(CountsOnly):
+    """An operator whose results depend on the batch alone."""
+
+    @abstractmethod
+    def made_of(self, batch: Batch, counts: dict[str, int]) -> Iterable[Output]:
+        """What comes of a batch; adds to ``counts``.  Called by any thread, for several batches at once."""
+
+    def process(self, batch: Batch) -> Iterable[Output]:
+        done: tuple[Output, ...] | None = self._done_ahead(batch)
+        return self.made_of(batch, self.counts) if done is None else done
+
+    def ahead(self, batch: Batch) -> Ahead:
+        counts: dict[str, int] = {}
+        outputs = tuple(self.made_of(batch, counts))
+        return Ahead(self, batch.columns, outputs, counts, sum(output.batch.nbytes for output in outputs))
+
+    def settled(self, made: Any, watermark_before: int) -> Any:
+        return tuple(replace(output, batch=output.batch.settled(watermark_before)) for output in made)
+
+
+def made_ahead(batch: Batch, operators: Sequence[Operator]) -> Batch:
+    """The batch with what the first operator makes of it ahead, the batches of that result with what the second makes of them, and so on.
+
+    Where one fails, that is left to its turn, when the failure has a name.
+    """
+    try:
+        ahead = operators[0].ahead(batch)
+    except Exception:
+        return batch
+    if ahead is not None and len(operators) > 1:
+        made = (
+            output if output.kind else replace(output, batch=made_ahead(output.batch, operators[1:]))
+            for output in ahead.made
+        )
+        ahead = replace(ahead, made=tuple(made))
+    return replace(batch, ahead=ahead)
 
 
 class TwoInputOperator(_Core):

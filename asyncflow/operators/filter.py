@@ -12,32 +12,31 @@ import numpy as np
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import BoolArray
 from asyncflow.model.schema import Schema
-from asyncflow.operators.contract import CountsOnly, Output
+from asyncflow.operators.contract import Output, Stateless
 from asyncflow.operators.pieces import whole_or_halves
 
 
-class FilterOperator(CountsOnly):
-    """``predicate`` gives a bool per row of a batch.  ``counts``: rows ``filtered``, and what ``losses`` counts while computing."""
+class FilterOperator(Stateless):
+    """``predicate`` gives a bool per row of a batch, and adds what is lost in computing to the counts that it is given.  ``counts``: also
+    rows ``filtered``."""
 
     def __init__(
         self,
-        predicate: Callable[[Batch], BoolArray],
+        predicate: Callable[[Batch, dict[str, int]], BoolArray],
         output: Schema,
-        losses: dict[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.output = output
         self._predicate = predicate
-        self.counts = {} if losses is None else losses
         self.counts["filtered"] = 0
 
-    def process(self, batch: Batch) -> Iterable[Output]:
-        return whole_or_halves(self._kept, batch, self.counts)
+    def made_of(self, batch: Batch, counts: dict[str, int]) -> Iterable[Output]:
+        return whole_or_halves(self._kept, batch, counts)
 
-    def _kept(self, batch: Batch) -> list[Output]:
-        keep = self._predicate(batch)
+    def _kept(self, batch: Batch, counts: dict[str, int]) -> list[Output]:
+        keep = self._predicate(batch, counts)
         kept = int(np.count_nonzero(keep))
-        self.counts["filtered"] += batch.num_rows - kept
+        counts["filtered"] = counts.get("filtered", 0) + batch.num_rows - kept
         if kept == batch.num_rows:
             return [Output(batch)] if kept else []
         return [Output(batch.take(np.flatnonzero(keep)))] if kept else []

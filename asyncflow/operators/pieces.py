@@ -58,15 +58,15 @@ def key_pieces(keys: KeyTable, groups: Int32Array) -> Iterator[tuple[slice, list
 
 
 def whole_or_halves(
-    process: Callable[[Batch], list[Output]], batch: Batch, counts: dict[str, int]
+    process: Callable[[Batch, dict[str, int]], list[Output]], batch: Batch, counts: dict[str, int]
 ) -> Iterable[Output]:
     """What ``process`` makes of a batch; where the texts of that are more than a column holds, what it makes of the halves.
 
-    ``counts``: those that ``process`` adds to; they are set back before the halves.  OverflowError where one row is too much.
+    ``counts``: ``process`` is given them and adds to them; they are set back before the halves.  OverflowError where one row is too much.
     """
     before = counts.copy()
     try:
-        return process(batch)
+        return process(batch, counts)
     except OverflowError:
         if batch.num_rows == 1:
             raise

@@ -167,7 +167,7 @@ def standing(operator: Any) -> list[Any]:
 # -- the cases -----------------------------------------------------------------------------------------------------------
 
 
-def _positive(batch: Batch) -> Any:
+def _positive(batch: Batch, _: dict[str, int]) -> Any:
     column = batch.column("n")
     assert not isinstance(column, StringColumn)
     valid = np.ones(len(column), np.bool_) if column.valid is None else column.valid
@@ -175,13 +175,11 @@ def _positive(batch: Batch) -> Any:
 
 
 def make_derive() -> DeriveOperator:
-    losses: dict[str, int] = {}
-
-    def evaluate(batch: Batch) -> tuple[Column, ...]:
+    def evaluate(batch: Batch, losses: dict[str, int]) -> tuple[Column, ...]:
         losses["made"] = losses.get("made", 0) + batch.num_rows
         return (batch.column("k"),)
 
-    return DeriveOperator(SCHEMA.select(["k"]), evaluate, losses)
+    return DeriveOperator(SCHEMA.select(["k"]), evaluate)
 
 
 def make_top(**more: Any) -> TopOperator:
@@ -306,11 +304,11 @@ AGGREGATES = {
 def windowed(make: Callable[..., Operator], keys: Sequence[str], aggregates: str, **more: Any) -> Operator:
     """A window operator over these keys with a set of aggregates."""
 
-    def prepare(batch: Batch) -> Prepared:
+    def prepare(batch: Batch, losses: dict[str, int]) -> Prepared:
         return Prepared(
             tuple(batch.column(name) for name in keys),
             tuple(batch.column(name) for name in INPUTS),
-            (_positive(batch),),
+            (_positive(batch, losses),),
         )
 
     found = AGGREGATES[aggregates]
@@ -359,7 +357,7 @@ def make_projected() -> Operator:
 def make_retimed() -> Operator:
     """Other times, without any where ``b`` is null."""
 
-    def evaluate(batch: Batch) -> tuple[Column, ...]:
+    def evaluate(batch: Batch, _: dict[str, int]) -> tuple[Column, ...]:
         assert batch.time is not None
         times = FixedColumn(batch.time + 2, batch.column("b").valid)
         return (times, *batch.columns[1:])

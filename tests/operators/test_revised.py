@@ -282,7 +282,7 @@ def operator(**options: Any) -> RevisedWindowOperator:
         keys=Schema.of([("key", DataType.STRING)]),
         aggregates=[AggregateSpec("count", (), ()), AggregateSpec("sum", (0,), (DataType.INT64,))],
         names=["n", "s"],
-        prepare=lambda batch: Prepared((batch.columns[0],), (batch.columns[1],), ()),
+        prepare=lambda batch, _: Prepared((batch.columns[0],), (batch.columns[1],), ()),
         **options,
     )
 

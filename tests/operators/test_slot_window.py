@@ -23,7 +23,7 @@ COMMON: dict[str, Any] = {
         AggregateSpec("max", (0,), (DataType.STRING,)),
     ],
     "names": ["n", "d", "most"],
-    "prepare": lambda batch: Prepared(batch.columns, batch.columns, ()),
+    "prepare": lambda batch, _: Prepared(batch.columns, batch.columns, ()),
 }
 
 

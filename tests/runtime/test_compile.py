@@ -67,7 +67,7 @@ def test_constants_are_spread_over_the_rows(rows: int) -> None:
     assert listed(compute("'a' || 'b'", batch)) == ["ab"] * rows
     assert listed(compute("CAST(NULL AS string)", batch)) == [None] * rows
     assert listed(compute("CASE WHEN TRUE THEN upper('a') END", batch)) == ["A"] * rows
-    assert compile_predicate(parse_expression("1 < 2"), SCHEMA)(batch).tolist() == [True] * rows
+    assert compile_predicate(parse_expression("1 < 2"), SCHEMA)(batch, {}).tolist() == [True] * rows
 
 
 def test_columns_keep_their_invariants() -> None:
@@ -170,7 +170,7 @@ def test_a_wide_or_is_fine() -> None:
 
 def test_null_is_not_true() -> None:
     predicate = compile_predicate(parse_expression("f > 0 OR b"), SCHEMA)
-    assert predicate(batch_of(*ROWS)).tolist() == [True, False, True, True]
+    assert predicate(batch_of(*ROWS), {}).tolist() == [True, False, True, True]
     with pytest.raises(TypeError, match="a condition is a bool, not int64"):
         compile_predicate(parse_expression("i"), SCHEMA)
 
@@ -339,7 +339,7 @@ def test_equal_aggregates_and_arguments_are_held_once() -> None:
     )
     operator = operator_of(stage, SCHEMA)
     assert isinstance(operator, ProjectedWindow)
-    prepared = operator._window._prepare(batch := batch_of(*ROWS))
+    prepared = operator._window._prepare(batch := batch_of(*ROWS), {})
     assert [len(part) for part in (prepared.keys, prepared.inputs, prepared.masks)] == [1, 3, 1]
     assert prepared.keys[0] is batch.columns[2]
     assert prepared.inputs[1] is batch.columns[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -13,7 +14,7 @@ from asyncflow.model.columns import BoolArray, Column, Int32Array
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates.python_aggregates import State
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.contract import Operator
+from asyncflow.operators.contract import Ahead, Operator
 from asyncflow.operators.raw import raw_column
 
 FEW_GROUPS = 1 << 16
@@ -28,6 +29,18 @@ class Prepared(Struct, frozen=True, eq=False):
     keys: tuple[Column, ...]
     inputs: tuple[Column, ...]
     masks: tuple[BoolArray, ...]
+
+
+Prepare: TypeAlias = Callable[[Batch, dict[str, int]], Prepared]
+"""Computes what a window stage reads of a batch, and adds what is lost in computing to the counts that are given."""
+
+
+def prepared_ahead(operator: Operator, prepare: Prepare, batch: Batch) -> Ahead:
+    """The preparation of a batch before its turn."""
+    losses: dict[str, int] = {}
+    made = prepare(batch, losses)
+    arrays = sum(column.nbytes for column in (*made.keys, *made.inputs))
+    return Ahead(operator, batch.columns, made, losses, arrays)
 
 
 def result_schema(
@@ -52,9 +65,7 @@ class GroupedWindow(Operator):
     state_version = 1
     output: Schema
 
-    def __init__(
-        self, output: Schema, keys: Schema, state: State, prepare: Callable[[Batch], Prepared]
-    ) -> None:
+    def __init__(self, output: Schema, keys: Schema, state: State, prepare: Prepare) -> None:
         super().__init__()
         self.output = output
         self.counts = dict.fromkeys(COUNTS, 0)
@@ -76,9 +87,14 @@ class GroupedWindow(Operator):
     def open_keys(self) -> int:
         return int(self._groups.size)
 
+    def ahead(self, batch: Batch) -> Ahead:
+        return prepared_ahead(self, self._prepare, batch)
+
     def _grouped(self, batch: Batch) -> tuple[Prepared, Int32Array]:
         """What the stage reads of the batch, and the group of each row."""
-        prepared = self._prepare(batch)
+        prepared: Prepared | None = self._done_ahead(batch)
+        if prepared is None:
+            prepared = self._prepare(batch, self.counts)
         keys = [raw_column(column) for column in prepared.keys]
         return prepared, self._groups.assign(keys, batch.num_rows)
 

@@ -23,7 +23,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from heapq import heappop, heappush
 
 import numpy as np
@@ -42,10 +42,17 @@ from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.bounds import WindowBounds, left_open
-from asyncflow.operators.contract import Operator, Output, counted, restore_counts
+from asyncflow.operators.contract import Ahead, Operator, Output, counted, restore_counts
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.windows.grouped import BOUNDS, COUNTS, Prepared, result_schema
+from asyncflow.operators.windows.grouped import (
+    BOUNDS,
+    COUNTS,
+    Prepare,
+    Prepared,
+    prepared_ahead,
+    result_schema,
+)
 from asyncflow.operators.windows.revisions import Entries, SentRows, turns_of
 from asyncflow.operators.windows.slots import SlotTable
 
@@ -80,7 +87,7 @@ class RevisedWindowOperator(Operator):
         keys: Schema,
         aggregates: Sequence[AggregateSpec],
         names: Sequence[str],
-        prepare: Callable[[Batch], Prepared],
+        prepare: Prepare,
     ) -> None:
         super().__init__()
         if not revisions and (lateness_ns or emit_every_ns):
@@ -116,12 +123,17 @@ class RevisedWindowOperator(Operator):
             raise ValueError("windows.ending: windows that are not open")
         self._ending = ending
 
+    def ahead(self, batch: Batch) -> Ahead:
+        return prepared_ahead(self, self._prepare, batch)
+
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
         if batch.time is None:
             raise ValueError("windows of event time need rows that have one")
-        prepared = self._prepare(batch)
+        prepared: Prepared | None = self._done_ahead(batch)
+        if prepared is None:
+            prepared = self._prepare(batch, self.counts)
         keys = self._slots.keys.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
         rows = Entries(batch.time, self._clocks(batch), keys, prepared)
         late = []

@@ -11,7 +11,7 @@ depend on where batches are cut; memory is bounded by the open windows.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,14 @@ from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column, rows_of_raw
-from asyncflow.operators.windows.grouped import BOUNDS, FEW_GROUPS, GroupedWindow, Prepared, result_schema
+from asyncflow.operators.windows.grouped import (
+    BOUNDS,
+    FEW_GROUPS,
+    GroupedWindow,
+    Prepare,
+    Prepared,
+    result_schema,
+)
 
 
 class _SlotWindow(GroupedWindow):
@@ -41,7 +48,7 @@ class _SlotWindow(GroupedWindow):
         keys: Schema,
         aggregates: Sequence[AggregateSpec],
         names: Sequence[str],
-        prepare: Callable[[Batch], Prepared],
+        prepare: Prepare,
     ) -> None:
         output = result_schema(BOUNDS, keys, aggregates, names)
         super().__init__(output, keys, window_state(aggregates), prepare)

@@ -10,7 +10,7 @@ results do not depend on where batches are cut; memory is bounded by the open wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.windows.grouped import BOUNDS, GroupedWindow, Prepared, result_schema
+from asyncflow.operators.windows.grouped import BOUNDS, GroupedWindow, Prepare, Prepared, result_schema
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
 
@@ -47,7 +47,7 @@ class WindowOperator(GroupedWindow):
         keys: Schema,
         aggregates: Sequence[AggregateSpec],
         names: Sequence[str],
-        prepare: Callable[[Batch], Prepared],
+        prepare: Prepare,
     ) -> None:
         every_ns = size_ns if every_ns is None else every_ns
         if size_ns is not None and not (every_ns is not None and 0 < every_ns <= size_ns < 2**63):

@@ -317,6 +317,11 @@ class FanOut:
         return len(self._targets)
 
     @property
+    def whole(self) -> bool:
+        """Every reader gets all columns."""
+        return all(columns is None for _, _, columns in self._targets)
+
+    @property
     def blocked_by(self) -> tuple[str, ...]:
         """The tables whose channel has no room for what is being sent."""
         return tuple(channel.reader for channel, port, _ in self._targets if channel.blocked(port))

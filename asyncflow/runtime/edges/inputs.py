@@ -32,7 +32,7 @@ class Inputs:
         *,
         in_step: bool,
     ) -> None:
-        self._names, self._channels, self._tracker, self._in_step = names, channels, tracker, in_step
+        self.names, self._channels, self._tracker, self._in_step = tuple(names), channels, tracker, in_step
 
     @property
     def in_step(self) -> bool:
@@ -48,7 +48,7 @@ class Inputs:
     def wanted(self) -> str | None:
         """The only input that is taken from now."""
         wanted = self._tracker.wanted
-        return None if wanted is None else self._names[wanted]
+        return None if wanted is None else self.names[wanted]
 
     def status(self) -> tuple[InputStatus, ...]:
         return tuple(
@@ -60,6 +60,6 @@ class Inputs:
                 waiting=channel.holds(number),
             )
             for name, (channel, number), port in zip(
-                self._names, self._channels, self._tracker.ports, strict=True
+                self.names, self._channels, self._tracker.ports, strict=True
             )
         )

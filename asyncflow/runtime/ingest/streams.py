@@ -23,6 +23,7 @@ import numpy as np
 from asyncflow.connectors.contract import ByteStream
 from asyncflow.errors import ConnectorError, DataError, StageError
 from asyncflow.formats.contract import RECORD_KEPT_BYTES, Block, Cut, Decoded, Decoder, Reject
+from asyncflow.model.schema import Schema
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import FROM_INSIDE, cancellations
 from asyncflow.runtime.base.workers import Offload
@@ -39,7 +40,7 @@ from asyncflow.runtime.ingest.positions import (
     after,
     size_bytes,
 )
-from asyncflow.runtime.ingest.way_out import NO_COLUMNS, WayOut
+from asyncflow.runtime.ingest.way_out import NO_COLUMNS, Foreseen, WayOut
 
 SMALL_BYTES = 1 << 16
 NEWLINE = 10
@@ -86,9 +87,9 @@ class StreamReader:
         try:
             async with (
                 closing(self._idleness.counted(in_flight.counted(read) if in_flight else read)) as items,
-                closing(decoded(items, decoder, self._offload)) as results,
+                closing(decoded(items, decoder, self._offload, self._way.foresee)) as results,
             ):
-                async for item, result in results:
+                async for item, result, foreseen in results:
                     if isinstance(item, Dropped):
                         schema, end, offset = (
                             NO_COLUMNS,
@@ -108,13 +109,13 @@ class StreamReader:
                     position = None if number is None else Position(number, offset, end)
                     counted = Item(found.num_rows + found.rejected, size_bytes(item), position)
                     await self._way.hand_on_decoded(
-                        counted, schema, found, stream.name, lines, item.offset, peer
+                        counted, schema, found, stream.name, lines, item.offset, peer, foreseen=foreseen
                     )
                     lines = end
                     self._idleness.done()
                     if in_flight is not None:
                         in_flight.done(item)
-                    del item, result, found  # nothing of it is kept while the next is awaited
+                    del item, result, found, foreseen  # nothing of it is kept while the next is awaited
             return f"{stream.name}: {stream.error}" if stream.error else ""
         finally:
             await stream.aclose()
@@ -198,28 +199,41 @@ def _compact(block: InputBlock, count: int) -> Block:
     return data.copy() if len(data) < SMALL_BYTES else data
 
 
-_Entry: TypeAlias = tuple[Records | Dropped, "asyncio.Future[Decoded] | Decoded | None"]
+_Worked: TypeAlias = tuple[Decoded | None, Foreseen | None]
+_Entry: TypeAlias = tuple[Records | Dropped, "asyncio.Future[_Worked] | _Worked"]
+_NOTHING: _Worked = (None, None)
 
 
 async def decoded(
-    items: AsyncIterator[Records | Dropped], decoder: Decoder, offload: Offload
-) -> AsyncIterator[tuple[Records | Dropped, Decoded | None]]:
-    """Each item of ``items`` in order, with what its records decode to (None for dropped bytes).  Nothing of one is kept while the next is
-    awaited: there may be a thousand clients."""
+    items: AsyncIterator[Records | Dropped],
+    decoder: Decoder,
+    offload: Offload,
+    foresee: Callable[[Schema, Decoded], Foreseen | None] = lambda _schema, _decoded: None,
+) -> AsyncIterator[tuple[Records | Dropped, Decoded | None, Foreseen | None]]:
+    """Each item of ``items`` in order, with what its records decode to (None for dropped bytes), and what a worker made of the rows besides
+    (``foresee``).  Nothing of one is kept while the next is awaited: there may be a thousand clients."""
     if offload.workers == 1:
         async for item in items:
-            yield item, decoder.decode(item.data) if isinstance(item, Records) else None
+            yield item, decoder.decode(item.data) if isinstance(item, Records) else None, None
             del item
         return
+
+    def work(data: Block) -> _Worked:
+        result = decoder.decode(data)
+        return result, foresee(decoder.output, result)
+
     # Reading goes on while earlier blocks are being decoded; the queue's bound is what may be under way.
     queue: asyncio.Queue[_Entry | Exception | None] = asyncio.Queue(offload.workers + 1)
 
     async def read_on() -> None:
         try:
             async for item in items:
-                result: asyncio.Future[Decoded] | Decoded | None = None
+                result: asyncio.Future[_Worked] | _Worked = _NOTHING
                 if isinstance(item, Records):
-                    result = offload.start(partial(decoder.decode, item.data), len(item.data))
+                    aside = offload.takes(len(item.data))
+                    result = (
+                        offload.run(partial(work, item.data)) if aside else (decoder.decode(item.data), None)
+                    )
                 await queue.put((item, result))
                 del item, result
         except asyncio.CancelledError as error:
@@ -237,8 +251,9 @@ async def decoded(
             if isinstance(entry, Exception):
                 raise entry
             item, result = entry
-            yield item, (await result if isinstance(result, asyncio.Future) else result)
-            del entry, item, result
+            found, foreseen = await result if isinstance(result, asyncio.Future) else result
+            yield item, found, foreseen
+            del entry, item, result, found, foreseen
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)

@@ -33,6 +33,7 @@ from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int64Array
 from asyncflow.model.messages import Barrier, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
+from asyncflow.operators.contract import Operator, made_ahead
 from asyncflow.plan.tables import Source
 from asyncflow.runtime.base.clock import ArrivalClock, Clock
 from asyncflow.runtime.base.ledger import SourceCounts
@@ -57,6 +58,16 @@ class Timed(Struct, frozen=True, eq=False):
     rows: Batch
     future: Batch | None
     marks: Int64Array
+
+
+class Foreseen(Struct, frozen=True, eq=False):
+    """What was made of a block's rows before their turn.  ``columns``: as decoded; ``rows``: those that go on, with what the only reader of
+    the table makes of them as ``ahead``; ``first_ns``, ``last_ns``: the bounds of the event times."""
+
+    columns: tuple[Column, ...]
+    rows: Batch
+    first_ns: int
+    last_ns: int
 
 
 class PeerTimes:
@@ -106,6 +117,7 @@ class EventTime:
         *,
         peer: str | None = None,
         rejected_after: Sequence[int] = (),
+        foreseen: Foreseen | None = None,
     ) -> Timed:
         """Rows in source order, decoded; their time column, if there is one, has no nulls.
 
@@ -127,7 +139,7 @@ class EventTime:
             times = column.values
         batch = Batch(schema, columns, num_rows, times, None, self.watermark, self._delay_ns, origin)
         future = None
-        latest = int(times.max())
+        latest = int(times.max()) if foreseen is None else foreseen.last_ns
         limit = min(now + self._max_future_ns, END_OF_TIME)
         if self._time_column is not None and latest > limit:
             ahead = times > limit
@@ -144,7 +156,7 @@ class EventTime:
             reach = self._peers.limit(peer, latest, now)
             if reach is not None and latest > reach:
                 batch, latest = self._not_ahead(batch, reach), reach
-        self._count(batch, latest)
+        self._count(batch, latest, foreseen)
         marks = np.append(batch.row_watermarks(), self.watermark)[after] if len(after) else after
         return Timed(batch, future, marks)
 
@@ -187,10 +199,11 @@ class EventTime:
         kept = batch.take(rows)
         return replace(kept, watermarks=None, watermark_before=self.watermark)
 
-    def _count(self, batch: Batch, latest: int) -> None:
+    def _count(self, batch: Batch, latest: int, foreseen: Foreseen | None) -> None:
         counts = self._counts
         assert batch.time is not None
-        earliest = int(batch.time.min())
+        known = foreseen is not None and batch.columns is foreseen.columns
+        earliest = foreseen.first_ns if foreseen is not None and known else int(batch.time.min())
         last = latest if batch.watermarks is None else int(batch.time.max())
         counts.first_time = earliest if counts.first_time is None else min(counts.first_time, earliest)
         counts.last_time = last if counts.last_time is None else max(counts.last_time, last)
@@ -203,7 +216,9 @@ class WayOut:
     """``outlet``, ``rejected`` and ``future``: for rows, rejected records, and rows whose time lies too far ahead of the clock.
 
     ``columns``: those of the rows that come; ``passed``: those of them that the table's readers get (``future`` has all).
-    ``position``: after the last item; ``idle``: the source holds no watermark back; ``stopped``: a stop has ended the input.
+    ``next_operators``: those that are the only ones to take the rows, one after the other; all but the last are
+    :class:`~asyncflow.operators.contract.Stateless`.  ``position``: after the last item; ``idle``: the source holds no watermark
+    back; ``stopped``: a stop has ended the input.
     """
 
     def __init__(self, source: Source, clock: Clock, counts: SourceCounts) -> None:
@@ -212,6 +227,7 @@ class WayOut:
         self.reasons: list[str] = []
         self.columns: tuple[str, ...] = ()
         self.passed: tuple[str, ...] = ()
+        self.next_operators: tuple[Operator, ...] = ()
         self.position = START
         self.idle = False
         self.stopped = False
@@ -234,6 +250,7 @@ class WayOut:
         rejected: int = 0,
         origin: Any = None,
         peer: str | None = None,
+        foreseen: Foreseen | None = None,
     ) -> None:
         """One item: its rows, and of ``rejected`` records those that are kept."""
         if num_rows == 0 and not rejected:
@@ -243,14 +260,20 @@ class WayOut:
             self._count(item)
             before = self._time.watermark
             after = [reject.after_row for reject in rejects]
-            timed = self._time.assign(schema, columns, num_rows, origin, peer=peer, rejected_after=after)
+            timed = self._time.assign(
+                schema, columns, num_rows, origin, peer=peer, rejected_after=after, foreseen=foreseen
+            )
             if rejected:
                 await self._reject(rejects, rejected, timed.marks)
             if timed.future is not None:
                 await self.future.send(timed.future)
             if timed.rows.num_rows:
                 rows = timed.rows
-                await self.outlet.send(rows if self.passed == self.columns else rows.select(self.passed))
+                if foreseen is not None and rows.columns is foreseen.columns and rows.watermarks is None:
+                    rows = foreseen.rows.settled(rows.watermark_before)
+                elif self.passed != self.columns:
+                    rows = rows.select(self.passed)
+                await self.outlet.send(rows)
             if self._time.watermark > before:
                 await self._send_watermark(self._time.watermark, idle=False)
 
@@ -264,12 +287,29 @@ class WayOut:
         offset: int,
         peer: str | None,
         origin: Any = None,
+        foreseen: Foreseen | None = None,
     ) -> None:
         """One item of the stream or message ``name``, which begins at this line and byte of it."""
         rejects = _in_stream(result, name, lines, offset)
         await self.hand_on(
-            item, schema, result.columns, result.num_rows, rejects, result.rejected, origin, peer
+            item, schema, result.columns, result.num_rows, rejects, result.rejected, origin, peer, foreseen
         )
+
+    def foresee(self, schema: Schema, result: Decoded) -> Foreseen | None:
+        """Makes of a block's rows what needs no other block: called by any thread, for several blocks at once.  None: where rows get their
+        times as they leave."""
+        time = self._source.time
+        if time is None or not result.num_rows:
+            return None
+        times = result.columns[schema.index(time)]
+        assert isinstance(times, FixedColumn)
+        delay_ns = self._source.watermark_delay_ns
+        rows = Batch(schema, result.columns, result.num_rows, times.values, None, NO_TIME, delay_ns)
+        if self.passed != self.columns:
+            rows = rows.select(self.passed)
+        if self.next_operators:
+            rows = made_ahead(rows, self.next_operators)
+        return Foreseen(result.columns, rows, int(times.values.min()), int(times.values.max()))
 
     async def raise_watermark(self, time_ns: int) -> None:
         """Event time has come at least so far, whatever the rows say."""

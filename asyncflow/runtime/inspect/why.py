@@ -73,13 +73,13 @@ class _Look:
         return replace(found, waits_for=self._waits_for((stage.outlet, stage.rejected, stage.future)))
 
     def _stage(self, table: PlanStage, stage: Stage) -> StageStatus:
-        inputs, operator = self._wiring.inputs[stage.name], stage.operator
-        next_due_ns = None if operator is None else operator.next_due_ns
+        inputs, standing = self._wiring.inputs[stage.name], stage.standing
+        next_due_ns = None if standing is None else standing.next_due_ns
         chosen, any_holder, _ = self._chosen(stage.name)
         closes = _closes(table, stage)
         by_time = chosen and closes in ("time", "at once")
         holders = _distinct(self._holders(stage.name, next_due_ns, (), False)) if by_time else ()
-        rows = None if operator is None else operator.waiting_rows
+        rows = stage.waiting_rows
         return StageStatus(
             name=stage.name,
             kind=table.type,
@@ -96,8 +96,8 @@ class _Look:
             next_due_ns=next_due_ns,
             revised=table.revised,
             size=table.closes_after,
-            open_windows=None if operator is None else operator.open_windows,
-            open_keys=None if operator is None else operator.open_keys,
+            open_windows=None if standing is None else standing.open_windows,
+            open_keys=None if standing is None else standing.open_keys,
             held_rows=() if rows is None else rows if isinstance(rows, tuple) else (rows,),
             refresh=stage.refresh_status(),
             left={way: count for way in _WAYS if (count := stage.counts.ways.get(way))},
@@ -167,7 +167,7 @@ class _Look:
             yield Holder(owner, path, "source", "", needed_ns, idle_helps)
         else:
             stage = self._stages[owner]
-            held_ns = 0 if stage.operator is None else stage.operator.held_ns
+            held_ns = 0 if (standing := stage.standing) is None else standing.held_ns
             if needed_ns is not None:
                 needed_ns = min(needed_ns + held_ns, END_OF_TIME)
             inputs = self._wiring.inputs[owner]
@@ -207,5 +207,5 @@ def _known(time_ns: int) -> int | None:
 
 def _closes(table: PlanStage, stage: Stage) -> str:
     """What lets the stage's results out; a top is of everything where its input came without windows."""
-    operator = stage.operator
-    return "end" if table.closes == "time" and operator is not None and not operator.timed else table.closes
+    standing = stage.standing
+    return "end" if table.closes == "time" and standing is not None and not standing.timed else table.closes

@@ -38,8 +38,8 @@ RESULTS = "results."
 class Run:
     """One run of ``plan``.  Used once.
 
-    ``workers``: threads that work, the loop's own among them.  ``clock``: the wall clock unless given.  ``reads``: how sources are
-    read.  ``memory``: what bounds it; left out: what the plan says, or nothing.
+    ``workers``: threads that work beside the loop's own (1: the loop's own does all).  ``clock``: the wall clock unless given.
+    ``reads``: how sources are read.  ``memory``: what bounds it; left out: what the plan says, or nothing.
     ``fails_without_rows``: it is an error that all records were rejected.  ``coordinator``: takes snapshots, and says where to go on.
 
     ``stop`` asks for an orderly end, which is StoppedError where bounded input was not read to its end; cancelling ``execute`` ends at
@@ -107,13 +107,13 @@ class Run:
 
     @property
     def open_windows(self) -> int:
-        operators = (stage.operator for stage in self._stages)
-        return sum(operator.open_windows or 0 for operator in operators if operator is not None)
+        standings = (stage.standing for stage in self._stages)
+        return sum(standing.open_windows or 0 for standing in standings if standing is not None)
 
     @property
     def state_bytes(self) -> int:
         """Bytes of state that the stages hold now, about."""
-        return sum(stage.operator.state_bytes for stage in self._stages if stage.operator is not None)
+        return sum(stage.state_bytes for stage in self._stages)
 
     @property
     def warnings(self) -> list[str]:

@@ -6,15 +6,16 @@ input to its end, then the left one; two bounded inputs are read in step with ev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.messages import Watermark
 from asyncflow.model.snapshot import Frozen, Saved, nested
-from asyncflow.operators.contract import Output, TwoInputOperator
+from asyncflow.operators.contract import TwoInputOperator
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Reader
 from asyncflow.runtime.stages.stage import Stage
 
@@ -36,11 +37,14 @@ class TwoInputStage(Stage):
         *,
         clock: Clock,
         memory: Memory,
+        offload: Offload | None = None,
         collect: Collect | None = None,
     ) -> None:
         self._operator = operator
-        super().__init__(name, reader, kept, clock=clock, memory=memory, collect=collect)
+        super().__init__(name, reader, kept, clock=clock, memory=memory, offload=offload, collect=collect)
         self.counts.ways = operator.counts
+        self._fresh_bytes = 0
+        """Rows taken since the watermark rose: what a higher watermark works on, about."""
         self._inputs = Watermark(NO_TIME)
 
     @property
@@ -51,24 +55,23 @@ class TwoInputStage(Stage):
     def reached_ns(self) -> int:
         return self._inputs.time_ns
 
-    async def _process(self, port: int, batch: Batch) -> Iterable[Output]:
+    async def _process(self, port: int, batch: Batch) -> None:
         self.counts.rows_in += batch.num_rows
-        try:
-            return self._operator.process(port, batch)
-        except Exception as error:
-            self._fail(error)
+        self._fresh_bytes += batch.nbytes
+        await self._work(partial(self._operator.process, port, batch), batch.nbytes)
 
     async def _advance(self, watermark: Watermark) -> None:
         if watermark.time_ns > self._inputs.time_ns:
             self.moved_ns = self._clock.now_ns()
         self._inputs = watermark
-        await self._hand_on(self._operator.advance(watermark.time_ns))
+        fresh_bytes, self._fresh_bytes = self._fresh_bytes, 0
+        await self._work(partial(self._operator.advance, watermark.time_ns), fresh_bytes)
         if watermark.time_ns < END_OF_TIME:
             for side in self.side.values():
                 await side.send(watermark)
 
     async def _finish(self, port: int) -> None:
-        await self._hand_on(self._operator.finish(port))
+        await self._work(partial(self._operator.finish, port), self.state_bytes)
 
     def _news(self) -> Watermark | None:
         reached_ns, idle = self._operator.watermark, self._inputs.idle

@@ -28,6 +28,7 @@ from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import Group
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import ALL, Reader
 from asyncflow.runtime.stages.map import Call, MakeMap, MapOperator
 from asyncflow.runtime.stages.retiming import Retiming
@@ -61,6 +62,7 @@ class MapStage(OneInputStage):
         *,
         clock: Clock,
         memory: Memory,
+        offload: Offload | None = None,
         retiming: Retiming | None = None,
         collect: Collect | None = None,
     ) -> None:
@@ -72,6 +74,7 @@ class MapStage(OneInputStage):
             kept,
             clock=clock,
             memory=memory,
+            offload=offload,
             retiming=retiming,
             collect=collect,
         )

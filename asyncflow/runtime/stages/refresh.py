@@ -28,6 +28,7 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import RefreshStatus
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import CHANNEL_BYTES, Channel, FanOut
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage
@@ -74,8 +75,10 @@ class RefreshedStage(TwoInputStage):
         *,
         clock: Clock,
         memory: Memory,
+        offload: Offload | None = None,
         collect: Collect | None = None,
     ) -> None:
+        # Later readings fill a table of the operator meanwhile, so all its work is done by the loop's thread: no ``offload``.
         super().__init__(table.name, reader, operator, kept, clock=clock, memory=memory, collect=collect)
         assert table.refresh_ns is not None
         self._every_ns = table.refresh_ns

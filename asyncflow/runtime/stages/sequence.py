@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from functools import partial
 
 from asyncflow.model.batch import NO_TIME, Batch
@@ -20,12 +19,13 @@ from asyncflow.model.instants import format_timestamp
 from asyncflow.model.messages import End, Message, Watermark
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Copied, Frozen, Saved
-from asyncflow.operators.contract import Output, Port
+from asyncflow.operators.contract import Port
 from asyncflow.operators.sequence import SequenceOperator
 from asyncflow.plan.stages.sequence import Sequence
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Channel, Messages, Reader
 from asyncflow.runtime.stages.stage import OneInputStage, Seam
 
@@ -104,11 +104,20 @@ class SequenceStage(OneInputStage):
         *,
         clock: Clock,
         memory: Memory,
+        offload: Offload | None = None,
         collect: Collect | None = None,
     ) -> None:
         make = partial(SequenceOperator, unique=table.unique)
         super().__init__(
-            table.name, reader, make, schema, table.ways, clock=clock, memory=memory, collect=collect
+            table.name,
+            reader,
+            make,
+            schema,
+            table.ways,
+            clock=clock,
+            memory=memory,
+            offload=offload,
+            collect=collect,
         )
         self._table = table
 
@@ -139,13 +148,13 @@ class SequenceStage(OneInputStage):
             return [Port(NO_TIME, ended=True), read]
         return [read, Port(NO_TIME)]
 
-    async def _process(self, port: int, batch: Batch) -> Iterable[Output]:
+    async def _process(self, port: int, batch: Batch) -> None:
         if self.reader.ready:
-            return await super()._process(port, batch)
+            await super()._process(port, batch)
+            return
         self._built(batch.schema)
         assert self.operator is not None
         self.operator.begin(_first_watermark(batch))
-        return []
 
     async def _advance(self, watermark: Watermark) -> None:
         operator = self.operator

@@ -5,6 +5,10 @@ comes out.  Kinds of stages differ in what they do with a batch, a watermark and
 derive, windows, dedup, top, and the user's function one call after another), two inputs (``join``), a sequence, the user's function with
 several calls at once (``map_concurrent``), a table that is read again beside (``refresh``).
 
+The work on one message is done by one thread: the loop's own where there is little of it, or where it runs code of the user's, else a
+worker (``base.workers``).  The stage waits for the worker, so an operator sees one message at a time, in order, whoever does the work;
+meanwhile the loop reads and hands on for others.
+
 Invariants: the watermark that is sent never falls; a barrier is sent after all that came of the messages before it, and the state that is
 collected then is the state after exactly those.
 """
@@ -14,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from typing import NoReturn
 
 from msgspec import Struct
@@ -25,15 +30,19 @@ from asyncflow.model.messages import Barrier, Message, Watermark
 from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
-from asyncflow.operators.contract import Operator, Output, TwoInputOperator
+from asyncflow.operators.contract import Operator, Output, Standing, Stateless, TwoInputOperator
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import StageCounts
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import RefreshStatus
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import FanOut, Reader, end
 from asyncflow.runtime.stages.retiming import Retiming
+
+PIECE_BYTES = 8 << 20
+"""How much of a great result a worker makes before the rows are sent."""
 
 
 class Made(Struct, frozen=True):
@@ -51,11 +60,33 @@ class Seam(Struct, frozen=True, eq=False):
     passed: asyncio.Event
 
 
+class _Pieces:
+    """What comes of a call of an operator, made piece by piece."""
+
+    def __init__(self, call: Callable[[], Iterable[Output]]) -> None:
+        self._call = call
+        self._rest: Iterator[Output] | None = None
+
+    def take(self) -> tuple[list[Output], bool]:
+        """The next piece, and whether there may be more."""
+        if self._rest is None:
+            self._rest = iter(self._call())
+        taken: list[Output] = []
+        size = 0
+        for output in self._rest:
+            taken.append(output)
+            size += output.batch.nbytes
+            if size >= PIECE_BYTES:
+                return taken, True
+        return taken, False
+
+
 class Stage(ABC):
     """One stage of a run.
 
     ``kept``: as of :class:`~asyncflow.runtime.base.ledger.StageCounts`.  ``clock``: tells ``moved_ns``, when the watermark last moved.
-    ``memory``: of the run, where the operator's state counts.  ``collect``: takes the state at each barrier; None: no barrier comes.
+    ``memory``: of the run, where the operator's state counts.  ``offload``: does the work; left out: the loop's own thread.
+    ``collect``: takes the state at each barrier; None: no barrier comes.
     """
 
     holds = "state"
@@ -71,6 +102,7 @@ class Stage(ABC):
         *,
         clock: Clock,
         memory: Memory,
+        offload: Offload | None = None,
         collect: Collect | None = None,
     ) -> None:
         self.name = name
@@ -80,10 +112,13 @@ class Stage(ABC):
         self.counts = StageCounts(kept=kept)
         self.moved_ns: int | None = None
         self._clock = clock
+        self._offload = offload or Offload(1)
         self._collect = collect
         self._idle = False
+        self._before: Standing | None = None
+        """How the operator stood before the work that a worker does now."""
         self._account = memory.account(name, self.holds)
-        self._account.detail = lambda: keys_told(self.operator)
+        self._account.detail = lambda: keys_told(self.standing)
         self._account.measure = lambda: self.state_bytes
 
     @property
@@ -92,9 +127,23 @@ class Stage(ABC):
         """None before the first batch has shown the schema of its input."""
 
     @property
+    def standing(self) -> Standing | None:
+        """How the operator stands now, or stood before the work that is being done; None where there is no operator yet."""
+        if self._before is not None or self.operator is None:
+            return self._before
+        return self.operator.standing()
+
+    @property
     def state_bytes(self) -> int:
         """Bytes of state that the operator holds now, about."""
+        if self._before is not None:
+            return self._before.state_bytes
         return 0 if self.operator is None else self.operator.state_bytes
+
+    @property
+    def waiting_rows(self) -> int | tuple[int, int] | None:
+        """Rows that the operator holds now, of each side where it has two; None where that is not known."""
+        return None if self._before is not None or self.operator is None else self.operator.waiting_rows
 
     @property
     def reached_ns(self) -> int:
@@ -126,7 +175,7 @@ class Stage(ABC):
         async with closing(self._messages()) as messages:
             async for port, message in messages:
                 if isinstance(message, Batch):
-                    await self._hand_on(await self._process(port, message))
+                    await self._process(port, message)
                 elif isinstance(message, Watermark):
                     await self._advance(message)
                 elif isinstance(message, Made):
@@ -144,8 +193,8 @@ class Stage(ABC):
         return self.reader.messages()
 
     @abstractmethod
-    async def _process(self, port: int, batch: Batch) -> Iterable[Output]:
-        """What comes of rows of the input ``port``."""
+    async def _process(self, port: int, batch: Batch) -> None:
+        """Takes rows of the input ``port``, and sends what comes of them."""
 
     @abstractmethod
     async def _advance(self, watermark: Watermark) -> None:
@@ -205,14 +254,46 @@ class Stage(ABC):
     def _rise(self, watermark_ns: int) -> None:
         self.counts.watermark, self.moved_ns = watermark_ns, self._clock.now_ns()
 
+    async def _work(self, call: Callable[[], Iterable[Output]], size_bytes: int) -> None:
+        """Has the operator work on a message, and sends what comes of it.  ``size_bytes``: what it works on, about."""
+        operator = self.operator
+        assert operator is not None
+        if not (operator.on_any_thread and self._offload.takes(size_bytes)):
+            try:
+                outputs = call()
+            except Exception as error:
+                self._fail(error)
+            await self._hand_on(outputs)
+            return
+        # A task that is cancelled here may leave the worker at work: ``_before`` stays, so nobody looks into the operator.
+        self._before = operator.standing()
+        pieces = _Pieces(call)
+        more = True
+        while more:
+            try:
+                outputs, more = await self._offload.run(pieces.take)
+            except Exception as error:
+                self._fail(error)
+            await self._send_all(outputs)
+            del outputs
+        self._before = None
+        await self._sent()
+
     async def _hand_on(self, outputs: Iterable[Output]) -> None:
-        """Sends them on as they are made; what is still held then counts for the run."""
-        for output in outputs if isinstance(outputs, list | tuple) else self._made(outputs):
+        """Sends them on as they are made."""
+        await self._send_all(outputs if isinstance(outputs, list | tuple) else self._made(outputs))
+        await self._sent()
+
+    async def _send_all(self, outputs: Iterable[Output]) -> None:
+        for output in outputs:
             if output.kind:
                 await self.side[output.kind].send(output.batch)
             elif output.batch.num_rows:
                 self.counts.rows_out += output.batch.num_rows
                 await self.outlet.send(output.batch)
+
+    async def _sent(self) -> None:
+        """All that came of a message was sent; what is still held counts for the run."""
         if (news := self._news()) is not None:
             await self.outlet.send(news)
         if (operator := self.operator) is not None:
@@ -239,6 +320,8 @@ class Stage(ABC):
 class AsyncOperator(Operator):
     """An operator whose work is a coroutine: the user's own async function."""
 
+    on_any_thread = False
+
     async def process_async(self, batch: Batch) -> list[Output]:
         raise NotImplementedError
 
@@ -257,12 +340,13 @@ class OneInputStage(Stage):
         *,
         clock: Clock,
         memory: Memory,
+        offload: Offload | None = None,
         retiming: Retiming | None = None,
         collect: Collect | None = None,
     ) -> None:
         self._operator: Operator | None = None
         self._schema = schema
-        super().__init__(name, reader, kept, clock=clock, memory=memory, collect=collect)
+        super().__init__(name, reader, kept, clock=clock, memory=memory, offload=offload, collect=collect)
         self._make = make
         self._retiming = retiming
         if schema is not None:
@@ -272,15 +356,20 @@ class OneInputStage(Stage):
     def operator(self) -> Operator | None:
         return self._operator
 
-    async def _process(self, port: int, batch: Batch) -> Iterable[Output]:
+    async def _process(self, port: int, batch: Batch) -> None:
         operator = self._built(batch.schema)
         self.counts.rows_in += batch.num_rows
+        if not isinstance(operator, AsyncOperator):
+            size_bytes = batch.nbytes
+            if operator.done_ahead(batch) and isinstance(operator, Stateless):
+                size_bytes = 0
+            await self._work(partial(operator.process, batch), size_bytes)
+            return
         try:
-            if isinstance(operator, AsyncOperator):
-                return await operator.process_async(batch)
-            return operator.process(batch)
+            outputs = await operator.process_async(batch)
         except Exception as error:
             self._fail(error)
+        await self._hand_on(outputs)
 
     async def _advance(self, watermark: Watermark) -> None:
         """Idle changes are forwarded; the operator sees only a higher watermark."""
@@ -295,7 +384,10 @@ class OneInputStage(Stage):
         if watermark.time_ns > self.counts.watermark:
             self._rise(watermark.time_ns)
             if operator is not None:
-                await self._hand_on(operator.advance(watermark.time_ns))
+                due_ns = operator.next_due_ns
+                due = due_ns is not None and due_ns <= watermark.time_ns
+                size_bytes = operator.state_bytes if due else 0
+                await self._work(partial(operator.advance, watermark.time_ns), size_bytes)
         if operator is not None and operator.held_ns:
             held = watermark.time_ns - operator.held_ns
             await self.outlet.send(replace(watermark, time_ns=max(held, NO_TIME)))
@@ -306,7 +398,7 @@ class OneInputStage(Stage):
 
     async def _finish(self, port: int) -> None:
         if self._operator is not None:
-            await self._hand_on(self._operator.finish())
+            await self._work(self._operator.finish, self.state_bytes)
 
     def _news(self) -> Watermark | None:
         """The watermark of rows with new times, and whether the input is idle."""
@@ -343,10 +435,9 @@ class OneInputStage(Stage):
             self.counts.ways = operator.counts
 
 
-def keys_told(operator: Operator | TwoInputOperator | None) -> str:
+def keys_told(standing: Standing | None) -> str:
     """How many keys an operator holds, in words; nothing where it has none."""
-    open_keys = None if operator is None else operator.open_keys
-    return "" if open_keys is None else f"{open_keys:,} keys"
+    return "" if standing is None or standing.open_keys is None else f"{standing.open_keys:,} keys"
 
 
 def told(error: Exception, name: str) -> Exception:

@@ -84,14 +84,13 @@ def compile_expression(node: Expression, schema: Schema, losses: dict[str, int] 
     return compile_typed([resolve_expression(node, schema)], schema, losses)[0]
 
 
-def compile_predicate(
-    node: Expression, schema: Schema, losses: dict[str, int] | None = None
-) -> Callable[[Batch], BoolArray]:
-    """A condition as a mask of a batch's rows; null counts as false.  TypeError where it is no bool."""
-    compiled = compile_expression(node, schema, losses)
+def compile_predicate(node: Expression, schema: Schema) -> Callable[[Batch, dict[str, int]], BoolArray]:
+    """A condition as a mask of a batch's rows; null counts as false; values lost are counted in the dict that is given with the batch.
+    TypeError where it is no bool."""
+    compiled = compile_expression(node, schema)
     if compiled.type is not DataType.BOOL:
         raise TypeError(f"a condition is a bool, not {compiled.type.value}")
-    return lambda batch: compiled.truth(Frame(batch, compiled.losses))
+    return lambda batch, losses: compiled.truth(Frame(batch, losses))
 
 
 def compile_typed(

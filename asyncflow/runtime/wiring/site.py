@@ -16,6 +16,7 @@ from asyncflow.plan.tables import Plan, Read, Stage, TimeColumns
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
+from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Reader
 from asyncflow.runtime.stages.retiming import Retiming
 from asyncflow.runtime.stages.stage import OneInputStage
@@ -30,6 +31,7 @@ class OfRun(TypedDict):
 
     clock: Clock
     memory: Memory
+    offload: Offload
     collect: Collect | None
 
 

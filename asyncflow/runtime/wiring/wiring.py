@@ -14,6 +14,7 @@ from asyncflow.connectors.contract import SinkConnector, SourceConnector
 from asyncflow.errors import PipelineError
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Saved
+from asyncflow.operators.contract import Operator, Stateless
 from asyncflow.plan import capabilities, graph, times
 from asyncflow.plan.reading_order import ReadingOrder
 from asyncflow.plan.schemas import passed_columns, read_columns, side_schemas, table_schemas
@@ -191,6 +192,20 @@ class Wiring:
             self._build_stage(table, flowing, order)
         for sink in self.plan.sinks:
             self._build_sink(sink, flowing, order)
+        for source in self.sources:
+            source.way.next_operators = tuple(self._next_operators(source))
+
+    def _next_operators(self, source: SourceStage) -> Iterator[Operator]:
+        """The operators that are the only ones to take the rows of a source, one after the other, up to the first that has a state."""
+        name, outlet = source.source.name, source.outlet
+        while outlet.readers == 1 and outlet.whole:
+            stage = next((each for each in self.stages if self.inputs[each.name].names == (name,)), None)
+            if stage is None or not isinstance(operator := stage.operator, Operator):
+                return
+            yield operator
+            if not isinstance(operator, Stateless):
+                return
+            name, outlet = stage.name, stage.outlet
 
     def _build_stage(self, table: PlanStage, flowing: Flowing, order: ReadingOrder) -> None:
         before = graph.read_times(table, self._times)[0]
@@ -203,7 +218,12 @@ class Wiring:
             flowing,
             before,
             table.re_times(before, graph.read_schemas(table, self._schemas)),
-            {"clock": self._clock, "memory": self.memory, "collect": self._collect},
+            {
+                "clock": self._clock,
+                "memory": self.memory,
+                "offload": self._offload,
+                "collect": self._collect,
+            },
             self,
         )
         stage = build_stage(site)

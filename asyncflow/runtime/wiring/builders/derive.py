@@ -30,13 +30,12 @@ def operator(table: Derive, read: Schema) -> DeriveOperator:
 
     Raises ExpressionError for an expression that does not check."""
     trees = {name: resolve_expression(node, read) for name, node in table.columns}
-    losses: dict[str, int] = {}
-    compiled = dict(zip(trees, compile_typed(trees.values(), read, losses), strict=True))
+    compiled = dict(zip(trees, compile_typed(trees.values(), read), strict=True))
     types = {field.name: field.type for field in read} | {name: tree.type for name, tree in trees.items()}
     plan = [compiled.get(name, position) for position, name in enumerate(types)]
 
-    def evaluate(batch: Batch) -> tuple[Column, ...]:
+    def evaluate(batch: Batch, losses: dict[str, int]) -> tuple[Column, ...]:
         frame = Frame(batch, losses)
         return tuple(batch.columns[part] if isinstance(part, int) else part.within(frame) for part in plan)
 
-    return DeriveOperator(Schema.of(types.items()), evaluate, losses)
+    return DeriveOperator(Schema.of(types.items()), evaluate)

@@ -18,5 +18,4 @@ def build(table: Filter, site: Site) -> Stage:
 
 def operator(table: Filter, read: Schema) -> FilterOperator:
     """The operator over rows of ``read``.  Raises ExpressionError for a condition that does not check."""
-    losses: dict[str, int] = {}
-    return FilterOperator(compile_predicate(table.where, read, losses), read, losses)
+    return FilterOperator(compile_predicate(table.where, read), read)

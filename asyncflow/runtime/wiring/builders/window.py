@@ -16,7 +16,7 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Field, Schema
 from asyncflow.model.snapshot import Frozen, Saved
 from asyncflow.operators.bounds import WindowLattice
-from asyncflow.operators.contract import Operator, Output
+from asyncflow.operators.contract import Ahead, Operator, Output
 from asyncflow.operators.windows.window import AggregateSpec, Prepared, WindowOperator
 from asyncflow.plan.expressions.typed import AggregateCall, Typed
 from asyncflow.plan.expressions.typing import resolve_expression
@@ -70,7 +70,7 @@ def operator(stage: Window, schema: Schema, *, by_rows: bool = True) -> Operator
         if isinstance(stage.shape, TimeWindow) and (stage.revised or isinstance(stage.shape, Cumulate))
         else _operator(stage.shape, **common)
     )
-    prepare.losses = made.counts
+    made.on_any_thread = all(spec.python is None for spec in parts.specs)
     if plain:
         return made
     return ProjectedWindow(made, results, len(parts.specs), len(REVISIONS) if stage.revised else 0)
@@ -160,17 +160,16 @@ def _position(known: list[_T], wanted: _T) -> int:
 
 
 class _Preparation:
-    """Computes keys, inputs and masks of a batch, common parts once.  ``losses``: where lost values are counted."""
+    """Computes keys, inputs and masks of a batch, common parts once; values lost are counted in ``losses``."""
 
     def __init__(self, keys: list[Typed], parts: _Parts, schema: Schema) -> None:
         compiled = compile_typed([*keys, *parts.inputs, *parts.masks], schema)
         first_mask = len(keys) + len(parts.inputs)
         self._keys, self._inputs = compiled[: len(keys)], compiled[len(keys) : first_mask]
         self._masks = compiled[first_mask:]
-        self.losses: dict[str, int] = {}
 
-    def __call__(self, batch: Batch) -> Prepared:
-        frame = Frame(batch, self.losses)
+    def __call__(self, batch: Batch, losses: dict[str, int]) -> Prepared:
+        frame = Frame(batch, losses)
         return Prepared(
             tuple(key.within(frame) for key in self._keys),
             tuple(argument.within(frame) for argument in self._inputs),
@@ -199,12 +198,19 @@ class ProjectedWindow(Operator):
         computed = (Field(name, tree.type) for name, tree in results)
         self.output = Schema((*fields[: self._first], *computed, *fields[self._last :]))
         self.counts = window.counts
+        self.on_any_thread = window.on_any_thread
 
     def freeze(self) -> Frozen:
         return self._window.freeze()
 
     def restore(self, saved: Saved) -> None:
         self._window.restore(saved)
+
+    def ahead(self, batch: Batch) -> Ahead | None:
+        return self._window.ahead(batch)
+
+    def done_ahead(self, batch: Batch) -> bool:
+        return self._window.done_ahead(batch)
 
     def process(self, batch: Batch) -> Iterator[Output]:
         return self._project(self._window.process(batch))
