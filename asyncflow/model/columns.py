@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import force_setattr
 from numpy.typing import NDArray
 
 from asyncflow.errors import TooLargeError
@@ -88,12 +89,20 @@ class StringColumn(Struct, frozen=True, eq=False):
     starts: Int32Array
     lengths: Int32Array
     valid: BoolArray | None = None
+    counted_bytes: int | None = None
+    """``nbytes``, once somebody has asked: it takes a look at each row."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
     @property
     def nbytes(self) -> int:
+        if self.counted_bytes is None:
+            force_setattr(self, "counted_bytes", self._count_bytes())
+        assert self.counted_bytes is not None
+        return self.counted_bytes
+
+    def _count_bytes(self) -> int:
         lengths, count = self.lengths, len(self.starts)
         # Three times faster in 32 bits, where that holds the sum.
         narrow = count and int(lengths.max()) * count < 1 << 32
