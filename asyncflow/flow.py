@@ -24,6 +24,7 @@ from asyncflow.plan.schemas import table_schemas
 from asyncflow.plan.tables import Plan
 from asyncflow.runtime import Ledger, Run, iterate
 from asyncflow.runtime.base.loop import run_in_loop
+from asyncflow.runtime.base.workers import Workers
 
 
 class Flow(FlowBuilder, frozen=True, eq=False):
@@ -46,14 +47,14 @@ class Flow(FlowBuilder, frozen=True, eq=False):
             "a flow is no awaitable: await flow.run() runs it into its sinks, async for batch in flow reads it"
         )
 
-    def batches(self, *, workers: int = 1, memory: str | int | None = None) -> AsyncIterator[Batch]:
-        """The batches of the last stage.  ``workers``: threads that decode, the loop's own among them; ``memory``: the most that
-        the run may hold (``"2GiB"``)."""
+    def batches(self, *, workers: Workers = 1, memory: str | int | None = None) -> AsyncIterator[Batch]:
+        """The batches of the last stage.  ``workers``: threads that work beside the loop's own, or ``"auto"``; ``memory``: the most
+        that the run may hold (``"2GiB"``)."""
         plan = self.checked(rows=True)
         table = self.head[0] if len(self.head) == 1 else plan.stages[-1].name
         return iterate(_bounded(plan, memory), workers=workers, table=table)
 
-    async def collect(self, *, workers: int = 1, memory: str | int | None = None) -> Batch:
+    async def collect(self, *, workers: Workers = 1, memory: str | int | None = None) -> Batch:
         """All rows as one batch, once the input has ended: ``(await flow.collect()).to_pylist()``."""
         batches = [batch async for batch in self.batches(workers=workers, memory=memory)]
         if batches:
@@ -63,11 +64,11 @@ class Flow(FlowBuilder, frozen=True, eq=False):
         columns = (column_from_values(field.type, []) for field in schema or ())
         return Batch(schema or Schema(()), tuple(columns), 0)
 
-    async def run(self, *, workers: int = 1, memory: str | int | None = None) -> Ledger:
+    async def run(self, *, workers: Workers = 1, memory: str | int | None = None) -> Ledger:
         """Runs the flow into its sinks to the end of the input, and returns the ledger.  Raises the first failure.
 
-        ``workers``: threads that decode and encode, the loop's own among them.  ``memory``: the most that the run may hold
-        (``"2GiB"``); beyond it the run fails with OutOfMemoryError."""
+        ``workers``: threads that work beside the loop's own (1: the loop's own does all); ``"auto"``: one for each processor that it may
+        use.  ``memory``: the most that the run may hold (``"2GiB"``); beyond it the run fails with OutOfMemoryError."""
         if not self.plan.sinks:
             raise PipelineError(
                 [
@@ -117,7 +118,7 @@ def load(
     return cast(Flow, build_loaded(Flow, path, overrides=overrides, environ=environ))
 
 
-def run(flow: Flow, *, workers: int = 1, memory: str | int | None = None) -> Ledger:
+def run(flow: Flow, *, workers: Workers = 1, memory: str | int | None = None) -> Ledger:
     """Runs a flow from a plain script, in an event loop of its own (uvloop where there is one)."""
     _check_flow(flow)
     try:

@@ -7,11 +7,13 @@ from functools import partial
 import pytest
 
 from asyncflow.cli import commands, plain
+from asyncflow.runtime.base.workers import MOST_WORKERS
 
 PLAIN = [
     "run p.toml",
     "run p.toml --quiet",
     "run --quiet --workers 2 p.toml",
+    "run p.toml --workers auto",
     "run --workers=256 --stats - p.toml -v --verbose --quiet --quiet",
     "run p.toml --set a.b=c --set=d.e=f=g --stats=x.json --progress off",
     "agg n=count(*)",
@@ -31,6 +33,9 @@ LEFT_TO_CLICK = [
     "run p.toml --workers 0",
     "run p.toml --workers 257",
     "run p.toml --workers=two",
+    "run p.toml --workers=Auto",
+    "run p.toml --workers=-1",
+    "run p.toml --workers=+1",
     "run p.toml --workers 1 --workers 2",
     "run p.toml --progress never",
     "run p.toml --quiet=yes",
@@ -65,6 +70,10 @@ def test_other_command_lines_are_left_to_click(line: str) -> None:
 
 def test_a_value_that_is_empty_is_left_to_click() -> None:
     assert plain.call(["agg", "--by", "", "n=count(*)"]) is None
+
+
+def test_both_know_the_same_numbers_of_workers() -> None:
+    assert plain.MOST_WORKERS == MOST_WORKERS
 
 
 def test_every_option_has_its_default_in_both() -> None:

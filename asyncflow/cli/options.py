@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from asyncflow.cli.plain import MOST_WORKERS, PROGRESS, RUN_DEFAULTS
+from asyncflow.cli.plain import MOST_WORKERS, PROGRESS, RUN_DEFAULTS, workers
 
 
 def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
@@ -15,6 +15,18 @@ def files(context: click.Context, parameter: click.Parameter, incomplete: str) -
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
+
+
+class WorkersType(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in new versions only
+    """A number of workers, or ``auto``."""
+
+    name = "workers"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | str:
+        read = workers(str(value))
+        if read is None:
+            self.fail(f"{value!r} is neither auto nor a number from 1 to {MOST_WORKERS}.", param, context)
+        return read
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,10 +48,12 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--workers",
-                type=click.IntRange(1, MOST_WORKERS),
+                type=WorkersType(),
+                metavar="[auto|N]",
                 default=RUN_DEFAULTS["workers"],
                 show_default=True,
-                help="Threads that work; the result is the same for any number.",
+                help="Threads that work, 1 to 256; auto: one for each processor that the process may use, by its affinity and "
+                "cgroups.  The result is the same for any number.",
             ),
             click.option("--quiet", is_flag=True, help="Only errors on stderr."),
             click.option(

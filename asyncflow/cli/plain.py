@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any
 
 MOST_WORKERS = 256
+AUTO = "auto"
 PROGRESS = ("auto", "on", "off")
 RUN_DEFAULTS: dict[str, Any] = {
     "stats": None,
     "progress": "auto",
-    "workers": 1,
+    "workers": AUTO,
     "quiet": False,
     "verbose": False,
 }
@@ -82,11 +83,20 @@ def _read(args: list[str], defaults: dict[str, Any]) -> tuple[list[str], dict[st
         elif name in given:
             return None
         else:
-            given[name] = int(value) if name == "workers" else value
+            given[name] = workers(value) if name == "workers" else value
     return positional, defaults | given
+
+
+def workers(text: str) -> int | str | None:
+    """The value of ``--workers``; None where it is none."""
+    if text == AUTO:
+        return AUTO
+    if text.isascii() and text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= MOST_WORKERS:
+        return int(text)
+    return None
 
 
 def _fits(name: str, value: str) -> bool:
     if name == "workers":
-        return value.isascii() and value.isdecimal() and len(value) <= 3 and 1 <= int(value) <= MOST_WORKERS
+        return workers(value) is not None
     return name != "progress" or value in PROGRESS

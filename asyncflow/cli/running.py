@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncflow.plan.tables import Plan
+    from asyncflow.runtime.base.workers import Workers
 
 
 def loaded(file: str, overrides: Sequence[str]) -> Plan:
@@ -31,7 +32,7 @@ def aggregate(
     *,
     stats: str | None,
     progress: str,
-    workers: int,
+    workers: Workers,
     quiet: bool,
     verbose: bool,
     **options: Any,

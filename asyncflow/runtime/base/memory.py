@@ -16,6 +16,7 @@ from pathlib import Path
 
 from asyncflow.errors import OutOfMemoryError
 from asyncflow.model.durations import format_size
+from asyncflow.runtime.base import cgroup
 
 SHARE = 0.8
 """Of a limit from outside, what a run takes at most where nothing is said."""
@@ -176,22 +177,11 @@ def _address_space() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit
 
 
-def _cgroup_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+def _cgroup_limit(root: Path = cgroup.ROOT, own: Path = cgroup.OWN) -> int | None:
     """The least limit of the process's cgroups, those above them too (versions 2 and 1)."""
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return None
     limits = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            file = "memory.limit_in_bytes" if controllers else "memory.max"
-            folder = root / controllers / path.lstrip("/")
-            for each in (folder, *folder.parents):
-                limits += _number(each / file)
-                if each == root / controllers:
-                    break
+    for version, folder in cgroup.folders("memory", root, own):
+        limits += _number(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
     # Version 1 says "no limit" as a number beyond any memory.
     return min((limit for limit in limits if limit < 1 << 60), default=None)
 

@@ -8,12 +8,53 @@ done inline: a thread hop costs tens of microseconds, which no small or live bat
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
 
+from asyncflow.runtime.base import cgroup
+
+Workers: TypeAlias = int | Literal["auto"]
+"""How many threads work; ``"auto"``: as many as the process may use processors."""
+MOST_WORKERS = 256
 INLINE_BYTES = 1 << 17
 T = TypeVar("T")
+
+
+def worker_count(workers: Workers) -> int:
+    """The number of workers.  ValueError where it is none."""
+    if workers == "auto":
+        return processors()
+    if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MOST_WORKERS:
+        raise ValueError(f'workers is a number from 1 to {MOST_WORKERS}, or "auto", not {workers!r}')
+    return workers
+
+
+def processors(root: Path = cgroup.ROOT, own: Path = cgroup.OWN) -> int:
+    """How many processors the process may use, 1 at least: those that it may run on, or the share of time that its cgroups leave it,
+    rounded up, where that is less.
+    """
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        usable = os.cpu_count() or 1
+    shares = [_share(version, folder) for version, folder in cgroup.folders("cpu", root, own)]
+    return max(min([usable, MOST_WORKERS, *(share for share in shares if share is not None)]), 1)
+
+
+def _share(version: int, folder: Path) -> int | None:
+    """The processors' worth of time that a group may take in a period; None: no limit."""
+    try:
+        if version == 2:
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return -(-int(quota) // int(period)) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # there is none, or "max"
+        return None
 
 
 class Offload:

@@ -33,6 +33,7 @@ from asyncflow.printable import hidden, printable_lines, tell, write_error
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.loop import run_in_loop
 from asyncflow.runtime.base.memory import default_memory
+from asyncflow.runtime.base.workers import Workers
 from asyncflow.runtime.inspect.control import Control
 from asyncflow.runtime.run.run import Run
 
@@ -54,7 +55,7 @@ def run_plan(
     *,
     stats: str | None = None,
     progress: str = "auto",
-    workers: int = 1,
+    workers: Workers = 1,
     quiet: bool = False,
     verbose: bool = False,
     stop_after_seconds: float | None = None,
@@ -86,7 +87,7 @@ def run_plan(
                 for line in warnings(run):
                     tell(line)
         if verbose:
-            write_error(printable_lines(summary(run.ledger)) + "\n")
+            write_error(printable_lines(summary(run)) + "\n")
 
     run_in_loop(main)
     return 0
@@ -307,9 +308,11 @@ def warnings(run: Run) -> Iterator[str]:
             yield f"warning: {name}: {late:,} late (the table {name}.late would hold them)"
 
 
-def summary(ledger: Ledger) -> str:
-    """The ledger as a few lines of text."""
-    lines = [f"{ledger.name}: {ledger.seconds:.3f} s"]
+def summary(run: Run) -> str:
+    """The run's ledger as a few lines of text."""
+    ledger = run.ledger
+    plural = "" if run.workers == 1 else "s"
+    lines = [f"{ledger.name}: {ledger.seconds:.3f} s, {run.workers} worker{plural}"]
     for room in ("sources", "stages", "sinks"):
         for name, counts in ledger.to_dict()[room].items():
             lines.append(

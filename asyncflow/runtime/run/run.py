@@ -21,7 +21,7 @@ from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.failures import first, named, together
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
-from asyncflow.runtime.base.workers import Offload
+from asyncflow.runtime.base.workers import Offload, Workers, worker_count
 from asyncflow.runtime.checkpoint.coordinator import Coordinator
 from asyncflow.runtime.edges.channel import CHANNEL_BYTES, Channel
 from asyncflow.runtime.ingest.source import Reads, SourceStage
@@ -38,8 +38,9 @@ RESULTS = "results."
 class Run:
     """One run of ``plan``.  Used once.
 
-    ``workers``: threads that work beside the loop's own (1: the loop's own does all).  ``clock``: the wall clock unless given.
-    ``reads``: how sources are read.  ``memory``: what bounds it; left out: what the plan says, or nothing.
+    ``workers``: threads that work beside the loop's own (1: the loop's own does all); ``"auto"``: one for each processor that the process
+    may use.  ``clock``: the wall clock unless given.  ``reads``: how sources are read.  ``memory``: what bounds it; left out: what the
+    plan says, or nothing.
     ``fails_without_rows``: it is an error that all records were rejected.  ``coordinator``: takes snapshots, and says where to go on.
 
     ``stop`` asks for an orderly end, which is StoppedError where bounded input was not read to its end; cancelling ``execute`` ends at
@@ -50,7 +51,7 @@ class Run:
         self,
         plan: Plan,
         *,
-        workers: int = 1,
+        workers: Workers = 1,
         clock: Clock | None = None,
         reads: Reads | None = None,
         memory: Memory | None = None,
@@ -58,7 +59,7 @@ class Run:
         coordinator: Coordinator | None = None,
     ) -> None:
         self.plan = graph.in_order(plan)
-        self.workers = workers
+        self.workers = worker_count(workers)
         self.ledger = Ledger(plan.name)
         self.memory = memory or Memory(plan.memory_bytes)
         self.results = Channel(1, CHANNEL_BYTES, "the loop that takes its rows", self.memory)
@@ -67,7 +68,7 @@ class Run:
         self.in_order = False
         """It came to its end, though that may be too early."""
         self._fails_without_rows = fails_without_rows
-        self._offload = Offload(workers)
+        self._offload = Offload(self.workers)
         self.wiring = Wiring(
             self.plan,
             self.ledger,
@@ -262,7 +263,7 @@ class Run:
 
 
 async def iterate(
-    plan: Plan, *, workers: int = 1, table: str | None = None, coordinator: Coordinator | None = None
+    plan: Plan, *, workers: Workers = 1, table: str | None = None, coordinator: Coordinator | None = None
 ) -> AsyncIterator[Batch]:
     """The rows of ``table`` (left out: of the last stage, or of the source) as they come.
 
