@@ -113,6 +113,11 @@ def run_engine(engine: str, case: Case, data: Path, out: Path, threads: int) -> 
 
 def run_asyncflow(file: Path, threads: int, cpus: set[int], stdin: int | None = None) -> Run:
     command = [sys.executable, "-m", "asyncflow", "run", str(file), "--workers", str(threads), "--quiet"]
-    # From a checkout the package need not be installed.
-    path = os.pathsep.join(filter(None, [str(BENCH.parent), os.environ.get("PYTHONPATH", "")]))
-    return run(command, cpus, stdin, {"PYTHONPATH": path})
+    return run(command, cpus, stdin, installed_path())
+
+
+def installed_path() -> dict[str, str]:
+    """From a checkout the package need not be installed: where Python finds it."""
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(BENCH.parent), os.environ.get("PYTHONPATH", "")]))
+    }

@@ -177,3 +177,22 @@ sys.exit(done.returncode or "csv-10k" not in pipeline)
     absent = python("profiling.py", "--case", "csv-10k", "--rows", 5000, path=tmp_path / "nothing")
     assert absent.returncode == 1
     assert "pip install -e '.[bench]'" in absent.stderr
+
+
+def test_a_case_is_scaled_to_more_processors(tmp_path: Path) -> None:
+    done = python("scaling.py", "--case", "as-of", "--rows", 2000, "--rounds", 1)
+    assert done.returncode == 0, done.stderr
+    head, _line, cells = done.stdout.strip().splitlines()
+    assert cells.startswith("| as-of | 4,000 | ")
+    assert head.count("processors") == cells.count(" ns/row, ") == 4
+
+
+def test_the_loop_bounds_every_machine() -> None:
+    code = (
+        "from scaling import Cost, seconds_per_row as t; cost = Cost(2.0, 18.0).per_row(Cost(1.0, 8.0), 1);"
+        "print(cost.loop_s, cost.rest_s, t(cost, 4), t(cost, 8), t(cost, 32))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=BENCH, check=True
+    )
+    assert [float(each) for each in done.stdout.split()] == pytest.approx([1, 10, 3.025, 1.5125, 1])
