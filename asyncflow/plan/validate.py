@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from asyncflow.errors import Problem
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan import graph, trials
+from asyncflow.plan import graph
 from asyncflow.plan.names import is_plain_name, nearest
 from asyncflow.plan.resources import resource_problems
 from asyncflow.plan.schemas import table_schemas
@@ -42,7 +42,10 @@ def validate(
         problems.insert(0, Problem("sources", "there is no source", "add a table [sources.NAME] with a type"))
     problems += time_problems(plan, schemas)
     problems += resource_problems(plan)
-    problems += trials.problems_of(plan, schemas, incomplete)
+    if plan.trials:
+        from asyncflow.plan import trials
+
+        problems += trials.problems_of(plan, schemas, incomplete)
     return list(dict.fromkeys(problems))
 
 

@@ -14,7 +14,6 @@ from asyncflow.doors import components
 from asyncflow.doors import stages as kinds
 from asyncflow.doors.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
 from asyncflow.doors.pipeline_file.tables import LATER_KEYS, PipelineTable, SinkTable, SourceTable
-from asyncflow.doors.pipeline_file.trials import trials
 from asyncflow.doors.stages import inputs_of, read_stage
 from asyncflow.doors.words import duration, size
 from asyncflow.errors import PipelineError
@@ -22,7 +21,7 @@ from asyncflow.model.durations import format_size
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import capabilities, graph
 from asyncflow.plan.names import nearest
-from asyncflow.plan.tables import DEFAULT_STOP_TIMEOUT_NS, Component, Plan, Sink, Source, Stage
+from asyncflow.plan.tables import DEFAULT_STOP_TIMEOUT_NS, Component, Plan, Sink, Source, Stage, Trial
 
 _ROOMS = ("sources", "stages", "sinks", "tests")
 LEAST_MEMORY_BYTES = 1 << 20
@@ -72,7 +71,11 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
         stages.append(read_stage(each, table, before, problems))
         before = (each,)
     sinks = tuple(sink(each, table, before, problems) for each, table in rooms["sinks"].items())
-    tests = trials(document.get("tests", []), problems)
+    tests: tuple[Trial, ...] = ()
+    if "tests" in document:
+        from asyncflow.doors.pipeline_file.trials import trials
+
+        tests = trials(document["tests"], problems)
     return Plan(
         settings.get("name") or default_name,
         tuple(sources),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -40,17 +41,17 @@ from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import SourceStatus
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.ingest.buffers import BlockPool
-from asyncflow.runtime.ingest.first_messages import Shape, first_messages
-from asyncflow.runtime.ingest.foreign_streams import FallbackDecoder, Refused
 from asyncflow.runtime.ingest.idleness import Idleness
 from asyncflow.runtime.ingest.in_flight import InFlight
-from asyncflow.runtime.ingest.messages import take_message
 from asyncflow.runtime.ingest.peek import CountRecords, Head, PeekedStreams
 from asyncflow.runtime.ingest.positions import START, Item, Position
 from asyncflow.runtime.ingest.python.sources import ObjectSource
 from asyncflow.runtime.ingest.source_format import decoding, plain_format, saved_format
 from asyncflow.runtime.ingest.streams import StreamReader
 from asyncflow.runtime.ingest.way_out import WayOut
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.ingest.first_messages import Shape
 
 CHUNK_BYTES = 1 << 20
 IN_FLIGHT_BYTES = 16 << 20
@@ -143,6 +144,8 @@ class SourceStage:
             most_bytes = enough_bytes + self.source.max_record_bytes
             return await self._streams.head(count, enough_bytes, most_bytes)
         assert isinstance(self.connector, MessageSource)
+        from asyncflow.runtime.ingest.first_messages import first_messages
+
         return await first_messages(self.connector.receive, self._messages, count, shape, enough_bytes)
 
     @property
@@ -293,7 +296,12 @@ class SourceStage:
     async def _read_stream(self, reader: StreamReader, stream: ByteStream, number: int | None = None) -> None:
         begin = self._again if number == self._again.stream else START
         # Without a schema all is blank, but for a stream that was broken off within its first record.
-        decoder = self._decoder() if self.schema is not None else Refused(NO_SCHEMA)
+        if self.schema is not None:
+            decoder = self._decoder()
+        else:
+            from asyncflow.runtime.ingest.foreign_streams import Refused
+
+            decoder = Refused(NO_SCHEMA)
         peer = stream.name if self.several_peers else None
         cut_short = await reader.read(stream, decoder, begin, number, peer)
         self.cut_short = cut_short or self.cut_short
@@ -310,11 +318,17 @@ class SourceStage:
         decoder = module.decoder(options, request)
         assert isinstance(decoder, Decoder)
         # Of messages each is judged by itself (``_take_message``).
-        return FallbackDecoder(decoder) if self._in_flight is not None else decoder
+        if self._in_flight is None:
+            return decoder
+        from asyncflow.runtime.ingest.foreign_streams import FallbackDecoder
+
+        return FallbackDecoder(decoder)
 
     # -- messages, batches, objects --------------------------------------------------------------------------------------
 
     async def _read_messages(self, connector: MessageSource) -> None:
+        from asyncflow.runtime.ingest.messages import take_message
+
         decoder = self._decoder()
         for datagram in self._messages:
             await take_message(self.way, decoder, datagram)

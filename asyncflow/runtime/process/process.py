@@ -34,11 +34,11 @@ from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.loop import run_in_loop
 from asyncflow.runtime.base.memory import default_memory
 from asyncflow.runtime.base.workers import Workers
-from asyncflow.runtime.inspect.control import Control
 from asyncflow.runtime.run.run import Run
 
 if TYPE_CHECKING:
     from asyncflow.runtime.base.status import RunStatus
+    from asyncflow.runtime.inspect.control import Control
     from asyncflow.runtime.process.progress import Snapshot
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -130,10 +130,14 @@ def _tell_why(run: Run, file: str | None) -> None:
 @contextlib.asynccontextmanager
 async def _control(answer: Callable[[], bytes], *, verbose: bool) -> AsyncIterator[None]:
     """The control socket, while the run lasts; a failure to open it does not fail the run."""
-    control = Control(answer)
+    control: Control | None = None
 
     async def open_it() -> None:
+        nonlocal control
         await asyncio.sleep(CONTROL_AFTER_SECONDS)
+        from asyncflow.runtime.inspect.control import Control
+
+        control = Control(answer)
         try:
             await control.open()
         except Exception as error:
@@ -146,7 +150,8 @@ async def _control(answer: Callable[[], bytes], *, verbose: bool) -> AsyncIterat
     finally:
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
-        await control.close()
+        if control is not None:
+            await control.close()
 
 
 def _keep_freed_memory() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from asyncflow.errors import StageError
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
@@ -22,11 +23,12 @@ from asyncflow.model.durations import format_size
 from asyncflow.model.messages import Barrier, End, Message, Watermark
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.contract import Port
-from asyncflow.operators.merge import InStepMerge
 from asyncflow.runtime.base.memory import Account
 from asyncflow.runtime.edges.channel import ALL, Channel, Messages, Reader
-from asyncflow.runtime.stages.saved_messages import freeze_messages, saved_messages
 from asyncflow.runtime.stages.watermarks import LowestWatermark
+
+if TYPE_CHECKING:
+    from asyncflow.operators.merge import InStepMerge
 
 MAX_HELD_BYTES = 1 << 30
 """What may be held of an input that is ahead of another, where both read the same source."""
@@ -199,11 +201,15 @@ class OneAfterOther(Reader):
         return next((port for port in self._order if self._lowest.is_open(port)), None)
 
     def freeze(self) -> Frozen:
+        from asyncflow.runtime.stages.saved_messages import freeze_messages
+
         held = {str(port): freeze_messages(messages) for port, messages in enumerate(self._held)}
         closed: list[Plain] = list(self._channel.ended_ports)
         return nested({"closed": closed}, {"watermarks": self._lowest.freeze(), **held})
 
     def restore(self, saved: Saved) -> None:
+        from asyncflow.runtime.stages.saved_messages import saved_messages
+
         self._lowest.restore(saved.within("watermarks"))
         for port, held in enumerate(self._held):
             held += saved_messages(saved.within(str(port)))

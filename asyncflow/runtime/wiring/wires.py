@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from asyncflow.model.schema import Schema
-from asyncflow.operators.merge import InStepMerge
 from asyncflow.plan import graph
 from asyncflow.plan.reading_order import ReadingOrder
 from asyncflow.plan.tables import Plan, Sink, Stage
@@ -49,6 +48,8 @@ class Wires:
         if len(inputs) == 1:
             reader = OneInput(channel)
         elif order.in_step(inputs):
+            from asyncflow.operators.merge import InStepMerge
+
             sources = [source for name in inputs for source in graph.sources_of(self.plan, name)]
             delay_ns = max(source.watermark_delay_ns for source in sources)
             rising = {number for number, name in enumerate(inputs) if order.rising(name)}
