@@ -60,13 +60,36 @@ def use_texts(data: Any, starts: Any, lengths: Any, chance: random.Random) -> No
     strings.distinct(data, starts, lengths, np.empty(count, np.int32), np.empty(count, np.int32))
     strings.count_characters(data, starts, lengths, np.empty(count, np.int64))
     strings.equal(data, starts, lengths, data, starts[::-1].copy(), lengths[::-1].copy(), flags)
-    for place in range(3):
-        strings.find(data, starts, lengths, chance.choice((b"a", b"ab", b"", b"x" * 20)), place, flags)
+    strings.among(data, starts, lengths, data, starts[:3], lengths[:3], flags)
+    use_functions((data, starts, lengths), chance, flags)
     table = kernel("groups").GroupTable(["string"])
     table.assign([(data, starts, lengths, None)], count)
     table.order()
     kernel("encode").json_rows(count, [("string", data, starts, lengths, None)], [b'"a":'], 0)
     kernel("encode").csv_rows(count, [("string", data, starts, lengths, None)], b",", b'"', b"", 0)
+
+
+def use_functions(text: Any, chance: random.Random, flags: Any) -> None:
+    texts, count, total = kernel("texts"), len(flags), int(text[2].sum())
+    part = np.frombuffer(chance.choice((b"a", b"ab", b",", b"x" * 20)), np.uint8)
+    wanted = part, np.zeros(1, np.int32), np.array([chance.randint(0, len(part))], np.int32)
+    number = np.array([chance.choice((1, 2, 5, -1, -3))])
+    out, starts, lengths = (
+        np.empty(2 * total + 64, np.uint8),
+        np.empty(count, np.int32),
+        np.empty(count, np.int32),
+    )
+    for place in range(3):
+        texts.find(*text, *wanted, place, flags)
+    texts.like(*text, [b"", part.tobytes(), b""], flags)
+    texts.split_part(*text, *wanted, number, starts, lengths)
+    texts.substring(*text, number, number, starts, lengths)
+    texts.trim(*text, *wanted, starts, lengths)
+    texts.change_case(*text, np.arange(1 << 17, dtype=np.int32), True, out, starts, lengths)
+    texts.replace(*text, *wanted, part, np.zeros(1, np.int32), np.zeros(1, np.int32), out, starts, lengths)
+    texts.concat([text, text], out, starts, lengths)
+    for kind in range(3):
+        texts.read(*text, kind, np.empty(count, np.int64), flags)
 
 
 def test_csv(edge: Edge) -> None:

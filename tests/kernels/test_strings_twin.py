@@ -50,8 +50,8 @@ def test_pairs(data: st.DataObject) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(columns(), TEXTS, st.integers(0, 2))
-def test_one_column(column: StringColumn, wanted: bytes, place: int) -> None:
+@given(columns(), columns())
+def test_one_column(column: StringColumn, wanted: StringColumn) -> None:
     args = (column.data, column.starts, column.lengths)
     rows = len(column)
     results = []
@@ -62,7 +62,7 @@ def test_one_column(column: StringColumn, wanted: bytes, place: int) -> None:
             np.empty(rows, np.uint64),
         )
         ids, firsts = np.full(rows, -1, np.int32), np.full(rows, -1, np.int32)
-        kernel.find(*args, wanted, place, found)
+        kernel.among(*args, wanted.data, wanted.starts, wanted.lengths, found)
         kernel.count_characters(*args, characters)
         kernel.hash64(*args, hashes)
         count = kernel.distinct(*args, ids, firsts)

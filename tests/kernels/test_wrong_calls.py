@@ -138,7 +138,29 @@ def keys_loaded(lengths: Any, size: int = 1, nulls: Any = (False,)) -> Any:
 
 
 REFUSED: dict[str, Callable[[], Any]] = {
-    "find, one text for many rows": lambda: kernel("strings").find(*ABC, b"b", 2, np.empty(100_000, bool)),
+    "among, one text for many rows": lambda: kernel("strings").among(*ABC, *ABC, np.empty(100_000, bool)),
+    "among, wanted texts beyond the bytes": lambda: kernel("strings").among(
+        *ABC, np.zeros(4, np.uint8), ints(0, 2), ints(4, 3), np.empty(1, bool)
+    ),
+    "split_part, a start beyond the bytes": lambda: kernel("texts").split_part(
+        np.zeros(4, np.uint8), ints(1 << 30), ints(8), *ABC, longs(1), np.empty(1, np.int32), np.empty(1, np.int32)
+    ),
+    "split_part, a mark without bytes": lambda: kernel("texts").split_part(
+        *ABC, np.empty(0, np.uint8), ints(0), ints(1), longs(1), np.empty(1, np.int32), np.empty(1, np.int32)
+    ),
+    "substring, no position": lambda: kernel("texts").substring(
+        *ABC, longs(), None, np.empty(2, np.int32), np.empty(2, np.int32)
+    ),
+    "replace, no room": lambda: kernel("texts").replace(
+        *ABC, *ABC, np.zeros(90, np.uint8), ints(0), ints(90), np.empty(100, np.uint8), np.empty(1, np.int32),
+        np.empty(1, np.int32),
+    ),
+    "concat, a length below 0": lambda: kernel("texts").concat(
+        [(np.zeros(4, np.uint8), ints(0), ints(-1))], np.empty(100, np.uint8), np.empty(1, np.int32), np.empty(1, np.int32)
+    ),
+    "change_case, no room": lambda: kernel("texts").change_case(
+        *ABC, None, True, np.empty(3, np.uint8), np.empty(1, np.int32), np.empty(1, np.int32)
+    ),
     "hash64, one text for many rows": lambda: kernel("strings").hash64(*ABC, np.empty(100_000, np.uint64)),
     "count_characters, one text for many rows": lambda: kernel("strings").count_characters(
         *ABC, np.empty(100_000, np.int64)
@@ -155,8 +177,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "compare, a length below 0": lambda: kernel("strings").compare(
         np.zeros(4, np.uint8), ints(0), ints(-1), np.zeros(9, np.uint8), ints(0), ints(8), np.empty(1, np.int8)
     ),
-    "find, a length without bytes": lambda: kernel("strings").find(
-        np.empty(0, np.uint8), ints(0, 0), ints(3, 3), b"b", 0, np.empty(2, bool)
+    "find, a length without bytes": lambda: kernel("texts").find(
+        np.empty(0, np.uint8), ints(0, 0), ints(3, 3), *ABC, 0, np.empty(2, bool)
     ),
     "add, a group beyond the count": lambda: add(window(), ints(1 << 20), 1),
     "add, a group below 0": lambda: add(window(), ints(-1), 1),
@@ -258,7 +280,7 @@ def test_where_an_empty_text_stands_does_not_matter() -> None:
         columns = first_text(start, 0).close(5000, ints(0), 10)[3]
         assert columns[0][2].tolist() == [0]
         found = np.empty(1, bool)
-        kernel("strings").find(np.zeros(4, np.uint8), ints(start), ints(0), b"a", 2, found)
+        kernel("texts").find(np.zeros(4, np.uint8), ints(start), ints(0), *ABC, 2, found)
         assert not found[0]
 
 

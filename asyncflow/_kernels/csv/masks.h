@@ -1,6 +1,8 @@
 /* The first step of CSV, once per instruction-set level: 64 bytes to bit masks, quotes resolved, bits to positions.  csv/level.h
  * includes it. */
 
+#include "base/masks.h"
+
 /* Bit masks of 64 bytes; bit i stands for byte i. */
 typedef struct {
     uint64_t separators; /* delimiters and newlines */
@@ -30,10 +32,6 @@ typedef struct {
 
 #if AF_LEVEL == 4
 
-AF_LEVEL_INLINE uint64_t AF_AT(csv_equal)(const uint8_t *p, uint8_t byte) {
-    return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(p), _mm512_set1_epi8((char)byte));
-}
-
 AF_LEVEL_INLINE AF_AT(csv_masks) AF_AT(csv_look)(const uint8_t *p, uint8_t delimiter, uint8_t quote, AF_AT(csv_seen) * seen) {
     __m512i x = _mm512_loadu_si512(p);
     seen->bytes = _mm512_or_si512(seen->bytes, x);
@@ -50,25 +48,15 @@ AF_LEVEL_INLINE void AF_AT(csv_tell)(const AF_AT(csv_seen) * seen, bool *non_asc
 
 #elif AF_LEVEL == 3
 
-AF_LEVEL_INLINE uint64_t AF_AT(csv_bits)(__m256i low, __m256i high) {
-    return (uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32;
-}
-
-AF_LEVEL_INLINE uint64_t AF_AT(csv_equal)(const uint8_t *p, uint8_t byte) {
-    __m256i wanted = _mm256_set1_epi8((char)byte);
-    return AF_AT(csv_bits)(_mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)p), wanted),
-                           _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(p + 32)), wanted));
-}
-
 AF_LEVEL_INLINE AF_AT(csv_masks) AF_AT(csv_look)(const uint8_t *p, uint8_t delimiter, uint8_t quote, AF_AT(csv_seen) * seen) {
     const __m256i newline = _mm256_set1_epi8('\n'), comma = _mm256_set1_epi8((char)delimiter), mark = _mm256_set1_epi8((char)quote);
     const __m256i ret = _mm256_set1_epi8('\r');
     __m256i a = _mm256_loadu_si256((const __m256i *)p), b = _mm256_loadu_si256((const __m256i *)(p + 32));
     seen->bytes = _mm256_or_si256(seen->bytes, _mm256_or_si256(a, b));
     seen->returns = _mm256_or_si256(seen->returns, _mm256_or_si256(_mm256_cmpeq_epi8(a, ret), _mm256_cmpeq_epi8(b, ret)));
-    uint64_t newlines = AF_AT(csv_bits)(_mm256_cmpeq_epi8(a, newline), _mm256_cmpeq_epi8(b, newline));
-    return (AF_AT(csv_masks)){newlines | AF_AT(csv_bits)(_mm256_cmpeq_epi8(a, comma), _mm256_cmpeq_epi8(b, comma)), newlines,
-                              AF_AT(csv_bits)(_mm256_cmpeq_epi8(a, mark), _mm256_cmpeq_epi8(b, mark))};
+    uint64_t newlines = AF_AT(af_bits)(_mm256_cmpeq_epi8(a, newline), _mm256_cmpeq_epi8(b, newline));
+    return (AF_AT(csv_masks)){newlines | AF_AT(af_bits)(_mm256_cmpeq_epi8(a, comma), _mm256_cmpeq_epi8(b, comma)), newlines,
+                              AF_AT(af_bits)(_mm256_cmpeq_epi8(a, mark), _mm256_cmpeq_epi8(b, mark))};
 }
 
 AF_LEVEL_INLINE void AF_AT(csv_tell)(const AF_AT(csv_seen) * seen, bool *non_ascii, bool *returns) {
@@ -77,14 +65,6 @@ AF_LEVEL_INLINE void AF_AT(csv_tell)(const AF_AT(csv_seen) * seen, bool *non_asc
 }
 
 #elif AF_LEVEL == 2
-
-AF_LEVEL_INLINE uint64_t AF_AT(csv_equal)(const uint8_t *p, uint8_t byte) {
-    __m128i wanted = _mm_set1_epi8((char)byte);
-    uint64_t bits = 0;
-    for (int i = 0; i < 4; i++)
-        bits |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(p + 16 * i)), wanted)) << (16 * i);
-    return bits;
-}
 
 AF_LEVEL_INLINE AF_AT(csv_masks) AF_AT(csv_look)(const uint8_t *p, uint8_t delimiter, uint8_t quote, AF_AT(csv_seen) * seen) {
     const __m128i newline = _mm_set1_epi8('\n'), comma = _mm_set1_epi8((char)delimiter), mark = _mm_set1_epi8((char)quote);
@@ -109,38 +89,15 @@ AF_LEVEL_INLINE void AF_AT(csv_tell)(const AF_AT(csv_seen) * seen, bool *non_asc
 
 #else
 
-/* Eight bytes in memory order, first byte lowest. */
-AF_LEVEL_INLINE uint64_t AF_AT(csv_word)(const uint8_t *p) {
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    return __builtin_bswap64(af_load64(p));
-#else
-    return af_load64(p);
-#endif
-}
-
-/* Bit i is set where byte i of the word equals `byte`.  Exact: no borrow runs from byte to byte. */
-AF_LEVEL_INLINE uint64_t AF_AT(csv_word_equal)(uint64_t word, uint8_t byte) {
-    const uint64_t low = 0x7F7F7F7F7F7F7F7Fu;
-    word ^= 0x0101010101010101u * byte;
-    uint64_t zero = ~(((word & low) + low) | word | low);
-    return (zero >> 7) * 0x0102040810204080u >> 56;
-}
-
-AF_LEVEL_INLINE uint64_t AF_AT(csv_equal)(const uint8_t *p, uint8_t byte) {
-    uint64_t bits = 0;
-    for (int i = 0; i < 8; i++) bits |= AF_AT(csv_word_equal)(AF_AT(csv_word)(p + 8 * i), byte) << (8 * i);
-    return bits;
-}
-
 AF_LEVEL_INLINE AF_AT(csv_masks) AF_AT(csv_look)(const uint8_t *p, uint8_t delimiter, uint8_t quote, AF_AT(csv_seen) * seen) {
     AF_AT(csv_masks) masks = {0, 0, 0};
     for (int i = 0; i < 8; i++) {
-        uint64_t word = AF_AT(csv_word)(p + 8 * i), newlines = AF_AT(csv_word_equal)(word, '\n');
+        uint64_t word = AF_AT(af_word)(p + 8 * i), newlines = AF_AT(af_word_equal)(word, '\n');
         seen->bytes |= word;
-        seen->returns |= AF_AT(csv_word_equal)(word, '\r');
+        seen->returns |= AF_AT(af_word_equal)(word, '\r');
         masks.newlines |= newlines << (8 * i);
-        masks.separators |= (newlines | AF_AT(csv_word_equal)(word, delimiter)) << (8 * i);
-        masks.quotes |= AF_AT(csv_word_equal)(word, quote) << (8 * i);
+        masks.separators |= (newlines | AF_AT(af_word_equal)(word, delimiter)) << (8 * i);
+        masks.quotes |= AF_AT(af_word_equal)(word, quote) << (8 * i);
     }
     return masks;
 }
@@ -272,7 +229,7 @@ AF_LEVEL_FUNCTION AF_AT(csv_resolved) AF_AT(csv_resolve_slowly)(AF_AT(csv_masks)
  * `field_start`: in state OUTSIDE, a quote in byte 0 would open a quoted field. */
 AF_LEVEL_FUNCTION AF_AT(csv_resolved) AF_AT(csv_resolve)(AF_AT(csv_masks) masks, const uint8_t *p, uint32_t count, bool field_start,
                                                           enum csv_state *state) {
-    uint64_t returns = AF_AT(csv_equal)(p, '\r');
+    uint64_t returns = AF_AT(af_equal64)(p, '\r');
     if (*state <= CSV_CLOSED) {
         const uint64_t all = ~(uint64_t)0 >> (64 - count);
         uint64_t inside = AF_AT(csv_parity)(masks.quotes) ^ (*state == CSV_QUOTED ? ~(uint64_t)0 : 0);

@@ -19,14 +19,6 @@ def compare(
     lengths_b: NDArray[np.int32],
     out: NDArray[np.int8],
 ) -> None: ...
-def find(
-    data: NDArray[np.uint8],
-    starts: NDArray[np.int32],
-    lengths: NDArray[np.int32],
-    text: bytes,
-    place: int,
-    out: NDArray[np.bool_],
-) -> None: ...
 def count_characters(
     data: NDArray[np.uint8],
     starts: NDArray[np.int32],
@@ -46,3 +38,12 @@ def distinct(
     ids: NDArray[np.int32],
     firsts: NDArray[np.int32],
 ) -> int: ...
+def among(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    wanted_data: NDArray[np.uint8],
+    wanted_starts: NDArray[np.int32],
+    wanted_lengths: NDArray[np.int32],
+    out: NDArray[np.bool_],
+) -> None: ...

@@ -1,4 +1,4 @@
-"""Loops over columns of texts: compare, search, count characters, hash, number the distinct texts.
+"""Loops over columns of texts: compare, look up, count characters, hash, number the distinct texts.
 
 The functions of expressions on texts (``operators/functions``) call them.  A column is ``data`` (uint8), ``starts`` and ``lengths``
 (int32). Every text is checked to lie inside ``data``, and only bytes of texts are read.  Where a function takes two columns, one of
@@ -8,14 +8,14 @@ them may hold a single text, which counts for every row.  A null row is a text o
 each word h = mix(h ^ word); at the end h = mix(h).  ``mix`` adds a constant and applies the finisher of splitmix64 (Steele, Lea,
 Flood 2014).  The values are part of the language (``hash(x)``) and never change.
 
-``distinct``: an open-addressing table of row numbers with linear probing, at most half full.  Texts with equal hashes are compared
-byte by byte.  The hash has a seed of the process, so that nobody can choose texts that collide.  O(bytes) time, O(distinct texts)
+``distinct`` and ``among``: an open-addressing table of row numbers with linear probing, at most half full.  Texts with equal hashes are
+compared byte by byte.  The hash has a seed of the process, so that nobody can choose texts that collide.  O(bytes) time, O(distinct texts)
 memory.
 """
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp
+from libc.string cimport memcmp
 
 import os
 
@@ -114,40 +114,6 @@ def compare(const uint8_t[::1] data_a, const int32_t[::1] starts_a, const int32_
             out[i] = (order > 0) - (order < 0)
 
 
-def find(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, bytes text, int place, out):
-    """``out[i]`` = the text of row i begins with (``place`` 0), ends with (1) or holds (2) ``text``."""
-    cdef uint8_t[::1] result = out.view("u1")
-    cdef Py_ssize_t n = result.shape[0], i
-    cdef const uint8_t *base = base_of(data)
-    cdef const uint8_t *wanted = text
-    cdef const uint8_t *row
-    cdef const uint8_t *last
-    cdef Py_ssize_t size = len(text), length
-    cdef bint found
-    check_texts(data, starts, lengths, n)
-    with nogil:
-        for i in range(n):
-            length = lengths[i]
-            found = size == 0
-            if not found and length >= size:
-                row = base + starts[i]
-                if place == 0:
-                    found = memcmp(row, wanted, size) == 0
-                elif place == 1:
-                    found = memcmp(row + length - size, wanted, size) == 0
-                else:
-                    last = row + length - size
-                    while row <= last:
-                        row = <const uint8_t *>memchr(row, wanted[0], last - row + 1)
-                        if row == NULL:
-                            break
-                        if memcmp(row, wanted, size) == 0:
-                            found = True
-                            break
-                        row += 1
-            result[i] = found
-
-
 def count_characters(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths, int64_t[::1] out):
     """``out[i]`` = number of code points in the text of row i: bytes that are no continuation bytes."""
     cdef Py_ssize_t n = out.shape[0], i, j
@@ -195,6 +161,26 @@ def distinct(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[:
     return count
 
 
+def among(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths,
+          const uint8_t[::1] wanted_data, const int32_t[::1] wanted_starts, const int32_t[::1] wanted_lengths, out):
+    """``out[i]`` = the text of row i is one of the wanted texts.  MemoryError where the table cannot grow."""
+    cdef uint8_t[::1] result = out.view("u1")
+    cdef Py_ssize_t n = result.shape[0], count = wanted_starts.shape[0]
+    cdef int status = 0
+    check_texts(data, starts, lengths, n)
+    check_texts(wanted_data, wanted_starts, wanted_lengths, count)
+    if n == 0:
+        return
+    if count == 0:
+        result[:] = 0
+        return
+    with nogil:
+        status = find_among(base_of(data), &starts[0], &lengths[0], n, base_of(wanted_data), &wanted_starts[0], &wanted_lengths[0],
+                            count, &result[0])
+    if status < 0:
+        raise MemoryError
+
+
 cdef struct slot:
     uint64_t hash
     int32_t number  # plus one; 0 is free
@@ -235,6 +221,40 @@ cdef int number_texts(const uint8_t *base, const int32_t *starts, const int32_t 
             ids[i] = table[place].number - 1
     free(table)
     return count
+
+
+cdef int find_among(const uint8_t *base, const int32_t *starts, const int32_t *lengths, Py_ssize_t n,
+                    const uint8_t *wanted, const int32_t *wanted_starts, const int32_t *wanted_lengths, Py_ssize_t count,
+                    uint8_t *out) noexcept nogil:
+    cdef uint64_t capacity = 4, place, h
+    cdef slot *table
+    cdef Py_ssize_t i
+    cdef int32_t known
+    while capacity < 2 * <uint64_t>count:
+        capacity *= 2
+    table = <slot *>calloc(capacity, sizeof(slot))
+    if table == NULL:
+        return -1
+    for i in range(count):
+        h = af_keyed_text(SEED, at(wanted, wanted_starts[i]), <uint32_t>wanted_lengths[i])
+        place = h & (capacity - 1)
+        while table[place].number:
+            place = (place + 1) & (capacity - 1)
+        table[place].hash = h
+        table[place].number = <int32_t>i + 1
+    for i in range(n):
+        h = af_keyed_text(SEED, at(base, starts[i]), <uint32_t>lengths[i])
+        place = h & (capacity - 1)
+        out[i] = 0
+        while table[place].number:
+            known = table[place].number - 1
+            if (table[place].hash == h and wanted_lengths[known] == lengths[i]
+                    and same(at(wanted, wanted_starts[known]), at(base, starts[i]), lengths[i])):
+                out[i] = 1
+                break
+            place = (place + 1) & (capacity - 1)
+    free(table)
+    return 0
 
 
 cdef slot *rehashed(slot *table, uint64_t capacity) noexcept nogil:

@@ -61,13 +61,6 @@ def compare(
         out[row] = (a > b) - (a < b)
 
 
-def find(
-    data: Bytes, starts: Int32s, lengths: Int32s, text: bytes, place: int, out: NDArray[np.bool_]
-) -> None:
-    for row, value in enumerate(_texts(data, starts, lengths, len(out))):
-        out[row] = (value.startswith(text), value.endswith(text), text in value)[place]
-
-
 def count_characters(data: Bytes, starts: Int32s, lengths: Int32s, out: NDArray[np.int64]) -> None:
     for row, value in enumerate(_texts(data, starts, lengths, len(out))):
         out[row] = sum(byte & 0xC0 != 0x80 for byte in value)
@@ -100,3 +93,17 @@ def distinct(data: Bytes, starts: Int32s, lengths: Int32s, ids: Int32s, firsts: 
             numbers[value] = len(numbers)
         ids[row] = numbers[value]
     return len(numbers)
+
+
+def among(
+    data: Bytes,
+    starts: Int32s,
+    lengths: Int32s,
+    wanted_data: Bytes,
+    wanted_starts: Int32s,
+    wanted_lengths: Int32s,
+    out: NDArray[np.bool_],
+) -> None:
+    wanted = set(_texts(wanted_data, wanted_starts, wanted_lengths))
+    for row, value in enumerate(_texts(data, starts, lengths, len(out))):
+        out[row] = value in wanted

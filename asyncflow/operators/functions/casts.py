@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from asyncflow._kernels import texts as kernel
 from asyncflow.model.columns import Column, FixedColumn, StringColumn
 from asyncflow.model.instants import BLANKS, format_timestamp, parse_timestamp
 from asyncflow.model.schema import DataType
@@ -98,14 +99,23 @@ _WRITERS: dict[DataType, Callable[[Any], str]] = {
 # -- from text -------------------------------------------------------------------------------------------------------
 
 
+_PLAIN = {INT64: 0, FLOAT64: 1, TIMESTAMP: 2}
+"""The kinds of the kernel's ``read``."""
+
+
 def _from_text(count: Count, column: StringColumn, target: DataType) -> Column:
-    """Once per distinct text."""
-    read = _READERS[target]
-    texts, ids = distinct(column)
-    values = [read(text) for text in texts_of(texts)]
-    lost = np.fromiter((value is None for value in values), np.bool_, len(values))[ids]
-    known = np.array([0 if value is None else value for value in values], target.dtype)
-    return within_int64(count, known[ids], column.valid, lost, "invalid_cast")
+    """Plain forms by a kernel; others once per distinct text."""
+    values, known = np.zeros(len(column), target.dtype), np.zeros(len(column), np.bool_)
+    if target in _PLAIN:
+        kernel.read(column.data, column.starts, column.lengths, _PLAIN[target], values, known)
+    others = np.flatnonzero(~known if column.valid is None else ~known & column.valid)
+    if len(others):
+        read = _READERS[target]
+        texts, ids = distinct(column.take(others))
+        found = [read(text) for text in texts_of(texts)]
+        values[others] = np.array([0 if value is None else value for value in found], target.dtype)[ids]
+        known[others] = np.fromiter((value is not None for value in found), np.bool_, len(found))[ids]
+    return within_int64(count, values, column.valid, ~known, "invalid_cast")
 
 
 def read_int(text: str) -> int | None:

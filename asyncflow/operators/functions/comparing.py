@@ -115,13 +115,12 @@ def in_(value: Column, *candidates: Column) -> FixedColumn:
 
 def _looked_up(value: Column, constants: list[Column]) -> BoolArray:
     if isinstance(value, StringColumn):
-        wanted = {column.to_bytes_list()[0] for column in constants if isinstance(column, StringColumn)}
-        ids = np.empty(len(value), np.int32)
-        firsts = np.empty(len(value), np.int32)
-        count = _text.distinct(value.data, value.starts, value.lengths, ids, firsts)
-        texts = value.take(firsts[:count].astype(np.intp))
-        hits = np.fromiter((text in wanted for text in _view_bytes(texts)), np.bool_, count)
-        return hits[ids]
+        wanted = StringColumn.from_values(_only_text(column) for column in constants)
+        found = np.empty(len(value), np.bool_)
+        _text.among(
+            value.data, value.starts, value.lengths, wanted.data, wanted.starts, wanted.lengths, found
+        )
+        return found
     values, candidates = _values(value), np.concatenate([_values(column) for column in constants])
     return np.isin(values, candidates) | (
         np.isnan(values)
@@ -130,10 +129,10 @@ def _looked_up(value: Column, constants: list[Column]) -> BoolArray:
     )
 
 
-def _view_bytes(column: StringColumn) -> list[bytes]:
-    whole = column.data.data
-    pairs = zip(column.starts.tolist(), column.lengths.tolist(), strict=True)
-    return [bytes(whole[start : start + length]) for start, length in pairs]
+def _only_text(column: Column) -> bytes:
+    assert isinstance(column, StringColumn)
+    start = int(column.starts[0])
+    return column.data[start : start + int(column.lengths[0])].tobytes()
 
 
 def _extreme(better: Callable[[Column, Column], BoolArray]) -> Callable[..., Column]:

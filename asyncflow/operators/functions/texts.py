@@ -1,38 +1,43 @@
-"""Functions of texts, once per distinct text where only one argument varies.
+"""Functions of texts.  Kernels loop over the columns; only patterns that differ from row to row are matched one by one.
 
-Searching, comparing, counting and numbering distinct texts are kernel loops; what needs Python's own ``str`` runs on the distinct
-texts of a batch and the result is viewed from every row.  Positions and lengths count characters (code points), from 1.
+Functions that cut a text give views into its bytes.  Positions and lengths count characters (code points), from 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
-from asyncflow._kernels import strings as _text
+from asyncflow._kernels import strings
+from asyncflow._kernels import texts as kernel
 from asyncflow.model import patterns
 from asyncflow.model.columns import (
     BoolArray,
+    ByteArray,
     Column,
     FixedColumn,
     IndexArray,
+    Int32Array,
+    Int64Array,
     StringColumn,
     check_text_bytes,
 )
 from asyncflow.model.schema import DataType
-from asyncflow.operators.functions import comparing
 from asyncflow.operators.functions.arrays import fixed, rows_of, valid_of
 
-_SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+_SPACES = StringColumn.from_values(
+    [" \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"]
+)
 
 
 def distinct(column: StringColumn) -> tuple[StringColumn, IndexArray]:
     """The distinct texts by first occurrence, and for each row the number of its own; null rows count as empty texts."""
     ids, firsts = np.empty(len(column), np.int32), np.empty(len(column), np.int32)
-    count = _text.distinct(column.data, column.starts, column.lengths, ids, firsts)
+    count = strings.distinct(column.data, column.starts, column.lengths, ids, firsts)
     rows = firsts[:count].astype(np.intp)
     return StringColumn(column.data, column.starts[rows], column.lengths[rows]), ids.astype(np.intp)
 
@@ -53,17 +58,9 @@ def column_of(values: Sequence[Any], type_: DataType) -> Column:
     return FixedColumn(np.array(values, dtype=type_.dtype))
 
 
-def mapped(function: Callable[..., Any], type_: DataType, *columns: Column) -> Column:
-    """``function`` of each row's values, None of which is null; once per distinct text where only the first column varies."""
+def _mapped(function: Callable[..., Any], type_: DataType, *columns: Column) -> Column:
+    """``function`` of each row's values, None of which is null; once for equal arguments."""
     valid = valid_of(*columns)
-    first = columns[0]
-    if len(first) > 1 and isinstance(first, StringColumn) and all(len(column) == 1 for column in columns[1:]):
-        if any(column.valid is not None and not column.valid[0] for column in columns[1:]):
-            return _nulls(type_, len(first))
-        texts, ids = distinct(first)
-        constants = [_python_values(column)[0] for column in columns[1:]]
-        results = column_of(_results(function, ((text, *constants) for text in texts_of(texts))), type_)
-        return _with_valid(results.take(ids), first.valid)
     rows = rows_of(*columns)
     lists: list[Any] = [_python_values(column) for column in columns]
     varying = [values if len(values) == rows else repeat(values[0], rows) for values in lists]
@@ -95,7 +92,7 @@ def _with_valid(column: Column, valid: BoolArray | None) -> Column:
     if isinstance(column, FixedColumn):
         return fixed(column.values, valid)
     if valid is not None and len(valid) != len(column):
-        valid = np.broadcast_to(valid, len(column))
+        valid = np.repeat(valid, len(column))
     return StringColumn(column.data, column.starts, column.lengths, valid)
 
 
@@ -106,62 +103,56 @@ def _python_values(column: Column) -> list[Any]:
     return values
 
 
+def _views(column: StringColumn) -> tuple[ByteArray, Int32Array, Int32Array]:
+    return column.data, column.starts, column.lengths
+
+
+def _numbers(column: FixedColumn) -> Int64Array:
+    return np.ascontiguousarray(column.values)
+
+
+def _new_views(rows: int) -> tuple[Int32Array, Int32Array]:
+    return np.empty(rows, np.int32), np.empty(rows, np.int32)
+
+
 # -- tests -----------------------------------------------------------------------------------------------------------
 
 
-def _search(place: int, test: Callable[[str, str], bool]) -> Callable[[StringColumn, StringColumn], Column]:
+def _search(place: int) -> Callable[[StringColumn, StringColumn], Column]:
     def apply(text: StringColumn, wanted: StringColumn) -> Column:
-        if len(wanted) != 1:
-            return mapped(test, DataType.BOOL, text, wanted)
-        out = np.empty(len(text), np.bool_)
-        _text.find(text.data, text.starts, text.lengths, _bytes(wanted), place, out)
+        out = np.empty(rows_of(text, wanted), np.bool_)
+        kernel.find(*_views(text), *_views(wanted), place, out)
         return fixed(out, valid_of(text, wanted))
 
     return apply
 
 
-def _bytes(constant: StringColumn) -> bytes:
-    start = int(constant.starts[0])
-    return constant.data[start : start + int(constant.lengths[0])].tobytes()
-
-
-starts_with = _search(0, str.startswith)
-ends_with = _search(1, str.endswith)
-contains = _search(2, str.__contains__)
+starts_with = _search(0)
+ends_with = _search(1)
+contains = _search(2)
 
 
 def like(text: StringColumn, pattern: StringColumn, escape: StringColumn | None = None) -> Column:
-    """``LIKE``: simple patterns are a comparison or a search of bytes, others the kernel of patterns."""
+    """``LIKE``: a pattern without ``_`` is a search of its pieces, others the kernel of patterns."""
     others = (pattern,) if escape is None else (pattern, escape)
-    if len(pattern) == 1 and (escape is None or len(escape) == 1):
+    if all(len(other) == 1 for other in others):
         escapes = "" if escape is None else texts_of(escape)[0]
         pieces = patterns.like_pieces(texts_of(pattern)[0], escapes)
-        if not any(None in piece for piece in pieces):
-            parts = [_constant("".join(char or "" for char in piece)) for piece in pieces]
-            simple: Column | None = None
-            match parts:
-                case [whole]:
-                    simple = comparing.eq(text, whole)
-                case [start, end] if not len(_bytes(end)):
-                    simple = starts_with(text, start)
-                case [start, end] if not len(_bytes(start)):
-                    simple = ends_with(text, end)
-                case [start, middle, end] if not len(_bytes(start)) and not len(_bytes(end)):
-                    simple = contains(text, middle)
-            if isinstance(simple, FixedColumn):
-                return fixed(simple.values, valid_of(text, *others))
-        return _matches(patterns.like(texts_of(pattern)[0], escapes), text, *others)
-    return mapped(lambda t, *p: patterns.like(*p).found_in(t), DataType.BOOL, text, *others)
-
-
-def _constant(text: str) -> StringColumn:
-    return StringColumn.from_values([text.encode("utf-8", "surrogateescape")])
+        if any(None in piece for piece in pieces):
+            return _matches(patterns.like(texts_of(pattern)[0], escapes), text, *others)
+        wanted = [
+            "".join(char or "" for char in piece).encode("utf-8", "surrogateescape") for piece in pieces
+        ]
+        out = np.empty(len(text), np.bool_)
+        kernel.like(*_views(text), wanted, out)
+        return fixed(out, valid_of(text, *others))
+    return _mapped(lambda t, *p: patterns.like(*p).found_in(t), DataType.BOOL, text, *others)
 
 
 def regexp_matches(text: StringColumn, pattern: StringColumn) -> Column:
     if len(pattern) == 1:
         return _matches(patterns.regexp(texts_of(pattern)[0]), text, pattern)
-    return mapped(lambda t, p: patterns.regexp(p).found_in(t), DataType.BOOL, text, pattern)
+    return _mapped(lambda t, p: patterns.regexp(p).found_in(t), DataType.BOOL, text, pattern)
 
 
 def _matches(pattern: patterns.Pattern, text: StringColumn, *others: Column) -> Column:
@@ -169,93 +160,49 @@ def _matches(pattern: patterns.Pattern, text: StringColumn, *others: Column) -> 
     return fixed(pattern.matches(text.data, text.starts, text.lengths), valid_of(text, *others))
 
 
-# -- texts from texts ------------------------------------------------------------------------------------------------
+# -- views into texts ------------------------------------------------------------------------------------------------
 
 
 def length(text: StringColumn) -> FixedColumn:
     out = np.empty(len(text), np.int64)
-    _text.count_characters(text.data, text.starts, text.lengths, out)
+    strings.count_characters(*_views(text), out)
     return fixed(out, text.valid)
 
 
-def lower(text: Column) -> Column:
-    return mapped(lower_text, DataType.STRING, text)
+def trim(text: StringColumn, characters: StringColumn = _SPACES) -> Column:
+    starts, lengths = _new_views(rows_of(text, characters))
+    kernel.trim(*_views(text), *_views(characters), starts, lengths)
+    return _with_valid(StringColumn(text.data, starts, lengths), valid_of(text, characters))
 
 
-def upper(text: Column) -> Column:
-    return mapped(upper_text, DataType.STRING, text)
-
-
-def upper_text(text: str) -> str:
-    """Capital letters one for one: the number of characters stays (``ß`` becomes ``ẞ``, ``ŉ`` stays)."""
-    return (
-        text.upper()
-        if text.isascii()
-        else "".join(_UPPER.get(char) or _one(char.upper(), char.title(), char) for char in text)
-    )
-
-
-def lower_text(text: str) -> str:
-    """Small letters one for one, whatever stands beside them."""
-    return (
-        text.lower()
-        if text.isascii()
-        else "".join(_LOWER.get(char) or _one(char.lower(), char) for char in text)
-    )
-
-
-_UPPER = {"ß": "ẞ"}
-_LOWER = {"İ": "i"}
-
-
-def _one(*candidates: str) -> str:
-    return next(candidate for candidate in candidates if len(candidate) == 1)
-
-
-def trim(text: Column, characters: Column | None = None) -> Column:
-    if characters is None:
-        return mapped(lambda t: t.strip(_SPACES), DataType.STRING, text)
-    return mapped(lambda t, c: t.strip(c) if c else t, DataType.STRING, text, characters)
-
-
-def substring(text: Column, start: Column, size: Column | None = None) -> Column:
-    return mapped(_substring, DataType.STRING, text, start, *([] if size is None else [size]))
-
-
-def _substring(text: str, position: int, size: int | None = None) -> str:
+def substring(text: StringColumn, start: FixedColumn, size: FixedColumn | None = None) -> Column:
     """As DuckDB counts: 0 stands before the first, negative from the end; a negative size reaches back from there."""
-    begin = position - 1 if position > 0 else -1 if position == 0 else len(text) + position
-    end = len(text) if size is None else begin + size
-    if size is not None and size < 0:
-        begin, end = end, begin
-    return text[max(begin, 0) : max(end, 0)]
+    others = [start] if size is None else [start, size]
+    starts, lengths = _new_views(rows_of(text, *others))
+    kernel.substring(
+        *_views(text), _numbers(start), None if size is None else _numbers(size), starts, lengths
+    )
+    return _with_valid(StringColumn(text.data, starts, lengths), valid_of(text, *others))
 
 
-def replace(text: Column, old: Column, new: Column) -> Column:
-    return mapped(lambda t, o, n: t.replace(o, n) if o else t, DataType.STRING, text, old, new)
-
-
-def split_part(text: Column, separator: Column, number: Column) -> Column:
-    return mapped(_split_part, DataType.STRING, text, separator, number)
-
-
-def _split_part(text: str, separator: str, number: int) -> str:
-    parts = text.split(separator) if separator else list(text)
-    index = number - 1 if number > 0 else len(parts) + number
-    return parts[index] if number and 0 <= index < len(parts) else ""
+def split_part(text: StringColumn, separator: StringColumn, number: FixedColumn) -> Column:
+    """Parts count from 1, from the end from -1; without a separator each character is a part.  Empty where there is none."""
+    starts, lengths = _new_views(rows_of(text, separator, number))
+    kernel.split_part(*_views(text), *_views(separator), _numbers(number), starts, lengths)
+    return _with_valid(StringColumn(text.data, starts, lengths), valid_of(text, separator, number))
 
 
 def regexp_extract(text: StringColumn, pattern: StringColumn, group: FixedColumn | None = None) -> Column:
     """A group of the first match, 0 all of it; empty where there is none.  With constants the result views the text."""
     others = (pattern,) if group is None else (pattern, group)
     if any(len(other) != 1 for other in others):
-        return mapped(_regexp_extract, DataType.STRING, text, *others)
+        return _mapped(_regexp_extract, DataType.STRING, text, *others)
     if any(other.valid is not None and not other.valid[0] for other in others):
         return _nulls(DataType.STRING, len(text))
     compiled = patterns.regexp(texts_of(pattern)[0])
     number = 0 if group is None else int(group.values[0])
     if not 0 <= number <= compiled.groups:
-        return _with_valid(_constant("").take(np.zeros(len(text), np.intp)), text.valid)
+        return StringColumn(text.data, text.starts, np.zeros(len(text), np.int32), text.valid)
     _, begins, sizes = compiled.spans(text.data, text.starts, text.lengths, [number])
     return StringColumn(text.data, begins[0], np.maximum(sizes[0], 0), text.valid)
 
@@ -265,19 +212,100 @@ def _regexp_extract(text: str, pattern: str, group: int = 0) -> str:
     return (compiled.extract(text, group) or "") if 0 <= group <= compiled.groups else ""
 
 
+# -- new texts -------------------------------------------------------------------------------------------------------
+
+
+def _apart(column: StringColumn) -> tuple[StringColumn, IndexArray | None]:
+    """The column, or, where its rows view the same bytes several times, its distinct texts and the number of each row's own: what
+    is made of them is then not larger than the bytes let expect."""
+    if _size(column) <= len(column.data):
+        return column, None
+    return distinct(column)
+
+
+def _size(column: StringColumn) -> int:
+    return int(column.lengths.sum(dtype=np.int64))
+
+
+def _room(size: int) -> ByteArray:
+    check_text_bytes(size)
+    return np.empty(size + kernel.SLACK, np.uint8)
+
+
+def lower(text: StringColumn) -> Column:
+    """Small letters one for one, whatever stands beside them."""
+    return _changed(text, False)
+
+
+def upper(text: StringColumn) -> Column:
+    """Capital letters one for one: the number of characters stays (``ß`` becomes ``ẞ``, ``ŉ`` stays)."""
+    return _changed(text, True)
+
+
+def _changed(text: StringColumn, upper: bool) -> Column:
+    parts, ids = _apart(text)
+    starts, lengths = _new_views(len(parts))
+    out = _room(_size(parts))
+    written = kernel.change_case(*_views(parts), None, upper, out, starts, lengths)
+    if written < 0:
+        out = np.empty(2 * _size(parts) + kernel.SLACK, np.uint8)
+        written = kernel.change_case(*_views(parts), _letters(upper), upper, out, starts, lengths)
+        check_text_bytes(written)
+    made = StringColumn(out[:written], starts, lengths)
+    return _with_valid(made if ids is None else made.take(ids), text.valid)
+
+
+@lru_cache
+def _letters(upper: bool) -> Int32Array:
+    """Of each code point the capital or small letter in its place."""
+    letters = np.arange(_LETTERS_END, dtype=np.int32)
+    for block in range(0x80, _LETTERS_END, 0x80):
+        if 0xD800 <= block < 0xE000:  # halves of pairs
+            continue
+        chars = "".join(map(chr, range(block, block + 0x80)))
+        if (chars.upper() if upper else chars.lower()) != chars:
+            letters[block : block + 0x80] = [ord(_upper(char) if upper else _lower(char)) for char in chars]
+    return letters
+
+
+_LETTERS_END = 0x20000
+
+
+def _upper(char: str) -> str:
+    return "ẞ" if char == "ß" else _one(char.upper(), char.title(), char)
+
+
+def _lower(char: str) -> str:
+    return "i" if char == "İ" else _one(char.lower(), char)
+
+
+def _one(*candidates: str) -> str:
+    return next(candidate for candidate in candidates if len(candidate) == 1)
+
+
+def replace(text: StringColumn, old: StringColumn, new: StringColumn) -> Column:
+    constant = len(old) == len(new) == 1
+    parts, ids = _apart(text) if constant else (text, None)
+    rows = rows_of(parts, old, new)
+    if constant and new.lengths[0] <= old.lengths[0]:
+        out = _room(_size(parts))
+    else:
+        out = _room(kernel.replaced_size(*_views(parts), *_views(old), *_views(new), rows))
+    starts, lengths = _new_views(rows)
+    kernel.replace(*_views(parts), *_views(old), *_views(new), out, starts, lengths)
+    made = StringColumn(out, starts, lengths)
+    return _with_valid(made if ids is None else made.take(ids), valid_of(text, old, new))
+
+
 def concat(*columns: StringColumn) -> Column:
     """The texts of each row put together; null where one is null."""
-    varying = [column for column in columns if len(column) > 1]
-    if len(varying) == 1 and len(columns) <= 3:
-        position = next(index for index, column in enumerate(columns) if len(column) > 1)
-        before = "".join(texts_of(column)[0] for column in columns[:position])
-        after = "".join(texts_of(column)[0] for column in columns[position + 1 :])
-        joined = mapped(lambda text: f"{before}{text}{after}", DataType.STRING, varying[0])
-        return _with_valid(joined, valid_of(*columns))
-    rows = rows_of(*columns)
-    lists = [texts_of(column) for column in columns]
-    varied = [values if len(values) == rows else repeat(values[0], rows) for values in lists]
-    return _with_valid(
-        column_of(["".join(parts) for parts in zip(*varied, strict=True)], DataType.STRING),
-        valid_of(*columns),
-    )
+    varying = [index for index, column in enumerate(columns) if len(column) > 1]
+    parts, ids = list(columns), None
+    if len(varying) == 1:
+        parts[varying[0]], ids = _apart(parts[varying[0]])
+    rows = rows_of(*parts)
+    starts, lengths = _new_views(rows)
+    out = _room(sum(_size(part) * (rows if len(part) == 1 else 1) for part in parts))
+    kernel.concat([_views(part) for part in parts], out, starts, lengths)
+    made = StringColumn(out, starts, lengths)
+    return _with_valid(made if ids is None else made.take(ids), valid_of(*columns))
