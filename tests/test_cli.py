@@ -223,6 +223,7 @@ UNUSED = (
     "asyncflow.runtime.stages.refresh",
     "asyncflow.runtime.stages.saved_messages",
     "click",
+    "pathlib",
 )
 """Modules that a run of ``PIPELINE`` has no use for: most of the processor time of a small run is imports."""
 

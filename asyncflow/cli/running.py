@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,9 +13,9 @@ if TYPE_CHECKING:
 
 def loaded(file: str, overrides: Sequence[str]) -> Plan:
     """The plan of a pipeline file that is to be run; PipelineError with every problem."""
-    from asyncflow.doors.pipeline_file.toml import load
+    from asyncflow.doors.pipeline_file.toml import load_file
 
-    return load(Path(file), overrides=overrides, sink_required=True)
+    return load_file(file, overrides=overrides, sink_required=True)
 
 
 def run_file(file: str, *, overrides: Sequence[str], **options: Any) -> int:

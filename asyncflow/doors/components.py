@@ -6,9 +6,9 @@ every problem of a table is found and carries its path.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import PurePath
 from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -259,9 +259,10 @@ def format_by_suffix(path: object) -> dict[str, Any] | None:
     """The format of a file by the suffix of its name, as it would be written: ``data.csv.gz`` is csv.  Of a list the first path counts."""
     if isinstance(path, list | tuple) and path:
         path = path[0]
-    if not isinstance(path, str | PurePath):
+    if not isinstance(path, str | os.PathLike):
         return None
-    suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
+    _, *parts = os.path.basename(str(path)).lstrip(".").lower().split(".")
+    suffixes = [f".{part}" for part in parts]
     while suffixes and suffixes[-1] in _COMPRESSED:
         suffixes.pop()
     return _SUFFIXES.get(suffixes[-1]) if suffixes else None

@@ -183,7 +183,7 @@ def test_the_limit_of_a_cgroup(lines: str, files: dict[str, str], limit: int | N
     for name, text in files.items():
         (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / name).write_text(text)
-    assert _cgroup_limit(tmp_path / "root", own) == limit
+    assert _cgroup_limit(str(tmp_path / "root"), str(own)) == limit
 
 
 def test_a_process_under_a_limit_ends_in_order_and_names_the_knob(tmp_path: Path) -> None:

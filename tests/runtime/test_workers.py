@@ -51,17 +51,17 @@ def test_the_share_that_a_cgroup_leaves(
     for name, text in files.items():
         (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / name).write_text(text)
-    assert processors(tmp_path / "root", tmp_path / "own") == expected
+    assert processors(str(tmp_path / "root"), str(tmp_path / "own")) == expected
 
 
 def test_no_cgroups_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
-    assert processors(tmp_path, tmp_path / "none") == 3
+    assert processors(str(tmp_path), str(tmp_path / "none")) == 3
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(1000)), raising=False)
-    assert processors(tmp_path, tmp_path / "none") == MOST_WORKERS
+    assert processors(str(tmp_path), str(tmp_path / "none")) == MOST_WORKERS
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    assert processors(tmp_path, tmp_path / "none") == 4
+    assert processors(str(tmp_path), str(tmp_path / "none")) == 4
 
 
 def test_numbers_stand_and_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from asyncflow.doors.components import FromEnvironment, Problems
@@ -36,7 +35,22 @@ def load(
     ``overrides``: ``"sources.sales.path=x.csv"``, each replacing one value.  ``environ``: where ``${VAR}`` is looked up.
     ``sink_required``: a file without a sink is a problem (its rows would go nowhere).
     """
-    text, name = _text(path_or_text)
+    if isinstance(path_or_text, str) and "\n" in path_or_text:
+        text, name = path_or_text, "pipeline"
+    else:
+        name = os.fspath(path_or_text)
+        text = _text(name)
+    return _plan_of(text, name, overrides, environ, sink_required)
+
+
+def load_file(path: str, *, overrides: Iterable[str], sink_required: bool) -> Plan:
+    """The plan in the pipeline file at ``path``, whatever its name: see :func:`load`."""
+    return _plan_of(_text(path), path, overrides, os.environ, sink_required)
+
+
+def _plan_of(
+    text: str, name: str, overrides: Iterable[str], environ: Mapping[str, str], sink_required: bool
+) -> Plan:
     problems = Problems()
     try:
         document = _substituted(tomllib.loads(text), "", environ, problems)
@@ -52,7 +66,7 @@ def load(
         )
     plan = None
     try:
-        plan = read_document(document, name=Path(name).stem or "pipeline")
+        plan = read_document(document, name=os.path.splitext(os.path.basename(name))[0] or "pipeline")
     except PipelineError as error:
         problems.found += error.problems
     if problems.found or plan is None:
@@ -64,12 +78,10 @@ def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _text(path_or_text: str | os.PathLike[str]) -> tuple[str, str]:
-    if isinstance(path_or_text, str) and "\n" in path_or_text:
-        return path_or_text, "pipeline"
-    path = os.fspath(path_or_text)
+def _text(path: str) -> str:
     try:
-        return Path(path).read_text("utf-8"), path
+        with open(path, encoding="utf-8") as file:
+            return file.read()
     except UnicodeDecodeError as error:
         raise PipelineError([Problem(path, f"not UTF-8 text at byte {error.start}")]) from None
     except (OSError, ValueError) as error:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path("/sys/fs/cgroup")
-OWN = Path("/proc/self/cgroup")
+ROOT = "/sys/fs/cgroup"
+OWN = "/proc/self/cgroup"
 
 
-def folders(controller: str, root: Path = ROOT, own: Path = OWN) -> Iterator[tuple[int, Path]]:
+def folders(controller: str, root: str = ROOT, own: str = OWN) -> Iterator[tuple[int, str]]:
     """The process's groups that ``controller`` may limit and all groups above them, each with its version.  In a container the groups
     outside are not there: a folder may be missing.
     """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in text_of(*os.path.split(own)).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        top = root / controllers
-        folder = top / path.lstrip("/")
-        for each in (folder, *folder.parents):
-            yield 1 if controllers else 2, each
-            if each == top:
-                break
+        top = os.path.join(root, controllers) if controllers else root
+        names = [name for name in path.split("/") if name]
+        for depth in range(len(names), -1, -1):
+            yield 1 if controllers else 2, os.path.join(top, *names[:depth])
+
+
+def text_of(folder: str, name: str) -> str:
+    """The contents of a file, empty where it cannot be read."""
+    try:
+        with open(os.path.join(folder, name)) as file:
+            return file.read()
+    except (OSError, ValueError):
+        return ""

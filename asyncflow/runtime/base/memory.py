@@ -10,9 +10,9 @@ The counts are bytes asked for, not pages; objects of the user's Python code are
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from asyncflow.errors import OutOfMemoryError
 from asyncflow.model.durations import format_size
@@ -177,27 +177,22 @@ def _address_space() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit
 
 
-def _cgroup_limit(root: Path = cgroup.ROOT, own: Path = cgroup.OWN) -> int | None:
+def _cgroup_limit(root: str = cgroup.ROOT, own: str = cgroup.OWN) -> int | None:
     """The least limit of the process's cgroups, those above them too (versions 2 and 1)."""
     limits = []
     for version, folder in cgroup.folders("memory", root, own):
-        limits += _number(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        text = cgroup.text_of(folder, "memory.max" if version == 2 else "memory.limit_in_bytes")
+        with contextlib.suppress(ValueError):  # there is none, or "max"
+            limits.append(int(text))
     # Version 1 says "no limit" as a number beyond any memory.
     return min((limit for limit in limits if limit < 1 << 60), default=None)
-
-
-def _number(path: Path) -> list[int]:
-    try:
-        return [int(path.read_text())]
-    except (OSError, ValueError):  # there is none, or "max"
-        return []
 
 
 def _statm(field: int) -> int:
     """Pages of address space (0) or in memory (1) that the process has, in bytes."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[field])
-    except (OSError, ValueError, IndexError):
+        pages = int(cgroup.text_of("/proc/self", "statm").split()[field])
+    except (ValueError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
 

@@ -11,7 +11,6 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 from asyncflow.runtime.base import cgroup
@@ -32,7 +31,7 @@ def worker_count(workers: Workers) -> int:
     return workers
 
 
-def processors(root: Path = cgroup.ROOT, own: Path = cgroup.OWN) -> int:
+def processors(root: str = cgroup.ROOT, own: str = cgroup.OWN) -> int:
     """How many processors the process may use, 1 at least: those that it may run on, or the share of time that its cgroups leave it,
     rounded up, where that is less.
     """
@@ -44,16 +43,13 @@ def processors(root: Path = cgroup.ROOT, own: Path = cgroup.OWN) -> int:
     return max(min([usable, MOST_WORKERS, *(share for share in shares if share is not None)]), 1)
 
 
-def _share(version: int, folder: Path) -> int | None:
+def _share(version: int, folder: str) -> int | None:
     """The processors' worth of time that a group may take in a period; None: no limit."""
+    names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
     try:
-        if version == 2:
-            quota, period = (folder / "cpu.max").read_text().split()
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text()
-            period = (folder / "cpu.cfs_period_us").read_text()
-        return -(-int(quota) // int(period)) if int(quota) > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):  # there is none, or "max"
+        quota, period = map(int, " ".join(cgroup.text_of(folder, name) for name in names).split())
+        return -(-quota // period) if quota > 0 else None
+    except (ValueError, ZeroDivisionError):  # there is none, or "max"
         return None
 
 

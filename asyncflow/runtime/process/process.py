@@ -14,10 +14,10 @@ import gc
 import logging
 import os
 import signal
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -285,9 +285,16 @@ def _write_stats(ledger: Ledger, target: str) -> None:
         with open(target, "w", opener=_without_waiting) as out:
             out.write(text)
     except (OSError, ValueError) as error:
-        unread = getattr(error, "errno", 0) == errno.ENXIO and Path(target).is_fifo()
+        unread = getattr(error, "errno", 0) == errno.ENXIO and _is_fifo(target)
         reason = "nobody reads the pipe" if unread else getattr(error, "strerror", None) or error
         tell(f"warning: --stats {target}: cannot be written: {reason}")
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _without_waiting(path: str, flags: int) -> int:
