@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from asyncflow.runtime.ingest.first_messages import Shape
 
 CHUNK_BYTES = 1 << 20
+"""Most of a read, so about a block; four times as much from ``MANY_WORKERS`` on, where the loop's work for each block would count."""
+MANY_WORKERS = 4
 IN_FLIGHT_BYTES = 16 << 20
 """Of all clients of a listening socket together: read, and not yet taken by the table's readers."""
 TICK_SECONDS = 0.05
@@ -107,9 +109,11 @@ class SourceStage:
         """Where a run before this one has read to."""
         self._messages: list[Datagram] = []
         self.memory = memory or Memory()
+        chunk_bytes = CHUNK_BYTES if offload.workers < MANY_WORKERS else 4 * CHUNK_BYTES
         self.pool = BlockPool(
-            CHUNK_BYTES,
-            source.max_record_bytes + CHUNK_BYTES,
+            chunk_bytes,
+            source.max_record_bytes + chunk_bytes,
+            keep=2 * offload.workers + 6,
             account=self.memory.account(source.name, "blocks that it reads into", flows=True),
         )
         self._trusted = is_ours(connector)

@@ -41,8 +41,8 @@ from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import FanOut, Reader, end
 from asyncflow.runtime.stages.retiming import Retiming
 
-PIECE_BYTES = 8 << 20
-"""How much of a great result a worker makes before the rows are sent."""
+PIECE_BYTES = 1 << 20
+"""How much of a great result a worker makes before the rows are sent; the next piece is made meanwhile."""
 
 
 class Made(Struct, frozen=True):
@@ -268,14 +268,19 @@ class Stage(ABC):
         # A task that is cancelled here may leave the worker at work: ``_before`` stays, so nobody looks into the operator.
         self._before = operator.standing()
         pieces = _Pieces(call)
-        more = True
-        while more:
-            try:
-                outputs, more = await self._offload.run(pieces.take)
-            except Exception as error:
-                self._fail(error)
-            await self._send_all(outputs)
-            del outputs
+        taking: asyncio.Future[tuple[list[Output], bool]] | None = self._offload.run(pieces.take)
+        try:
+            while taking is not None:
+                try:
+                    outputs, more = await taking
+                except Exception as error:
+                    self._fail(error)
+                taking = self._offload.run(pieces.take) if more else None
+                await self._send_all(outputs)
+                del outputs
+        finally:
+            if taking is not None:  # a failure of work that nobody waits for any more is no second failure
+                taking.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._before = None
         await self._sent()
 
