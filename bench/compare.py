@@ -27,8 +27,9 @@ from joins import JOINS
 from rounds import Settings, run_case
 from running import compile_package
 from tables import floors, table
+from tops import TOPS
 
-CASES = SINGLE | JOINS
+CASES = SINGLE | JOINS | TOPS
 ROUNDS = 5
 QUICK_SCALE = 0.01
 SPECIAL = ("memory", "latency", "updates")

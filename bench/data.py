@@ -194,13 +194,13 @@ def payments_csv(rows: int, seed: int, rows_per_ms: float) -> Blocks:
         yield squeeze(lay_out(count, ts, b",", counted(number + ORDER_NUMBERS), b",", paid, b"\n"))
 
 
-def prices_csv(rows: int, seed: int, name: str) -> Blocks:
-    """``ts,key,NAME`` in order of time, one row a millisecond of one of 1,000 symbols: no two of a symbol at once."""
-    symbols, dice, values = key_table(1000, Dice(9)), Dice(seed), value_table()
+def prices_csv(rows: int, seed: int, name: str, keys: int = 1000) -> Blocks:
+    """``ts,key,NAME`` in order of time, one row a millisecond of one of ``keys`` symbols: no two of a symbol at once."""
+    symbols, dice, values = key_table(keys, Dice(9)), Dice(seed), value_table()
     yield f"ts,key,{name}\n".encode()
     for first, count in blocks_of(rows):
         ts = thirteen_digits(moments(first, count, 1.0))
-        key, value = symbols[dice.below(count, 1000)], values[value_rows(count, dice)]
+        key, value = symbols[dice.below(count, keys)], values[value_rows(count, dice)]
         yield squeeze(lay_out(count, ts, b",", key, b",", value, b"\n"))
 
 
@@ -328,6 +328,7 @@ DATASETS = {
         Dataset("payments", ".csv", 5_000_000, lambda rows: payments_csv(rows, 11, 5_000_000 / 3_600_000)),
         Dataset("trades", ".csv", 5_000_000, lambda rows: prices_csv(rows, 12, "value")),
         Dataset("quotes", ".csv", 5_000_000, lambda rows: prices_csv(rows, 13, "bid")),
+        Dataset("bids", ".csv", 5_000_000, lambda rows: prices_csv(rows, 14, "value", 58_000)),
         Dataset("fresh-keys", ".csv", 16_000_000, lambda rows: fresh_csv(rows, 8, PER_HOUR)),
     )
 }

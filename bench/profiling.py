@@ -19,8 +19,9 @@ from cases import CASES as SINGLE
 from joins import JOINS
 from rounds import data_file, scratch, warm
 from running import compile_package
+from tops import TOPS
 
-CASES = {name: case for name, case in (SINGLE | JOINS).items() if case.input == "file"}
+CASES = {name: case for name, case in (SINGLE | JOINS | TOPS).items() if case.input == "file"}
 RATE_PER_S = 250
 SHOWN = 25
 
