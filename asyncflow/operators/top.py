@@ -1,8 +1,8 @@
 """Top: the first n rows of each window and key, with their rank, when the watermark reaches the window's end.
 
 The order is total: the order of the stage, then arrival.  The first n of a set are the first n of the first n of its parts, so a
-row that cannot be among them is dropped at any time without a trace.  The operator holds at most n rows of each open window and
-key, twice as many while rows come in, with copies of their texts.
+row that cannot be among them is dropped as it comes.  The ``top`` kernel holds the other rows: at most n of each open window and key, each
+in the memory of the row that it replaced.
 
 Rows come out by window end, window start, key ascending (nulls last), rank.  A row that is late for all of its windows goes to
 ``late``.  Where windows come with the input (``end_column``), they are identified by their end alone; a null end is a window that
@@ -13,32 +13,34 @@ Invariant: results do not depend on where batches are cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import replace
-from numpy.typing import NDArray
 
-from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches, iter_slices
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, IndexArray, Int64Array
+from asyncflow._kernels import groups as groups_kernel
+from asyncflow._kernels import top as top_kernel
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.columns import (
+    MAX_TEXT_BYTES,
+    BoolArray,
+    Column,
+    FixedColumn,
+    Int64Array,
+    StringColumn,
+    column_from_values,
+)
 from asyncflow.model.saved_batches import frozen_batches, restored_batches
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
-from asyncflow.operators.bounds import WindowBounds, WindowLattice
+from asyncflow.operators.bounds import WindowBounds, WindowLattice, left_open
 from asyncflow.operators.contract import Operator, Output, counted, restore_counts
-from asyncflow.operators.ordering import (
-    Direction,
-    first_of_runs,
-    group_ranks,
-    order_keys,
-    places_within,
-    sorting,
-)
-from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
+from asyncflow.operators.ordering import Direction
+from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS
+from asyncflow.operators.raw import column_of_raw, raw_column
 
-FEW_ROWS = 1 << 13
-"""Up to this many, new rows are not merged with those that are held."""
+FEW_ROWS = 1 << 16
+"""Keys that are forgotten, and memory that no row needs, are looked for only where there are more than this."""
 
 
 class SortColumns(Struct, frozen=True, eq=False):
@@ -46,25 +48,6 @@ class SortColumns(Struct, frozen=True, eq=False):
 
     keys: tuple[Column, ...]
     order: tuple[Column, ...]
-
-
-class _Rows(Struct, frozen=True, eq=False):
-    """Rows with their windows.  ``arrivals``: numbers that only grow."""
-
-    batch: Batch
-    starts: Int64Array
-    ends: Int64Array
-    arrivals: Int64Array
-
-    def take(self, rows: IndexArray) -> _Rows:
-        return _Rows(self.batch.take(rows), self.starts[rows], self.ends[rows], self.arrivals[rows])
-
-    def compact(self) -> _Rows:
-        return replace(self, batch=self.batch.compact())
-
-    @property
-    def nbytes(self) -> int:
-        return self.batch.nbytes + 24 * self.batch.num_rows
 
 
 class TopOperator(Operator):
@@ -94,24 +77,28 @@ class TopOperator(Operator):
         super().__init__()
         self.output = output
         self.counts = dict.fromkeys(("ranked", "late", "late_partly", "windows_opened", "windows_closed"), 0)
-        self._n, self._kinds, self._directions, self._prepare = n, kinds, directions, prepare
+        self._prepare = prepare
         self._bounds: WindowBounds | None = None
         if size_ns is not None:
             self._bounds = WindowLattice(size_ns, every_ns or size_ns, offset_ns)
         self._end_column = end_column
+        self._kept = Schema(output.fields[2 if self._bounds is not None else 0 : -1])
+        self._groups = groups_kernel.GroupTable([kind.value for kind in kinds])
+        order = [
+            (_kind(column), direction.descending, direction.nulls_first)
+            for column, direction in zip(prepare(_nulls(self._kept)).order, directions, strict=True)
+        ]
+        kept = [field.type.value for field in self._kept]
+        self._state = top_kernel.TopState(n, kept, order, self.timed)
         self._watermark_ns = NO_TIME
         self._greatest_time: int | None = None
         self._arrivals = 0
-        self._held: _Rows | None = None
-        self._new: list[_Rows] = []
-        self._new_rows = 0
-        self._open: set[tuple[int, int]] = set()
+        self._collect_above = FEW_ROWS
 
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
-        timed = self.timed
-        if timed and batch.time is None:
+        if self.timed and batch.time is None:
             raise ValueError("windows of event time need rows that have one")
         if batch.time is not None:
             greatest = int(batch.time.max())
@@ -119,38 +106,29 @@ class TopOperator(Operator):
             self._greatest_time = greatest if known is None else max(known, greatest)
         arrivals = np.arange(self._arrivals, self._arrivals + batch.num_rows)
         self._arrivals += batch.num_rows
-        untimed = replace(batch, time=None, watermarks=None, origin=None)
-        watermarks = np.maximum(batch.row_watermarks(), self._watermark_ns) if timed else None
-        taken = np.zeros(batch.num_rows, np.bool_)
-        late = np.zeros(batch.num_rows, np.bool_)
-        for inside, starts, ends in self._windows(batch):
-            closed = ends <= watermarks if watermarks is not None else np.zeros(batch.num_rows, np.bool_)
-            late |= inside & closed
-            rows = np.flatnonzero(inside & ~closed)
-            taken[rows] = True
-            self._add(_Rows(untimed.take(rows), starts[rows], ends[rows], arrivals[rows]))
-        self.counts["ranked"] += int(np.count_nonzero(taken))
-        self.counts["late_partly"] += int(np.count_nonzero(taken & late))
+        windows, late = self._windows(batch) if self.timed else (None, None)
+        self._add(batch, windows, arrivals)
         self._count_windows()
-        if taken.all():
+        if windows is None or late is None:
+            self.counts["ranked"] += batch.num_rows
             return []
-        gone = np.flatnonzero(~taken)
-        self.counts["late"] += len(gone)
-        return [Output(batch.take(gone), "late")]
+        gone = windows[0] > windows[1]
+        lost = int(np.count_nonzero(gone))
+        self.counts["ranked"] += batch.num_rows - lost
+        self.counts["late_partly"] += int(np.count_nonzero(late & ~gone))
+        self.counts["late"] += lost
+        return [Output(batch.take(np.flatnonzero(gone)), "late")] if lost else []
 
-    def advance(self, watermark_ns: int) -> list[Output]:
+    def advance(self, watermark_ns: int) -> Iterable[Output]:
         self._watermark_ns = max(self._watermark_ns, watermark_ns)
-        if not self.timed:
-            return []
-        return [Output(rows) for rows in self._close(self._watermark_ns)]
+        return self._close(self._ended(self._watermark_ns)) if self.timed else []
 
-    def finish(self) -> list[Output]:
-        return [Output(rows) for rows in self._close(END_OF_TIME)]
+    def finish(self) -> Iterable[Output]:
+        return self._close(END_OF_TIME)
 
     @property
     def state_bytes(self) -> int:
-        parts = self._new if self._held is None else [self._held, *self._new]
-        return sum(part.nbytes for part in parts)
+        return self._groups.nbytes + self._state.nbytes
 
     @property
     def timed(self) -> bool:
@@ -158,35 +136,34 @@ class TopOperator(Operator):
 
     @property
     def next_due_ns(self) -> int | None:
-        return min((end for end, _ in self._open), default=None) if self.timed else None
+        first = self._state.first_window
+        if not self.timed or first is None:
+            return None
+        return first if self._bounds is None else min(self._bounds.end(first), END_OF_TIME)
 
     @property
     def waiting_rows(self) -> int:
-        parts = self._new if self._held is None else [self._held, *self._new]
-        return sum(part.batch.num_rows for part in parts)
+        return self._state.held_rows
 
     @property
     def open_windows(self) -> int:
-        return len(self._open)
+        return self._state.open_windows
 
     def freeze(self) -> Frozen:
-        """The held rows by window end, start, key, rank; without any that cannot be among the n first."""
-        self._merge()
-        rows = None if self._held is None else self._held.take(self._ranked(self._held)[0])
-        none = np.empty(0, np.int64)
+        """The held rows by window end, start, key, rank."""
+        numbers, _, arrivals = self._state.ranking(END_OF_TIME, self._groups.ranks())
+        batches = [
+            Batch(self._kept, columns, part.stop - part.start) for part, columns in self._pieces(len(numbers))
+        ]
+        starts, ends = self._times(numbers)
         fields = {
             **counted(self.counts),
             "watermark_ns": self._watermark_ns,
             "greatest_time": self._greatest_time,
             "arrivals": self._arrivals,
         }
-        windows = {
-            "starts": none if rows is None else rows.starts,
-            "ends": none if rows is None else rows.ends,
-            "arrivals": none if rows is None else rows.arrivals,
-        }
-        held = frozen_batches([] if rows is None else [rows.batch])
-        return nested(fields, {"rows": held, "windows": Copied({}, windows)})
+        windows = Copied({}, {"starts": starts, "ends": ends, "arrivals": arrivals})
+        return nested(fields, {"rows": frozen_batches(batches), "windows": windows})
 
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)
@@ -194,114 +171,161 @@ class TopOperator(Operator):
         self._greatest_time = saved.optional_integer("greatest_time", NO_TIME, END_OF_TIME)
         self._arrivals = saved.integer("arrivals", 0, END_OF_TIME)
         batches = restored_batches(saved.within("rows"))
-        if not batches:
-            return
-        (batch,) = batches
-        kept = self.output.fields[2 if self._bounds is not None else 0 : -1]
-        if [(f.name, f.type) for f in batch.schema] != [(f.name, f.type) for f in kept]:
-            raise ValueError(
-                f"rows.columns: {batch.schema.names} were saved, {[f.name for f in kept]} are wanted"
-            )
         windows = saved.within("windows")
+        rows = sum(batch.num_rows for batch in batches)
         starts, ends, arrivals = (
-            windows.array(name, np.int64, batch.num_rows) for name in ("starts", "ends", "arrivals")
+            windows.array(name, np.int64, rows) for name in ("starts", "ends", "arrivals")
         )
-        self._held = _Rows(replace(batch, schema=Schema(kept)), starts, ends, arrivals)
-        self._open = set(zip(ends.tolist(), starts.tolist(), strict=True))
+        numbers = self._numbers(starts, ends)
+        done = 0
+        for batch in batches:
+            if [(f.name, f.type) for f in batch.schema] != [(f.name, f.type) for f in self._kept]:
+                raise ValueError(
+                    f"rows.columns: {batch.schema.names} were saved, {self._kept.names} are wanted"
+                )
+            part = slice(done, done + batch.num_rows)
+            done = part.stop
+            self._add(batch, (numbers[part], numbers[part]) if self.timed else None, arrivals[part])
 
     # -- rows in -----------------------------------------------------------------------------------------------------
 
-    def _windows(self, batch: Batch) -> Iterator[tuple[BoolArray, Int64Array, Int64Array]]:
-        """For the first, second, ... window of each row: whether there is one, its start and its end (clamped to int64)."""
-        everywhere = np.ones(batch.num_rows, np.bool_)
-        none = np.full(batch.num_rows, NO_TIME, np.int64)
+    def _add(self, batch: Batch, windows: tuple[Int64Array, Int64Array] | None, arrivals: Int64Array) -> None:
+        prepared = self._prepare(batch)
+        groups = self._groups.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
+        columns = [raw_column(column) for column in batch.columns]
+        order = [raw_column(column) for column in prepared.order]
+        self._state.add(groups, self._groups.size, windows, columns, order, arrivals)
+
+    def _windows(self, batch: Batch) -> tuple[tuple[Int64Array, Int64Array], BoolArray | None]:
+        """The first and the last window of each row that are open for it, none where the first is after the last; and which rows are
+        late for a window, None where none is."""
+        first, last = self._all_windows(batch)
+        watermark_ns = max(self._watermark_ns, _greatest_watermark(batch))
+        if self._ended(watermark_ns) < int(first.min()):
+            return (first, last), None
+        watermarks = np.maximum(batch.row_watermarks(), self._watermark_ns)
         if self._bounds is None:
-            ends = np.full(batch.num_rows, END_OF_TIME, np.int64)
-            if self._end_column is not None:
-                column = batch.column(self._end_column)
-                ends = column.values if column.valid is None else np.where(column.valid, column.values, ends)  # type: ignore[union-attr]
-            yield everywhere, none, ends
-            return
+            late = first <= watermarks
+            return (np.where(late, 1, first), np.where(late, 0, first)), late
+        first_open, last_open = left_open(first, last, self._bounds.ended(watermarks))
+        return (first_open, last_open), (first_open != first) | (last_open != last)
+
+    def _all_windows(self, batch: Batch) -> tuple[Int64Array, Int64Array]:
+        """The first and the last window of each row, by numbers that rise with their ends: of the lattice, else the ends themselves."""
+        if self._bounds is None:
+            assert self._end_column is not None
+            column = batch.column(self._end_column)
+            assert isinstance(column, FixedColumn)
+            ends = column.values
+            if column.valid is not None:
+                ends = np.where(column.valid, ends, END_OF_TIME)
+            return ends, ends
         assert batch.time is not None
-        first, last = self._bounds.of(batch.time)
-        for step in range(self._bounds.most):
-            yield first + step <= last, *self._bounds.bounds(first + step)
+        if self._bounds.most == 1:
+            edges, _ = self._bounds.of(np.array([batch.time.min(), batch.time.max()]))
+            if edges[0] == edges[1]:
+                numbers = np.full(batch.num_rows, edges[0])
+                return numbers, numbers
+        return self._bounds.of(batch.time)
 
-    def _add(self, rows: _Rows) -> None:
-        if not rows.batch.num_rows:
-            return
-        rows = self._first(rows).compact()
-        self._new.append(rows)
-        self._new_rows += rows.batch.num_rows
-        first = np.flatnonzero(first_of_runs([rows.ends, rows.starts]))
-        self._open.update(zip(rows.ends[first].tolist(), rows.starts[first].tolist(), strict=True))
-        held = 0 if self._held is None else self._held.batch.num_rows
-        if self._new_rows > max(FEW_ROWS, held):
-            self._merge()
+    def _ended(self, watermark_ns: int) -> int:
+        """The number of the last window that ends by the watermark."""
+        if self._bounds is None:
+            return watermark_ns
+        return int(self._bounds.ended(np.array([watermark_ns]))[0])
 
-    def _merge(self) -> None:
-        parts = self._new if self._held is None else [self._held, *self._new]
-        if self._new:
-            self._held = self._first(_joined(parts)).compact()
-            self._new, self._new_rows = [], 0
+    def _times(self, numbers: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Starts and ends of these windows, clamped to int64."""
+        if self._bounds is not None:
+            return self._bounds.bounds(numbers)
+        ends = numbers if self.timed else np.full(len(numbers), END_OF_TIME, np.int64)
+        return np.full(len(numbers), NO_TIME, np.int64), ends
 
-    def _first(self, rows: _Rows) -> _Rows:
-        """Those that are among the n first of their window and key."""
-        if rows.batch.num_rows <= self._n:
-            return rows
-        order, places = self._ranked(rows)
-        return rows.take(order[places < self._n])
-
-    def _ranked(self, rows: _Rows) -> tuple[NDArray[np.intp], Int64Array]:
-        """The rows by window end, start, key and order, and the place of each within window and key."""
-        prepared = self._prepare(rows.batch)
-        keys = group_ranks(prepared.keys, self._kinds, rows.batch.num_rows)
-        by = [
-            key
-            for column, direction in zip(prepared.order, self._directions, strict=True)
-            for key in order_keys(column, direction)
-        ]
-        groups = [rows.ends, rows.starts, keys]
-        order = sorting([*groups, *by, rows.arrivals])
-        return order, places_within([values[order] for values in groups])
+    def _numbers(self, starts: Int64Array, ends: Int64Array) -> Int64Array:
+        """The windows with these starts and ends; ValueError where there is none."""
+        numbers = ends
+        if self._bounds is not None:
+            pairs, which = np.unique(np.stack([starts, ends]), axis=1, return_inverse=True)
+            found = [self._bounds.number(start, end) for start, end in pairs.T.tolist()]
+            if any(not NO_TIME <= number <= END_OF_TIME for number in found):
+                raise ValueError("starts: a window that is none of this stage's")
+            numbers = np.array(found, np.int64)[which.reshape(-1)]
+        if not all(map(np.array_equal, self._times(numbers), (starts, ends))):
+            raise ValueError("starts: a window that is none of this stage's")
+        return numbers
 
     # -- windows out -------------------------------------------------------------------------------------------------
 
-    def _close(self, watermark_ns: int) -> Iterator[Batch]:
-        if not any(end <= watermark_ns for end, _ in self._open):
-            return
-        self._merge()
-        assert self._held is not None
-        closing = self._held.ends <= watermark_ns
-        closed = self._held.take(np.flatnonzero(closing))
-        rest = np.flatnonzero(~closing)
-        self._held = self._held.take(rest).compact() if len(rest) else None
-        still = {window for window in self._open if window[0] > watermark_ns}
-        self.counts["windows_closed"] += len(self._open) - len(still)
-        self._open = still
-        self._count_windows()
-        order, places = self._ranked(closed)
-        yield from iter_slices(self._batch(closed.take(order), places + 1), MAX_OUTPUT_ROWS)
+    def _close(self, limit: int) -> Iterator[Output]:
+        """The rows of the windows up to number ``limit``, which are then forgotten."""
+        first = self._state.first_window
+        if first is not None and first <= limit:
+            numbers, ranks, _ = self._state.ranking(limit, self._groups.ranks())
+            starts, ends = self._times(numbers)
+            for part, columns in self._pieces(len(numbers)):
+                yield Output(self._batch(starts[part], ends[part], columns, ranks[part]))
+            self.counts["windows_closed"] += self._state.release(limit)
+            self._count_windows()
+        self._forget()
 
-    def _batch(self, rows: _Rows, ranks: Int64Array) -> Batch:
-        columns = (*rows.batch.columns, FixedColumn(ranks))
+    def _pieces(self, count: int) -> Iterator[tuple[slice, tuple[Column, ...]]]:
+        """The columns of the last ranking's ``count`` rows, in pieces: which rows, and their columns."""
+        starts = range(0, count, MAX_OUTPUT_ROWS)
+        pending = [slice(start, min(start + MAX_OUTPUT_ROWS, count)) for start in reversed(starts)]
+        while pending:
+            part = pending.pop()
+            rows = part.stop - part.start
+            try:
+                found = self._state.columns(
+                    part.start, part.stop, MAX_OUTPUT_BYTES if rows > 1 else MAX_TEXT_BYTES
+                )
+            except OverflowError:
+                middle = part.start + rows // 2
+                pending += [slice(middle, part.stop), slice(part.start, middle)]
+            else:
+                yield part, tuple(column_of_raw(raw) for raw in found)
+
+    def _batch(
+        self, starts: Int64Array, ends: Int64Array, columns: tuple[Column, ...], ranks: Int64Array
+    ) -> Batch:
+        columns = (*columns, FixedColumn(ranks))
         if self._bounds is not None:
-            columns = (FixedColumn(rows.starts), FixedColumn(rows.ends), *columns)
-        time = rows.ends - 1
+            columns = (FixedColumn(starts), FixedColumn(ends), *columns)
+        time = ends - 1
         if self._greatest_time is not None and self._bounds is None:
-            time = np.where(rows.ends == END_OF_TIME, self._greatest_time, time)
+            time = np.where(ends == END_OF_TIME, self._greatest_time, time)
         # Windows close in the order of their ends: nothing older than a row follows it.
-        watermarks = None if self._bounds is None and self._end_column is None else time
+        watermarks = time if self.timed else None
         return Batch(self.output, columns, len(ranks), time, watermarks)
 
     def _count_windows(self) -> None:
-        self.counts["windows_opened"] = self.counts["windows_closed"] + len(self._open)
+        self.counts["windows_opened"] = self.counts["windows_closed"] + self._state.open_windows
+
+    def _forget(self) -> None:
+        """Drops keys and memory of windows that were closed, once there is much; looks again when there is twice as much."""
+        if not self.timed or max(self._groups.size, self._state.places) <= self._collect_above:
+            return
+        live = self._state.live_groups(self._groups.size)
+        self._groups.keep(live)
+        self._state.keep(live)
+        self._collect_above = max(FEW_ROWS, 2 * max(len(live), self._state.held_rows))
 
 
-def _joined(parts: Sequence[_Rows]) -> _Rows:
-    return _Rows(
-        concat_batches([part.batch for part in parts]),
-        np.concatenate([part.starts for part in parts]),
-        np.concatenate([part.ends for part in parts]),
-        np.concatenate([part.arrivals for part in parts]),
-    )
+def _greatest_watermark(batch: Batch) -> int:
+    """At least the watermark before each row."""
+    if batch.watermarks is not None:
+        return int(batch.watermarks.max())
+    assert batch.time is not None
+    return max(batch.watermark_before, int(batch.time.max()) - batch.delay_ns)
+
+
+def _nulls(schema: Schema) -> Batch:
+    """One row of nothing but nulls."""
+    return Batch(schema, tuple(column_from_values(field.type, [None]) for field in schema), 1)
+
+
+def _kind(column: Column) -> str:
+    """The kernel's name of the type of a column."""
+    if isinstance(column, StringColumn):
+        return DataType.STRING.value
+    return str(column.values.dtype)

@@ -142,6 +142,23 @@ def dedup() -> None:
     moved(state, kernel("dedup").DedupState(50), ORDER).live_groups(END)
 
 
+def top(windowed: bool) -> None:
+    order = [("string", False, False), ("float64", True, True)]
+    state = kernel("top").TopState(6, ["int64", "string"], order, windowed)
+    made.append(state)
+    for start in range(0, ROWS, 100):
+        ints, floats, text = _part(start, start + 100)
+        rows, arrivals = slice(start, start + 100), np.arange(start, start + 100)
+        windows = (TIMES[rows] // 700, TIMES[rows] // 500) if windowed else None
+        state.add(KEYS[rows], GROUPS, windows, [ints, text], [text, floats], arrivals)
+        found = state.ranking(3, ORDER)
+        state.columns(0, len(found[0]))
+        if windowed:
+            state.release(start // 100)
+            state.keep(ORDER)
+    state.release(END)
+
+
 def csv() -> None:
     csv = kernel("csv")
     rows = b"".join(b'%d,"%s",1.5\n' % (number, text) for number, text in enumerate(TEXTS))
@@ -181,6 +198,8 @@ WORK: dict[str, Callable[[], None]] = {
     "numbers": lambda: join("interval", numbers=True),
     "nearest": lambda: join("nearest"),
     "dedup": dedup,
+    "top": lambda: top(False),
+    "top of windows": lambda: top(True),
     "csv": csv,
     "json": json,
     "texts": texts,
