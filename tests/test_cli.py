@@ -224,6 +224,7 @@ UNUSED = (
     "asyncflow.runtime.stages.saved_messages",
     "click",
     "pathlib",
+    "pkgutil",
 )
 """Modules that a run of ``PIPELINE`` has no use for: most of the processor time of a small run is imports."""
 

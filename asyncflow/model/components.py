@@ -7,10 +7,10 @@ through ``asyncflow.aggregates``, each naming a class.
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ def names(room: str, capability: str, group: str) -> tuple[str, ...]:
 @cache
 def find(room: str, name: str, capability: str, group: str) -> ModuleType:
     """The module of component ``name``; KeyError when there is none that has ``capability``."""
-    if name in modules(room):
+    if has(room, name):
         module = import_module(f"{room}.{name}")
         if hasattr(module, capability):
             return module
@@ -57,8 +57,19 @@ def _entry_points(group: str) -> EntryPoints:
 
 
 @cache
+def has(room: str, name: str) -> bool:
+    """Whether ``name`` is one of ``modules(room)``, without listing the folder: a small run asks for a few names."""
+    if not name.isidentifier() or name.startswith("_") or name in _NOT_COMPONENTS:
+        return False
+    spec = PathFinder.find_spec(f"{room}.{name}", import_module(room).__path__)
+    return spec is not None and spec.has_location
+
+
+@cache
 def modules(room: str) -> tuple[str, ...]:
     """Names of the modules in package ``room`` that may be components."""
+    import pkgutil
+
     folder = import_module(room).__path__
     return tuple(
         info.name

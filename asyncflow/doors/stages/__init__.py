@@ -38,14 +38,14 @@ def names(room: str = "stages") -> tuple[str, ...]:
 
 def is_written_in(type_: object, room: str) -> bool:
     """Whether ``type_`` is in ``names(room)``, for a room other than ``stages``.  No module but the kind's own is imported."""
-    if not isinstance(type_, str) or type_ not in _own():
+    if not isinstance(type_, str) or not components.has(__name__, type_):
         return False
     return getattr(components.find(__name__, type_, "read", GROUP), "ROOM", "stages") == room
 
 
 def find(name: str) -> ModuleType:
     """The kind's module.  Raises KeyError where there is no such kind, ValueError where one of someone else's cannot be used."""
-    if name in _own():
+    if components.has(__name__, name):
         return components.find(__name__, name, "read", GROUP)
     point = components.registered(GROUP)[name]
     where = f"the stage {name!r} ({point.value})"
