@@ -24,6 +24,7 @@ KEYS = draw.integers(0, GROUPS, ROWS).astype(np.int32)
 TIMES = np.sort(draw.integers(0, 6000, ROWS))
 TIMES[::17] -= 900
 INTS, FLOATS = draw.integers(-(10**12), 10**12, ROWS), draw.normal(size=ROWS)
+WIDE = FLOATS * 10.0 ** draw.integers(-200, 200, ROWS)
 TEXTS = [bytes(draw.integers(97, 122, int(length)).astype(np.uint8)) for length in draw.integers(0, 90, ROWS)]
 LENGTHS = np.array([len(text) for text in TEXTS], np.int32)
 TEXT = (
@@ -33,7 +34,7 @@ TEXT = (
     None,
 )
 AGGREGATES = [
-    ("count", (), (), None), ("sum", (0,), ("int64",), None), ("stddev", (1,), ("float64",), None),
+    ("count", (), (), None), ("sum", (0,), ("int64",), None), ("sum", (3,), ("float64",), None), ("stddev", (1,), ("float64",), None),
     ("first", (2,), ("string",), None), ("arg_max", (2, 1), ("string", "float64"), None),
     ("count_distinct", (2,), ("string",), None), ("approx_count_distinct", (2,), ("string",), None),
     ("quantile", (1,), ("float64",), None, 0.5), ("approx_top_k", (2,), ("string",), None, 2),
@@ -45,7 +46,7 @@ made: list[Any] = []
 
 def _part(start: int, stop: int) -> list[Any]:
     text = (TEXT[0], TEXT[1][start:stop], TEXT[2][start:stop], None)
-    return [(INTS[start:stop], None), (FLOATS[start:stop], None), text]
+    return [(INTS[start:stop], None), (FLOATS[start:stop], None), text, (WIDE[start:stop], None)]
 
 
 def moved(state: Any, into: Any, *rank: Any) -> Any:
@@ -70,6 +71,7 @@ def window(size: int | None, every: int) -> None:
         state.merge(np.array([1, 2], np.int32), np.array([3, 4], np.int32))
         state.peek(ORDER)
         state.keep(ORDER)
+    state = moved(state, kernel("window").WindowState(size, every, 0, AGGREGATES), ORDER)
     while state.close(END, ORDER, 17) is not None:
         pass
 

@@ -69,9 +69,9 @@ def spec(*functions, kind="float64"):
     return [(function, (0,), (kind,), None) for function in functions]
 
 
-def test_sums_are_compensated():
+def test_sums_are_exact():
     assert one(spec("sum", "mean"), [1.0, 1e100, 1.0, -1e100])[0] == [2.0, 0.5]
-    assert one(spec("sum"), [0.1] * 1_000_000)[0][0] == pytest.approx(100_000.0, rel=1e-15)
+    assert one(spec("sum"), [0.1] * 1_000_000)[0][0] == 100_000.0
 
 
 def test_infinities_and_nan_flow_through_sums():

@@ -94,6 +94,9 @@ AF_INLINE bool af_result_of(int result, int kind, double parameter, const af_op 
 
 /* -- cells ------------------------------------------------------------------------------------------------------------ */
 
+/* Whether cells may own blocks. */
+AF_INLINE bool af_cells_own(const af_store *store) { return store->has_blocks || store->sum_bytes; }
+
 /* Forgets what a cell owns. */
 static void af_cell_drop(af_store *store, uint8_t *cell) {
     for (int i = 0; i < store->op_count; i++) af_accumulator_drop(store, &store->ops[i], af_i64(cell, store->ops[i].offset));
@@ -103,7 +106,7 @@ static void af_cell_drop(af_store *store, uint8_t *cell) {
 static bool af_cell_copy(af_store *store, uint8_t *to, uint8_t *from) {
     memcpy(to, from, store->cell_bytes);
     bool done = true;
-    if (!store->has_blocks && store->set_count == 0) return true;
+    if (!af_cells_own(store) && store->set_count == 0) return true;
     for (int i = 0; i < store->op_count; i++) done &= af_accumulator_copy(store, &store->ops[i], af_i64(to, store->ops[i].offset));
     return done;
 }
@@ -114,10 +117,8 @@ static bool af_cell_merge(af_store *store, uint8_t *into, uint8_t *from) {
     for (int i = 0; i < store->op_count; i++) {
         const af_op *op = &store->ops[i];
         int64_t *mine = af_i64(into, op->offset), *theirs = af_i64(from, op->offset);
-        if (AF_LIKELY(op->family == AF_NUMBER)) /* without the switch's jump: the most usual by far */
-            af_number_merge(store, op, mine, theirs);
-        else if (!af_accumulator_merge(store, op, mine, theirs))
-            return false;
+        /* Without the switch's jump for the most usual by far. */
+        if (!(AF_LIKELY(op->family == AF_NUMBER) ? af_number_merge(store, op, mine, theirs) : af_accumulator_merge(store, op, mine, theirs))) return false;
     }
     return true;
 }

@@ -69,11 +69,11 @@ typedef struct {
 typedef struct {
     af_op *ops;
     int op_count, set_count;
-    bool own_sets, has_blocks; /* DISTINCT has a set per cell; cells have blocks of their own */
+    bool own_sets, has_blocks; /* DISTINCT has a set per cell; cells have blocks of their own, besides those of sums (sum_bytes) */
     size_t cell_bytes, page_bytes;
     uint8_t *empty_page;
     af_arena arena;
-    uint64_t text_bytes, set_bytes, sketch_bytes, table_bytes;
+    uint64_t text_bytes, set_bytes, sketch_bytes, sum_bytes, table_bytes;
     uint64_t seed; /* of the places in sets and counters; no result and no saved byte depends on it */
 } af_store;
 

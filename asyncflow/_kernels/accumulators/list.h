@@ -3,7 +3,7 @@
  * A family is a header of functions on one accumulator of a cell, `af_NAME_...` for the line's second word:
  *
  *   words(op, store)                  its words of 8 bytes in the cell
- *   blocks(op, store)                 whether it keeps blocks outside of the cell
+ *   blocks(op, store)                 whether it keeps blocks outside of the cell from the first row on
  *   empty(op, slot)                   makes its words, which are 0, those of no rows
  *   add(feed, op, block)              takes the rows of a block
  *   merge(store, op, into, from)      into = into + from

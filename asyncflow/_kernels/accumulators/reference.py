@@ -1,6 +1,7 @@
 """What a group keeps of its rows, plain: accumulators that take rows, merge, give results, and are saved and loaded.
 
-Sums of float64 are a pair (sum, compensation) by Neumaier's method; variances are Welford's, merged as Chan, Golub and LeVeque do.
+Sums of float64 are exact (``sums/reference.py``), so sums do not depend on the order of rows or merges; variances are
+Welford's, merged as Chan, Golub and LeVeque do.
 Which accumulators an aggregate comes down to is in ``table``; what is saved of them, and checked, in words at the head of ``saved.h``.
 """
 
@@ -33,6 +34,7 @@ from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow._kernels.encode.reference import json_rows
 from asyncflow._kernels.groups.reference import canonical, column_of
 from asyncflow._kernels.sketches.reference import ApproxDistinct, ApproxQuantile, Ranks, Top
+from asyncflow._kernels.sums.reference import Sum
 
 __all__ = ["Aggregate", "Cell", "Overflow", "lists_column", "result_kind"]
 
@@ -55,30 +57,22 @@ class Number:
         self.floats, self.kind = what.kind == "float64", what.kind
         self.summed, self.extremes = what.sum, what.extremes
         self.n = 0
-        self.high = self.low = 0.0
+        self.exact = Sum()
         self.total = 0
         self.least, self.greatest = 2**63 - 1, -(2**63)
 
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
         self.n += 1
         if self.summed and self.floats:
-            self._plus(values[0])
+            self.exact.add(values[0])
         elif self.summed:
             self.total += values[0]
         if self.extremes:
             word = sorting_word(values[0])
             self.least, self.greatest = min(self.least, word), max(self.greatest, word)
 
-    def _plus(self, value: float) -> None:
-        total = self.high + value
-        part = total - self.high
-        self.low += (self.high - (total - part)) + (value - part)
-        self.high = total
-
     def merge(self, other: Number) -> None:
-        if self.summed and self.floats:
-            self._plus(other.high)
-            self.low += other.low
+        self.exact.merge(other.exact)
         self.total += other.total
         self.n += other.n
         self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
@@ -87,7 +81,7 @@ class Number:
         if not self.n:
             return None
         if self.floats:
-            return self.high + self.low if math.isfinite(self.high) else self.high
+            return self.exact.over(1)
         if not -(2**63) <= self.total < 2**63:
             raise Overflow
         return self.total
@@ -95,9 +89,7 @@ class Number:
     def mean(self) -> float | None:
         if not self.n:
             return None
-        if self.floats:
-            return (self.high + self.low if math.isfinite(self.high) else self.high) / self.n
-        return float(self.total) / float(self.n)
+        return self.exact.over(self.n) if self.floats else self.total / self.n
 
     def extreme(self, word: int) -> Any:
         if not self.n:
@@ -106,22 +98,22 @@ class Number:
 
     def save(self, rows: int) -> tuple[list[Word], Blocks]:
         words: list[Word] = [rows - self.n]
-        if self.summed:
-            words += (
-                [one_nan(self.high), one_nan(self.low)]
-                if self.floats
-                else [self.total % 2**64, self.total >> 64]
-            )
+        blocks: Blocks = []
+        if self.summed and self.floats:
+            its_words, blocks = self.exact.save(VALUE)
+            words += its_words
+        elif self.summed:
+            words += [self.total % 2**64, self.total >> 64]
         if self.extremes:
             words += [self.least, self.greatest]
-        return words, []
+        return words, blocks
 
     def load(self, saved: Loading) -> None:
         left_out = saved.word()
         check(0 <= left_out <= saved.rows, "more rows were left out than there are")
         self.n = saved.rows - left_out
         if self.summed and self.floats:
-            self.high, self.low = saved.word(), saved.word()
+            self.exact.load(saved, VALUE)
         elif self.summed:
             self.total = saved.word() + saved.word() * 2**64
         if self.extremes:

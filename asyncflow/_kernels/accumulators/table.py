@@ -72,7 +72,7 @@ class Accumulator(Struct):
             case "NUMBER":
                 is_float = self.kind == "float64"
                 sums = (
-                    [("sum", "<f8"), ("compensation", "<f8")]
+                    [("sum", "<f8"), ("rest", "<f8")]
                     if is_float
                     else [("sum_low", "<u8"), ("sum_high", "<i8")]
                 )
@@ -228,7 +228,7 @@ PANE = np.dtype(
 """A saved pane: its number and the first window that it counts in, of 128 bits each, and how many of the cells are its."""
 
 BLOCK = np.dtype([("cell", "<i8"), ("accumulator", "<i4"), ("kind", "<i4"), ("bytes", "<i8")])
-"""What a cell keeps outside of it: texts (kind 0: a key, 1: a value), sketches and sets (1); the bytes stand in ``block_bytes``."""
+"""What a cell keeps outside of it: texts (kind 0: a key, 1: a value), sketches, sets and sums (1); the bytes stand in ``block_bytes``."""
 
 BYTES: np.dtype[np.uint8] = np.dtype("u1")
 Parts: TypeAlias = dict[str, NDArray[np.void] | NDArray[np.uint8]]

@@ -109,7 +109,7 @@ static void af_pane_free(af_store *store, af_pane *pane) {
     for (uint32_t i = 0; i < pane->page_count; i++) {
         uint8_t *page = pane->pages[i];
         if (page == NULL) continue;
-        for (int j = 0; store->has_blocks && j < AF_PAGE_CELLS; j++)
+        for (int j = 0; af_cells_own(store) && j < AF_PAGE_CELLS; j++)
             if (*af_i64(page + (size_t)j * store->cell_bytes, 0)) af_cell_drop(store, page + (size_t)j * store->cell_bytes);
         af_page_free(store, page);
     }

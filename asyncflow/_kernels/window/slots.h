@@ -62,7 +62,7 @@ static int64_t af_flagged(const uint8_t *flags, int64_t count, int32_t *places) 
 }
 
 AF_INLINE void af_slot_empty(af_store *store, uint8_t *cell) {
-    if (store->has_blocks && *af_i64(cell, 0)) af_cell_drop(store, cell);
+    if (af_cells_own(store) && *af_i64(cell, 0)) af_cell_drop(store, cell);
     memcpy(cell, store->empty_page, store->cell_bytes);
 }
 

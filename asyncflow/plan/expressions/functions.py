@@ -138,10 +138,10 @@ SCALARS: Mapping[str, Function] = _table(
 
 AGGREGATES: Mapping[str, Function] = _table(
     Function("count", (" -> int64", "any -> int64"), "number of rows, or of values; count(DISTINCT x) of different values"),
-    Function("sum", _NUMBER, "exact for int64 (null beyond its range), compensated for float64"),
+    Function("sum", _NUMBER, "exact for int64 (null beyond its range); of float64 exact and rounded once"),
     Function("min", ("a -> a",), "least value"),
     Function("max", ("a -> a",), "greatest value"),
-    Function("mean", ("int64 -> float64", "float64 -> float64"), "arithmetic mean"),
+    Function("mean", ("int64 -> float64", "float64 -> float64"), "arithmetic mean, exact and rounded once"),
     Function("var", _REAL, "sample variance; of fewer than two values null"),
     Function("stddev", _REAL, "sample standard deviation"),
     Function("var_pop", _REAL, "population variance"),
