@@ -35,6 +35,7 @@ TEXT = (
 )
 AGGREGATES = [
     ("count", (), (), None), ("sum", (0,), ("int64",), None), ("sum", (3,), ("float64",), None), ("stddev", (1,), ("float64",), None),
+    ("var", (3,), ("float64",), None), ("corr", (1, 3), ("float64", "float64"), None),
     ("first", (2,), ("string",), None), ("arg_max", (2, 1), ("string", "float64"), None),
     ("count_distinct", (2,), ("string",), None), ("approx_count_distinct", (2,), ("string",), None),
     ("quantile", (1,), ("float64",), None, 0.5), ("approx_top_k", (2,), ("string",), None, 2),

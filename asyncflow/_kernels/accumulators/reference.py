@@ -1,7 +1,6 @@
 """What a group keeps of its rows, plain: accumulators that take rows, merge, give results, and are saved and loaded.
 
-Sums of float64 are exact (``sums/reference.py``), so sums do not depend on the order of rows or merges; variances are
-Welford's, merged as Chan, Golub and LeVeque do.
+Sums of float64 and of products are exact (``sums/reference.py``), so neither they nor variances depend on the order of rows or merges.
 Which accumulators an aggregate comes down to is in ``table``; what is saved of them, and checked, in words at the head of ``saved.h``.
 """
 
@@ -23,7 +22,6 @@ from asyncflow._kernels.accumulators.saved import (
     Word,
     check,
     float_of,
-    one_nan,
     packed,
     raw_value,
     raw_word,
@@ -34,7 +32,7 @@ from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow._kernels.encode.reference import json_rows
 from asyncflow._kernels.groups.reference import canonical, column_of
 from asyncflow._kernels.sketches.reference import ApproxDistinct, ApproxQuantile, Ranks, Top
-from asyncflow._kernels.sums.reference import Sum
+from asyncflow._kernels.sums.reference import Products, Sum, ratio, root, spread
 
 __all__ = ["Aggregate", "Cell", "Overflow", "lists_column", "result_kind"]
 
@@ -121,89 +119,116 @@ class Number:
 
 
 class Moments:
+    """Values, and their squares; the variance of what is not finite is NaN."""
+
     def __init__(self, what: Accumulator) -> None:
-        self.n, self.mean, self.m2 = 0.0, 0.0, 0.0
+        self.n, self.x, self.xx = 0, Sum(), Products()
 
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
         x = float(values[0])
-        self.n += 1.0
-        d = x - self.mean
-        self.mean += d / self.n
-        self.m2 += d * (x - self.mean)
+        self.n += 1
+        self.x.add(x)
+        self.xx.add(x, x)
 
     def merge(self, other: Moments) -> None:
-        n = self.n + other.n
-        if not other.n:
-            return
-        if not self.n:
-            self.n, self.mean, self.m2 = other.n, other.mean, other.m2
-            return
-        f = other.n / n
-        d = other.mean - self.mean
-        self.mean += d * f
-        self.m2 = (self.m2 + other.m2) + d * d * (self.n * f)
-        self.n = n
+        self.n += other.n
+        self.x.merge(other.x)
+        self.xx.merge(other.xx)
 
-    def variance(self, correction: float) -> float | None:
-        return None if self.n <= correction else self.m2 / (self.n - correction)
+    def variance(self, correction: float, rounded: Callable[[int, int], float] = ratio) -> float | None:
+        if self.n <= correction:
+            return None
+        if not self.x.finite:
+            return math.nan
+        number, unit = spread(self.n, self.xx, self.x, self.x)
+        return rounded(number, self.n * (self.n - int(correction)) * unit) if number >= 0 else math.nan
 
     def deviation(self, correction: float) -> float | None:
-        variance = self.variance(correction)
-        return None if variance is None else math.sqrt(variance)
+        return self.variance(correction, root)
 
     def save(self, rows: int) -> tuple[list[Word], Blocks]:
-        return [one_nan(word) for word in (self.n, self.mean, self.m2)], []
+        words, blocks = self.x.save(VALUE)
+        return [self.n, *words], blocks + self.xx.save(VALUE + 1)
 
     def load(self, saved: Loading) -> None:
-        self.n, self.mean, self.m2 = saved.word(), saved.word(), saved.word()
+        self.n = saved.word()
+        check(0 <= self.n <= saved.rows, "more rows were counted than there are")
+        self.x.load(saved, VALUE)
+        self.xx.load(saved, VALUE + 1)
 
 
 class Comoments:
+    """Pairs of values, and the products of each with each."""
+
     def __init__(self, what: Accumulator) -> None:
-        self.n = self.mx = self.my = self.m2x = self.m2y = self.c = 0.0
+        self.n = 0
+        self.x, self.y = Sum(), Sum()
+        self.xx, self.yy, self.xy = Products(), Products(), Products()
+
+    @property
+    def _sums(self) -> tuple[tuple[Sum, Sum], tuple[Products, Products, Products]]:
+        return (self.x, self.y), (self.xx, self.yy, self.xy)
 
     def add(self, values: tuple[Any, ...], time: int, arrival: int) -> None:
         x, y = float(values[0]), float(values[1])
-        self.n += 1.0
-        dx = x - self.mx
-        self.mx += dx / self.n
-        dy = y - self.my
-        self.my += dy / self.n
-        self.c += dx * (y - self.my)
-        self.m2x += dx * (x - self.mx)
-        self.m2y += dy * (y - self.my)
+        self.n += 1
+        self.x.add(x)
+        self.y.add(y)
+        self.xx.add(x, x)
+        self.yy.add(y, y)
+        self.xy.add(x, y)
 
     def merge(self, other: Comoments) -> None:
-        if not other.n:
-            return
-        if not self.n:
-            self.__dict__.update(other.__dict__)
-            return
-        n = self.n + other.n
-        f = other.n / n
-        w = self.n * f
-        dx, dy = other.mx - self.mx, other.my - self.my
-        self.c = (self.c + other.c) + dx * dy * w
-        self.m2x = (self.m2x + other.m2x) + dx * dx * w
-        self.m2y = (self.m2y + other.m2y) + dy * dy * w
-        self.mx += dx * f
-        self.my += dy * f
-        self.n = n
+        self.n += other.n
+        for mine, theirs in zip(self._sums[0], other._sums[0], strict=True):
+            mine.merge(theirs)
+        for products, others in zip(self._sums[1], other._sums[1], strict=True):
+            products.merge(others)
 
     def covariance(self) -> float | None:
-        return self.c / (self.n - 1.0) if self.n > 1 else None
+        if self.n <= 1:
+            return None
+        if not (self.x.finite and self.y.finite):
+            return math.nan
+        number, unit = spread(self.n, self.xy, self.x, self.y)
+        return ratio(number, self.n * (self.n - 1) * unit)
 
     def correlation(self) -> float | None:
-        scale = math.sqrt(self.m2x) * math.sqrt(self.m2y)
         if self.n < 1:
             return None
-        return self.c / scale if scale != 0.0 else math.nan
+        if not (self.x.finite and self.y.finite):
+            return math.nan
+        (x, _), (y, _), (product, _) = (
+            spread(self.n, products, one, other)
+            for products, one, other in (
+                (self.xx, self.x, self.x),
+                (self.yy, self.y, self.y),
+                (self.xy, self.x, self.y),
+            )
+        )
+        if x <= 0 or y <= 0:
+            return math.nan
+        size = root(product**2, x * y)
+        return -size if product < 0 else size
 
     def save(self, rows: int) -> tuple[list[Word], Blocks]:
-        return [one_nan(word) for word in (self.n, self.mx, self.my, self.m2x, self.m2y, self.c)], []
+        words: list[Word] = [self.n]
+        blocks: Blocks = []
+        for kind, sums in enumerate(self._sums[0], VALUE):
+            its_words, its_blocks = sums.save(kind)
+            words += its_words
+            blocks += its_blocks
+        for kind, products in enumerate(self._sums[1], VALUE + 2):
+            blocks += products.save(kind)
+        return words, blocks
 
     def load(self, saved: Loading) -> None:
-        self.n, self.mx, self.my, self.m2x, self.m2y, self.c = (saved.word() for _ in range(6))
+        self.n = saved.word()
+        check(0 <= self.n <= saved.rows, "more rows were counted than there are")
+        for kind, sums in enumerate(self._sums[0], VALUE):
+            sums.load(saved, kind)
+        for kind, products in enumerate(self._sums[1], VALUE + 2):
+            products.load(saved, kind)
 
 
 class Pick:

@@ -83,9 +83,9 @@ class Accumulator(Struct):
                     *(extremes if self.extremes else ()),
                 ]
             case "MOMENTS":
-                return [(name, "<f8") for name in ("count", "mean", "m2")]
+                return [("count", "<i8"), ("sum", "<f8"), ("rest", "<f8")]
             case "COMOMENTS":
-                return [(name, "<f8") for name in ("count", "mean_x", "mean_y", "m2_x", "m2_y", "product")]
+                return [("count", "<i8"), *((name, "<f8") for name in ("sum_x", "rest_x", "sum_y", "rest_y"))]
             case "PICK":
                 key = [] if self.text_key else [("key", "<i8")]
                 value = [("value", "<i8")] if self.valued and not self.text_value else []
@@ -228,7 +228,8 @@ PANE = np.dtype(
 """A saved pane: its number and the first window that it counts in, of 128 bits each, and how many of the cells are its."""
 
 BLOCK = np.dtype([("cell", "<i8"), ("accumulator", "<i4"), ("kind", "<i4"), ("bytes", "<i8")])
-"""What a cell keeps outside of it: texts (kind 0: a key, 1: a value), sketches, sets and sums (1); the bytes stand in ``block_bytes``."""
+"""What a cell keeps outside of it: texts (kind 0: a key, 1: a value), sketches, sets and sums (1; of several
+sums 1 and up); the bytes stand in ``block_bytes``."""
 
 BYTES: np.dtype[np.uint8] = np.dtype("u1")
 Parts: TypeAlias = dict[str, NDArray[np.void] | NDArray[np.uint8]]

@@ -140,3 +140,8 @@ class Products:
 
     def load(self, saved: Loading, kind: int) -> None:
         self.number = number_of(saved.take(kind))
+
+
+def spread(count: int, products: Products, x: Sum, y: Sum) -> tuple[int, int]:
+    """``count`` times the sum of products without the product of the sums, and its unit: ``count`` squared times the covariance."""
+    return (count * products.number << POINT) - x.number * y.number, 1 << 2 * POINT

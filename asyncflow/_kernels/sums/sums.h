@@ -178,11 +178,11 @@ AF_INLINE bool af_sum_add_both(af_sum *one, double value, af_sum *other, double 
     return true;
 }
 
-enum { AF_SUM_PAIRS = 4 };
+enum { AF_SUM_PAIRS = 4, AF_PRODUCTS_ROOM = 64 + 2 * AF_SUM_PAIRS };
 
-/* Adds `count` values, behind which there is room for 8 more, to one sum: on eight sums at once, so that no row waits for the one before.
- * False: no memory. */
-static bool af_sum_add_all(af_sum *sum, double *values, uint32_t count, uint64_t *held) {
+/* The sum of `count` values, behind which there is room for 8 more: on eight sums at once, so that no row waits for the one before.  False: no
+ * pair is the sum. */
+static bool af_sum_of_all(af_sum *sum, double *values, uint32_t count) {
     af_two_sums sums[AF_SUM_PAIRS];
     af_two_words left = {0, 0};
     memset(sums, 0, sizeof sums);
@@ -198,13 +198,18 @@ static bool af_sum_add_all(af_sum *sum, double *values, uint32_t count, uint64_t
             left |= af_two_sums_add(&sums[k], sums[k + half].high);
             left |= af_two_sums_add(&sums[k], sums[k + half].low);
         }
+    double error, rest, error_rest;
+    sum->high = af_two_sum(sums[0].high[0], sums[0].high[1], &error);
+    sum->low = af_two_sum(af_two_sum(sums[0].low[0], sums[0].low[1], &rest), error, &error_rest);
+    return !(left[0] | left[1]) && rest == 0.0 && error_rest == 0.0;
+}
+
+/* Adds such values to one sum; false: no memory. */
+static bool af_sum_add_all(af_sum *sum, double *values, uint32_t count, uint64_t *held) {
+    af_sum all;
+    if (AF_LIKELY(af_sum_of_all(&all, values, count))) return af_sum_merge(sum, &all, held);
     bool done = true;
-    if (AF_UNLIKELY(left[0] | left[1])) {
-        for (uint32_t i = 0; i < count && done; i++) done = af_sum_add(sum, values[i], held);
-        return done;
-    }
-    for (int lane = 0; lane < 2 && done; lane++)
-        done = af_sum_add(sum, sums[0].high[lane], held) && af_sum_add(sum, sums[0].low[lane], held);
+    for (uint32_t i = 0; i < count && done; i++) done = af_sum_add(sum, values[i], held);
     return done;
 }
 
@@ -271,6 +276,52 @@ AF_INLINE bool af_products_add(af_products *sum, double x, double y, bool usual,
     if (AF_UNLIKELY(!usual || !(rest == 0.0) || !(error_rest == 0.0))) return af_products_add_far(sum, x, y, held);
     *sum = (af_products){high, low, error_high, error_low};
     return true;
+}
+
+/* The products of some rows with their errors, and behind them room for 8 more. */
+typedef struct {
+    const double *x, *y;
+    bool usual; /* all of them */
+    double products[AF_PRODUCTS_ROOM], errors[AF_PRODUCTS_ROOM];
+} af_product_rows;
+
+static void af_products_of_rows(af_product_rows *rows, const double *x, const double *y, bool usual, uint32_t count) {
+    rows->x = x;
+    rows->y = y;
+    rows->usual = usual;
+    for (uint32_t i = 0; i < count; i++) rows->products[i] = af_two_product(x[i], y[i], &rows->errors[i]);
+}
+
+AF_INLINE bool af_products_add_row(af_products *sum, const af_product_rows *rows, uint32_t k, uint64_t *held) {
+    const double x = rows->x[k], y = rows->y[k];
+    return af_products_add(sum, x, y, af_usual(x) && af_usual(y), held);
+}
+
+/* Adds rows k and k + 1 each to a sum, which may be one; false: no memory. */
+AF_INLINE bool af_products_add_both(af_products *one, af_products *other, const af_product_rows *rows, uint32_t k, uint64_t *held) {
+    af_two_floats first, second, first_error, second_error, products, errors;
+    memcpy(&first, &one->high, sizeof first);
+    memcpy(&second, &other->high, sizeof second);
+    memcpy(&first_error, &one->error_high, sizeof first_error);
+    memcpy(&second_error, &other->error_high, sizeof second_error);
+    memcpy(&products, &rows->products[k], sizeof products);
+    memcpy(&errors, &rows->errors[k], sizeof errors);
+    af_two_sums sums = {{first[0], second[0]}, {first[1], second[1]}};
+    af_two_sums of_errors = {{first_error[0], second_error[0]}, {first_error[1], second_error[1]}};
+    const af_two_words left = af_two_sums_add(&sums, products) | af_two_sums_add(&of_errors, errors);
+    if (AF_UNLIKELY((left[0] | left[1]) || one == other || !rows->usual))
+        return af_products_add_row(one, rows, k, held) && af_products_add_row(other, rows, k + 1, held);
+    *one = (af_products){sums.high[0], sums.low[0], of_errors.high[0], of_errors.low[0]};
+    *other = (af_products){sums.high[1], sums.low[1], of_errors.high[1], of_errors.low[1]};
+    return true;
+}
+
+/* The sum of usual products; false: no pairs are the sum. */
+static bool af_products_of_all(af_products *sum, af_product_rows *rows, uint32_t count) {
+    af_sum product, error;
+    const bool paired = af_sum_of_all(&product, rows->products, count) & af_sum_of_all(&error, rows->errors, count);
+    *sum = (af_products){product.high, product.low, error.high, error.low};
+    return paired && rows->usual;
 }
 
 /* into = into + from; false: no memory. */

@@ -142,7 +142,7 @@ AGGREGATES: Mapping[str, Function] = _table(
     Function("min", ("a -> a",), "least value"),
     Function("max", ("a -> a",), "greatest value"),
     Function("mean", ("int64 -> float64", "float64 -> float64"), "arithmetic mean, exact and rounded once"),
-    Function("var", _REAL, "sample variance; of fewer than two values null"),
+    Function("var", _REAL, "sample variance, exact and rounded once; of fewer than two values null"),
     Function("stddev", _REAL, "sample standard deviation"),
     Function("var_pop", _REAL, "population variance"),
     Function("stddev_pop", _REAL, "population standard deviation"),
