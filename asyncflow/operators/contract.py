@@ -12,7 +12,7 @@ is canonical: equal states have equal bytes, whatever batches, row numbers and k
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from msgspec import Struct
@@ -242,6 +242,76 @@ def made_ahead(batch: Batch, operators: Sequence[Operator]) -> Batch:
         )
         ahead = replace(ahead, made=tuple(made))
     return replace(batch, ahead=ahead)
+
+
+class Closing(ABC):
+    """Held rows of all parts on their way out, round by round, so that a great result is never held whole.
+
+    While ``tasks`` gives any: all of them are called, each once, in any threads; when the last has returned, ``outputs`` gives the rows
+    that are next.  No tasks: all rows are out.  ``tasks`` and ``outputs`` are called, and the outputs taken, on the thread of the operator.
+    """
+
+    @abstractmethod
+    def tasks(self) -> list[Callable[[], None]]:
+        """The work of the next round, of different parts; none: the rows are out."""
+
+    @abstractmethod
+    def outputs(self) -> Iterable[Output]:
+        """What the round has brought; taken to its end before the next ``tasks``."""
+
+
+class Partitioned(Operator):
+    """An operator in ``parts`` parts, each of which holds the keys whose hash falls to it.  What comes out does not depend on their number.
+
+    ``process(batch)`` is these steps on one thread, and other threads may do the steps in the middle::
+
+        scattered = operator.scattered(batch)                  # any thread, any batch, several at once; touches no state
+        tasks = operator.part_tasks(scattered)                 # the operator's thread, in the order of batches
+        results = [task() for task in tasks]                   # any threads; task p after task p of the batch before
+        outputs = operator.joined(scattered, results)          # the operator's thread, in the order of batches, after all of its tasks
+
+    Tasks of further batches may be made, and run, before the results of a batch are joined.  ``closing``, ``freeze`` and ``restore`` are
+    called when no task runs and every batch is joined; ``advance`` and ``finish`` do a whole ``closing`` on the calling thread.  Properties
+    and ``counts`` say how the operator stands after the last batch that was joined, and can be read at any time.  Where a task raises, the
+    others of its batch are waited for; the operator is of no further use.
+    """
+
+    parts: int
+
+    @abstractmethod
+    def scattered(self, batch: Batch) -> Any:
+        """The batch's rows part by part."""
+
+    @abstractmethod
+    def part_tasks(self, scattered: Any) -> list[Callable[[], Any]]:
+        """For each part what takes its rows of the batch."""
+
+    @abstractmethod
+    def joined(self, scattered: Any, results: Sequence[Any]) -> list[Output]:
+        """What comes of the batch; ``results``: what its tasks returned, in their order."""
+
+    @abstractmethod
+    def closing(self, watermark_ns: int | None) -> Closing:
+        """The stage's watermark is now ``watermark_ns`` (it never falls); None: the end of input."""
+
+    def process(self, batch: Batch) -> Iterable[Output]:
+        if not batch.num_rows:
+            return []
+        scattered = self.scattered(batch)
+        return self.joined(scattered, [task() for task in self.part_tasks(scattered)])
+
+    def advance(self, watermark_ns: int) -> Iterable[Output]:
+        return _given_up(self.closing(watermark_ns))
+
+    def finish(self) -> Iterable[Output]:
+        return _given_up(self.closing(None))
+
+
+def _given_up(closing: Closing) -> Iterator[Output]:
+    while tasks := closing.tasks():
+        for task in tasks:
+            task()
+        yield from closing.outputs()
 
 
 class TwoInputOperator(_Core):

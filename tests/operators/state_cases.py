@@ -22,11 +22,14 @@ from asyncflow.operators.derive import DeriveOperator
 from asyncflow.operators.filter import FilterOperator
 from asyncflow.operators.merge import InStepMerge
 from asyncflow.operators.ordering import Direction
+from asyncflow.operators.parts.part import Part, Prepared
+from asyncflow.operators.parts.parted import Parted
+from asyncflow.operators.raw import raw_column
 from asyncflow.operators.sequence import SequenceOperator
 from asyncflow.operators.top import SortColumns, TopOperator
 from asyncflow.operators.windows.revised import RevisedWindowOperator
 from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
-from asyncflow.operators.windows.window import Prepared, WindowOperator
+from asyncflow.operators.windows.window import WindowOperator
 from asyncflow.plan.stages.join import Join
 from asyncflow.plan.stages.map import MapBatches
 from asyncflow.plan.stages.window import Window
@@ -304,16 +307,18 @@ AGGREGATES = {
 def windowed(make: Callable[..., Operator], keys: Sequence[str], aggregates: str, **more: Any) -> Operator:
     """A window operator over these keys with a set of aggregates."""
 
-    def prepare(batch: Batch, losses: dict[str, int]) -> Prepared:
-        return Prepared(
-            tuple(batch.column(name) for name in keys),
-            tuple(batch.column(name) for name in INPUTS),
-            (_positive(batch, losses),),
-        )
-
     found = AGGREGATES[aggregates]
     names = [f"a{place}" for place in range(len(found))]
+    prepare = partial(prepared_of, keys=keys)
     return make(keys=SCHEMA.select(keys), aggregates=found, names=names, prepare=prepare, **more)
+
+
+def prepared_of(batch: Batch, losses: dict[str, int], keys: Sequence[str]) -> Prepared:
+    return Prepared(
+        tuple(batch.column(name) for name in keys),
+        tuple(batch.column(name) for name in INPUTS),
+        (_positive(batch, losses),),
+    )
 
 
 WINDOWS: dict[str, Callable[..., Operator]] = {
@@ -347,11 +352,44 @@ def window_cases() -> list[Case]:
     ]
 
 
-def make_projected() -> Operator:
+PARTED = ("tumbling", "hopping", "sessions")
+
+
+def in_parts(make: Callable[..., Operator], keys: Sequence[str], aggregates: str, parts: int = 4) -> Parted:
+    """The same in parts."""
+    places = (1, 0, *range(2, 2 + len(keys)))
+    kinds = [SCHEMA[name].type.value for name in keys]
+
+    def part() -> Part:
+        made = windowed(make, keys, aggregates)
+        assert isinstance(made, Part)
+        return made
+
+    return Parted(
+        part,
+        parts,
+        prepare=partial(prepared_of, keys=keys),
+        key_kinds=kinds,
+        kinds=["timestamp", "timestamp", *kinds],
+        order=lambda batch: [raw_column(batch.columns[place]) for place in places],
+    )
+
+
+def parted_cases() -> list[Case]:
+    return [
+        Case(f"parts of {name} {keys} {aggregates}", partial(in_parts, WINDOWS[name], [*keys], aggregates))
+        for name in PARTED
+        for place, aggregates in enumerate(AGGREGATES)
+        for keys in (("k", "kn")[place % 2],)
+        if aggregates != "python"
+    ]
+
+
+def make_projected(**more: Any) -> Operator:
     """Arithmetic over the aggregates of a window, as a plan has it."""
     aggregates = (("d", parse_expression("sum(n) - count(*)")), ("m", parse_expression("max(v) / 2")))
     stage = Window("w", ("in",), Tumbling(10), (("k", parse_expression("k")),), aggregates)
-    return window_builder.operator(stage, SCHEMA)
+    return window_builder.operator(stage, SCHEMA, **more)
 
 
 def make_retimed() -> Operator:
@@ -452,10 +490,12 @@ def join_cases() -> list[Case]:
 
 CASES = [
     *window_cases(),
+    *parted_cases(),
     *join_cases(),
     Case("map", make_map, map_steps),
     Case("map with a schema", partial(make_map, schema=MAPPED), map_steps),
     Case("projected", make_projected),
+    Case("projected parts", partial(make_projected, parts=8)),
     Case("retimed", make_retimed),
     Case("filter", lambda: FilterOperator(_positive, SCHEMA)),
     Case("derive", make_derive),

@@ -93,6 +93,7 @@ typedef struct {
     int64_t watermark_before, delay;
     const af_input *inputs;
     const uint8_t *const *masks;
+    const int32_t *places; /* of each row its place among those that came; NULL: its own */
     int64_t *late; /* out: positions of late rows */
     int64_t late_count, partly;
 } af_rows;

@@ -87,7 +87,7 @@ AF_NOINLINE bool af_pick_add(const af_feed *feed, const af_op *op, const af_bloc
     af_store *store = feed->store;
     const af_input *keys = op->key == AF_KEY_VALUE ? &rows->inputs[op->key_input] : NULL, *values = &rows->inputs[op->input];
     for (uint32_t k = 0; k < block->count; k++) {
-        const int64_t row = begin + block->rows[k];
+        const int64_t row = begin + block->rows[k], arrival = arrivals + (rows->places != NULL ? rows->places[row] : row);
         af_pick *pick = (af_pick *)(block->cells[k] + op->offset);
         int64_t word = 0;
         int order = 0;
@@ -102,8 +102,8 @@ AF_NOINLINE bool af_pick_add(const af_feed *feed, const af_op *op, const af_bloc
             if (word == -1 && keys != NULL && op->key_kind == AF_KIND_FLOAT64) word = 0; /* -0.0 and 0.0 tie */
             order = (word > pick->key) - (word < pick->key);
         }
-        if (pick->arrival >= 0 && !af_better(op, order, arrivals + row, pick->arrival)) continue;
-        pick->arrival = arrivals + row;
+        if (pick->arrival >= 0 && !af_better(op, order, arrival, pick->arrival)) continue;
+        pick->arrival = arrival;
         if (text_key) {
             if (!af_text_set(store, &pick->key, keys->data + keys->starts[row], (uint32_t)keys->lengths[row])) return false;
         } else {

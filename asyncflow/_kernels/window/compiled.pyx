@@ -75,6 +75,10 @@ def marked(flags, Py_ssize_t count):
     return places[:number]
 
 
+cdef object _number(af_wide window):
+    return wide(af_high_word(window), <uint64_t>af_low_word(window))
+
+
 cdef class _WindowState:
     """Open windows and what they hold.  ``size_ns`` None: one window over everything that came since the last ``close`` at the end of
     time; no row is ever late for it, and its groups may be used as slots: read with ``peek``, folded together with ``merge``, emptied with
@@ -92,6 +96,7 @@ cdef class _WindowState:
     cdef const uint8_t **masks
     cdef int64_t group_count
     cdef int64_t shrink_at
+    cdef object places  # of the rows of the next ``add``, where they are told
     cdef bint sending  # rows that were sent stand in the result
 
     def __cinit__(self, size_ns, every_ns, offset_ns, aggregates):
@@ -176,6 +181,10 @@ cdef class _WindowState:
             self.masks[i] = <const uint8_t *>cnp.PyArray_DATA(mask)
         rows.inputs = self.inputs
         rows.masks = self.masks
+        places, self.places = self.places, None
+        if places is not None:
+            places = array_of(places, cnp.NPY_INT32, count)
+            rows.places = <const int32_t *>cnp.PyArray_DATA(places)
         late = cnp.PyArray_EMPTY(1, [count], cnp.NPY_INT64, 0)
         rows.late = <int64_t *>cnp.PyArray_DATA(late)
         self.group_count = max(self.group_count, group_count)
@@ -198,6 +207,12 @@ cdef class _WindowState:
         if not done:
             raise MemoryError
         return (late[: rows.late_count].astype(np.intp) if rows.late_count else _NO_ROWS), rows.partly
+
+    def number(self, before, places):
+        """The rows of the next ``add`` stand at these places (int32) of a batch before which so many rows came: of equal rows the order in which
+        they came decides, and in saved states they have these numbers.  For states that share the rows of a stage."""
+        self.state.arrivals = before
+        self.places = places
 
     def ready(self, watermark_ns):
         """Whether ``close`` has anything to give for this watermark."""
@@ -359,12 +374,9 @@ cdef class _WindowState:
             })
         finally:
             af_saving_free(&saving)
-        closed = None
-        if af_closed(&self.state):
-            closed = wide(af_high_word(self.state.closed), <uint64_t>af_low_word(self.state.closed))
         return fields_of(
             self.shape, self.accumulators, advanced=self.state.advanced, arrivals=self.state.arrivals,
-            windows_closed=self.state.windows_closed, closed=closed,
+            windows_closed=self.state.windows_closed, closed=self.closed_window,
         )
 
     def pieces(self, budget):
@@ -412,6 +424,36 @@ cdef class _WindowState:
     def open_windows(self):
         """How many windows hold a row and are not closed."""
         return af_open_windows(&self.state)
+
+    def open_spans(self):
+        """The windows that hold a row and are not closed, by number, as spans from a first to a last one, ascending."""
+        return self._spans()
+
+    cdef list _spans(self):
+        cdef af_wide (*spans)[2]
+        cdef int64_t i
+        spans = <af_wide (*)[2]>calloc(self.state.end - self.state.head + 1, sizeof(spans[0]))
+        if not spans:
+            raise MemoryError
+        try:
+            return [(_number(spans[i][0]), _number(spans[i][1])) for i in range(af_open_spans(&self.state, spans))]
+        finally:
+            free(spans)
+
+    @property
+    def closed_window(self):
+        """The last window that was closed, by number; None for none."""
+        return _number(self.state.closed) if af_closed(&self.state) else None
+
+    def pass_window(self, window):
+        """The windows up to this one, by number, are closed; ValueError where one of them holds a row.  For states that share the groups
+        of a stage: the windows that one of them closes are closed for all, and they are saved as one state."""
+        spans = self._spans()
+        if self.state.out.active or not self.state.sized or (spans and spans[0][0] <= window):
+            raise ValueError("a window that holds a row is not passed")
+        cdef bint done = af_pass_window(&self.state, af_wide_of(window >> 64, <int64_t><uint64_t>(window & 0xFFFFFFFFFFFFFFFF)))
+        if not done:
+            raise MemoryError
 
     @property
     def next_end(self):

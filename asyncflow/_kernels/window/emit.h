@@ -64,6 +64,21 @@ static bool af_window_ready(af_state *state, int64_t watermark) {
     return af_next_window(state, &window) && window < af_first_open(state, state->sized ? state->advanced : watermark, &next);
 }
 
+/* The panes from `begin` up to the end of a block become what they and those after them in the block hold. */
+static bool af_flip(af_state *state, af_wide begin, af_wide cut) {
+    if (state->flipped_block == cut) return true;
+    const size_t from = af_pane_place(state, begin, AF_NO_FIRST);
+    af_pane *after = NULL;
+    for (size_t i = af_pane_place(state, cut, AF_NO_FIRST); i > from; i--) {
+        af_pane *pane = state->panes[i - 1];
+        if (pane->first != AF_NO_FIRST) continue;
+        if (after != NULL && !af_pane_merge(&state->store, pane, after)) return false;
+        after = pane;
+    }
+    state->flipped_block = cut;
+    return true;
+}
+
 static int64_t af_open_windows(af_state *state) {
     if (!state->open_changed) return state->open_windows;
     af_wide count = 0, covered = AF_WIDE_MAX; /* windows from `covered` to the last one seen are counted */
@@ -76,6 +91,35 @@ static int64_t af_open_windows(af_state *state) {
     }
     state->open_changed = 0;
     return state->open_windows = af_clamp(count);
+}
+
+/* The open windows that hold a row, as spans from a first to a last one, ascending, with a window between any two; `spans` has room for two
+ * words of 128 bits a pane.  Returns how many spans there are. */
+static int64_t af_open_spans(const af_state *state, af_wide (*spans)[2]) {
+    int64_t count = 0;
+    for (size_t i = state->head; i < state->end; i++) { /* the last windows of panes never fall; the first ones may, where there are sub-panes */
+        const af_pane *pane = state->panes[i];
+        af_wide low = pane->low > state->closed ? pane->low : state->closed + 1;
+        if (pane->high < low) continue;
+        while (count && spans[count - 1][1] >= low - 1) {
+            count--;
+            if (spans[count][0] < low) low = spans[count][0];
+        }
+        spans[count][0] = low;
+        spans[count++][1] = pane->high;
+    }
+    return count;
+}
+
+/* The windows up to `window`, which holds no row, are closed: in whatever order rows of other groups closed theirs, the panes are the same. */
+static bool af_pass_window(af_state *state, af_wide window) {
+    if (window <= state->closed || state->head == state->end) return true;
+    if (state->span > 1) {
+        const af_wide begin = window * state->steps;
+        if (!af_flip(state, begin, (af_floor_div(begin, state->span) + 1) * state->span)) return false;
+    }
+    state->closed = window;
+    return true;
 }
 
 /* The end of the next window that holds a row; false: there is none. */
@@ -104,16 +148,7 @@ static af_pane *af_hopping_pane(af_state *state, af_wide window, bool *owned) {
     const af_wide begin = window * state->steps, end = begin + state->span, cut = (af_floor_div(begin, state->span) + 1) * state->span;
     size_t from = af_pane_place(state, begin, AF_NO_FIRST), middle = af_pane_place(state, cut, AF_NO_FIRST);
     size_t upto = af_pane_place(state, end, AF_NO_FIRST);
-    if (state->flipped_block != cut) {
-        af_pane *after = NULL;
-        for (size_t i = middle; i > from; i--) {
-            af_pane *pane = state->panes[i - 1];
-            if (pane->first != AF_NO_FIRST) continue;
-            if (after != NULL && !af_pane_merge(store, pane, after)) return NULL;
-            after = pane;
-        }
-        state->flipped_block = cut;
-    }
+    if (!af_flip(state, begin, cut)) return NULL;
     if (state->head_block != cut) {
         af_pane_free(store, state->head_pane);
         state->head_pane = NULL;

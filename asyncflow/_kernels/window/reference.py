@@ -80,6 +80,7 @@ class WindowState:
         self._sub_panes: dict[tuple[int, int], Groups] = {}
         self._advanced = NO_TIME
         self._arrivals = 0
+        self._places: list[int] | None = None
         self._pending: list[tuple[int, int, Cell]] = []
         self._last: int | None = None
         self._flipped: int | None = None
@@ -112,6 +113,8 @@ class WindowState:
         times = [0] * len(groups) if time is None else time.tolist()
         pairs = [] if merges is None else list(zip(*(part.tolist() for part in merges), strict=True))[::-1]
         running, late, partly = watermark_before, [], 0
+        before, places, self._places = self._arrivals, self._places, None
+        self._arrivals += len(groups)
         for row, (group, t) in enumerate(zip(groups.tolist(), times, strict=True)):
             while pairs and pairs[-1][0] <= row:
                 self._merge_slots(*pairs.pop()[1:])
@@ -121,8 +124,7 @@ class WindowState:
             first, last = self._windows_of(pane)
             open_from = self._first_open(max(watermark, self._advanced)) if self._sized else -math.inf
             first_open = max(first, open_from)
-            arrival = self._arrivals
-            self._arrivals += 1
+            arrival = before + (row if places is None else places[row])
             if first_open > last:
                 late.append(row)
                 continue
@@ -140,6 +142,11 @@ class WindowState:
         while pairs:
             self._merge_slots(*pairs.pop()[1:])
         return np.array(late, np.intp), partly
+
+    def number(self, before: int, places: NDArray[np.int32]) -> None:
+        """The rows of the next ``add`` stand at these places (int32) of a batch before which so many rows came: of equal rows the order in
+        which they came decides, and in saved states they have these numbers.  For states that share the rows of a stage."""
+        self._arrivals, self._places = before, places.tolist()
 
     def _pane_of(self, time: int) -> int:
         if not self._sized:
@@ -453,6 +460,34 @@ class WindowState:
             count += int(max(0, last - max(first - 1, upto)))
             upto = max(upto, last)
         return count
+
+    def open_spans(self) -> list[tuple[int, int]]:
+        """The windows that hold a row and are not closed, by number, as spans from a first to a last one, ascending."""
+        spans: list[tuple[int, int]] = []
+        for first, last in self._spans():
+            if spans and first <= spans[-1][1] + 1:
+                spans[-1] = spans[-1][0], max(last, spans[-1][1])
+            elif first <= last:
+                spans.append((first, last))
+        return spans
+
+    @property
+    def closed_window(self) -> int | None:
+        """The last window that was closed, by number; None for none."""
+        return self._last
+
+    def pass_window(self, window: int) -> None:
+        """The windows up to this one, by number, are closed; ValueError where one of them holds a row.  For states that share the groups
+        of a stage: the windows that one of them closes are closed for all, and they are saved as one state."""
+        spans = self.open_spans()
+        if self._pending or not self._sized or (spans and spans[0][0] <= window):
+            raise ValueError("a window that holds a row is not passed")
+        if spans and (self._last is None or self._last < window):
+            begin, cut = window * self._step, self._cut(window)
+            if self._flipped != cut:
+                self._flip([pane for pane in sorted(self._panes) if begin <= pane < cut])
+                self._flipped = cut
+            self._last = window
 
     @property
     def next_end(self) -> int | None:

@@ -44,6 +44,7 @@ cdef extern from "window/saved.h" nogil:
         int64_t watermark_before, delay
         const af_input *inputs
         const uint8_t *const *masks
+        const int32_t *places
         int64_t *late
         int64_t late_count, partly
     ctypedef struct af_item:
@@ -116,6 +117,8 @@ cdef extern from "window/saved.h" nogil:
     void af_slots_clear(af_state *, const int32_t *slots, int64_t count)
     bint af_window_ready(af_state *, int64_t watermark)
     int64_t af_open_windows(af_state *)
+    int64_t af_open_spans(const af_state *, af_wide (*spans)[2])
+    bint af_pass_window(af_state *, af_wide window)
     bint af_next_end(const af_state *, int64_t *end)
     int64_t af_held_rows(const af_state *)
     bint af_close_rows(
@@ -131,3 +134,4 @@ cdef extern from "window/saved.h" nogil:
     bint af_closed(const af_state *)
     int64_t af_high_word(af_wide)
     int64_t af_low_word(af_wide)
+    af_wide af_wide_of(int64_t high, int64_t low)

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
-
-from msgspec import Struct
+from collections.abc import Iterable, Sequence
 
 from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import Batch
-from asyncflow.model.columns import BoolArray, Column, Int32Array
+from asyncflow.model.columns import Int32Array
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.operators.aggregates.python_aggregates import State
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Ahead, Operator
+from asyncflow.operators.parts.part import Origin, Prepare, Prepared
 from asyncflow.operators.raw import raw_column
 
 FEW_GROUPS = 1 << 16
 """Groups that no open window holds are looked for only where there are more groups than this."""
 BOUNDS = (Field("window_start", DataType.TIMESTAMP), Field("window_end", DataType.TIMESTAMP))
 COUNTS = ("aggregated", "late", "late_partly", "windows_opened", "windows_closed", "overflow")
-
-
-class Prepared(Struct, frozen=True, eq=False):
-    """What a window stage reads of a batch: its key columns, the aggregates' inputs and the masks of their filters."""
-
-    keys: tuple[Column, ...]
-    inputs: tuple[Column, ...]
-    masks: tuple[BoolArray, ...]
-
-
-Prepare: TypeAlias = Callable[[Batch, dict[str, int]], Prepared]
-"""Computes what a window stage reads of a batch, and adds what is lost in computing to the counts that are given."""
 
 
 def prepared_ahead(operator: Operator, prepare: Prepare, batch: Batch) -> Ahead:
@@ -90,13 +76,24 @@ class GroupedWindow(Operator):
     def ahead(self, batch: Batch) -> Ahead:
         return prepared_ahead(self, self._prepare, batch)
 
-    def _grouped(self, batch: Batch) -> tuple[Prepared, Int32Array]:
-        """What the stage reads of the batch, and the group of each row."""
+    def _prepared(self, batch: Batch) -> Prepared:
+        """What the stage reads of the batch."""
         prepared: Prepared | None = self._done_ahead(batch)
-        if prepared is None:
-            prepared = self._prepare(batch, self.counts)
+        return self._prepare(batch, self.counts) if prepared is None else prepared
+
+    @property
+    def keys(self) -> groups_kernel.GroupTable:
+        return self._groups
+
+    def forget(self) -> None:
+        self._keep(self._live_groups())
+
+    def _groups_of(self, prepared: Prepared, num_rows: int, origin: Origin | None = None) -> Int32Array:
+        """The group of each row."""
+        if origin is not None:
+            self._state.number(origin.before, origin.places)
         keys = [raw_column(column) for column in prepared.keys]
-        return prepared, self._groups.assign(keys, batch.num_rows)
+        return self._groups.assign(keys, num_rows, None if origin is None else origin.hashes)
 
     def _forget_groups(self) -> None:
         """Drops groups that no open window holds once they are the greater part; looks again when the table has doubled."""

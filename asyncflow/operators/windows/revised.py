@@ -43,16 +43,10 @@ from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.bounds import WindowBounds, left_open
 from asyncflow.operators.contract import Ahead, Operator, Output, counted, restore_counts
+from asyncflow.operators.parts.part import Prepare, Prepared
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.windows.grouped import (
-    BOUNDS,
-    COUNTS,
-    Prepare,
-    Prepared,
-    prepared_ahead,
-    result_schema,
-)
+from asyncflow.operators.windows.grouped import BOUNDS, COUNTS, prepared_ahead, result_schema
 from asyncflow.operators.windows.revisions import Entries, SentRows, turns_of
 from asyncflow.operators.windows.slots import SlotTable
 

@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Struct
 
 from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Array
-from asyncflow.operators.windows.grouped import Prepared
+from asyncflow.operators.parts.part import Prepared
 
 
 class Entries(Struct, frozen=True, eq=False):

@@ -10,8 +10,7 @@ depend on where batches are cut; memory is bounded by the open windows.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,16 +25,11 @@ from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
+from asyncflow.operators.parts.part import Origin, Part, Prepare, Prepared, Told
+from asyncflow.operators.parts.state import frozen_sessions, sessions_of_part
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column, rows_of_raw
-from asyncflow.operators.windows.grouped import (
-    BOUNDS,
-    FEW_GROUPS,
-    GroupedWindow,
-    Prepare,
-    Prepared,
-    result_schema,
-)
+from asyncflow.operators.windows.grouped import BOUNDS, FEW_GROUPS, GroupedWindow, result_schema
 
 
 class _SlotWindow(GroupedWindow):
@@ -56,32 +50,21 @@ class _SlotWindow(GroupedWindow):
 
     def freeze(self) -> Frozen:
         """The open windows by key and bounds, and what each holds; keys and slots without an open window are dropped first."""
-        self._keep(self._live_groups())
+        self.forget()
         keys = self._groups.ranks()
         windows = frozen_by_group(self._windows, keys)
         cells = frozen_by_group(self._state, self._windows.slot_ranks(keys))
-        return nested(self._fields(), {"keys": frozen_keys(self._groups), "windows": windows, "cells": cells})
+        return nested(self.fields(), {"keys": frozen_keys(self._groups), "windows": windows, "cells": cells})
 
     def restore(self, saved: Saved) -> None:
         restore_counts(self.counts, saved)
         load_kernel(self._groups, saved, "keys")
         load_kernel(self._windows, saved, "windows", groups=self._groups.size)
         load_kernel(self._state, saved, "cells")
-
-    def _fields(self) -> dict[str, Plain]:
-        return {**counted(self.counts)}
-
-    def process(self, batch: Batch) -> list[Output]:
-        if not batch.num_rows:
-            return []
-        prepared, groups = self._grouped(batch)
-        outputs = self._take(batch, prepared, groups)
         self._count_windows()
-        return outputs
 
-    @abstractmethod
-    def _take(self, batch: Batch, prepared: Prepared, groups: Int32Array) -> list[Output]:
-        """Puts the rows into the slots of their windows."""
+    def fields(self) -> dict[str, Plain]:
+        return {**counted(self.counts)}
 
     @property
     def state_bytes(self) -> int:
@@ -158,7 +141,7 @@ class _SlotWindow(GroupedWindow):
         self.counts["windows_opened"] = closed + self._windows.open_windows
 
 
-class SessionOperator(_SlotWindow):
+class SessionOperator(_SlotWindow, Part):
     """Grouped aggregation over sessions: rows of a key of which no two neighbours are more than ``gap_ns`` apart.
 
     ``window_start`` is the first row's time, ``window_end`` the last one's plus the gap; a session closes when the watermark reaches it.
@@ -174,21 +157,59 @@ class SessionOperator(_SlotWindow):
     def __init__(self, *, gap_ns: int, **common: Any) -> None:
         super().__init__(sessions_kernel.Sessions(gap_ns), **common)
 
-    def _take(self, batch: Batch, prepared: Prepared, groups: Int32Array) -> list[Output]:
+    def process(self, batch: Batch) -> list[Output]:
+        if not batch.num_rows:
+            return []
+        late = self.take(batch, self._prepared(batch))
+        return [Output(batch.take(late), "late")] if len(late) else []
+
+    def take(self, batch: Batch, prepared: Prepared, origin: Origin | None = None) -> IndexArray:
         if batch.time is None:
             raise ValueError("windows of event time need rows that have one")
+        groups = self._groups_of(prepared, batch.num_rows, origin)
         slots, late, merges = self._windows.assign(
             groups, self._groups.size, batch.time, batch.watermarks, batch.watermark_before, batch.delay_ns
         )
         self._fold(batch, prepared, slots, merges)
         self.counts["aggregated"] += batch.num_rows - len(late)
-        if not len(late):
-            return []
-        self._state.clear(np.zeros(1, np.int32))  # where the late rows went
-        self.counts["late"] += len(late)
-        return [Output(batch.take(late), "late")]
+        if len(late):
+            self._state.clear(np.zeros(1, np.int32))  # where the late rows went
+            self.counts["late"] += len(late)
+        self._count_windows()
+        return late
 
-    def advance(self, watermark_ns: int) -> Iterator[Output]:
+    def watermarks_matter(self, batch: Batch) -> bool:
+        return True
+
+    @staticmethod
+    def frozen_as_one(
+        parts: Sequence[SessionOperator], ranks: Sequence[Int32Array], told: Told
+    ) -> dict[str, Frozen]:
+        pairs = list(zip(parts, ranks, strict=True))
+        slots = [part._windows.slot_ranks(rank) for part, rank in pairs]
+        sessions = [frozen_by_group(part._windows, rank) for part, rank in pairs]
+        cells = [frozen_by_group(part._state, rank) for part, rank in zip(parts, slots, strict=True)]
+        return frozen_sessions(sessions, cells, told)
+
+    @staticmethod
+    def told(saved: Saved) -> Told:
+        return Told(
+            saved.within("cells").integer("arrivals"), saved.within("windows").integer("windows_closed")
+        )
+
+    @staticmethod
+    def split(whole: Saved, new: Int64Array, *, first: bool) -> dict[str, Saved]:
+        return sessions_of_part(whole.within("windows"), whole.within("cells"), new, first=first)
+
+    def advance(self, watermark_ns: int) -> Iterable[Output]:
+        due = self._windows.next_end
+        if due is not None and due <= watermark_ns:
+            return self._given_up(watermark_ns)
+        self._windows.close(watermark_ns)
+        self._forget()
+        return ()
+
+    def _given_up(self, watermark_ns: int) -> Iterator[Output]:
         slots, groups, starts, ends = self._windows.close(watermark_ns)
         if len(slots):
             order = self._order(groups, starts, ends)
@@ -197,7 +218,7 @@ class SessionOperator(_SlotWindow):
             self._count_windows()
         self._forget()
 
-    def finish(self) -> Iterator[Output]:
+    def finish(self) -> Iterable[Output]:
         return self.advance(END_OF_TIME)
 
     @property
@@ -235,7 +256,11 @@ class CountWindowOperator(_SlotWindow):
         super().__init__(sessions_kernel.CountWindows(size), **common)
         self._timed = True
 
-    def _take(self, batch: Batch, prepared: Prepared, groups: Int32Array) -> list[Output]:
+    def process(self, batch: Batch) -> list[Output]:
+        if not batch.num_rows:
+            return []
+        prepared = self._prepared(batch)
+        groups = self._groups_of(prepared, batch.num_rows)
         slots, filled = self._windows.assign(groups, self._groups.size, batch.time)
         self._fold(batch, prepared, slots)
         self.counts["aggregated"] += batch.num_rows
@@ -244,6 +269,7 @@ class CountWindowOperator(_SlotWindow):
         rows = filled[-1]
         outputs = self._out(filled, batch.row_watermarks()[rows] if self._timed and len(rows) else None)
         self._forget()
+        self._count_windows()
         return outputs
 
     def finish(self) -> list[Output]:
@@ -260,8 +286,8 @@ class CountWindowOperator(_SlotWindow):
         super().restore(saved)
         self._timed = saved.flag("timed")
 
-    def _fields(self) -> dict[str, Plain]:
-        return {**super()._fields(), "timed": self._timed}
+    def fields(self) -> dict[str, Plain]:
+        return {**super().fields(), "timed": self._timed}
 
     def _out(self, windows: Sequence[Any], watermarks: Int64Array | None) -> list[Output]:
         slots, groups, firsts, lasts, _ = windows

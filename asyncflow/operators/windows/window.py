@@ -15,22 +15,25 @@ from typing import Any
 
 import numpy as np
 
+from asyncflow._kernels.window import WindowState
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
-from asyncflow.model.columns import Column, FixedColumn, Int32Array, Int64Array
+from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int32Array, Int64Array
 from asyncflow.model.schema import Schema
-from asyncflow.model.snapshot import Frozen, Saved, nested
+from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
+from asyncflow.operators.parts.part import Origin, Part, Prepare, Prepared, Told
+from asyncflow.operators.parts.state import cells_of_part, frozen_cells
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.windows.grouped import BOUNDS, GroupedWindow, Prepare, Prepared, result_schema
+from asyncflow.operators.windows.grouped import BOUNDS, GroupedWindow, result_schema
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
 
 
-class WindowOperator(GroupedWindow):
+class WindowOperator(GroupedWindow, Part):
     """Grouped aggregation over windows ``[start, start + size_ns)``, one starting every ``every_ns``, aligned to ``offset_ns``.
 
     ``every_ns`` None: tumbling.  ``size_ns`` None: one window over everything, or with ``per_message`` one for each batch, which
@@ -55,6 +58,7 @@ class WindowOperator(GroupedWindow):
         if per_message and size_ns is not None:
             raise ValueError("a window per message has no size")
         self._sized = size_ns is not None
+        self._shape = size_ns or 1, every_ns or 1, offset_ns
         output = result_schema(BOUNDS if self._sized else (), keys, aggregates, names)
         state = window_state(aggregates, size_ns, every_ns or 1, offset_ns)
         super().__init__(output, keys, state, prepare)
@@ -63,9 +67,9 @@ class WindowOperator(GroupedWindow):
 
     def freeze(self) -> Frozen:
         """The cells of open windows by key; keys that no open window holds are dropped first."""
-        self._keep(self._live_groups())
+        self.forget()
         return nested(
-            {**counted(self.counts), "greatest_time": self._greatest_time},
+            self.fields(),
             {
                 "keys": frozen_keys(self._groups),
                 "windows": frozen_by_group(self._state, self._groups.ranks()),
@@ -77,16 +81,52 @@ class WindowOperator(GroupedWindow):
         self._greatest_time = saved.optional_integer("greatest_time", NO_TIME, END_OF_TIME)
         load_kernel(self._groups, saved, "keys")
         load_kernel(self._state, saved, "windows")
+        self._count_windows()
+
+    def fields(self) -> dict[str, Plain]:
+        return {**counted(self.counts), "greatest_time": self._greatest_time}
+
+    @staticmethod
+    def frozen_as_one(
+        parts: Sequence[WindowOperator], ranks: Sequence[Int32Array], told: Told
+    ) -> dict[str, Frozen]:
+        kernels = [part._state for part in parts]
+        passed = [
+            window
+            for kernel in kernels
+            if isinstance(kernel, WindowState) and (window := kernel.closed_window) is not None
+        ]
+        for kernel in kernels:
+            if passed and isinstance(kernel, WindowState):
+                kernel.pass_window(max(passed))
+        states = [frozen_by_group(kernel, rank) for kernel, rank in zip(kernels, ranks, strict=True)]
+        return {"windows": frozen_cells(states, told)}
+
+    @staticmethod
+    def told(saved: Saved) -> Told:
+        windows = saved.within("windows")
+        return Told(windows.integer("arrivals"), windows.integer("windows_closed"))
+
+    @staticmethod
+    def split(whole: Saved, new: Int64Array, *, first: bool) -> dict[str, Saved]:
+        return {"windows": cells_of_part(whole.within("windows"), new)}
 
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
+        late = self.take(batch, self._prepared(batch))
+        outputs = [Output(batch.take(late), "late")] if len(late) else []
+        if self._per_message:
+            outputs += [Output(rows) for rows in self._close(END_OF_TIME, batch.origin)]
+            self._greatest_time = None
+            self._count_windows()
+        return outputs
+
+    def take(self, batch: Batch, prepared: Prepared, origin: Origin | None = None) -> IndexArray:
         if self._sized and batch.time is None:
             raise ValueError("windows of event time need rows that have one")
-        prepared, groups = self._grouped(batch)
-        timed = batch.time is not None
         late, partly = self._state.add(
-            groups,
+            self._groups_of(prepared, batch.num_rows, origin),
             self._groups.size,
             batch.time,
             batch.watermarks if self._sized else None,
@@ -97,19 +137,27 @@ class WindowOperator(GroupedWindow):
         )
         self.counts["aggregated"] += batch.num_rows - len(late)
         self.counts["late_partly"] += partly
-        outputs = []
-        if len(late):
-            self.counts["late"] += len(late)
-            outputs.append(Output(batch.take(late), "late"))
-        if timed and not self._sized:
-            greatest = int(batch.time.max())  # type: ignore[union-attr]
+        self.counts["late"] += len(late)
+        if batch.time is not None and not self._sized:
+            greatest = int(batch.time.max())
             known = self._greatest_time
             self._greatest_time = greatest if known is None else max(known, greatest)
-        if self._per_message:
-            outputs += [Output(rows) for rows in self._close(END_OF_TIME, batch.origin)]
-            self._greatest_time = None
         self._count_windows()
-        return outputs
+        return late
+
+    def watermarks_matter(self, batch: Batch) -> bool:
+        if not self._sized or batch.time is None:
+            return False
+        if batch.watermarks is not None:
+            greatest = int(batch.watermarks.max())
+        else:
+            greatest = max(batch.watermark_before, int(batch.time.max()) - batch.delay_ns)
+        return greatest >= self._first_end(int(batch.time.min()))
+
+    def _first_end(self, time_ns: int) -> int:
+        """The end of the first window that a time is in."""
+        size, every, offset = self._shape
+        return ((time_ns - offset - size) // every + 1) * every + offset + size
 
     def advance(self, watermark_ns: int) -> Iterable[Output]:
         due = self._sized and (self._state.ready(watermark_ns) or self._groups.size > self._collect_above)
@@ -130,6 +178,10 @@ class WindowOperator(GroupedWindow):
     @property
     def open_windows(self) -> int:
         return self._state.open_windows
+
+    @property
+    def open_spans(self) -> list[tuple[int, int]]:
+        return self._state.open_spans()
 
     @property
     def next_due_ns(self) -> int | None:

@@ -6,7 +6,7 @@ columns and masks to prepare; the expression around it is computed on the rows o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -16,8 +16,10 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Field, Schema
 from asyncflow.model.snapshot import Frozen, Saved
 from asyncflow.operators.bounds import WindowLattice
-from asyncflow.operators.contract import Ahead, Operator, Output
-from asyncflow.operators.windows.window import AggregateSpec, Prepared, WindowOperator
+from asyncflow.operators.contract import Ahead, Closing, Operator, Output, Partitioned
+from asyncflow.operators.parts.part import Part, Prepared
+from asyncflow.operators.raw import raw_column
+from asyncflow.operators.windows.window import AggregateSpec, WindowOperator
 from asyncflow.plan.expressions.typed import AggregateCall, Typed
 from asyncflow.plan.expressions.typing import resolve_expression
 from asyncflow.plan.stages.window import REVISIONS, Window
@@ -37,6 +39,7 @@ from asyncflow.runtime.wiring.compile_expressions import Frame, compile_typed
 from asyncflow.runtime.wiring.site import Site
 
 if TYPE_CHECKING:
+    from asyncflow.operators.parts.parted import Parted
     from asyncflow.operators.windows.revised import RevisedWindowOperator
     from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
 
@@ -47,33 +50,75 @@ def build(table: Window, site: Site) -> Stage:
     return site.one_input(partial(operator, table, by_rows=site.by_rows))
 
 
-def operator(stage: Window, schema: Schema, *, by_rows: bool = True) -> Operator:
+def operator(stage: Window, schema: Schema, *, by_rows: bool = True, parts: int = 1) -> Operator:
     """The operator over rows of ``schema``.  Raises ExpressionError for an expression that does not check.
 
-    ``by_rows``: the watermarks that rows carry are those of the stage (not so where inputs without end are read as they come)."""
+    ``by_rows``: the watermarks that rows carry are those of the stage (not so where inputs without end are read as they come).
+    ``parts``: into how many parts by key it is cut, a power of two; without effect on windows that cannot be (:func:`_divisible`)."""
     keys = [(name, resolve_expression(node, schema)) for name, node in stage.by]
-    parts = _Parts()
+    primitives = _Primitives()
     results = [
-        (name, parts.split(resolve_expression(node, schema, aggregates=True)))
+        (name, primitives.split(resolve_expression(node, schema, aggregates=True)))
         for name, node in stage.aggregates
     ]
-    plain = [tree.value for _, tree in results] == [parts.name(k) for k in range(len(parts.specs))]
-    prepare = _Preparation([tree for _, tree in keys], parts, schema)
+    plain = [tree.value for _, tree in results] == [primitives.name(k) for k in range(len(primitives.specs))]
+    prepare = _Preparation([tree for _, tree in keys], primitives, schema)
     common: dict[str, Any] = {
         "keys": Schema.of((name, tree.type) for name, tree in keys),
-        "aggregates": parts.specs,
-        "names": [name for name, _ in results] if plain else [parts.name(k) for k in range(len(parts.specs))],
+        "aggregates": primitives.specs,
+        "names": [name for name, _ in results]
+        if plain
+        else [primitives.name(k) for k in range(len(primitives.specs))],
         "prepare": prepare,
     }
+    if parts > 1 and _divisible(stage, primitives.specs):
+        divided = _parted(stage.shape, parts, **common)
+        return divided if plain else ProjectedParts(divided, results, len(primitives.specs))
     made = (
         _revised(stage, stage.shape, by_rows=by_rows, **common)
-        if isinstance(stage.shape, TimeWindow) and (stage.revised or isinstance(stage.shape, Cumulate))
+        if isinstance(stage.shape, TimeWindow) and _sent_again(stage)
         else _operator(stage.shape, **common)
     )
-    made.on_any_thread = all(spec.python is None for spec in parts.specs)
+    made.on_any_thread = all(spec.python is None for spec in primitives.specs)
     if plain:
         return made
-    return ProjectedWindow(made, results, len(parts.specs), len(REVISIONS) if stage.revised else 0)
+    return ProjectedWindow(made, results, len(primitives.specs), len(REVISIONS) if stage.revised else 0)
+
+
+def _sent_again(stage: Window) -> bool:
+    return stage.revised or isinstance(stage.shape, Cumulate)
+
+
+def _divisible(stage: Window, aggregates: Iterable[AggregateSpec]) -> bool:
+    """Whether parts can share the window's keys: there are keys, event time alone closes windows, and no aggregate is Python."""
+    return (
+        bool(stage.by)
+        and isinstance(stage.shape, Tumbling | Hopping | Session)
+        and not _sent_again(stage)
+        and all(spec.python is None for spec in aggregates)
+    )
+
+
+def _parted(shape: WindowShape, parts: int, **common: Any) -> Parted:
+    from asyncflow.operators.parts.parted import Parted
+
+    keys: Schema = common["keys"]
+    places = (1, 0, *range(2, 2 + len(keys)))  # end, start and keys
+    kinds = [field.type.value for field in keys]
+
+    def part() -> Part:
+        made = _operator(shape, **common)
+        assert isinstance(made, Part)
+        return made
+
+    return Parted(
+        part,
+        parts,
+        prepare=common["prepare"],
+        key_kinds=kinds,
+        kinds=["timestamp", "timestamp", *kinds],
+        order=lambda batch: [raw_column(batch.columns[place]) for place in places],
+    )
 
 
 def _revised(stage: Window, shape: TimeWindow, **common: Any) -> RevisedWindowOperator:
@@ -119,7 +164,7 @@ def _operator(shape: WindowShape, **common: Any) -> AnyWindow:
             raise TypeError("growing windows are windows that may be sent again")
 
 
-class _Parts:
+class _Primitives:
     """What the aggregates of a stage come down to, equal things once.  A result's column is called ``name(k)`` until it is projected."""
 
     def __init__(self) -> None:
@@ -162,7 +207,7 @@ def _position(known: list[_T], wanted: _T) -> int:
 class _Preparation:
     """Computes keys, inputs and masks of a batch, common parts once; values lost are counted in ``losses``."""
 
-    def __init__(self, keys: list[Typed], parts: _Parts, schema: Schema) -> None:
+    def __init__(self, keys: list[Typed], parts: _Primitives, schema: Schema) -> None:
         compiled = compile_typed([*keys, *parts.inputs, *parts.masks], schema)
         first_mask = len(keys) + len(parts.inputs)
         self._keys, self._inputs = compiled[: len(keys)], compiled[len(keys) : first_mask]
@@ -187,7 +232,11 @@ class ProjectedWindow(Operator):
     output: Schema
 
     def __init__(
-        self, window: AnyWindow, results: list[tuple[str, Typed]], num_primitives: int, num_last: int = 0
+        self,
+        window: AnyWindow | Parted,
+        results: list[tuple[str, Typed]],
+        num_primitives: int,
+        num_last: int = 0,
     ) -> None:
         super().__init__()
         self._window = window
@@ -257,3 +306,36 @@ class ProjectedWindow(Operator):
         computed = (result.within(frame) for result in self._results)
         columns = (*batch.columns[: self._first], *computed, *batch.columns[self._last :])
         return batch.with_columns(self.output, columns)
+
+
+class ProjectedParts(ProjectedWindow, Partitioned):
+    """The same over a window in parts."""
+
+    _window: Parted
+
+    @property
+    def parts(self) -> int:  # type: ignore[override]
+        return self._window.parts
+
+    def scattered(self, batch: Batch) -> Any:
+        return self._window.scattered(batch)
+
+    def part_tasks(self, scattered: Any) -> list[Callable[[], Any]]:
+        return self._window.part_tasks(scattered)
+
+    def joined(self, scattered: Any, results: Sequence[Any]) -> list[Output]:
+        return self._window.joined(scattered, results)
+
+    def closing(self, watermark_ns: int | None) -> Closing:
+        return _ProjectedClosing(self._window.closing(watermark_ns), self._project)
+
+
+class _ProjectedClosing(Closing):
+    def __init__(self, closing: Closing, project: Callable[[Iterable[Output]], Iterator[Output]]) -> None:
+        self._closing, self._project = closing, project
+
+    def tasks(self) -> list[Callable[[], None]]:
+        return self._closing.tasks()
+
+    def outputs(self) -> Iterator[Output]:
+        return self._project(self._closing.outputs())

@@ -1,0 +1,346 @@
+"""A stage in parts: several operators of one kind, each of which holds the keys whose hash falls to it.
+
+``scattered`` computes what the stage reads of a batch, hashes the keys and puts the rows part by part (``scatter`` kernel), each with the
+watermark before it where that can matter: a row is judged as if there were one part.  The rows that leave at once (late ones) come back as
+positions and are taken out of the batch in the order of the source.  Rows of closed windows come from each part in order and are merged.
+
+Invariants: results, and what is counted, do not depend on the number of parts; the saved state is that of one operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from threading import Lock
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from asyncflow._kernels import scatter as scatter_kernel
+from asyncflow._kernels.columns.raw import RawColumn
+from asyncflow._kernels.groups import hash_rows
+from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
+from asyncflow.model.columns import Int32Array, Int64Array
+from asyncflow.model.schema import Schema
+from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
+from asyncflow.operators.contract import Ahead, Closing, Output, Partitioned, counted, restore_counts
+from asyncflow.operators.kernel_state import frozen_keys
+from asyncflow.operators.parts.part import Origin, Part, Prepare, Prepared, Told
+from asyncflow.operators.parts.runs import RunMerge, Stream, spans_count
+from asyncflow.operators.parts.state import all_keys, keys_of_parts, part_of_owner
+from asyncflow.operators.pieces import MAX_OUTPUT_BYTES
+from asyncflow.operators.raw import column_of_raw, raw_column
+
+_NO_COLUMNS = Schema(())
+_FAR = END_OF_TIME
+"""A delay with which no row moves the watermark to a time that counts."""
+
+
+class Scattered(Struct, frozen=True, eq=False):
+    """A batch part by part: part p has the rows from ``ends[p - 1]`` to ``ends[p]`` of all arrays.  ``rows``: the position of each in the
+    batch; ``losses``: what was lost in computing."""
+
+    batch: Batch
+    ends: list[int]
+    rows: Int32Array
+    time: Int64Array | None
+    hashes: NDArray[np.uint64]
+    prepared: Prepared
+    losses: dict[str, int]
+
+    def of_part(self, part: int) -> tuple[Batch, Prepared, slice]:
+        """Its rows: times as a batch without columns, under no watermark, and the columns."""
+        within = slice(self.ends[part - 1] if part else 0, self.ends[part])
+        start, stop = within.start, within.stop
+        time = None if self.time is None else self.time[within]
+        rows = Batch(_NO_COLUMNS, (), stop - start, time, None, NO_TIME, _FAR)
+        prepared = Prepared(
+            tuple(column.slice(start, stop) for column in self.prepared.keys),
+            tuple(column.slice(start, stop) for column in self.prepared.inputs),
+            tuple(mask[within] for mask in self.prepared.masks),
+        )
+        return rows, prepared, within
+
+
+class _Watermarks:
+    """The watermark before each row of a batch, worked out by the first part that asks."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch, self._lock = batch, Lock()
+        self._found: Int64Array | None = None
+
+    def of(self, rows: Int32Array) -> Int64Array:
+        with self._lock:
+            if self._found is None:
+                self._found = self._batch.row_watermarks()
+        return self._found[rows]
+
+
+class _Standing(Struct, frozen=True, eq=False):
+    """How a part stands after its last task; ``left``: positions in the batch of the rows that leave."""
+
+    counts: tuple[int, ...]
+    spans: list[tuple[int, int]] | None
+    open_windows: int | None
+    open_keys: int | None
+    waiting_rows: int | None
+    next_due_ns: int | None
+    state_bytes: int
+    left: Int32Array | None = None
+
+
+class Parted(Partitioned):
+    """``make``: makes a part, always the same; its ``counts`` are the stage's.  ``prepare``: computes what the stage reads of a batch and
+    adds what is lost to the dict; called by several threads at once.  ``kinds``, ``order``: types and columns that rows of closed windows
+    are sorted by.  ``side``: the kind of output of the rows that leave at once."""
+
+    state_version = 1  # its parts' own
+    output: Schema
+
+    def __init__(
+        self,
+        make: Callable[[], Part],
+        parts: int,
+        *,
+        prepare: Prepare,
+        key_kinds: Sequence[str],
+        kinds: Sequence[str],
+        order: Callable[[Batch], list[RawColumn]],
+        side: str = "late",
+    ) -> None:
+        super().__init__()
+        if not 1 <= parts <= 64 or parts & (parts - 1):
+            raise ValueError(f"{parts} parts: a power of two from 1 to 64 is wanted")
+        self.parts = parts
+        self._make = make
+        self._parts = [make() for _ in range(parts)]
+        self._key_kinds = list(key_kinds)
+        self._prepare, self._kinds, self._order, self._side = prepare, kinds, order, side
+        first = self._parts[0]
+        assert first.output is not None
+        assert first.state_version == self.state_version
+        self.output = first.output
+        self._names = tuple(first.counts)
+        self._before = dict.fromkeys(self._names, 0)  # of the run that this one continues
+        self.counts = dict(self._before)
+        self._arrivals = self._closed = 0
+        self._stands = [_standing(part) for part in self._parts]
+
+    # -- rows in -----------------------------------------------------------------------------------------------------
+
+    def ahead(self, batch: Batch) -> Ahead:
+        made = self._scatter(batch)
+        arrays = sum(column.nbytes for column in (*made.prepared.keys, *made.prepared.inputs))
+        return Ahead(self, batch.columns, made, {}, arrays + 20 * batch.num_rows)
+
+    def settled(self, made: Scattered, watermark_before: int) -> Scattered:
+        return replace(made, batch=replace(made.batch, watermark_before=watermark_before))
+
+    def scattered(self, batch: Batch) -> Scattered:
+        if self.done_ahead(batch):
+            made: Scattered = batch.ahead.made
+            return made
+        return self._scatter(batch)
+
+    def _scatter(self, batch: Batch) -> Scattered:
+        losses: dict[str, int] = {}
+        prepared = self._prepare(batch, losses)
+        keys = [raw_column(column) for column in prepared.keys]
+        hashes = hash_rows(keys, batch.num_rows)
+        columns = [
+            *keys,
+            *(raw_column(column) for column in prepared.inputs),
+            *((mask, None) for mask in prepared.masks),
+            (hashes, None),
+            *([] if batch.time is None else [(batch.time, None)]),
+        ]
+        ends, rows, moved = scatter_kernel.scatter(hashes, self.parts, columns)
+        taken = iter(moved)
+        prepared = Prepared(
+            tuple(column_of_raw(next(taken)) for _ in prepared.keys),
+            tuple(column_of_raw(next(taken)) for _ in prepared.inputs),
+            tuple(next(taken)[0].view(np.bool_) for _ in prepared.masks),
+        )
+        hashes = next(taken)[0].view(np.uint64)
+        time = None if batch.time is None else next(taken)[0].view(np.int64)
+        return Scattered(batch, ends, rows, time, hashes, prepared, losses)
+
+    def part_tasks(self, scattered: Scattered) -> list[Callable[[], _Standing]]:
+        batch, before = scattered.batch, self._arrivals
+        self._arrivals += batch.num_rows
+        timed = batch.time is not None and self._parts[0].watermarks_matter(batch)
+        watermarks = _Watermarks(batch) if timed else None
+        return [partial(self._take, part, scattered, before, watermarks) for part in range(self.parts)]
+
+    def _take(
+        self, part: int, scattered: Scattered, before: int, watermarks: _Watermarks | None
+    ) -> _Standing:
+        operator = self._parts[part]
+        batch, prepared, within = scattered.of_part(part)
+        if not batch.num_rows:
+            return _standing(operator)
+        places = scattered.rows[within]
+        if watermarks is not None:
+            batch = replace(batch, watermarks=watermarks.of(places))
+        left = operator.take(batch, prepared, Origin(scattered.hashes[within], before, places))
+        return _standing(operator, places[left] if len(left) else None)
+
+    def joined(self, scattered: Scattered, results: Sequence[_Standing]) -> list[Output]:
+        self._stands = list(results)
+        for name, count in scattered.losses.items():
+            self._before[name] = self._before.get(name, 0) + count
+        self._count()
+        left = [one.left for one in results if one.left is not None]
+        if not left:
+            return []
+        rows = np.sort(np.concatenate(left)).astype(np.intp)
+        return [Output(scattered.batch.take(rows), self._side)]
+
+    # -- rows out ----------------------------------------------------------------------------------------------------
+
+    def closing(self, watermark_ns: int | None) -> Closing:
+        given = [
+            part.finish() if watermark_ns is None else part.advance(watermark_ns) for part in self._parts
+        ]
+        return _PartsClosing(self, given)
+
+    def merged(self, streams: Sequence[Stream]) -> RunMerge:
+        return RunMerge(streams, self._kinds, self._order)
+
+    def ended(self, windows: int) -> None:
+        """All rows of a closing are out; they were of so many windows."""
+        self._closed += windows
+        self.tell()
+
+    def tell(self) -> None:
+        self._stands = [_standing(part) for part in self._parts]
+        self._count()
+
+    # -- how it stands -----------------------------------------------------------------------------------------------
+
+    def _count(self) -> None:
+        sums = np.sum([one.counts for one in self._stands], axis=0).tolist()
+        totals = dict(zip(self._names, sums, strict=True))
+        spans = [one.spans for one in self._stands if one.spans is not None]
+        if spans:  # a window counts once, however many parts have rows of it
+            totals["windows_closed"] = self._closed
+            totals["windows_opened"] = self._closed + spans_count(spans)
+        for name, before in self._before.items():
+            self.counts[name] = before + totals.get(name, 0)
+
+    @property
+    def timed(self) -> bool:
+        return self._parts[0].timed
+
+    @property
+    def held_ns(self) -> int:
+        return self._parts[0].held_ns
+
+    @property
+    def next_due_ns(self) -> int | None:
+        return min((one.next_due_ns for one in self._stands if one.next_due_ns is not None), default=None)
+
+    @property
+    def open_windows(self) -> int | None:
+        spans = [one.spans for one in self._stands if one.spans is not None]
+        return spans_count(spans) if spans else _sum(one.open_windows for one in self._stands)
+
+    @property
+    def open_keys(self) -> int | None:
+        return _sum(one.open_keys for one in self._stands)
+
+    @property
+    def waiting_rows(self) -> int | None:
+        return _sum(one.waiting_rows for one in self._stands)
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(one.state_bytes for one in self._stands)
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def freeze(self) -> Frozen:
+        """The state of one operator; keys that hold nothing are dropped first."""
+        for part in self._parts:
+            part.forget()
+        keys, ranks = all_keys(self._key_kinds, [part.keys for part in self._parts])
+        fields = {**self._parts[0].fields(), **counted(self.counts)}
+        told = Told(self._arrivals, self._closed)
+        states = self._parts[0].frozen_as_one(self._parts, ranks, told)
+        return nested(fields, {"keys": frozen_keys(keys), **states})
+
+    def restore(self, saved: Saved) -> None:
+        """Takes the state of one operator, or of any number of parts."""
+        whole = self._make()
+        whole.restore(saved)  # says what does not fit
+        keys, new = keys_of_parts(self._key_kinds, whole.keys, self._part_of, self.parts)
+        begun: dict[str, Plain] = {**saved.fields, **counted(dict.fromkeys(self._names, 0))}
+        for place, part in enumerate(self._parts):
+            states = part.split(saved, new[place], first=not place)
+            part.restore(part_of_owner(begun, {"keys": keys[place], **states}))
+        restore_counts(self.counts, saved)
+        self._before = {
+            name: 0 if name.startswith("windows_") else count for name, count in self.counts.items()
+        }
+        self._arrivals, self._closed = whole.told(saved)
+        self._stands = [_standing(part) for part in self._parts]
+
+    def _part_of(self, columns: Sequence[RawColumn], num_rows: int) -> Int64Array:
+        hashes = hash_rows(columns, num_rows)
+        return (hashes >> np.uint64(44)).astype(np.int64) & (self.parts - 1)
+
+
+class _PartsClosing(Closing):
+    """Each part's rows, merged."""
+
+    def __init__(self, operator: Parted, given: Sequence[Iterable[Output]]) -> None:
+        self._operator = operator
+        most = MAX_OUTPUT_BYTES // operator.parts
+        self._streams = [
+            Stream((output.batch for output in outputs), most)
+            for outputs in given
+            if outputs or not isinstance(outputs, tuple)
+        ]
+        self._merge = operator.merged(self._streams)
+        self._open = True
+        self._windows = 0
+        self._last: tuple[int, int] | None = None
+
+    def tasks(self) -> list[Callable[[], None]]:
+        tasks = [stream.pull for stream in self._streams if stream.wanting]
+        if not tasks and self._open:
+            self._open = False
+            self._operator.ended(self._windows)
+        return tasks
+
+    def outputs(self) -> Iterator[Output]:
+        for batch in self._merge.merged():
+            self._note(batch)
+            yield Output(batch)
+
+    def _note(self, batch: Batch) -> None:
+        """Counts windows: the rows of one stand together."""
+        starts, ends = (column.values for column in batch.columns[:2])  # type: ignore[union-attr]
+        self._windows += int(np.count_nonzero((starts[1:] != starts[:-1]) | (ends[1:] != ends[:-1])))
+        self._windows += (int(starts[0]), int(ends[0])) != self._last
+        self._last = int(starts[-1]), int(ends[-1])
+
+
+def _standing(part: Part, left: Int32Array | None = None) -> _Standing:
+    return _Standing(
+        tuple(part.counts.values()),
+        part.open_spans,
+        part.open_windows,
+        part.open_keys,
+        part.waiting_rows,
+        part.next_due_ns,
+        part.state_bytes,
+        left,
+    )
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    known = list(numbers)
+    return None if None in known else sum(number for number in known if number is not None)
