@@ -45,13 +45,13 @@ from asyncflow.runtime.ingest.idleness import Idleness
 from asyncflow.runtime.ingest.in_flight import InFlight
 from asyncflow.runtime.ingest.peek import CountRecords, Head, PeekedStreams
 from asyncflow.runtime.ingest.positions import START, Item, Position
-from asyncflow.runtime.ingest.python.sources import ObjectSource
 from asyncflow.runtime.ingest.source_format import decoding, plain_format, saved_format
 from asyncflow.runtime.ingest.streams import StreamReader
 from asyncflow.runtime.ingest.way_out import WayOut
 
 if TYPE_CHECKING:
     from asyncflow.runtime.ingest.first_messages import Shape
+    from asyncflow.runtime.ingest.python.sources import ObjectSource
 
 CHUNK_BYTES = 1 << 20
 """Most of a read, so about a block; four times as much from ``MANY_WORKERS`` on, where the loop's work for each block would count."""
@@ -212,10 +212,12 @@ class SourceStage:
                 await self._read_messages(connector)
             elif isinstance(connector, BatchSource):
                 await self._read_batches(connector)
-            elif isinstance(connector, ObjectSource):
-                await self._read_objects(connector)
             else:
-                raise InternalError(f"no way to read {type(connector).__name__}", table=self.source.name)
+                from asyncflow.runtime.ingest.python.sources import ObjectSource
+
+                if not isinstance(connector, ObjectSource):
+                    raise InternalError(f"no way to read {type(connector).__name__}", table=self.source.name)
+                await self._read_objects(connector)
         finally:
             for task in tasks:
                 task.cancel()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncflow.errors import AsyncflowError, DataError, InternalError, StoppedError
 from asyncflow.model.batch import Batch
@@ -22,7 +22,6 @@ from asyncflow.runtime.base.failures import first, named, together
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.workers import Offload, Workers, worker_count
-from asyncflow.runtime.checkpoint.coordinator import Coordinator
 from asyncflow.runtime.edges.channel import CHANNEL_BYTES, Channel
 from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.stages import shutdown
@@ -30,6 +29,9 @@ from asyncflow.runtime.stages.shutdown import not_delivered, opened, run_to_end
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.wiring.inference import find_schema
 from asyncflow.runtime.wiring.wiring import Wiring, open_source
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.checkpoint.coordinator import Coordinator
 
 RESULTS = "results."
 """The loop that takes a run's rows, among the parts of a snapshot; no table has such a name."""

@@ -19,7 +19,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,7 +39,9 @@ from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.status import RefreshStatus
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import FanOut, Reader, end
-from asyncflow.runtime.stages.retiming import Retiming
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.stages.retiming import Retiming
 
 PIECE_BYTES = 1 << 20
 """How much of a great result a worker makes before the rows are sent; the next piece is made meanwhile."""

@@ -6,20 +6,22 @@ import re
 from collections.abc import Hashable
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from asyncflow.connectors.contract import BatchSource, MessageSource
+from asyncflow.connectors.contract import BatchSource, ByteSource, MessageSource
 from asyncflow.errors import AsyncflowError, DataError
 from asyncflow.formats.contract import Block, DescribesRecords
 from asyncflow.model.schema import Schema
 from asyncflow.plan import capabilities
 from asyncflow.plan.tables import Component
 from asyncflow.runtime.ingest.peek import content
-from asyncflow.runtime.ingest.python.sources import ObjectSource
 from asyncflow.runtime.ingest.source import SourceStage
 from asyncflow.runtime.ingest.source_format import decoding
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.ingest.python.sources import ObjectSource
 
 HEAD_BYTES = 1 << 16
 ENOUGH = 1000
@@ -44,14 +46,17 @@ async def find_schema(stage: SourceStage) -> None:
 
 async def _find(stage: SourceStage) -> None:
     connector, source = stage.connector, stage.source
-    if isinstance(connector, ObjectSource):
-        if stage.schema is None:
-            stage.schema = await _shown(connector)
-        return
     if isinstance(connector, BatchSource):
         if stage.schema is None:
             stage.schema = capabilities.of_source(source.connector).schema
         return
+    if not isinstance(connector, ByteSource | MessageSource):
+        from asyncflow.runtime.ingest.python.sources import ObjectSource
+
+        if isinstance(connector, ObjectSource):
+            if stage.schema is None:
+                stage.schema = await _shown(connector)
+            return
     if stage.format is not None and stage.schema is not None:
         return
     head = await stage.read_head(partial(_count_records, stage), partial(_shape, stage), HEAD_BYTES)

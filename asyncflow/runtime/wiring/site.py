@@ -18,12 +18,12 @@ from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Reader
-from asyncflow.runtime.stages.retiming import Retiming
 from asyncflow.runtime.stages.stage import OneInputStage
 from asyncflow.runtime.wiring.wires import Flowing, Wires
 
 if TYPE_CHECKING:
     from asyncflow.runtime.stages.refresh import Tables
+    from asyncflow.runtime.stages.retiming import Retiming
 
 
 class OfRun(TypedDict):
@@ -75,6 +75,8 @@ class Site(Struct, frozen=True, eq=False):
         """Where results have times of their own: what gives them; ``ordered`` and ``moved`` as of Retiming."""
         if not self.re_timed:
             return None
+        from asyncflow.runtime.stages.retiming import Retiming
+
         clock = self.of_run["clock"]
         ahead_ns = max(source.max_future_ns for source in graph.sources_of(self.plan, self.table.name))
         return Retiming(

@@ -28,7 +28,6 @@ from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import FanOut
-from asyncflow.runtime.ingest.python.sources import BytesSource, ObjectSource
 from asyncflow.runtime.ingest.source import Reads, SourceStage
 from asyncflow.runtime.stages.sink import SinkStage
 from asyncflow.runtime.stages.stage import Stage
@@ -44,6 +43,8 @@ def open_source(source: Source) -> SourceConnector:
     if isinstance(component.object, SourceConnector):
         return component.object
     if component.object is not None:
+        from asyncflow.runtime.ingest.python.sources import BytesSource, ObjectSource
+
         return BytesSource(component.object) if source.format is not None else ObjectSource(component.object)
     module = connectors.find_source(component.type)
     opened = module.open_source(
