@@ -15,6 +15,11 @@ from query import Query  # noqa: E402
 EVENTS = {"ts": "int64", "key": "string", "value": "float64"}
 WIDE = {"id": "int64", "ts": "int64", "host": "string", "status": "int64", "key": "string", "url": "string"}
 WIDE |= {"value": "float64", "latency": "int64", "flag": "string", "comment": "string"}
+URLS = {"ts": "int64", "url": "string", "value": "float64"}
+KEYS_OF_URLS = {
+    "parts": "split_part(url, '/', 3) || split_part(url, '/', 4) || split_part(url, '/', 5)",
+    "host": "regexp_extract(lower(url), '^https?://([^/]+)/', 1)",
+}
 FLAT = EVENTS | {"extra": "string"}
 
 OURS = "asyncflow"
@@ -55,6 +60,7 @@ class Case:
     every_ms: int | None = 60_000
     gap_ms: int | None = None
     tail: float | None = None
+    url: str | None = None
     floors: tuple[Floor, ...] = ()
 
     @property
@@ -87,6 +93,7 @@ class Case:
             every_ms=self.every_ms,
             gap_ms=self.gap_ms,
             tail=self.tail,
+            url=self.url,
         )
 
 
@@ -181,6 +188,24 @@ CASES = {
             tail=0.99,
             floors=both(1.5),
         ),
+        Case(
+            "url-parts",
+            "CSV, three split_part of a URL",
+            "urls",
+            URLS,
+            WINDOW_PEERS,
+            url="parts",
+            floors=(Floor("duckdb", 1, 1.0), Floor("duckdb", 2, 1.0)),
+        ),
+        Case(
+            "url-host",
+            "CSV, lower and regexp_extract of a URL",
+            "urls",
+            URLS,
+            WINDOW_PEERS,
+            url="host",
+            floors=(Floor("duckdb", 1, 1.0), Floor("duckdb", 2, 1.0)),
+        ),
         Case("pipe", "CSV on a pipe, 10k keys", "csv-10k", EVENTS, ("duckdb", *LIVE_PEERS), "pipe", (1,)),
         Case("tcp", "CSV over TCP, 10k keys", "csv-10k", EVENTS, LIVE_PEERS, "tcp", (1,)),
     )
@@ -226,6 +251,13 @@ def pipeline(case: Case, path: str, out: Path | None, emit: str | None = None) -
             window = f'{{ hopping = "{case.window_ms}ms", every = "{case.every_ms}ms" }}'
         if case.gap_ms is not None:
             window = f'{{ session = "{case.gap_ms}ms" }}'
+    keyed = ""
+    if case.url is not None:
+        keyed = f"""
+[stages.keyed]
+type = "derive"
+columns = {{ key = {json.dumps(KEYS_OF_URLS[case.url])} }}
+"""
     emitting = "" if emit is None else f'emit = "{emit}"\n'
     return f"""name = "bench"
 
@@ -234,7 +266,7 @@ def pipeline(case: Case, path: str, out: Path | None, emit: str | None = None) -
 format = {{ {", ".join(options)} }}
 schema = {{ {schema} }}
 {time}
-
+{keyed}
 [stages.result]
 type = "window"
 window = {window}

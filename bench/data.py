@@ -229,6 +229,29 @@ def wide_csv(rows: int, seed: int, keys: int, rows_per_ms: float) -> Blocks:
         )
 
 
+def urls_csv(rows: int, seed: int, rows_per_ms: float) -> Blocks:
+    """A URL of about 75 bytes a row, nearly all different; 9,600 hosts, sections and shelves together."""
+    dice = Dice(seed)
+    values = value_table()
+    hosts = texts([f"https://www.Shop-{number}.example.com/" for number in range(40)])
+    sections = texts([f"{name}-{number}/" for name in ("shoes", "coats") for number in range(10)])
+    shelves = texts([f"Shelf{number}/" for number in range(12)])
+    yield b"ts,url,value\n"
+    for first, count in blocks_of(rows):
+        url = hosts[dice.below(count, 40)], sections[dice.below(count, 20)], shelves[dice.below(count, 12)]
+        page = (
+            b"item",
+            counted(dice.below(count, 1_000_000)),
+            b"?ref=Mail&n=",
+            counted(np.arange(first, first + count)),
+        )
+        ts, value = (
+            thirteen_digits(timestamps(first, count, rows_per_ms, dice)),
+            values[value_rows(count, dice)],
+        )
+        yield squeeze(lay_out(count, ts, b",", *url, *page, b",", value, b"\n"))
+
+
 def events_ndjson(rows: int, seed: int, keys: int, rows_per_ms: float) -> Blocks:
     """Flat records, one layout: ``ts``, ``key``, ``value`` and one more that nobody wants."""
     dice = Dice(seed)
@@ -319,6 +342,7 @@ DATASETS = {
         # Fifty rows a millisecond: a window of a minute holds three rows of each of a million keys.
         Dataset("csv-1m", ".csv", 16_000_000, lambda rows: events_csv(rows, 3, 1_000_000, 50.0)),
         Dataset("wide", ".csv", 5_500_000, lambda rows: wide_csv(rows, 4, 10_000, 1.5)),
+        Dataset("urls", ".csv", 6_000_000, lambda rows: urls_csv(rows, 14, PER_HOUR)),
         Dataset("ndjson", ".ndjson", 6_500_000, lambda rows: events_ndjson(rows, 5, 10_000, 1.5)),
         Dataset("ndjson-mixed", ".ndjson", 4_500_000, lambda rows: mixed_ndjson(rows, 6, 10_000, 1.5)),
         Dataset("1brc", ".txt", 40_000_000, lambda rows: stations_csv(rows, 7)),

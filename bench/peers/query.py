@@ -20,7 +20,8 @@ class Query:
     """``path``: a file, ``-`` for standard input, or ``tcp:PORT`` to connect to on loopback.  ``columns``: all of them, in file order,
     by type (``int64``, ``float64``, ``string``).  ``every_ms``: one window starts this often; equal to ``window_ms`` they tumble.
     ``gap_ms``: sessions instead: a row at most this long after the one before it is in the same.  ``tail``: median and the
-    quantile at this share instead of sum, min, max and mean."""
+    quantile at this share instead of sum, min, max and mean.  ``url``: the key is made of the column ``url``: ``parts``, the third to
+    the fifth part between slashes put together; ``host``, the host's name in small letters."""
 
     path: str
     out: str
@@ -34,6 +35,7 @@ class Query:
     every_ms: int | None = 60_000
     gap_ms: int | None = None
     tail: float | None = None
+    url: str | None = None
 
     @classmethod
     def from_argv(cls) -> Query:

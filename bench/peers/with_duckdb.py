@@ -16,6 +16,13 @@ else:
     rows = f"""read_csv('{path}', delim='{query.delimiter}', header={header}, quote='{query.quote}', escape='{query.quote}',
                         columns={{{columns}}}, auto_detect=false)"""
 
+KEYS = {
+    "parts": "split_part(url, '/', 3) || split_part(url, '/', 4) || split_part(url, '/', 5)",
+    "host": "regexp_extract(lower(url), '^https?://([^/]+)/', 1)",
+}
+if query.url is not None:
+    rows = f"(SELECT ts, {KEYS[query.url]} AS key, value FROM {rows})"
+
 aggregates = "count(*) n, sum(value) total, min(value) low, max(value) high, avg(value) average"
 if query.tail is not None:
     # Exact.  Its sketch, approx_quantile, takes longer on these inputs, and does not say how near it comes.

@@ -23,7 +23,12 @@ else:
         quote_char=query.quote or None,
         schema=schema,
     )
-rows = rows.select(wanted)
+if query.url == "parts":
+    parts = pl.col("url").str.splitn("/", 6).struct
+    rows = rows.with_columns(key=parts.field("field_2") + parts.field("field_3") + parts.field("field_4"))
+elif query.url == "host":
+    rows = rows.with_columns(key=pl.col("url").str.to_lowercase().str.extract("^https?://([^/]+)/", 1))
+rows = rows.select(wanted if query.url is None else ["ts", "key", "value"])
 
 value = pl.col("value")
 aggregates = (

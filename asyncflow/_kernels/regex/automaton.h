@@ -30,6 +30,7 @@ enum { RX_UNKNOWN = -1, RX_DEAD = -2, RX_NOTED = -8 };
 #define RX_MATCHED 1        /* of an act: the text up to here is a match */
 #define RX_SKIPS 2          /* the next state has no threads: the search may skip to the next place where a match can begin */
 #define RX_CHANGES 4        /* slots change */
+#define RX_ONLY_MATCH 8     /* only slots of the match change, all of them, so that a match at the next byte undoes the act */
 
 /* Follows the instruction of a thread to those that take this byte, and adds the threads of the next state.  RX_FOUND where a match
  * is reached, RX_NO_MEMORY, or RX_NONE. */
@@ -202,8 +203,9 @@ static int32_t rx_make_move(const rx_program *p, rx_cache *c, int32_t row, int32
     if (restarts && !matched && byte >= 0) after |= RX_RESTARTS;
     if (matched) flags |= RX_MATCHED | RX_CHANGES;
     if (count == 0 && after & RX_RESTARTS && p->skips) flags |= RX_SKIPS;
+    if (matched && c->threads[count].source >= 0) flags |= RX_ONLY_MATCH;
     for (int32_t t = 0; t < count && c->slots; t++)
-        if (c->threads[t].source != t || c->threads[t].count) flags |= RX_CHANGES;
+        if (c->threads[t].source != t || c->threads[t].count) flags = (flags | RX_CHANGES) & ~RX_ONLY_MATCH;
     if (!flags && !count && !(after & RX_RESTARTS)) {
         move = RX_DEAD;
     } else if (!flags) {
@@ -287,6 +289,11 @@ static int rx_search(const rx_program *p, rx_cache *c, const uint8_t *text, int6
         const int32_t *moves = c->moves.words;
         while (at < pause) {
             move = moves[row + p->class_of[*at]];
+            if (move == row) { /* A run of bytes that stay in the state: no load waits for the one before. */
+                do at++;
+                while (at < pause && moves[row + p->class_of[*at]] == row);
+                continue;
+            }
             if (move >= 0) { row = move; at++; continue; }
             if (move == RX_UNKNOWN) {
                 move = rx_make_move(p, c, row, p->class_of[*at], &status);
@@ -300,6 +307,14 @@ static int rx_search(const rx_program *p, rx_cache *c, const uint8_t *text, int6
             if (act[1] & RX_MATCHED) {
                 found = RX_FOUND;
                 if (!c->slots) return found;
+            }
+            while (act[1] & RX_ONLY_MATCH && act[0] == row && at + 1 < pause) { /* of a run of matches the last is enough */
+                move = moves[row + p->class_of[at[1]]];
+                if (move > RX_NOTED) break;
+                const int32_t *next = c->acts.words + (RX_NOTED - move);
+                if (!(next[1] & RX_ONLY_MATCH) || next[0] != row) break;
+                act = next;
+                at++;
             }
             if (act[1] & RX_CHANGES) rx_do(c, act, (int32_t)(at - text));
             row = act[0];
