@@ -34,7 +34,7 @@ from asyncflow.model.saved_batches import frozen_batches, restored_batches
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.bounds import WindowBounds, WindowLattice, left_open
-from asyncflow.operators.contract import Operator, Output, counted, restore_counts
+from asyncflow.operators.contract import Ahead, Operator, Output, counted, restore_counts
 from asyncflow.operators.ordering import Direction
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS
 from asyncflow.operators.raw import column_of_raw, raw_column
@@ -52,7 +52,8 @@ class SortColumns(Struct, frozen=True, eq=False):
 
 class TopOperator(Operator):
     """``size_ns``, ``every_ns``, ``offset_ns``: windows of its own; ``end_column``: those that this column of the input ends;
-    neither: one window over everything.  ``prepare``: computes keys (of types ``kinds``) and order of a batch.
+    neither: one window over everything.  ``output``: bounds of windows of its own, the columns of the input that are kept, and the rank.
+    ``prepare``: computes keys (of types ``kinds``) and order of a batch of the columns that are kept.
 
     ``counts``: rows ``ranked`` (taken into a ranking), ``late`` (also given as output of that kind), of the ranked ones ``late_partly``;
     ``windows_opened``, ``windows_closed``.
@@ -95,6 +96,12 @@ class TopOperator(Operator):
         self._arrivals = 0
         self._collect_above = FEW_ROWS
 
+    def ahead(self, batch: Batch) -> Ahead:
+        made = self._prepare(self._narrowed(batch))
+        return Ahead(
+            self, batch.columns, made, {}, sum(column.nbytes for column in (*made.keys, *made.order))
+        )
+
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
@@ -107,7 +114,8 @@ class TopOperator(Operator):
         arrivals = np.arange(self._arrivals, self._arrivals + batch.num_rows)
         self._arrivals += batch.num_rows
         windows, late = self._windows(batch) if self.timed else (None, None)
-        self._add(batch, windows, arrivals)
+        kept = self._narrowed(batch)
+        self._add(kept, self._done_ahead(batch) or self._prepare(kept), windows, arrivals)
         self._count_windows()
         if windows is None or late is None:
             self.counts["ranked"] += batch.num_rows
@@ -171,10 +179,9 @@ class TopOperator(Operator):
         self._greatest_time = saved.optional_integer("greatest_time", NO_TIME, END_OF_TIME)
         self._arrivals = saved.integer("arrivals", 0, END_OF_TIME)
         batches = restored_batches(saved.within("rows"))
-        windows = saved.within("windows")
         rows = sum(batch.num_rows for batch in batches)
         starts, ends, arrivals = (
-            windows.array(name, np.int64, rows) for name in ("starts", "ends", "arrivals")
+            saved.within("windows").array(name, np.int64, rows) for name in ("starts", "ends", "arrivals")
         )
         numbers = self._numbers(starts, ends)
         done = 0
@@ -185,12 +192,23 @@ class TopOperator(Operator):
                 )
             part = slice(done, done + batch.num_rows)
             done = part.stop
-            self._add(batch, (numbers[part], numbers[part]) if self.timed else None, arrivals[part])
+            windows = (numbers[part], numbers[part]) if self.timed else None
+            self._add(batch, self._prepare(batch), windows, arrivals[part])
+
+    def _narrowed(self, batch: Batch) -> Batch:
+        """The rows with the columns that are kept of them."""
+        names = self._kept.names
+        return batch if batch.schema.names == names else batch.select(names)
 
     # -- rows in -----------------------------------------------------------------------------------------------------
 
-    def _add(self, batch: Batch, windows: tuple[Int64Array, Int64Array] | None, arrivals: Int64Array) -> None:
-        prepared = self._prepare(batch)
+    def _add(
+        self,
+        batch: Batch,
+        prepared: SortColumns,
+        windows: tuple[Int64Array, Int64Array] | None,
+        arrivals: Int64Array,
+    ) -> None:
         groups = self._groups.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
         columns = [raw_column(column) for column in batch.columns]
         order = [raw_column(column) for column in prepared.order]

@@ -76,9 +76,30 @@ def passed_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str
     A table that a sink, a side output or a function reads is needed whole, and so is one that nobody reads (it is the result).  The same
     for all sources of a union, whatever else is read of each.
     """
+    needed, _ = _needs(plan, schemas)
+    readers = graph.read_names(plan)
+    return {
+        source.name: _in_order(
+            schema, needed.get(source.name, frozenset()) if source.name in readers else None
+        )
+        for source in plan.sources
+        if (schema := schemas.get(source.name)) is not None
+    }
+
+
+def taken_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str, tuple[Wanted, ...]]:
+    """For each stage the columns that it needs of what it reads: for itself, and for those that read its rows."""
+    return _needs(plan, schemas)[1]
+
+
+def _needs(
+    plan: Plan, schemas: Mapping[str, Schema | None]
+) -> tuple[dict[str, Wanted], dict[str, tuple[Wanted, ...]]]:
+    """For each table that is read the columns that are needed of it, and for each stage those that it needs of what it reads."""
     readers = graph.read_names(plan)
     times = time_columns(plan, schemas)
     needed: dict[str, Wanted] = {}
+    taken: dict[str, tuple[Wanted, ...]] = {}
 
     def need(names: Iterable[str], columns: Wanted) -> None:
         for name in names:
@@ -96,15 +117,10 @@ def passed_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str
         columns = list(stage.reads(wanted, graph.read_schemas(stage, schemas), before))
         if any(f"{stage.name}.{kind}" in readers for kind in stage.side_outputs if kind != "rejected"):
             columns[0] = None
+        taken[stage.name] = tuple(columns)
         for inputs, part in zip(graph.ports(stage), columns, strict=True):
             need(inputs, part)
-    return {
-        source.name: _in_order(
-            schema, needed.get(source.name, frozenset()) if source.name in readers else None
-        )
-        for source in plan.sources
-        if (schema := schemas.get(source.name)) is not None
-    }
+    return needed, taken
 
 
 def _in_order(schema: Schema, wanted: Wanted) -> tuple[str, ...]:

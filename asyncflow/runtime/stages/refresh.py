@@ -62,8 +62,9 @@ class Tables(Reopened, Protocol):
 
 
 class RefreshedStage(TwoInputStage):
-    """``tables``: those of the run which the join is part of.  ``counts`` have ``refreshed`` and ``refresh_failed``: later readings that
-    became the table, and that did not."""
+    """``tables``: those of the run which the join is part of.  ``columns``: those to take of the right table, None: all.
+
+    ``counts`` have ``refreshed`` and ``refresh_failed``: later readings that became the table, and that did not."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class RefreshedStage(TwoInputStage):
         operator: LookupJoin,
         kept: tuple[str, ...],
         tables: Tables,
+        columns: tuple[str, ...] | None = None,
         *,
         clock: Clock,
         memory: Memory,
@@ -84,6 +86,7 @@ class RefreshedStage(TwoInputStage):
         self._every_ns = table.refresh_ns
         self._right = table.inputs[RIGHT]
         self._tables = tables
+        self._columns = columns
         self._lookup = operator
         operator.counts |= {"refreshed": 0, "refresh_failed": 0}
         self._inputs_read = reader
@@ -166,7 +169,7 @@ class RefreshedStage(TwoInputStage):
     async def _read(self, part: Reopened) -> int:
         """Fills the operator's new table; gives how many rows it has."""
         channel = Channel(1, CHANNEL_BYTES, self.name, part.memory)
-        part.outlets[self._right].connect(channel, 0)
+        part.outlets[self._right].connect(channel, 0, self._columns)
         self._lookup.read_again()
         num_rows = 0
 

@@ -12,7 +12,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.operators.contract import Operator
 from asyncflow.plan import graph, times
 from asyncflow.plan.reading_order import ReadingOrder
-from asyncflow.plan.tables import Plan, Read, Stage, TimeColumns
+from asyncflow.plan.tables import Plan, Read, Stage, TimeColumns, Wanted
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
@@ -36,7 +36,8 @@ class OfRun(TypedDict):
 
 
 class Site(Struct, frozen=True, eq=False):
-    """``read``: the columns that flow into the stage, as of :data:`~asyncflow.plan.tables.Read`; ``flowing``: of all tables so far.
+    """``read``: the columns that flow into the stage, as of :data:`~asyncflow.plan.tables.Read`.  ``wanted``: of each of ``read`` the
+    columns that the stage or those that read its rows need.  ``flowing``: the columns of all tables so far.
 
     ``times``: the time columns of the (first) input; ``re_timed``: results have times of their own.  ``tables``: those of the run, of which
     a part can be read again.
@@ -47,6 +48,7 @@ class Site(Struct, frozen=True, eq=False):
     wires: Wires
     order: ReadingOrder
     read: Read
+    wanted: tuple[Wanted, ...]
     flowing: Flowing
     times: TimeColumns
     re_timed: bool

@@ -6,12 +6,12 @@ A table with several inputs is read in the order that the plan says (``plan.read
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 from asyncflow.model.schema import Schema
 from asyncflow.plan import graph
 from asyncflow.plan.reading_order import ReadingOrder
-from asyncflow.plan.tables import Plan, Sink, Stage
+from asyncflow.plan.tables import Plan, Sink, Stage, Wanted
 from asyncflow.runtime.base.ledger import Ledger
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.edges.channel import CHANNEL_BYTES as CHANNEL_BYTES
@@ -109,6 +109,17 @@ def union_schema(inputs: tuple[str, ...], flowing: Flowing) -> Schema | None:
         return None
     names = tuple(name for name in known[0].names if all(name in schema for schema in known))
     return known[0] if names == known[0].names else known[0].select(names)
+
+
+@overload
+def narrowed(schema: Schema, wanted: Wanted) -> Schema: ...
+@overload
+def narrowed(schema: Schema | None, wanted: Wanted) -> Schema | None: ...
+def narrowed(schema: Schema | None, wanted: Wanted) -> Schema | None:
+    """The columns that are wanted of a schema; None: all."""
+    if schema is None or wanted is None or wanted.issuperset(schema.names):
+        return schema
+    return schema.select([name for name in schema.names if name in wanted])
 
 
 def taken(name: str, read: Schema | None, flowing: Flowing) -> tuple[str, ...] | None:

@@ -17,8 +17,14 @@ from asyncflow.model.snapshot import Saved
 from asyncflow.operators.contract import Operator, Stateless
 from asyncflow.plan import capabilities, graph, times
 from asyncflow.plan.reading_order import ReadingOrder
-from asyncflow.plan.schemas import passed_columns, read_columns, side_schemas, table_schemas
-from asyncflow.plan.tables import Component, Plan, Sink, Source, TimeColumns
+from asyncflow.plan.schemas import (
+    passed_columns,
+    read_columns,
+    side_schemas,
+    table_schemas,
+    taken_columns,
+)
+from asyncflow.plan.tables import Component, Plan, Sink, Source, TimeColumns, Wanted
 from asyncflow.plan.tables import Stage as PlanStage
 from asyncflow.plan.validate import validate
 from asyncflow.runtime.base.clock import Clock
@@ -101,6 +107,7 @@ class Wiring:
         self._of_sources: Flowing = {}
         self._schemas: Flowing = {}
         self._times: dict[str, TimeColumns] = {}
+        self._taken: dict[str, tuple[Wanted, ...]] = {}
 
     async def build(self, saved_source: Callable[[str], Saved | None] = lambda _: None) -> None:
         """Makes all parts; sources go on from a saved state where there is one.
@@ -130,6 +137,7 @@ class Wiring:
             raise PipelineError(problems)
         schemas = table_schemas(plan, inferred)
         self._schemas, self._times = schemas, times.time_columns(plan, schemas)
+        self._taken = taken_columns(plan, schemas)
         columns, passed = read_columns(plan, schemas), passed_columns(plan, schemas)
         for stage in self.sources:
             name = stage.source.name
@@ -150,7 +158,7 @@ class Wiring:
         part, ledger = graph.part(self.plan, table), Ledger(self.plan.name)
         again = Wiring(part, ledger, self._clock, self._how, memory, self._offload)
         again._of_sources = self._of_sources
-        again._schemas, again._times = self._schemas, self._times
+        again._schemas, again._times, again._taken = self._schemas, self._times, self._taken
         again._make_sources()
         known = {stage.source.name: stage for stage in self.sources}
         for stage in again.sources:
@@ -216,6 +224,7 @@ class Wiring:
             self.wires,
             order,
             tuple(union_schema(names, flowing) for names in graph.ports(table)),
+            self._taken[table.name],
             flowing,
             before,
             table.re_times(before, graph.read_schemas(table, self._schemas)),

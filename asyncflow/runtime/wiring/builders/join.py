@@ -18,14 +18,17 @@ from asyncflow.runtime.stages.readers import AsTheyCome, OneAfterOther
 from asyncflow.runtime.stages.refresh import RefreshedStage
 from asyncflow.runtime.stages.stage import Stage
 from asyncflow.runtime.wiring.site import Site
-from asyncflow.runtime.wiring.wires import ROWS_AHEAD
+from asyncflow.runtime.wiring.wires import ROWS_AHEAD, narrowed, taken
 
 
 def build(table: Join, site: Site) -> Stage:
-    left, right = site.read
+    left, right = (narrowed(site.read[side], site.wanted[side]) for side in (LEFT, RIGHT))
     if left is None or right is None:
         raise PipelineError(list(table.unknown_sides(site.read)))
-    channel = site.wires.channel(table, (None, None))
+    columns = [
+        taken(name, side, site.flowing) for name, side in zip(table.inputs, (left, right), strict=True)
+    ]
+    channel = site.wires.channel(table, columns)
     made = operator(table, left, right)
     if not table.is_lookup:
         both = AsTheyCome(channel, 2, in_step=site.order.in_step(table.inputs), apart=True)
@@ -36,7 +39,7 @@ def build(table: Join, site: Site) -> Stage:
     reader = OneAfterOther(channel, table.inputs, (RIGHT, LEFT), account, max_held_bytes=most, apart=True)
     site.wires.reads(table, [channel], reader)
     if table.refresh_ns is not None and isinstance(made, LookupJoin):
-        return RefreshedStage(table, reader, made, table.ways, site.tables, **site.of_run)
+        return RefreshedStage(table, reader, made, table.ways, site.tables, columns[RIGHT], **site.of_run)
     return TwoInputStage(table.name, reader, made, table.ways, **site.of_run)
 
 

@@ -11,18 +11,22 @@ from asyncflow.operators.ordering import Direction
 from asyncflow.operators.top import SortColumns, TopOperator
 from asyncflow.plan.expressions.typing import resolve_expression
 from asyncflow.plan.stages.top import Top
+from asyncflow.plan.tables import Wanted
 from asyncflow.plan.windows import BOUNDS, AllRows, Hopping, Tumbling
 from asyncflow.runtime.stages.stage import Stage
 from asyncflow.runtime.wiring.compile_expressions import Frame, compile_typed
 from asyncflow.runtime.wiring.site import Site
+from asyncflow.runtime.wiring.wires import narrowed
 
 
 def build(table: Top, site: Site) -> Stage:
-    return site.one_input(partial(operator, table))
+    return site.one_input(partial(operator, table, wanted=site.wanted[0]))
 
 
-def operator(table: Top, read: Schema) -> TopOperator:
-    """The operator over rows of ``read``.  Raises ExpressionError for an expression that does not check."""
+def operator(table: Top, read: Schema, wanted: Wanted = None) -> TopOperator:
+    """The operator over rows of ``read``, of which it keeps the columns that are ``wanted``.  Raises ExpressionError for an expression that
+    does not check."""
+    read = narrowed(read, wanted)
     by = [resolve_expression(expression, read) for _, expression in table.by]
     order = [resolve_expression(key.expression, read) for key in table.order]
     compiled = compile_typed([*by, *order], read)
