@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from msgspec.structs import replace
 
 from asyncflow._kernels import dedup as dedup_kernel
 from asyncflow._kernels import groups as groups_kernel
@@ -61,15 +62,26 @@ class DedupOperator(Operator):
         if batch.time is None:
             raise ValueError("rows are told apart within a time: they need an event time")
         groups = self._groups.assign([raw_column(column) for column in self._keys(batch)], batch.num_rows)
-        time, watermarks = np.ascontiguousarray(batch.time), batch.row_watermarks()
-        fresh = self._state.add(groups, self._groups.size, time, watermarks, self._watermark_ns)
+        watermarks = None if batch.watermarks is None else np.ascontiguousarray(batch.watermarks)
+        fresh = self._state.add(
+            groups,
+            self._groups.size,
+            np.ascontiguousarray(batch.time),
+            watermarks,
+            self._watermark_ns,
+            batch.watermark_before,
+            batch.delay_ns,
+        )
         self._forget()
         passed = int(np.count_nonzero(fresh))
         if passed == batch.num_rows:
             return [Output(batch)]
         self.counts["duplicate"] += batch.num_rows - passed
-        outputs = [Output(batch.take(np.flatnonzero(~fresh)), "duplicate")]
-        return [Output(batch.take(np.flatnonzero(fresh))), *outputs] if passed else outputs
+        if not passed:
+            return [Output(batch, "duplicate")]
+        batch = replace(batch, watermarks=batch.row_watermarks())
+        duplicates = batch.take(np.flatnonzero(~fresh))
+        return [Output(batch.take(np.flatnonzero(fresh))), Output(duplicates, "duplicate")]
 
     def advance(self, watermark_ns: int) -> list[Output]:
         self._watermark_ns = max(self._watermark_ns, watermark_ns)

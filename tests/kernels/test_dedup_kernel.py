@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from asyncflow._kernels.dedup import compiled
 from asyncflow._kernels.dedup import reference as twin
+from asyncflow.model.batch import watermarks_of
 
 NO_TIME, END_OF_TIME = -(2**63), 2**63 - 1
 EDGES = st.sampled_from([NO_TIME, NO_TIME + 1, -1, 0, 1, END_OF_TIME - 1, END_OF_TIME])
@@ -67,6 +68,26 @@ def test_compiled_and_twin_agree(
     assert feed(compiled.DedupState(within), marked, cuts, forget)[0] == expected[0]
 
 
+@pytest.mark.parametrize("module", [compiled, twin])
+@settings(deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 2), TIMES), max_size=40),
+    before=TIMES,
+    delay=st.one_of(st.integers(0, 30), st.sampled_from([2**62, END_OF_TIME])),
+    within=st.one_of(st.integers(0, 20), st.sampled_from([2**62, END_OF_TIME])),
+)
+def test_the_watermark_of_a_source_follows_its_rows(
+    module: Any, rows: list[tuple[int, int]], before: int, delay: int, within: int
+) -> None:
+    """As the watermarks that a batch of one source stands for."""
+    groups, times = (np.array([row[i] for row in rows], kind) for i, kind in enumerate((np.int32, np.int64)))
+    given = module.DedupState(within).add(groups, 3, times, watermarks_of(times, before, delay), NO_TIME)
+    assert (
+        module.DedupState(within).add(groups, 3, times, None, NO_TIME, before, delay).tolist()
+        == given.tolist()
+    )
+
+
 def test_what_the_watermark_has_passed_is_given_back() -> None:
     state = compiled.DedupState(10)
     for start in range(0, 1_000_000, 1000):
@@ -88,6 +109,8 @@ def test_what_does_not_fit_is_refused(module: Any) -> None:
             module.DedupState(within)
     with pytest.raises(ValueError, match="length"):
         module.DedupState(1).add(ids, 1, times, times[:1], 0)
+    with pytest.raises(ValueError, match="delay_ns"):
+        module.DedupState(1).add(ids, 1, times, None, 0, 0, -1)
     with pytest.raises(IndexError, match=r"0\.\.0"):
         module.DedupState(1).add(ids + 1, 1, times, times, 0)
     assert module.DedupState(1).add(ids[:0], 0, times[:0], times[:0], 0).tolist() == []

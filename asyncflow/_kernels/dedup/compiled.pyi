@@ -15,8 +15,10 @@ class DedupState:
         groups: NDArray[np.int32],
         group_count: int,
         time: NDArray[np.int64],
-        watermarks: NDArray[np.int64],
+        watermarks: NDArray[np.int64] | None,
         watermark_ns: int,
+        watermark_before: int = ...,
+        delay_ns: int = ...,
     ) -> NDArray[np.bool_]: ...
     def live_groups(self, watermark_ns: int) -> NDArray[np.int32]: ...
     def keep(self, groups: NDArray[np.int32]) -> None: ...

@@ -1,11 +1,12 @@
 /* Which rows are the first of their key: the times of rows that went on, by group.
  *
- * A group's times are a list, the greatest first, that is searched from there: rows mostly come in order, and their answer is the first
- * entry.  A search of more than 24 steps makes a tree of them (tree.h), until all of them are forgotten: O(log n) a row in whatever order rows
- * come.  16 bytes an entry, 4 a group.
+ * A group's greatest time stands in an array by group, 16 bytes each: a row that comes in order is judged by it alone, and the entries of the
+ * rows behind it are fetched meanwhile.  Smaller times that are still remembered are older entries: a list, the greatest first, that is
+ * searched from there by rows out of order.  A search of more than 24 steps makes a tree of them (tree.h), until all of them are forgotten: O(log n) a
+ * row in whatever order rows come.  16 bytes an older entry.
  *
- * Entries below the stage's watermark - within are given back when a search meets them (the rest of a list; of a tree its root with what
- * stands before the root), and by a sweep over all groups once entries have doubled. */
+ * A time below the stage's watermark - within is overwritten by the next of its group, and its older entries are given back with it.  A search gives
+ * back the rest of a list that it meets (of a tree its root with what stands before the root), a sweep over all groups what is left. */
 #ifndef ASYNCFLOW_DEDUP_H
 #define ASYNCFLOW_DEDUP_H
 
@@ -17,12 +18,18 @@ typedef struct {
 } af_time;
 
 typedef struct {
+    int64_t time;  /* the greatest of the group */
+    int32_t older; /* its other times: -1: none, from 0 on the first of a list, else -2 - the root of a tree */
+    int32_t held;  /* 0: the group remembers nothing, and has nothing older */
+} af_seen;
+
+typedef struct {
     uint64_t within, seed;
     int64_t watermark; /* the stage's, as last given: never falls */
-    af_time *times;
-    int32_t *owned; /* of each group: -1: nothing, from 0 on the first of a list, else -2 - the root of a tree */
-    int64_t time_capacity, group_count, group_capacity, used, entries, swept; /* swept: entries after the last sweep */
-    int32_t free; /* the first entry that is free, the next one by `right` */
+    af_seen *seen;     /* of each group */
+    af_time *times;    /* the older entries */
+    int64_t group_count, group_capacity, groups_held, time_capacity, used, older, swept; /* swept: older entries after the last sweep */
+    int32_t free; /* the first older entry that is free, the next one by `right` */
 } af_dedup;
 
 #define AF_TREES af_dedup
@@ -39,7 +46,7 @@ static void af_dedup_init(af_dedup *state, uint64_t within, uint64_t seed) {
 
 static void af_dedup_free(af_dedup *state) {
     free(state->times);
-    free(state->owned);
+    free(state->seen);
 }
 
 /* time - within, and time + within; what would not fit is the first or last instant there is. */
@@ -58,7 +65,7 @@ AF_INLINE int64_t af_within_after(const af_dedup *state, int64_t time) {
 AF_INLINE void af_time_give(af_dedup *state, int32_t at) {
     state->times[at].right = state->free;
     state->free = at;
-    state->entries--;
+    state->older--;
 }
 
 static void af_list_give(af_dedup *state, int32_t at) {
@@ -78,9 +85,19 @@ static void af_tree_give(af_dedup *state, int32_t at) {
     }
 }
 
+/* Forgets a group's older times. */
+AF_INLINE void af_older_give(af_dedup *state, int32_t *older) {
+    if (AF_LIKELY(*older == -1)) return;
+    if (*older < -1)
+        af_tree_give(state, -2 - *older);
+    else
+        af_list_give(state, *older);
+    *older = -1;
+}
+
 /* -- a row ---------------------------------------------------------------------------------------------------------- */
 
-/* A new entry; -1: no memory. */
+/* A new older entry; -1: no memory. */
 AF_INLINE int32_t af_time_take(af_dedup *state, int64_t time) {
     int32_t at = state->free;
     if (at >= 0) {
@@ -90,14 +107,14 @@ AF_INLINE int32_t af_time_take(af_dedup *state, int64_t time) {
         at = (int32_t)state->used++;
     }
     state->times[at] = (af_time){time, -1, -1};
-    state->entries++;
+    state->older++;
     return at;
 }
 
-/* 1: the row goes on, 0: it is a duplicate, -1: no memory.  Entries before `limit` do not count for it, those before `gone` for none. */
-static int af_tree_row(af_dedup *state, int32_t *owned, int64_t time, int64_t limit, int64_t gone) {
+/* 1: the row goes on, 0: it is a duplicate, -1: no memory.  Times before `limit` do not count for it, those before `gone` for none. */
+static int af_tree_row(af_dedup *state, int32_t *older, int64_t time, int64_t limit, int64_t gone) {
     const int64_t from = af_within_before(state, time), upto = af_within_after(state, time), least = from > limit ? from : limit;
-    int32_t root = -2 - *owned;
+    int32_t root = -2 - *older;
     for (int32_t at = root; at >= 0;) {
         const int64_t known = state->times[at].time;
         if (known >= least && known <= upto) return 0;
@@ -112,22 +129,23 @@ static int af_tree_row(af_dedup *state, int32_t *owned, int64_t time, int64_t li
     }
     const int32_t added = af_time_take(state, time);
     if (added < 0) return -1;
-    *owned = root < 0 ? added : -2 - af_tree_with(state, root, added);
+    *older = root < 0 ? added : -2 - af_tree_with(state, root, added);
     return 1;
 }
 
-AF_NOINLINE void af_tree_plant(af_dedup *state, int32_t *owned) {
+static void af_tree_plant(af_dedup *state, int32_t *older) {
     int32_t root = -1;
-    for (int32_t at = *owned, next; at >= 0; at = next) {
+    for (int32_t at = *older, next; at >= 0; at = next) {
         next = state->times[at].right;
         root = af_tree_with(state, root, at);
     }
-    *owned = -2 - root;
+    *older = -2 - root;
 }
 
-AF_INLINE int af_dedup_row(af_dedup *state, int32_t *owned, int64_t time, int64_t limit, int64_t gone) {
+/* A row that is before the greatest time of its group. */
+AF_NOINLINE int af_older_row(af_dedup *state, int32_t *older, int64_t time, int64_t limit, int64_t gone) {
     enum { LIST_STEPS = 24 };
-    int32_t *link = owned, before = -1;
+    int32_t *link = older, before = -1;
     for (int steps = 0; *link >= 0; steps++) {
         const int32_t at = *link;
         const int64_t known = state->times[at].time;
@@ -140,19 +158,52 @@ AF_INLINE int af_dedup_row(af_dedup *state, int32_t *owned, int64_t time, int64_
         if (known >= limit && apart <= state->within) return 0;
         if (known <= time) break;
         if (AF_UNLIKELY(steps == LIST_STEPS)) {
-            af_tree_plant(state, owned);
+            af_tree_plant(state, older);
             break;
         }
         before = at;
         link = &state->times[at].right;
     }
-    if (AF_UNLIKELY(*owned < -1)) return af_tree_row(state, owned, time, limit, gone);
+    if (AF_UNLIKELY(*older < -1)) return af_tree_row(state, older, time, limit, gone);
     if (time < gone) return 1;
     const int32_t added = af_time_take(state, time); /* which may move the entries */
     if (added < 0) return -1;
-    link = before >= 0 ? &state->times[before].right : owned;
+    link = before >= 0 ? &state->times[before].right : older;
     state->times[added].right = *link;
     *link = added;
+    return 1;
+}
+
+/* A greater time takes the place of the greatest, which becomes the first of the older ones.  False: no memory. */
+AF_NOINLINE bool af_seen_push(af_dedup *state, af_seen *seen, int64_t time) {
+    const int32_t added = af_time_take(state, seen->time);
+    if (added < 0) return false;
+    if (seen->older < -1) {
+        seen->older = -2 - af_tree_with(state, -2 - seen->older, added);
+    } else {
+        state->times[added].right = seen->older;
+        seen->older = added;
+    }
+    seen->time = time;
+    return true;
+}
+
+AF_INLINE int af_dedup_row(af_dedup *state, af_seen *seen, int64_t time, int64_t limit, int64_t gone) {
+    if (seen->held) {
+        const int64_t known = seen->time;
+        const uint64_t apart = known > time ? (uint64_t)known - (uint64_t)time : (uint64_t)time - (uint64_t)known;
+        if (known >= limit && apart <= state->within) return 0;
+        if (AF_UNLIKELY(known > time)) return af_older_row(state, &seen->older, time, limit, gone);
+        /* All other times of the group are further away. */
+        if (time < gone) return 1;
+        if (known >= gone) return af_seen_push(state, seen, time) ? 1 : -1;
+        af_older_give(state, &seen->older);
+        seen->time = time;
+        return 1;
+    }
+    if (time < gone) return 1;
+    *seen = (af_seen){time, -1, 1};
+    state->groups_held++;
     return 1;
 }
 
@@ -163,7 +214,14 @@ static void af_dedup_sweep(af_dedup *state, int64_t watermark) {
     const int64_t gone = af_within_before(state, watermark);
     if (watermark > state->watermark) state->watermark = watermark;
     for (int64_t group = 0; group < state->group_count; group++) {
-        int32_t *link = &state->owned[group], passed;
+        af_seen *seen = &state->seen[group];
+        if (seen->held && seen->time < gone) {
+            af_older_give(state, &seen->older);
+            seen->held = 0;
+            state->groups_held--;
+        }
+        if (!seen->held || seen->older == -1) continue;
+        int32_t *link = &seen->older, passed;
         if (*link < -1) {
             int32_t root;
             af_tree_cut(state, -2 - *link, gone, &passed, &root);
@@ -176,26 +234,41 @@ static void af_dedup_sweep(af_dedup *state, int64_t watermark) {
         *link = -1;
         af_list_give(state, passed);
     }
-    state->swept = state->entries;
+    state->swept = state->older;
+}
+
+/* The groups that remember anything, ascending. */
+static void af_dedup_live(const af_dedup *state, int32_t *groups) {
+    int64_t count = 0;
+    for (int64_t group = 0; group < state->group_count && count < state->groups_held; group++) {
+        groups[count] = (int32_t)group;
+        count += state->seen[group].held;
+    }
 }
 
 static bool af_dedup_reserve(af_dedup *state, int64_t groups) {
-    if (!af_grow(&state->owned, &state->group_capacity, groups, sizeof *state->owned)) return false;
-    for (; state->group_count < groups; state->group_count++) state->owned[state->group_count] = -1;
+    if (!af_grow(&state->seen, &state->group_capacity, groups, sizeof *state->seen)) return false;
+    for (; state->group_count < groups; state->group_count++) state->seen[state->group_count] = (af_seen){0, -1, 0};
     return true;
 }
 
-/* Takes rows; whether each goes on.  `watermarks`: before each row; `watermark`: the stage's.  False: no memory. */
+/* Takes rows; whether each goes on.  `watermarks`: before each row; NULL: it is `before`, and follows the rows' times by `delay`.  `watermark`: the
+ * stage's.  False: no memory. */
 static bool af_dedup_add(af_dedup *state, const int32_t *groups, int64_t count, int64_t group_count, const int64_t *time,
-                         const int64_t *watermarks, int64_t watermark, uint8_t *fresh) {
+                         const int64_t *watermarks, int64_t before, int64_t delay, int64_t watermark, uint8_t *fresh) {
+    enum { AHEAD = 24 };
     const int64_t gone = af_within_before(state, watermark);
-    if (state->entries > 2 * state->swept + (state->group_count < 1024 ? 1024 : state->group_count)) af_dedup_sweep(state, watermark);
+    if (state->older > 2 * state->swept + (state->group_count < 1024 ? 1024 : state->group_count)) af_dedup_sweep(state, watermark);
     if (watermark > state->watermark) state->watermark = watermark;
     if (!af_dedup_reserve(state, group_count)) return false;
+    int64_t moved;
     for (int64_t row = 0; row < count; row++) {
-        const int found = af_dedup_row(state, &state->owned[groups[row]], time[row], af_within_before(state, watermarks[row]), gone);
+        if (row + AHEAD < count) __builtin_prefetch(&state->seen[groups[row + AHEAD]], 1);
+        const int64_t limit = af_within_before(state, watermarks != NULL ? watermarks[row] : before);
+        const int found = af_dedup_row(state, &state->seen[groups[row]], time[row], limit, gone);
         if (found < 0) return false;
         fresh[row] = (uint8_t)found;
+        if (!__builtin_sub_overflow(time[row], delay, &moved) && moved > before) before = moved;
     }
     return true;
 }
@@ -209,32 +282,36 @@ static void af_tree_list(const af_dedup *state, int32_t at, af_time *times, int6
     }
 }
 
-/* Groups are renamed, groups[i] becomes i, and entries move together.  Every group that remembers anything is among them (ascending).  False:
- * no memory. */
+/* Groups are renamed, groups[i] becomes i, and older entries move together.  Every group that remembers anything is among them (ascending).
+ * False: no memory. */
 static bool af_dedup_keep(af_dedup *state, const int32_t *groups, int64_t count) {
-    const int64_t capacity = state->entries < 16 ? 16 : state->entries;
+    const int64_t capacity = state->older < 16 ? 16 : state->older;
     af_time *times = malloc((size_t)capacity * sizeof *times);
     if (times == NULL) return false;
-    int64_t used = 0;
+    int64_t used = 0, held = 0;
     for (int64_t i = 0; i < count; i++) {
-        const int32_t owned = groups[i] < state->group_count ? state->owned[groups[i]] : -1;
+        af_seen *seen = &state->seen[i];
+        *seen = state->seen[groups[i]];
+        held += seen->held;
+        if (AF_LIKELY(seen->older == -1)) continue;
         const int64_t first = used;
-        if (owned < -1) {
-            af_tree_list(state, -2 - owned, times, &used);
+        if (seen->older < -1) {
+            af_tree_list(state, -2 - seen->older, times, &used);
         } else {
-            for (int32_t at = owned; at >= 0; at = state->times[at].right, used++)
+            for (int32_t at = seen->older; at >= 0; at = state->times[at].right, used++)
                 times[used] = (af_time){state->times[at].time, -1, (int32_t)used + 1};
         }
-        if (used > first) times[used - 1].right = -1;
-        state->owned[i] = used > first ? (int32_t)first : -1;
+        times[used - 1].right = -1;
+        seen->older = (int32_t)first;
     }
     free(state->times);
     state->times = times;
     state->time_capacity = capacity;
-    state->used = used;
+    state->used = state->older = used;
     state->free = -1;
+    state->groups_held = held;
     state->group_count = count;
-    af_trim(&state->owned, &state->group_capacity, count, sizeof *state->owned);
+    af_trim(&state->seen, &state->group_capacity, count, sizeof *state->seen);
     return true;
 }
 

@@ -49,22 +49,28 @@ class DedupState:
         groups: NDArray[np.int32],
         group_count: int,
         time: NDArray[np.int64],
-        watermarks: NDArray[np.int64],
+        watermarks: NDArray[np.int64] | None,
         watermark_ns: int,
+        watermark_before: int = saved.NO_TIME,
+        delay_ns: int = 0,
     ) -> NDArray[np.bool_]:
         """Takes rows in order; whether each of them goes on.
 
-        ``watermarks``: the watermark before each row.  ``watermark_ns``: the stage's, at most that before any row that is still to come:
-        what it has passed need not be kept.  Results do not depend on it.
+        ``watermarks``: the watermark before each row; None: it is ``watermark_before`` before the first row, and follows the greatest time
+        of the rows by ``delay_ns``.  ``watermark_ns``: the stage's, at most that before any row that is still to come: what it has
+        passed need not be kept.  Results do not depend on it.
         """
-        if not len(groups) == len(time) == len(watermarks):
+        if len(groups) != len(time) or (watermarks is not None and len(watermarks) != len(time)):
             raise ValueError("the arrays differ in length")
+        if delay_ns < 0:
+            raise ValueError("delay_ns is below 0")
+        marks = _watermarks(time, watermark_before, delay_ns) if watermarks is None else watermarks.tolist()
         if len(groups) and not 0 <= groups.min() <= groups.max() < group_count:
             raise IndexError(f"a group outside of 0..{group_count - 1}")
         self._times += [[] for _ in range(group_count - len(self._times))]
         self._watermark = max(self._watermark, watermark_ns)
         fresh = []
-        for group, u, w in zip(groups.tolist(), time.tolist(), watermarks.tolist(), strict=True):
+        for group, u, w in zip(groups.tolist(), time.tolist(), marks, strict=True):
             within = self._within
             fresh.append(not any(abs(u - t) <= within and w <= t + within for t in self._times[group]))
             if fresh[-1] and watermark_ns <= u + within:
@@ -112,3 +118,11 @@ class DedupState:
         for group, t in zip(groups.tolist(), times.tolist(), strict=True):
             self._times[group].append(t)
         self._watermark = fields["watermark_ns"]
+
+
+def _watermarks(time: NDArray[np.int64], watermark_before: int, delay_ns: int) -> list[int]:
+    """The watermark before each row of a source."""
+    marks = [watermark_before]
+    for t in time.tolist():
+        marks.append(max(marks[-1], t - delay_ns))
+    return marks[:-1]

@@ -14,26 +14,33 @@ static int64_t af_time_save(const af_dedup *state, int32_t at, int64_t gone, int
     return count;
 }
 
-/* The entries that the watermark has not passed, by group; how many. */
+/* The times that the watermark has not passed, by group; how many. */
 static int64_t af_dedup_save(const af_dedup *state, int32_t *groups, int64_t *times) {
     const int64_t gone = af_within_before(state, state->watermark);
     int64_t count = 0;
     for (int64_t group = 0; group < state->group_count; group++) {
-        const int32_t owned = state->owned[group]; /* a list is a tree whose nodes have nothing to their left */
-        count = af_time_save(state, owned < -1 ? -2 - owned : owned, gone, (int32_t)group, groups, times, count);
+        const af_seen *seen = &state->seen[group]; /* a list is a tree whose nodes have nothing to their left */
+        if (!seen->held || seen->time < gone) continue;
+        count = af_time_save(state, seen->older < -1 ? -2 - seen->older : seen->older, gone, (int32_t)group, groups, times, count);
+        groups[count] = (int32_t)group;
+        times[count++] = seen->time;
     }
     return count;
 }
 
-/* Entries by (group, time), each group's the greatest last.  False: no memory. */
+/* Times by (group, time).  False: no memory. */
 static bool af_dedup_load(af_dedup *state, const int32_t *groups, const int64_t *times, int64_t count, int64_t group_count) {
     if (!af_dedup_reserve(state, group_count)) return false;
-    if (!af_grow(&state->times, &state->time_capacity, count, sizeof *state->times)) return false;
     for (int64_t i = 0; i < count; i++) {
-        state->times[i] = (af_time){times[i], -1, state->owned[groups[i]]};
-        state->owned[groups[i]] = (int32_t)i;
+        af_seen *seen = &state->seen[groups[i]];
+        if (seen->held) {
+            if (!af_seen_push(state, seen, times[i])) return false;
+            continue;
+        }
+        *seen = (af_seen){times[i], -1, 1};
+        state->groups_held++;
     }
-    state->used = state->entries = state->swept = count;
+    state->swept = state->older;
     return true;
 }
 

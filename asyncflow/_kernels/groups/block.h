@@ -3,8 +3,8 @@
  * Three passes, so that the memory of 64 rows is waited for at once and no branch depends on the data before the last:
  *   1. image and hash of each key (the hash is taken as it is where it is known); prefetch its bucket.
  *   2. the tags of the bucket against the key's: a candidate id; prefetch its image.
- *   3. the images; rows that differ (new keys, long keys, overflowed buckets, nulls) are collected and take the exact path, in row order,
- *      so that ids are those of first appearance.
+ *   3. the images; rows that differ (new keys, long keys, overflowed buckets, nulls) are collected and are dealt with in row order, so that
+ *      ids are those of first appearance: a key whose tag its bucket does not have is put there, others take the exact path.
  * A key so near the buffer's end that a whole image cannot be loaded is copied first.  No branch asks for a key's length: it would go
  * wrong for every fourth key. */
 
@@ -105,6 +105,25 @@ AF_EXPORT void AF_AT(af_hash_strings)(const uint64_t *seeds, const af_string_row
     }
 }
 
+/* The id of a key that fits into an image, is not in the table, and has its place in this bucket; -1: there may be such a key, or no room.
+ * The image, which ends in zeros, is copied whole. */
+AF_LEVEL_INLINE int32_t AF_AT(put_new)(af_strings *table, af_key_bucket *bucket, const AF_AT(image_part) *image, uint32_t length, uint64_t hash,
+                                       uint16_t tag, uint32_t words) {
+    const int32_t id = table->size;
+    const uint64_t offset = table->offsets[id];
+    if ((AF_AT(match_tags)(bucket, tag) != 0) | (bucket->count == 8) | (id == table->capacity) | af_strings_full(table) |
+        (offset + words * 8 > table->text_capacity))
+        return -1;
+    memcpy(table->images + (size_t)id * words, image, words * 8);
+    memcpy(table->text + offset, image, words * 8);
+    table->hashes[id] = hash;
+    table->offsets[id + 1] = offset + length;
+    bucket->tag[bucket->count] = tag;
+    bucket->id[bucket->count++] = id;
+    table->size++;
+    return id;
+}
+
 /* One block; `words` and `hashed`, whether the rows' hashes are known, are constants where it is inlined.  false: no memory. */
 AF_LEVEL_INLINE bool AF_AT(assign_block)(af_strings *table, const af_string_rows *rows, int64_t begin, uint32_t count, uint32_t words,
                                          bool hashed, int32_t *ids) {
@@ -150,13 +169,17 @@ AF_LEVEL_INLINE bool AF_AT(assign_block)(af_strings *table, const af_string_rows
         const int64_t row = begin + misses[k];
         const uint8_t *key = rows->data + rows->starts[row];
         const uint64_t length = (uint64_t)rows->lengths[row];
-        int32_t id;
-        if (rows->valid != NULL && rows->valid[row] == 0)
+        const uint32_t i = misses[k];
+        int32_t id = -1;
+        if (rows->valid != NULL && rows->valid[row] == 0) {
             id = af_strings_null(table);
-        else
-            id = af_strings_intern(table, key, length, hashed || length <= width ? hashes[misses[k]] : af_hash_text(table->seeds, key, length));
+        } else {
+            if (length <= width && table->mask == mask && table->words == words)
+                id = AF_AT(put_new)(table, &table->buckets[places[i]], images[i], (uint32_t)length, hashes[i], tags[i], words);
+            if (id < 0) id = af_strings_intern(table, key, length, hashed || length <= width ? hashes[i] : af_hash_text(table->seeds, key, length));
+        }
         if (id < 0) return false;
-        ids[misses[k]] = id;
+        ids[i] = id;
     }
     return true;
 }

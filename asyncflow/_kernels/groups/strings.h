@@ -69,9 +69,12 @@ static inline void af_place(af_key_bucket *buckets, uint32_t mask, uint64_t hash
     bucket->id[bucket->count++] = id;
 }
 
+/* Memory that begins at a cache line; where there is much of it, huge pages, because it is read at random places. */
 static inline void *af_alloc_lines(size_t bytes) {
     void *memory = NULL;
-    return posix_memalign(&memory, 64, bytes ? bytes : 64) == 0 ? memory : NULL;
+    if (posix_memalign(&memory, bytes < AF_HUGE_FROM ? 64 : 2 << 20, bytes ? bytes : 64) != 0) return NULL;
+    af_want_huge(memory, bytes);
+    return memory;
 }
 
 static inline uint64_t af_text_length(const af_strings *table, int32_t id) { return table->offsets[id + 1] - table->offsets[id]; }
@@ -81,14 +84,20 @@ static bool af_strings_rebucket(af_strings *table, uint32_t bucket_count) {
     af_key_bucket *buckets = af_alloc_lines((size_t)bucket_count * sizeof(af_key_bucket));
     if (buckets == NULL) return false;
     memset(buckets, 0, (size_t)bucket_count * sizeof(af_key_bucket));
-    for (int32_t id = 0; id < table->size; id++)
+    enum { AHEAD = 16 };
+    for (int32_t id = 0; id < table->size; id++) {
+        if (id + AHEAD < table->size) __builtin_prefetch(&buckets[af_key_bucket_of(table->hashes[id + AHEAD], bucket_count - 1)], 1);
         if (id != table->null_id)
             af_place(buckets, bucket_count - 1, table->hashes[id], af_tag(table->hashes[id], af_text_length(table, id), table->words), id);
+    }
     free(table->buckets);
     table->buckets = buckets;
     table->mask = bucket_count - 1;
     return true;
 }
+
+/* Whether the next key needs more buckets. */
+AF_INLINE bool af_strings_full(const af_strings *table) { return (uint64_t)table->size * 2 >= (uint64_t)(table->mask + 1) * 9; }
 
 static bool af_strings_reserve(af_strings *table, int32_t capacity) {
     if (capacity <= table->capacity) return true;
@@ -98,13 +107,12 @@ static bool af_strings_reserve(af_strings *table, int32_t capacity) {
     uint64_t *images = af_alloc_lines(wanted * table->words * 8);
     if (images == NULL) return false;
     if (table->size) memcpy(images, table->images, (size_t)table->size * table->words * 8);
-    memset(images + (size_t)table->size * table->words, 0, (wanted - (size_t)table->size) * table->words * 8);
     free(table->images);
     table->images = images;
-    uint64_t *hashes = realloc(table->hashes, wanted * 8);
+    uint64_t *hashes = af_resized(table->hashes, (size_t)table->size * 8, wanted * 8);
     if (hashes == NULL) return false;
     table->hashes = hashes;
-    uint64_t *offsets = realloc(table->offsets, (wanted + 1) * 8);
+    uint64_t *offsets = af_resized(table->offsets, table->offsets != NULL ? ((size_t)table->size + 1) * 8 : 0, (wanted + 1) * 8);
     if (offsets == NULL) return false;
     table->offsets = offsets;
     table->capacity = (int32_t)wanted;
@@ -137,7 +145,7 @@ static bool af_strings_init(af_strings *table, const uint64_t *seeds) {
 static bool af_strings_widen(af_strings *table) {
     uint64_t *images = af_alloc_lines((size_t)table->capacity * AF_MAX_WORDS * 8);
     if (images == NULL) return false;
-    memset(images, 0, (size_t)table->capacity * AF_MAX_WORDS * 8);
+    memset(images, 0, (size_t)table->size * AF_MAX_WORDS * 8);
     free(table->images);
     table->images = images;
     table->words = AF_MAX_WORDS;
@@ -155,12 +163,15 @@ static int32_t af_strings_append(af_strings *table, const uint8_t *key, uint64_t
     if (offset + length > table->text_capacity) {
         uint64_t wanted = table->text_capacity ? table->text_capacity * 2 : 4096;
         while (wanted < offset + length) wanted *= 2;
-        uint8_t *text = realloc(table->text, wanted);
+        uint8_t *text = af_resized(table->text, offset, wanted);
         if (text == NULL) return -1;
         table->text = text;
         table->text_capacity = wanted;
     }
+    uint64_t *image = table->images + (size_t)id * table->words;
+    memset(image, 0, table->words * 8);
     if (length) memcpy(table->text + offset, key, length);
+    if (length && length <= table->words * 8) memcpy(image, key, length);
     table->offsets[id + 1] = offset + length;
     table->size++;
     return id;
@@ -189,26 +200,42 @@ AF_NOINLINE int32_t af_strings_intern(af_strings *table, const uint8_t *key, uin
         }
         if (bucket->count < 8) break;
     }
-    if ((uint64_t)table->size * 2 >= (uint64_t)(table->mask + 1) * 9 && !af_strings_rebucket(table, (table->mask + 1) * 2)) return -1;
+    if (af_strings_full(table) && !af_strings_rebucket(table, (table->mask + 1) * 2)) return -1;
     int32_t id = af_strings_append(table, key, length);
     if (id < 0) return -1;
     table->hashes[id] = hash;
-    if (length && length <= table->words * 8) memcpy(table->images + (size_t)id * table->words, key, length);
     af_place(table->buckets, table->mask, hash, tag, id);
     return id;
 }
 
-/* The same keys as `from[ids[i]]`, in that order, with ids 0, 1, 2, ... */
+/* The same keys as `from[ids[i]]`, in that order, with ids 0, 1, 2, ...; there is room for as many again.  No key is looked for, because all
+ * are different.  false: no memory. */
 static bool af_strings_rebuild(af_strings *table, const af_strings *from, const int32_t *ids, int32_t count) {
-    if (!af_strings_init(table, from->seeds)) return false;
+    uint64_t text_bytes = 0;
+    bool wide = false;
     for (int32_t i = 0; i < count; i++) {
-        const uint8_t *key = from->text + from->offsets[ids[i]];
         const uint64_t length = af_text_length(from, ids[i]);
-        int32_t id = ids[i] == from->null_id ? af_strings_null(table) : af_strings_intern(table, key, length, from->hashes[ids[i]]);
-        if (id < 0) {
-            af_strings_free(table);
-            return false;
-        }
+        text_bytes += length;
+        wide |= (length > 32) & (length <= 64);
+    }
+    *table = (af_strings){.words = wide ? AF_MAX_WORDS : 4, .null_id = -1, .text_capacity = text_bytes};
+    memcpy(table->seeds, from->seeds, sizeof table->seeds);
+    table->text = af_resized(NULL, 0, text_bytes ? text_bytes : 1);
+    if (table->text == NULL || !af_strings_reserve(table, count > AF_FIRST_CAPACITY ? count : AF_FIRST_CAPACITY)) {
+        af_strings_free(table);
+        return false;
+    }
+    table->offsets[0] = 0;
+    for (int32_t i = 0; i < count; i++) { /* there is room for all: nothing can fail */
+        const int32_t id = af_strings_append(table, from->text + from->offsets[ids[i]], af_text_length(from, ids[i]));
+        table->hashes[id] = from->hashes[ids[i]];
+        if (ids[i] == from->null_id) table->null_id = id;
+    }
+    uint64_t bucket_count = AF_FIRST_CAPACITY / 4;
+    while ((uint64_t)count * 4 >= bucket_count * 9) bucket_count *= 2;
+    if (bucket_count > UINT32_MAX / 2 || !af_strings_rebucket(table, (uint32_t)bucket_count)) {
+        af_strings_free(table);
+        return false;
     }
     return true;
 }

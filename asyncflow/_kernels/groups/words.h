@@ -42,7 +42,9 @@ static bool af_words_reslot(af_words *table, uint64_t slot_count) {
     free(table->slots);
     table->slots = slots;
     table->mask = slot_count - 1;
+    enum { AHEAD = 16 };
     for (int32_t id = 0; id < table->size; id++) {
+        if (id + AHEAD < table->size) __builtin_prefetch(&slots[af_slot_of(table, table->words[id + AHEAD])], 1);
         if (id == table->null_id) continue;
         uint64_t at = af_slot_of(table, table->words[id]);
         while (slots[at].id_plus_one) at = (at + 1) & table->mask;
