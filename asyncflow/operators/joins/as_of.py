@@ -10,31 +10,141 @@ right row unless the watermark of the right input, before that row, had passed t
 each input and their order.  A late left row has no partner: in an interval join a missing pair is no pair, but here the nearest of
 the rows that happen to be held would be a wrong pair.  (Flink's temporal join answers a late row from its remaining state, so the
 answer depends on how the inputs interleave.)
+
+The kernel keeps the rows that wait and finds the pairs, as references; ``referred.ReferredColumns`` has the columns.  When the clock
+rises, the results are gathered a portion at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 
-from asyncflow.model.columns import BoolArray, Int64Array
-from asyncflow.operators.joins.rows import shifted
-from asyncflow.operators.joins.swept import SweptJoin
-from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec
+from asyncflow._kernels import as_of as as_of_kernel
+from asyncflow.model.batch import Batch, iter_slices
+from asyncflow.model.columns import BoolArray, Column, IndexArray, Int32Array, Int64Array, concat_columns
+from asyncflow.model.snapshot import Frozen, Saved, nested
+from asyncflow.operators.joins import results
+from asyncflow.operators.joins.referred import ReferredColumns
+from asyncflow.operators.joins.rows import shifted, shifted_time
+from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
+from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
+from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
+
+FEW_PLACES = 1 << 16
+"""Free places are given up only where there are more places than this."""
 
 
-class AsOfJoin(SweptJoin):
+class AsOfJoin(TimedJoin):
     """``direction``: ``backward``, ``forward`` or ``nearest``; ``tolerance_ns``: how far apart the two may be, None only looking back."""
 
+    state_version = 2
+
     def __init__(self, spec: JoinSpec, *, direction: str, tolerance_ns: int | None) -> None:
-        super().__init__(spec, direction, 0, tolerance_ns)
+        self._state = as_of_kernel.AsOfState(direction, spec.kind, tolerance_ns)
+        reach = self._state.reach if spec.right_alone else None
+        super().__init__(spec, max(self._state.wait, reach or 0))
+        self._columns = (ReferredColumns(), ReferredColumns())
 
-    def _held_back(self, spec: JoinSpec) -> int:
-        return max(self._wait, (self._reach[RIGHT] or 0) if spec.right_alone else 0)
+    def take_in(self, port: int, batch: Batch) -> BoolArray | None:
+        assert batch.time is not None
+        self._settle(port)
+        groups = self._keys.groups([batch.columns[each] for each in self.spec.keys[port]], batch.num_rows)
+        marks = batch.watermarks, batch.watermark_before, batch.delay_ns
+        times = np.ascontiguousarray(batch.time)
+        late, partly = self._state.hold(port, groups, self._keys.table.size, times, *marks)
+        self._columns[port].hold([batch.columns[each] for each in self.spec.columns[port]])
+        self.counts["late_partly"] += partly
+        return late
 
-    def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
-        if port == LEFT:
-            late = seen > shifted(times, self._wait)
-            return late, late
-        reach = self._reach[RIGHT]
-        late = np.zeros(len(times), np.bool_) if reach is None else seen > shifted(times, reach)
-        return late, seen > times
+    def released(self, clock: int) -> Iterator[Batch]:
+        more = True
+        while more:
+            left, right, time, release, more = self._state.sweep(clock, results.MAX_PAIRS)
+            for part in self._parts(left):
+                yield from iter_slices(
+                    self._results(left[part], right[part], time[part], release[part]), MAX_OUTPUT_ROWS
+                )
+        ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
+        self.counts.update(zip(ways, self._state.ways, strict=True))
+        for port in (LEFT, RIGHT):
+            self._columns[port].free(self._state.recycle(port))
+            if self._state.places[port] > max(FEW_PLACES, 4 * self._state.rows[port]):
+                self._settle(port)
+                self._columns[port].keep(self._state.compact(port))
+
+    @property
+    def waiting_rows(self) -> tuple[int, int]:
+        left, right = self._state.rows
+        return left, right
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When a row that waits is looked at, or one that has found nobody comes out alone."""
+        due = self._state.next_due()
+        return None if due is None else shifted_time(due, 1)
+
+    def live_keys(self) -> Int32Array:
+        live: Int32Array = self._state.live_keys()
+        return live
+
+    def keep_keys(self, kept: Int32Array) -> None:
+        self._state.keep_keys(kept)
+
+    def frozen_rows(self) -> Frozen:
+        """Rows stand by key, time and arrival."""
+        for port in (LEFT, RIGHT):
+            self._settle(port)
+        sides: dict[str, Frozen] = {"matching": frozen_by_group(self._state, self._keys.table.ranks())}
+        for port, name in enumerate(("left", "right")):
+            sides[f"{name}_columns"] = self._columns[port].frozen(self._state.saved_places(port))
+        return nested({}, sides)
+
+    def restore_rows(self, saved: Saved) -> None:
+        load_kernel(self._state, saved, "matching", groups=self._keys.table.size)
+        for port, name in enumerate(("left", "right")):
+            columns = saved.within(f"{name}_columns")
+            self._columns[port].restore(columns, self._state.rows[port], self.spec.shape.types(port))
+
+    @property
+    def held_bytes(self) -> int:
+        return int(self._state.nbytes) + sum(side.nbytes for side in self._columns)
+
+    def _settle(self, port: int) -> None:
+        self._columns[port].settle(*self._state.settle(port), self._state.places[port])
+
+    def _parts(self, left: Int64Array) -> list[slice]:
+        """Left rows mostly are some that have waited, then some of the last batch: apart, neither has to be copied to the other."""
+        if not len(left):
+            return []
+        stayed = left >= 0
+        cut = int(np.count_nonzero(stayed))
+        if not 0 < cut < len(left) or self.spec.right_alone or not stayed[:cut].all():
+            return [slice(0, len(left))]
+        return [slice(0, cut), slice(cut, len(left))]
+
+    def _results(self, left: Int64Array, right: Int64Array, time: Int64Array, release: Int64Array) -> Batch:
+        """Rows of these references; -1: that side is null."""
+        sides = ((left != -1) + 2 * (right != -1)).astype(np.int8) if self.spec.right_alone else None
+        if sides is None or (sides == sides[0]).all():
+            columns = self._gathered(left, right)
+        else:
+            # Each column from those with the left side, with the right one, with both, and then back in order.
+            order = np.argsort(sides, kind="stable")
+            cuts = np.searchsorted(sides[order], [1, 2, 3, 4])
+            parts = [self._gathered(left[order[a:b]], right[order[a:b]]) for a, b in pairwise(cuts) if b > a]
+            place: IndexArray = np.empty(len(order), np.intp)
+            place[order] = np.arange(len(order))
+            columns = tuple(concat_columns(each).take(place) for each in zip(*parts, strict=True))
+        marks = shifted(release, -self.hold_ns) if self.hold_ns else release
+        return Batch(self.output, columns, len(time), time, watermarks=marks)
+
+    def _gathered(self, left: Int64Array, right: Int64Array) -> tuple[Column, ...]:
+        takes = [
+            None if (refs == -1).all() else partial(side.take, refs=refs)
+            for side, refs in zip(self._columns, (left, right), strict=True)
+        ]
+        return self.spec.shape.columns(*takes, len(left))

@@ -41,27 +41,27 @@ class _Valid:
     """Which places hold a value; nothing is kept until the first null comes."""
 
     def __init__(self) -> None:
-        self._flags: BoolArray | None = None
+        self.flags: BoolArray | None = None
 
     def put(self, places: Int64Array, valid: BoolArray | None, size: int) -> None:
-        if valid is None and self._flags is None:
+        if valid is None and self.flags is None:
             return
-        if self._flags is None or len(self._flags) < size:
+        if self.flags is None or len(self.flags) < size:
             flags = np.ones(size, np.bool_)
-            if self._flags is not None:
-                flags[: len(self._flags)] = self._flags
-            self._flags = flags
-        self._flags[places] = True if valid is None else valid
+            if self.flags is not None:
+                flags[: len(self.flags)] = self.flags
+            self.flags = flags
+        self.flags[places] = True if valid is None else valid
 
     def take(self, places: Int64Array) -> BoolArray | None:
-        if self._flags is None:
+        if self.flags is None:
             return None
-        found: BoolArray = self._flags[places]
+        found: BoolArray = self.flags[places]
         return None if found.all() else found
 
     def keep(self, places: Int64Array) -> None:
-        if self._flags is not None:
-            self._flags = self._flags[places]
+        if self.flags is not None:
+            self.flags = self.flags[places]
 
 
 class _FixedPlaces:
@@ -77,6 +77,9 @@ class _FixedPlaces:
 
     def take(self, places: Int64Array) -> FixedColumn:
         return FixedColumn(self._values[places], self._valid.take(places))
+
+    def by_place(self) -> tuple[NDArray[Any], BoolArray | None]:
+        return self._values, self._valid.flags
 
     def runs(self, places: Int64Array) -> Iterator[FixedColumn]:
         """The values of these places, as runs of a column."""
@@ -171,6 +174,12 @@ class PlacedColumns:
 
     def take(self, position: int, places: Int64Array) -> Column:
         return self._columns[position].take(places)
+
+    def values(self, position: int) -> tuple[NDArray[Any], BoolArray | None]:
+        """The values of a fixed column by place, and which of them are no nulls (None: all)."""
+        column = self._columns[position]
+        assert isinstance(column, _FixedPlaces)
+        return column.by_place()
 
     def free(self, places: Int64Array) -> None:
         for held in self._columns:

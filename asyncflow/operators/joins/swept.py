@@ -22,7 +22,7 @@ from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
 from asyncflow.operators.joins import results
 from asyncflow.operators.joins.places import PlacedColumns
 from asyncflow.operators.joins.rows import shifted, shifted_time
-from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
+from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, SiftedJoin
 from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 
@@ -89,7 +89,7 @@ def by_time(places: Int64Array, times: Int64Array) -> tuple[Int64Array, Int64Arr
     return places[order], times[order]
 
 
-class SweptJoin(TimedJoin):
+class SweptJoin(SiftedJoin):
     """``mode``: ``interval``, ``backward``, ``forward`` or ``nearest``; the bounds are those of the kernel."""
 
     def __init__(self, spec: JoinSpec, mode: str, lower_ns: int, upper_ns: int | None) -> None:

@@ -151,22 +151,13 @@ class TimedJoin(TwoInputOperator):
             return []
         if batch.time is None:
             raise StageError("a join by event time needs rows that have one")
+        late = self.take_in(port, batch)
         outputs = []
-        seen = batch.row_watermarks()
-        late, partly = self._lateness(port, batch.time, seen)
-        self.counts["late_partly"] += int(np.count_nonzero(partly & ~late))
-        if late.any():
+        if late is not None:
             self.counts["late_right" if port else "late"] += int(np.count_nonzero(late))
             if port == LEFT:
                 outputs.append(Output(batch.take(np.flatnonzero(late)), "late"))
-            batch = batch.take(np.flatnonzero(~late))
-            seen = batch.row_watermarks()
-        if batch.num_rows:
-            assert batch.time is not None
-            keys = [batch.columns[position] for position in self.spec.keys[port]]
-            kept = tuple(batch.columns[position] for position in self.spec.columns[port])
-            self.hold(port, keys, kept, batch.time, seen)
-            self._check_state()
+        self._check_state()
         return outputs
 
     def advance(self, watermark_ns: int) -> Iterator[Output]:
@@ -203,15 +194,8 @@ class TimedJoin(TwoInputOperator):
     # -- what each kind of join says -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def hold(
-        self,
-        port: int,
-        keys: Sequence[Column],
-        columns: tuple[Column, ...],
-        times: Int64Array,
-        seen: Int64Array,
-    ) -> None:
-        """Takes rows in: the columns of their keys and those that are kept, their times, the watermark before each."""
+    def take_in(self, port: int, batch: Batch) -> BoolArray | None:
+        """Takes rows in that are not late for all results; which are late (None: none is).  Counts those that are late for some."""
 
     @abstractmethod
     def released(self, clock: int) -> Iterator[Batch]:
@@ -239,10 +223,6 @@ class TimedJoin(TwoInputOperator):
     def held_bytes(self) -> int:
         """Bytes of the rows held now."""
 
-    @abstractmethod
-    def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
-        """Of rows with these times and the watermarks before them: late for all, and late for some or all."""
-
     # -- inside ----------------------------------------------------------------------------------------------------------
 
     def _check_state(self) -> None:
@@ -251,3 +231,38 @@ class TimedJoin(TwoInputOperator):
             raise StageError(
                 f"it holds {self.open_keys} keys in {format_size(size)} of rows that wait for a match, more than max_state = {limit}"
             )
+
+
+class SiftedJoin(TimedJoin):
+    """Says of all rows of a batch at once which are late, and holds the others."""
+
+    def take_in(self, port: int, batch: Batch) -> BoolArray | None:
+        assert batch.time is not None
+        seen = batch.row_watermarks()
+        late, partly = self._lateness(port, batch.time, seen)
+        self.counts["late_partly"] += int(np.count_nonzero(partly & ~late))
+        some = bool(late.any())
+        if some:
+            batch = batch.take(np.flatnonzero(~late))
+            seen = batch.row_watermarks()
+        if batch.num_rows:
+            assert batch.time is not None
+            keys = [batch.columns[position] for position in self.spec.keys[port]]
+            kept = tuple(batch.columns[position] for position in self.spec.columns[port])
+            self.hold(port, keys, kept, batch.time, seen)
+        return late if some else None
+
+    @abstractmethod
+    def hold(
+        self,
+        port: int,
+        keys: Sequence[Column],
+        columns: tuple[Column, ...],
+        times: Int64Array,
+        seen: Int64Array,
+    ) -> None:
+        """Takes rows in: the columns of their keys and those that are kept, their times, the watermark before each."""
+
+    @abstractmethod
+    def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
+        """Of rows with these times and the watermarks before them: late for all, and late for some or all."""

@@ -31,7 +31,7 @@ from asyncflow.operators.joins.results import (
     right_alone,
 )
 from asyncflow.operators.joins.rows import Rows, before, concat_rows, frozen_rows, restored_rows
-from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, TimedJoin
+from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, SiftedJoin
 
 FEW_BYTES = 1 << 20
 """Parts smaller than this become one with the part before them, so that there are few."""
@@ -41,7 +41,7 @@ MAX_ENTRIES = 1 << 20
 """How many (row, window) pairs are worked on at once, but for one window that holds more rows."""
 
 
-class WindowJoin(TimedJoin):
+class WindowJoin(SiftedJoin):
     """Windows as in :class:`~asyncflow.operators.windows.window.WindowOperator`, by their numbers on the lattice."""
 
     def __init__(self, spec: JoinSpec, *, size_ns: int, every_ns: int, offset_ns: int = 0) -> None:

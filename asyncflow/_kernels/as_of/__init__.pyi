@@ -1,0 +1,1 @@
+from asyncflow._kernels.as_of.compiled import *

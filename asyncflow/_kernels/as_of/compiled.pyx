@@ -1,0 +1,314 @@
+"""As-of joins: rows of two tables that wait, and the sweep through time that gives each left row the right row nearest to it.
+
+The design is in words at the head of as_of/as_of.h; the twin says what each method does.  Cost: a few nanoseconds a row that comes in order;
+state is 32 bytes a row that waits, 64 a right row that may still be found, and 16 a key.
+"""
+
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+import numpy as np
+
+from asyncflow._kernels.as_of import saved
+from asyncflow._kernels.base.guarded import guarded
+from asyncflow._kernels.base.saved import Parts
+
+cimport numpy as cnp
+
+from asyncflow._kernels.as_of.state cimport (
+    AF_BACKWARD, AF_FORWARD, AF_MORE, AF_NEAREST, AF_NO_MEMORY, af_arrivals, af_as_of, af_begin, af_bytes, af_columns, af_compact,
+    af_compact_rows, af_free, af_fresh_count, af_hold, af_init, af_keep_keys, af_live_keys, af_load, af_next_due, af_recycle, af_results,
+    af_room_for_keys, af_row_count, af_save, af_settle, af_side, af_sweep,
+)
+from asyncflow._kernels.base.arrays cimport empty, int32_data, int64_data, uint8_data
+
+cnp.import_array()
+
+cdef dict DIRECTIONS = {"backward": AF_BACKWARD, "forward": AF_FORWARD, "nearest": AF_NEAREST}
+FEW_ROWS = 1 << 16
+"""The table of known rows is made small only where it has more rows than this."""
+
+
+cdef object _longs(Py_ssize_t count):
+    return empty(count, cnp.NPY_INT64)
+
+
+cdef class _AsOfState:
+    """The rows of both sides.  See the twin."""
+
+    cdef af_as_of join
+    cdef object frozen
+    cdef list frozen_places  # of each side, in the order of the last freeze
+    cdef dict shape
+
+    def __cinit__(self, str direction, str kind, tolerance_ns):
+        if direction not in DIRECTIONS:
+            raise ValueError(f"no direction {direction!r}")
+        if tolerance_ns is None and (direction != "backward" or kind in ("right", "full")):
+            raise ValueError("this join needs a tolerance")
+        if tolerance_ns is not None and tolerance_ns < 0:
+            raise ValueError("a tolerance is not negative")
+        self.shape = {"direction": direction, "kind": kind, "tolerance_ns": tolerance_ns}
+        self.frozen, self.frozen_places = Parts(), []
+        af_init(
+            &self.join,
+            DIRECTIONS[direction],
+            -1 if tolerance_ns is None else tolerance_ns,
+            kind in ("left", "full", "anti"),
+            kind in ("right", "full"),
+            kind not in ("semi", "anti"),
+            kind == "semi",
+        )
+
+    def __dealloc__(self):
+        af_free(&self.join)
+
+    @property
+    def wait(self):
+        return self.join.wait
+
+    @property
+    def reach(self):
+        return None if self.join.reach < 0 else self.join.reach
+
+    @property
+    def rows(self):
+        return af_row_count(&self.join, 0), af_row_count(&self.join, 1)
+
+    @property
+    def places(self):
+        return self.join.sides[0].places.top, self.join.sides[1].places.top
+
+    @property
+    def ways(self):
+        return self._ways()
+
+    cdef tuple _ways(self):
+        cdef af_side *left = &self.join.sides[0]
+        cdef af_side *right = &self.join.sides[1]
+        return left.matched, left.unmatched, right.matched, right.unmatched
+
+    @property
+    def nbytes(self):
+        return af_bytes(&self.join)
+
+    cdef int _between_sweeps(self) except -1:
+        if self.join.under_way:
+            raise ValueError("a sweep is not over")
+        return 0
+
+    cdef int _settled(self, int port) except -1:
+        if self.join.sides[port].has_fresh or self.join.sides[port].gone_count:
+            raise ValueError("rows wait for recycle or settle")
+        return 0
+
+    def hold(self, int port, const int32_t[::1] keys, int64_t key_count, const int64_t[::1] times, marks, int64_t before, int64_t delay_ns):
+        cdef Py_ssize_t count = keys.shape[0], i
+        cdef int32_t least = 0, greatest = -1
+        cdef int64_t lates = 0, partly = 0
+        cdef const int64_t *seen = NULL
+        cdef bint done
+        port &= 1
+        if marks is not None:
+            marks = np.ascontiguousarray(marks, np.int64)
+            seen = int64_data(marks)
+        if times.shape[0] != count or (marks is not None and len(marks) != count):
+            raise ValueError("the arrays differ in length")
+        if delay_ns < 0:
+            raise ValueError("a delay is not negative")
+        self._between_sweeps()
+        if self.join.sides[port].has_fresh:
+            raise ValueError("rows wait for settle")
+        if not count:
+            return None, 0
+        for i in range(count):
+            least = min(least, keys[i])
+            greatest = max(greatest, keys[i])
+        if least < -1 or greatest >= key_count:
+            raise IndexError(f"a key outside of 0..{key_count - 1}")
+        late = empty(count, cnp.NPY_BOOL)
+        cdef uint8_t *flags = uint8_data(late)
+        with nogil:
+            memset(flags, 0, count)
+            done = af_room_for_keys(&self.join, key_count)
+            done = done and af_hold(
+                &self.join, port, &keys[0], &times[0], seen, before, delay_ns, count, flags, &lates, &partly)
+        if not done:
+            raise MemoryError
+        return late if lates else None, partly
+
+    def sweep(self, int64_t clock_ns, int64_t limit):
+        cdef af_as_of *join = &self.join
+        cdef af_results out
+        cdef int state
+        cdef bint begun = True
+        if not join.under_way:
+            if clock_ns < join.clock:
+                raise ValueError("the clock went back")
+            with nogil:
+                begun = af_begin(join, clock_ns)
+            if not begun:
+                raise MemoryError
+        cdef int64_t room = join.sides[0].count
+        if join.right_alone:
+            room += join.sides[1].count + join.known
+        found = [_longs(room) for _ in range(3)]
+        # Looking back, a result is released at its time.
+        cdef bint same = join.wait == 0 and not join.right_alone
+        found.append(found[2] if same else _longs(room))
+        out.left, out.right, out.time = int64_data(found[0]), int64_data(found[1]), int64_data(found[2])
+        out.release = NULL if same else int64_data(found[3])
+        out.arrivals = NULL
+        if not same:
+            out.arrivals = <af_arrivals *>malloc((room + 1) * sizeof(af_arrivals))
+            if out.arrivals == NULL:
+                raise MemoryError
+        with nogil:
+            state = af_sweep(join, limit, &out)
+            free(out.arrivals)
+        if state != AF_NO_MEMORY and state != AF_MORE and join.row_slots.top > max(FEW_ROWS, 4 * join.known):
+            if not af_compact_rows(join):
+                state = AF_NO_MEMORY
+        if state == AF_NO_MEMORY:
+            raise MemoryError
+        left, right, time, release = (array[: out.count] for array in found)
+        return left, right, time, time if same else release, state == AF_MORE
+
+    def recycle(self, int port):
+        cdef af_side *side = &self.join.sides[port & 1]
+        cdef int64_t i
+        gone = _longs(side.gone_count)
+        cdef int64_t *left = int64_data(gone)
+        for i in range(side.gone_count):
+            left[i] = side.gone[i]
+        if not af_recycle(side):
+            raise MemoryError
+        return gone
+
+    def settle(self, int port):
+        self._between_sweeps()
+        cdef int64_t count = af_fresh_count(&self.join, port & 1)
+        rows, places = _longs(count), _longs(count)
+        count = af_settle(&self.join, port & 1, int64_data(rows), int64_data(places))
+        return rows[:count], places[:count]
+
+    def compact(self, int port):
+        self._between_sweeps()
+        self._settled(port & 1)
+        kept = _longs(af_row_count(&self.join, port & 1))
+        if not af_compact(&self.join, port & 1, int64_data(kept)):
+            raise MemoryError
+        return kept
+
+    def next_due(self):
+        cdef int64_t time = 0
+        return time if af_next_due(&self.join, &time) else None
+
+    def live_keys(self):
+        return self._live_keys()
+
+    cdef object _live_keys(self):
+        live = np.zeros(self.join.key_count, np.bool_)
+        if self.join.key_count:
+            af_live_keys(&self.join, uint8_data(live))
+        return np.flatnonzero(live).astype(np.int32)
+
+    def keep_keys(self, kept):
+        kept = np.ascontiguousarray(kept, np.int32)
+        if len(kept) and not (0 <= kept.min() and kept.max() < self.join.key_count):
+            raise IndexError("a key that is not known")
+        live = self._live_keys()
+        if len(np.unique(kept)) < len(kept) or not np.isin(live, kept).all():
+            raise ValueError("keys that rows are held of are kept, each once")
+        self._between_sweeps()
+        if not af_keep_keys(&self.join, int32_data(kept), len(kept)):
+            raise MemoryError
+
+    def saved_places(self, int port):
+        if not self.frozen_places:
+            raise ValueError("rows have an order once the state was frozen")
+        return self.frozen_places[port & 1]
+
+    def freeze(self, rank):
+        cdef int port
+        cdef af_columns columns
+        parts, places = {}, []
+        self._between_sweeps()
+        for port in range(2):
+            self._settled(port)
+            count = af_row_count(&self.join, port)
+            of, keys = empty(count, cnp.NPY_INT32), empty(count, cnp.NPY_INT32)
+            times, moments, arrivals = _longs(count), _longs(count), _longs(count)
+            matched, ahead = empty(count, cnp.NPY_BOOL), empty(count, cnp.NPY_BOOL)
+            columns = af_columns(
+                int32_data(of), int32_data(keys), int64_data(times), int64_data(moments), int64_data(arrivals), uint8_data(matched),
+                uint8_data(ahead))
+            af_save(&self.join, port, &columns)
+            order, rows = saved.Rows(keys, times, moments, arrivals, matched, ahead).in_order(rank)
+            parts |= rows.parts(port)
+            places.append(of[order].astype(np.int64))
+        self.frozen, self.frozen_places = Parts(parts), places
+        return self.shape | {
+            "clock_ns": self.join.clock,
+            "arrived": [self.join.sides[0].arrived, self.join.sides[1].arrived],
+            "ways": list(self._ways()),
+            "groups": len(rank),
+        }
+
+    def pieces(self, budget):
+        return self.frozen.pieces(budget)
+
+    def drop(self):
+        self.frozen.drop()
+
+    def load(self, fields, parts):
+        cdef int port
+        cdef af_columns columns
+        if self.join.sides[0].arrived or self.join.sides[1].arrived or self.join.clock != INT64_MIN:
+            raise ValueError("a snapshot is loaded into a state that had rows")
+        reach = None if self.join.reach < 0 else self.join.reach
+        sides = saved.loaded(fields, parts, self.shape, (self.join.wait, reach), self.join.one_each)
+        if not af_room_for_keys(&self.join, max([int(rows.keys.max(initial=-1)) + 1 for rows in sides])):
+            raise MemoryError
+        for port in range(2):
+            rows = sides[port]
+            columns = af_columns(
+                NULL, int32_data(rows.keys), int64_data(rows.time), int64_data(rows.moment), int64_data(rows.arrival),
+                uint8_data(rows.matched), uint8_data(rows.ahead))
+            if not af_load(&self.join, port, &columns, len(rows.time)):
+                raise MemoryError
+            self.join.sides[port].arrived = fields["arrived"][port]
+            self.join.sides[port].matched = fields["ways"][2 * port]
+            self.join.sides[port].unmatched = fields["ways"][2 * port + 1]
+        self.join.clock = fields["clock_ns"]
+
+
+AsOfState = guarded(_AsOfState, "AsOfState")
+
+
+def pick(const uint8_t[::1] placed, const uint8_t[::1] fresh, int width, const int64_t[::1] refs):
+    """Values of ``width`` bytes (1 or 8) by reference: see the twin."""
+    cdef Py_ssize_t count = refs.shape[0], i
+    cdef int64_t held = placed.shape[0] // max(width, 1), rows = fresh.shape[0] // max(width, 1), ref, row
+    cdef bint outside = False
+    if width != 1 and width != 8:
+        raise ValueError(f"values of {width} bytes")
+    out = empty(count * width, cnp.NPY_UINT8)
+    cdef uint8_t *to = uint8_data(out)
+    cdef const uint8_t *from_placed = &placed[0] if held else NULL
+    cdef const uint8_t *from_fresh = &fresh[0] if rows else NULL
+    with nogil:
+        for i in range(count):
+            ref = refs[i]
+            row = ref if ref >= 0 else -2 - ref
+            if row < 0 or row >= (held if ref >= 0 else rows):
+                outside = True
+                break
+            if width == 8:
+                (<int64_t *>to)[i] = (<const int64_t *>from_placed)[row] if ref >= 0 else (<const int64_t *>from_fresh)[row]
+            else:
+                to[i] = from_placed[row] if ref >= 0 else from_fresh[row]
+    if outside:
+        raise IndexError("a reference to no row")
+    return out

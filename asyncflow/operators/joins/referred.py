@@ -1,0 +1,111 @@
+"""Columns of one side of an as-of join by the references that the ``as_of`` kernel gives to rows.
+
+The rows of the last batch are *fresh*: their columns are the batch's own, and most of them are paired and gone before the next batch
+comes.  Those that stay are copied to places (``places.py``) then, and the batch is let go: at most one batch of each side is kept alive.
+A reference is a place, -2 - i for row i of the last batch, or -1 for null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from asyncflow._kernels import as_of as as_of_kernel
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, concat_columns
+from asyncflow.model.schema import DataType
+from asyncflow.model.snapshot import Frozen, Saved
+from asyncflow.operators.joins.places import PlacedColumns
+from asyncflow.operators.joins.rows import masked
+
+
+class ReferredColumns:
+    """All columns of one side; the first rows say of which types they are."""
+
+    def __init__(self) -> None:
+        self._placed = PlacedColumns()
+        self._placed_rows = 0
+        self._fresh: Sequence[Column] = ()
+        self._fresh_bytes = 0
+
+    def hold(self, columns: Sequence[Column]) -> None:
+        """The columns of a batch, whose rows are fresh; those of the batch before are settled."""
+        self._fresh = columns
+        self._fresh_bytes = sum(column.nbytes for column in columns)
+
+    def free(self, places: Int64Array) -> None:
+        """The rows of these places have left."""
+        if len(places):
+            self._placed.free(places)
+            self._placed_rows -= len(places)
+
+    def settle(self, rows: Int64Array, places: Int64Array, top: int) -> None:
+        """Of the last batch ``rows`` stay, at ``places``.  Places from ``top`` on were never given out."""
+        if len(rows):
+            self._placed.put(places, [column.take(rows) for column in self._fresh], top)
+            self._placed_rows += len(rows)
+        self._fresh, self._fresh_bytes = (), 0
+
+    def take(self, position: int, refs: Int64Array) -> Column:
+        """A column by its position, of the rows with these references, of which at least one is no null."""
+        missing = refs == -1
+        if not missing.any():
+            return self._take(position, refs)
+        some = refs[np.argmin(missing)]
+        return masked(self._take(position, np.where(missing, some, refs)), ~missing)
+
+    def _take(self, position: int, refs: Int64Array) -> Column:
+        fresh = refs < 0
+        if not fresh.any():
+            return self._placed.take(position, refs)
+        column = self._fresh[position]
+        if fresh.all():
+            rows = -2 - refs
+            first = int(rows[0])
+            if int(rows[-1]) - first == len(rows) - 1 and (rows[1:] > rows[:-1]).all():
+                return column.slice(first, first + len(rows))
+            return column.take(rows)
+        if isinstance(column, FixedColumn):
+            values, valid = self._placed.values(position)
+            picked = as_of_kernel.pick(_bytes(values), _bytes(column.values), values.itemsize, refs)
+            return FixedColumn(picked.view(values.dtype), _picked_valid(valid, column.valid, fresh, refs))
+        order = np.argsort(fresh, kind="stable")
+        cut = len(refs) - int(np.count_nonzero(fresh))
+        both = [self._placed.take(position, refs[order[:cut]]), column.take(-2 - refs[order[cut:]])]
+        place = np.empty(len(order), np.intp)
+        place[order] = np.arange(len(order))
+        return concat_columns(both).take(place)
+
+    def keep(self, places: Int64Array) -> None:
+        """Place ``places[i]`` becomes i; the others are free."""
+        self._placed.keep(places)
+
+    def frozen(self, places: Int64Array) -> Frozen:
+        """The columns of these places' rows, in this order; no row is fresh."""
+        return self._placed.frozen(places)
+
+    def restore(self, saved: Saved, rows: int, types: Mapping[int, DataType]) -> None:
+        """Puts saved columns of ``rows`` rows into places 0, 1, ...; ``types``: of columns that are known, by position."""
+        self._placed.restore(saved, rows, types)
+        self._placed_rows = rows
+
+    @property
+    def nbytes(self) -> int:
+        return self._placed.nbytes(self._placed_rows) + self._fresh_bytes
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return np.ascontiguousarray(values).view(np.uint8)
+
+
+def _picked_valid(
+    placed: BoolArray | None, fresh: BoolArray | None, of_fresh: BoolArray, refs: Int64Array
+) -> BoolArray | None:
+    if placed is None and fresh is None:
+        return None
+    found = np.ones(len(refs), np.bool_)
+    if placed is not None:
+        found[~of_fresh] = placed[refs[~of_fresh]]
+    if fresh is not None:
+        found[of_fresh] = fresh[-2 - refs[of_fresh]]
+    return found
