@@ -14,21 +14,20 @@ KEYS = 1 << 20
 REACH_NS = 1 << 19  # as many rows as wait on each side: one comes a nanosecond
 
 
-class _Stream:
-    """Batches of both sides, one after another for ever: keys near the row's number (interval) or of a few symbols (as of)."""
+class _Interval:
+    """Batches of both sides, one after another for ever: keys near the row's number."""
 
-    def __init__(self, mode: str, upper_ns: int | None) -> None:
-        self.state = kernel("join").JoinState(mode, "inner", -REACH_NS, upper_ns)
-        self.few = mode != "interval"
+    def __init__(self) -> None:
+        self.state = kernel("join").JoinState("interval", "inner", -REACH_NS, REACH_NS)
         self.first = 0
         self.dice = np.random.default_rng(1)
 
     def step(self) -> object:
         numbers = np.arange(self.first, self.first + ROWS)
         self.first += ROWS
-        keys = self.dice.integers(0, 1000, ROWS) if self.few else (numbers * 7) % KEYS
+        keys = (numbers * 7) % KEYS
         late = self.dice.integers(0, REACH_NS, ROWS)
-        others = self.dice.integers(0, 1000, ROWS) if self.few else (np.maximum(numbers - late, 0) * 7) % KEYS
+        others = (np.maximum(numbers - late, 0) * 7) % KEYS
         ready: list[Any] = []
         for port, ids in enumerate((keys, others)):
             slots = self.state.hold(port, ids.astype(np.int32), KEYS, numbers, numbers)
@@ -40,8 +39,31 @@ class _Stream:
         return met
 
 
+class _AsOf:
+    """Batches of both sides, one after another for ever: keys of so many symbols."""
+
+    def __init__(self, direction: str, tolerance_ns: int | None, symbols: int = 1000) -> None:
+        self.state = kernel("as_of").AsOfState(direction, "inner", tolerance_ns)
+        self.dice = np.random.default_rng(1)
+        self.keys = [self.dice.integers(0, symbols, ROWS).astype(np.int32) for _ in range(2)]
+        self.first, self.symbols = 0, symbols
+
+    def step(self) -> object:
+        times = np.arange(self.first, self.first + ROWS)
+        for port, keys in enumerate(self.keys):
+            self.state.settle(port)
+            self.state.hold(port, keys, self.symbols, times, None, self.first, 0)
+        self.first += ROWS
+        met = self.state.sweep(self.first, 1 << 30)
+        for port in (0, 1):
+            self.state.recycle(port)
+        return met
+
+
 def cases() -> list[tuple[str, Callable[[], object], int]]:
     return [
-        ("join: interval, 512k rows wait on each side", _Stream("interval", REACH_NS).step, 2 * ROWS),
-        ("join: as of, 1,000 keys", _Stream("backward", None).step, 2 * ROWS),
+        ("join: interval, 512k rows wait on each side", _Interval().step, 2 * ROWS),
+        ("join: as of backward, 1,000 keys", _AsOf("backward", None).step, 2 * ROWS),
+        ("join: as of backward, 1,000,000 keys", _AsOf("backward", None, 1_000_000).step, 2 * ROWS),
+        ("join: as of nearest, 512k right rows wait", _AsOf("nearest", REACH_NS // 2).step, 2 * ROWS),
     ]

@@ -11,6 +11,7 @@ import ctypes
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,25 @@ def sweep(state: Any, clock: int, ready: Any) -> None:
         state.recycle(1)
 
 
+def as_of(direction: str) -> None:
+    make = partial(kernel("as_of").AsOfState, direction, "left", 50)
+    state = make()
+    made.append(state)
+    for half in (slice(0, ROWS // 2), slice(ROWS // 2, ROWS)):
+        for port in (0, 1):
+            state.settle(port)
+            state.hold(port, KEYS[half], GROUPS, TIMES[half][::-1].copy(), None, NO_TIME, 3000)
+        while state.sweep(int(TIMES[half][40]), 30)[-1]:
+            pass
+    for port in (0, 1):
+        state.recycle(port)
+        state.settle(port)
+        state.compact(port)
+    other = moved(state, make(), ORDER)
+    while other.sweep(END, 30)[-1]:
+        pass
+
+
 def dedup() -> None:
     state = kernel("dedup").DedupState(50)
     made.append(state)
@@ -200,6 +220,8 @@ WORK: dict[str, Callable[[], None]] = {
     "interval": lambda: join("interval"),
     "numbers": lambda: join("interval", numbers=True),
     "nearest": lambda: join("nearest"),
+    "as of backward": lambda: as_of("backward"),
+    "as of nearest": lambda: as_of("nearest"),
     "dedup": dedup,
     "top": lambda: top(False),
     "top of windows": lambda: top(True),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from asyncflow._kernels.as_of import compiled as as_of
 from asyncflow._kernels.dedup import compiled as dedup
 from asyncflow._kernels.dedup import reference as plain_dedup
 from asyncflow._kernels.join import compiled as join
@@ -69,15 +70,25 @@ def into_interval_join(times: np.ndarray, marks: np.ndarray | None) -> int:
 
 
 def into_as_of_join(times: np.ndarray, marks: np.ndarray | None) -> int:
-    """Left rows that look back over right ones which came after a watermark that is far ahead."""
-    count, order = len(times), np.argsort(times)
-    state = join.JoinState("backward", "inner", 0, 10**12)
-    keys, none = np.zeros(count, np.int32), np.full(count, NO_TIME)
-    right = state.hold(1, keys, 1, times, np.full(count, 2 * STEP * count))
-    left = state.hold(0, keys, 1, times, none)
-    state.begin(END, (left[order], times[order]), (right[order], times[order]))
-    assert len(state.sweep(10 * count)[0]) == 0
-    return len(state.recycle(0))
+    """Left rows that look both ways, at right ones which came after a watermark that had passed many of them."""
+    count, keys = len(times), np.zeros(len(times), np.int32)
+    state = as_of.AsOfState("nearest", "inner", 4 * STEP * count)
+    marks = np.full(count, STEP * count // 2) if marks is None else marks
+    for part in np.array_split(np.arange(count), 5):
+        for port in (0, 1):
+            state.settle(port)
+            state.hold(port, keys[part], 1, times[part], marks[part] if port else None, NO_TIME, 10**12)
+    return len(state.sweep(END, 10 * count)[0])
+
+
+def into_as_of_join_row_by_row(times: np.ndarray, marks: np.ndarray | None) -> int:
+    """Batches of a row, while nothing comes from the other side."""
+    state, key = as_of.AsOfState("backward", "left", None), np.zeros(1, np.int32)
+    for row in range(0, len(times), 20):
+        state.settle(0)
+        state.hold(0, key, 1, times[row : row + 1], None, NO_TIME, 10**12)
+        state.sweep(row - 10**9, 1)
+    return 20 * len(state.sweep(END, 10 * len(times))[0])
 
 
 def seconds(do: Callable[[], int], wanted: int) -> float:
@@ -93,7 +104,15 @@ def seconds(do: Callable[[], int], wanted: int) -> float:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("several_sources", [False, True], ids=["one", "several"])
 @pytest.mark.parametrize(
-    "take", [into_sessions, into_dedup, into_windows, into_interval_join, into_as_of_join]
+    "take",
+    [
+        into_sessions,
+        into_dedup,
+        into_windows,
+        into_interval_join,
+        into_as_of_join,
+        into_as_of_join_row_by_row,
+    ],
 )
 def test_the_time_of_a_row_hardly_grows(take, order: str, several_sources: bool) -> None:
     """``several``: watermarks before rows fall, too, all of them before every row.  Eight times the rows: in quadratic time 64 times as

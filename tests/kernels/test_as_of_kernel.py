@@ -328,7 +328,7 @@ def test_nothing_else_is_done_while_a_sweep_is_not_over(module: Any) -> None:
     assert state.rows == (0, 0)
 
 
-@given(st.integers(0, 2**32), st.sampled_from([np.float64, np.int64, np.bool_]))
+@given(st.integers(0, 2**32), st.sampled_from([np.float64, np.int64, np.int32, np.bool_]))
 @settings(max_examples=50, deadline=None)
 def test_values_are_picked_by_reference(seed: int, dtype: Any) -> None:
     chance = np.random.default_rng(seed)
@@ -346,3 +346,28 @@ def test_values_are_picked_by_reference(seed: int, dtype: Any) -> None:
                 module.pick(placed.view(np.uint8), fresh.view(np.uint8), width, int64([wrong]))
         with pytest.raises(ValueError, match="bytes"):
             module.pick(placed.view(np.uint8), fresh.view(np.uint8), 3, refs)
+
+
+@given(st.lists(st.binary(max_size=20), min_size=1, max_size=20), st.randoms(use_true_random=False))
+@settings(max_examples=50, deadline=None)
+def test_texts_are_picked_by_reference(texts: list[bytes], rng: random.Random) -> None:
+    data = np.frombuffer(b"".join(texts), np.uint8)
+    lengths = np.array([len(text) for text in texts], np.int32)
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    backwards = starts.astype(np.int32)[::-1].copy(), lengths[::-1].copy()
+    refs = int64(rng.choice([rng.randrange(len(texts)), -2 - rng.randrange(len(texts))]) for _ in range(30))
+    expected = [texts[ref] if ref >= 0 else texts[::-1][-2 - ref] for ref in refs.tolist()]
+    for module in (compiled, twin):
+        packed, begins = module.pick_texts((data, starts, lengths), (data, *backwards), refs)
+        assert packed.tobytes() == b"".join(expected)
+        assert begins.tolist() == [sum(map(len, expected[:row])) for row in range(len(expected))]
+        for wrong in (len(texts), -1, -2 - len(texts), END, NO_TIME):
+            with pytest.raises(IndexError, match="no row"):
+                module.pick_texts((data, starts, lengths), (data, *backwards), int64([wrong]))
+        for ref in (0, -2):
+            outside = (
+                (data, starts + len(data), lengths + np.int32(1)),
+                (data, backwards[0] + np.int32(len(data)), lengths + np.int32(1)),
+            )
+            with pytest.raises(IndexError, match="outside"):
+                module.pick_texts(*outside, int64([ref]))

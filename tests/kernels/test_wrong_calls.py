@@ -109,6 +109,22 @@ def dedup_loaded(group: int, time: Any, **fields: Any) -> Any:
     state.load(given | fields, {"group": np.full(len(time), group, np.int32), "time": time})
 
 
+def as_of_state() -> Any:
+    return kernel("as_of").AsOfState("backward", "inner", 10)
+
+
+def as_of_loaded(**parts: Any) -> Any:
+    """A join of a left row and a known right one, and of parts as given (``left_key`` is the part ``left.key``)."""
+    state = as_of_state()
+    saved = {"left.key": ints(0), "left.time": longs(6), "left.arrival": longs(0)}
+    saved |= {f"right.{name}": longs(value) for name, value in (("time", 1), ("moment", 1), ("arrival", 0))}
+    saved |= {"right.key": ints(0), "right.matched": np.array([False]), "right.ahead": np.array([False])}
+    fields = {"direction": "backward", "kind": "inner", "tolerance_ns": 10, "clock_ns": 5}
+    fields |= {"arrived": [1, 2], "ways": [0] * 4, "groups": 1}
+    state.load(fields, saved | {name.replace("_", ".", 1): value for name, value in parts.items()})
+    return state
+
+
 def join_loaded(mode: Any = ("interval", "inner", -10, 10), **parts: Any) -> Any:
     """A join of one left row, and of parts as given (``left_key`` is the part ``left.key``)."""
     state = kernel("join").JoinState(*mode)
@@ -214,6 +230,28 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "dedup.load, times in no order": lambda: dedup_loaded(0, longs(5, 0)),
     "dedup.load, a time that is forgotten": lambda: dedup_loaded(0, longs(-11)),
     "dedup.freeze, a group without a place": lambda: dedup().freeze(ints()),
+    "as_of.load, a key beyond the count": lambda: as_of_loaded(left_key=ints(1 << 20)),
+    "as_of.load, a key below null": lambda: as_of_loaded(left_key=ints(-2)),
+    "as_of.load, a row that has not arrived": lambda: as_of_loaded(left_arrival=longs(1)),
+    "as_of.load, columns of other lengths": lambda: as_of_loaded(right_moment=longs(1, 1)),
+    "as_of.load, a left row that the clock has passed": lambda: as_of_loaded(left_time=longs(4)),
+    "as_of.load, a known row without a key": lambda: as_of_loaded(right_key=ints(-1)),
+    "as_of.load, two known rows of a key": lambda: as_of_loaded(
+        right_key=ints(0, 0), right_time=longs(1, 2), right_moment=longs(1, 2), right_arrival=longs(0, 1),
+        right_matched=np.array([False, False]), right_ahead=np.array([False, False]),
+    ),
+    "as_of.load, a right row of a moment before its time": lambda: as_of_loaded(
+        right_time=longs(9), right_moment=longs(8), right_ahead=np.array([True])
+    ),
+    "as_of.hold, a key beyond the count": lambda: as_of_state().hold(0, ints(1), 1, longs(1), None, NO_TIME, 0),
+    "as_of.hold, a key below null": lambda: as_of_state().hold(0, ints(-2), 1, longs(1), None, NO_TIME, 0),
+    "as_of.keep_keys, a key that is held is left out": lambda: as_of_loaded().keep_keys(ints()),
+    "as_of.keep_keys, a key twice": lambda: as_of_loaded().keep_keys(ints(0, 0)),
+    "as_of.freeze, a key without a place": lambda: as_of_loaded().freeze(ints()),
+    "pick, a reference to no row": lambda: kernel("as_of").pick(np.zeros(8, np.uint8), np.zeros(8, np.uint8), 8, longs(-1)),
+    "pick_texts, a text outside of its bytes": lambda: kernel("as_of").pick_texts(
+        (np.zeros(4, np.uint8), longs(END - 1), ints(4)), (np.zeros(4, np.uint8), ints(0), ints(4)), longs(0)
+    ),
     "join.load, a key beyond the count": lambda: join_loaded(left_key=ints(1 << 20)),
     "join.load, a key below null": lambda: join_loaded(left_key=ints(-2)),
     "join.load, a row that has not arrived": lambda: join_loaded(left_arrival=longs(1)),
@@ -301,6 +339,7 @@ def test_a_row_that_nobody_names_at_the_end_does_no_harm() -> None:
         state.begin(END, (NOTHING, NOTHING), (NOTHING, NOTHING))
         state.sweep(10)
     assert join_loaded().rows == (1, 0)
+    assert as_of_loaded().rows == (1, 1)
 
 
 def test_two_threads_at_once_are_refused_or_take_turns() -> None:

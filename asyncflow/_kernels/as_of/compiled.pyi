@@ -46,3 +46,8 @@ class AsOfState:
 def pick(
     placed: NDArray[np.uint8], fresh: NDArray[np.uint8], width: int, refs: NDArray[np.int64]
 ) -> NDArray[np.uint8]: ...
+def pick_texts(
+    placed: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]],
+    fresh: tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]],
+    refs: NDArray[np.int64],
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]: ...

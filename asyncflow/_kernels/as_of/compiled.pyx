@@ -4,9 +4,9 @@ The design is in words at the head of as_of/as_of.h; the twin says what each met
 state is 32 bytes a row that waits, 64 a right row that may still be found, and 16 a key.
 """
 
-from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t
+from libc.stdint cimport INT32_MAX, INT64_MIN, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -288,11 +288,11 @@ AsOfState = guarded(_AsOfState, "AsOfState")
 
 
 def pick(const uint8_t[::1] placed, const uint8_t[::1] fresh, int width, const int64_t[::1] refs):
-    """Values of ``width`` bytes (1 or 8) by reference: see the twin."""
+    """Values of ``width`` bytes (1, 4 or 8) by reference: see the twin."""
     cdef Py_ssize_t count = refs.shape[0], i
     cdef int64_t held = placed.shape[0] // max(width, 1), rows = fresh.shape[0] // max(width, 1), ref, row
     cdef bint outside = False
-    if width != 1 and width != 8:
+    if width != 1 and width != 4 and width != 8:
         raise ValueError(f"values of {width} bytes")
     out = empty(count * width, cnp.NPY_UINT8)
     cdef uint8_t *to = uint8_data(out)
@@ -307,8 +307,60 @@ def pick(const uint8_t[::1] placed, const uint8_t[::1] fresh, int width, const i
                 break
             if width == 8:
                 (<int64_t *>to)[i] = (<const int64_t *>from_placed)[row] if ref >= 0 else (<const int64_t *>from_fresh)[row]
+            elif width == 4:
+                (<int32_t *>to)[i] = (<const int32_t *>from_placed)[row] if ref >= 0 else (<const int32_t *>from_fresh)[row]
             else:
                 to[i] = from_placed[row] if ref >= 0 else from_fresh[row]
     if outside:
         raise IndexError("a reference to no row")
     return out
+
+
+def pick_texts(placed, fresh, const int64_t[::1] refs):
+    """Texts by reference, one after another: see the twin."""
+    cdef const uint8_t[::1] placed_data = placed[0], fresh_data = fresh[0]
+    cdef const int64_t[::1] placed_starts = placed[1]
+    cdef const int32_t[::1] placed_lengths = placed[2], fresh_starts = fresh[1], fresh_lengths = fresh[2]
+    cdef Py_ssize_t count = refs.shape[0], i
+    cdef int64_t held = placed_starts.shape[0], rows = fresh_starts.shape[0], total = 0, ref, start, room
+    cdef int32_t length
+    cdef bint large = False, outside = placed_lengths.shape[0] != held or fresh_lengths.shape[0] != rows
+    starts = empty(count, cnp.NPY_INT32)
+    cdef int32_t *begins = int32_data(starts)
+    with nogil:
+        for i in range(count):
+            ref = refs[i]
+            if outside or (ref >= held if ref >= 0 else ref == -1 or -2 - ref >= rows):
+                outside = True
+                break
+            if ref >= 0:
+                start, length, room = placed_starts[ref], placed_lengths[ref], placed_data.shape[0]
+            else:
+                start, length, room = fresh_starts[-2 - ref], fresh_lengths[-2 - ref], fresh_data.shape[0]
+            if length and (length < 0 or start < 0 or start > room - length):
+                outside = True
+                break
+            if total > INT32_MAX - length:
+                large = True
+                break
+            begins[i] = <int32_t>total
+            total += length
+    if outside:
+        raise IndexError("a reference to no row, or a text outside of its bytes")
+    if large:
+        raise OverflowError("texts of more than 2 GiB")
+    data = empty(total, cnp.NPY_UINT8)
+    cdef uint8_t *to = uint8_data(data)
+    with nogil:
+        for i in range(count):
+            ref = refs[i]
+            if ref >= 0:
+                length = placed_lengths[ref]
+                if length:
+                    memcpy(to, &placed_data[placed_starts[ref]], length)
+            else:
+                length = fresh_lengths[-2 - ref]
+                if length:
+                    memcpy(to, &fresh_data[fresh_starts[-2 - ref]], length)
+            to += length
+    return data, starts

@@ -395,8 +395,8 @@ class AsOfState:
 def pick(
     placed: NDArray[np.uint8], fresh: NDArray[np.uint8], width: int, refs: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
-    """Values of ``width`` bytes (1 or 8) by reference: of ``placed`` by place, of ``fresh`` by row.  All as bytes."""
-    if width not in (1, 8):
+    """Values of ``width`` bytes (1, 4 or 8) by reference: of ``placed`` by place, of ``fresh`` by row.  All as bytes."""
+    if width not in (1, 4, 8):
         raise ValueError(f"values of {width} bytes")
     held, rows = (each[: len(each) // width * width].reshape(-1, width) for each in (placed, fresh))
     of_fresh = refs < 0
@@ -406,3 +406,24 @@ def pick(
             raise IndexError("a reference to no row")
         found[chosen] = values[at[chosen]]
     return found.ravel()
+
+
+def pick_texts(
+    placed: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]],
+    fresh: tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]],
+    refs: NDArray[np.int64],
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """The texts by reference, one after another: their bytes, and where each starts.  ``placed`` and ``fresh``: bytes, starts, lengths."""
+    texts: list[bytes] = []
+    for ref in refs.tolist():
+        (data, starts, lengths), row = (placed, ref) if ref >= 0 else (fresh, -2 - ref)
+        if not 0 <= row < len(starts) == len(lengths):
+            raise IndexError("a reference to no row, or a text outside of its bytes")
+        start, length = int(starts[row]), int(lengths[row])
+        if length and not 0 <= start <= start + length <= len(data):
+            raise IndexError("a reference to no row, or a text outside of its bytes")
+        texts.append(data[start : start + length].tobytes())
+    sizes = np.array([len(text) for text in texts], np.int64)
+    if sizes.sum() > 2**31 - 1:
+        raise OverflowError("texts of more than 2 GiB")
+    return np.frombuffer(b"".join(texts), np.uint8).copy(), (np.cumsum(sizes) - sizes).astype(np.int32)

@@ -87,7 +87,8 @@ def loaded(
 
 def _used_up(times: NDArray[np.int64], use: int) -> NDArray[np.int64]:
     """``use`` after these times; what would not fit is the first or last instant."""
-    return np.clip(np.minimum(times, LAST_TIME - use) + use, FIRST_TIME, None)
+    found: NDArray[np.int64] = np.maximum(np.minimum(times, LAST_TIME - use) + use, FIRST_TIME)
+    return found
 
 
 def _check_right(rows: Rows, clock: int, alone: bool, one_each: bool) -> None:

@@ -170,7 +170,7 @@ static bool af_keep_keys(af_as_of *join, const int32_t *kept, int64_t count) {
         return false;
     }
     for (int64_t i = 0; i < count; i++) keys[i] = join->keys[kept[i]];
-    memcpy(join->keys, keys, (size_t)count * sizeof *keys);
+    if (count) memcpy(join->keys, keys, (size_t)count * sizeof *keys);
     free(keys);
     for (int port = 0; port < 2; port++) {
         af_side *side = &join->sides[port];

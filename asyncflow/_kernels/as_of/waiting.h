@@ -15,8 +15,8 @@ AF_INLINE bool af_waits_longer(const af_waiting *one, const af_waiting *other) {
 /* Merges two sorted stretches; the room begins nowhere within them. */
 static void af_merge(const af_waiting *one, const af_waiting *one_end, const af_waiting *other, const af_waiting *other_end, af_waiting *out) {
     while (one < one_end && other < other_end) *out++ = af_waits_longer(one, other) ? *other++ : *one++;
-    memcpy(out, one, (size_t)(one_end - one) * sizeof *out);
-    memcpy(out + (one_end - one), other, (size_t)(other_end - other) * sizeof *out);
+    while (one < one_end) *out++ = *one++;
+    while (other < other_end) *out++ = *other++;
 }
 
 enum { AF_FEW_SORTED = 16 };

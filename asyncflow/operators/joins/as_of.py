@@ -63,11 +63,9 @@ class AsOfJoin(TimedJoin):
     def released(self, clock: int) -> Iterator[Batch]:
         more = True
         while more:
-            left, right, time, release, more = self._state.sweep(clock, results.MAX_PAIRS)
-            for part in self._parts(left):
-                yield from iter_slices(
-                    self._results(left[part], right[part], time[part], release[part]), MAX_OUTPUT_ROWS
-                )
+            *met, more = self._state.sweep(clock, results.MAX_PAIRS)
+            if len(met[0]):
+                yield from iter_slices(self._results(*met), MAX_OUTPUT_ROWS)
         ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
         self.counts.update(zip(ways, self._state.ways, strict=True))
         for port in (LEFT, RIGHT):
@@ -116,16 +114,6 @@ class AsOfJoin(TimedJoin):
     def _settle(self, port: int) -> None:
         self._columns[port].settle(*self._state.settle(port), self._state.places[port])
 
-    def _parts(self, left: Int64Array) -> list[slice]:
-        """Left rows mostly are some that have waited, then some of the last batch: apart, neither has to be copied to the other."""
-        if not len(left):
-            return []
-        stayed = left >= 0
-        cut = int(np.count_nonzero(stayed))
-        if not 0 < cut < len(left) or self.spec.right_alone or not stayed[:cut].all():
-            return [slice(0, len(left))]
-        return [slice(0, cut), slice(cut, len(left))]
-
     def _results(self, left: Int64Array, right: Int64Array, time: Int64Array, release: Int64Array) -> Batch:
         """Rows of these references; -1: that side is null."""
         sides = ((left != -1) + 2 * (right != -1)).astype(np.int8) if self.spec.right_alone else None
@@ -143,8 +131,8 @@ class AsOfJoin(TimedJoin):
         return Batch(self.output, columns, len(time), time, watermarks=marks)
 
     def _gathered(self, left: Int64Array, right: Int64Array) -> tuple[Column, ...]:
-        takes = [
+        from_left, from_right = (
             None if (refs == -1).all() else partial(side.take, refs=refs)
             for side, refs in zip(self._columns, (left, right), strict=True)
-        ]
-        return self.spec.shape.columns(*takes, len(left))
+        )
+        return self.spec.shape.columns(from_left, from_right, len(left))

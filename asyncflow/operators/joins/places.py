@@ -16,8 +16,10 @@ from asyncflow._kernels import join as join_kernel
 from asyncflow.model.columns import (
     MAX_TEXT_BYTES,
     BoolArray,
+    ByteArray,
     Column,
     FixedColumn,
+    Int32Array,
     Int64Array,
     StringColumn,
     check_text_bytes,
@@ -67,19 +69,20 @@ class _Valid:
 class _FixedPlaces:
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._values: NDArray[Any] = np.empty(0, dtype)
-        self._valid = _Valid()
+        self.valid = _Valid()
 
     def put(self, places: Int64Array, column: FixedColumn, size: int) -> None:
         if len(self._values) < size:
             self._values = _grown(self._values, size)
         self._values[places] = column.values
-        self._valid.put(places, column.valid, size)
+        self.valid.put(places, column.valid, size)
 
     def take(self, places: Int64Array) -> FixedColumn:
-        return FixedColumn(self._values[places], self._valid.take(places))
+        return FixedColumn(self._values[places], self.valid.take(places))
 
-    def by_place(self) -> tuple[NDArray[Any], BoolArray | None]:
-        return self._values, self._valid.flags
+    @property
+    def by_place(self) -> NDArray[Any]:
+        return self._values
 
     def runs(self, places: Int64Array) -> Iterator[FixedColumn]:
         """The values of these places, as runs of a column."""
@@ -90,7 +93,7 @@ class _FixedPlaces:
 
     def keep(self, places: Int64Array) -> None:
         self._values = self._values[places]
-        self._valid.keep(places)
+        self.valid.keep(places)
 
     def nbytes(self, rows: int) -> int:
         return rows * self._values.itemsize
@@ -102,7 +105,7 @@ class _StringPlaces:
         self._used = self._live = 0
         self._starts = np.empty(0, np.int64)
         self._lengths = np.empty(0, np.int32)
-        self._valid = _Valid()
+        self.valid = _Valid()
 
     def put(self, places: Int64Array, column: StringColumn, size: int) -> None:
         if len(self._starts) < size:
@@ -117,12 +120,16 @@ class _StringPlaces:
         self._lengths[places] = own.lengths
         self._used += added
         self._live += int(own.lengths.sum(dtype=np.int64))
-        self._valid.put(places, column.valid, size)
+        self.valid.put(places, column.valid, size)
 
     def take(self, places: Int64Array) -> StringColumn:
         data, starts = join_kernel.copy_texts(self._data, self._starts, self._lengths, places)
         check_text_bytes(len(data))
-        return StringColumn(data, starts.astype(np.int32), self._lengths[places], self._valid.take(places))
+        return StringColumn(data, starts.astype(np.int32), self._lengths[places], self.valid.take(places))
+
+    @property
+    def by_place(self) -> tuple[ByteArray, Int64Array, Int32Array]:
+        return self._data, self._starts, self._lengths
 
     def runs(self, places: Int64Array) -> Iterator[StringColumn]:
         """The texts of these places, as runs of a column: all together may be more than a column holds."""
@@ -140,7 +147,7 @@ class _StringPlaces:
 
     def keep(self, places: Int64Array) -> None:
         self._starts, self._lengths = self._starts[places], self._lengths[places]
-        self._valid.keep(places)
+        self.valid.keep(places)
         self._make_room(0)
 
     def nbytes(self, rows: int) -> int:
@@ -175,11 +182,21 @@ class PlacedColumns:
     def take(self, position: int, places: Int64Array) -> Column:
         return self._columns[position].take(places)
 
-    def values(self, position: int) -> tuple[NDArray[Any], BoolArray | None]:
-        """The values of a fixed column by place, and which of them are no nulls (None: all)."""
+    def valid(self, position: int) -> BoolArray | None:
+        """By place, what is not null (None: all)."""
+        return self._columns[position].valid.flags
+
+    def values(self, position: int) -> NDArray[Any]:
+        """The values of a fixed column by place."""
         column = self._columns[position]
         assert isinstance(column, _FixedPlaces)
-        return column.by_place()
+        return column.by_place
+
+    def texts(self, position: int) -> tuple[ByteArray, Int64Array, Int32Array]:
+        """Texts by place: their bytes, where each starts, its length."""
+        column = self._columns[position]
+        assert isinstance(column, _StringPlaces)
+        return column.by_place
 
     def free(self, places: Int64Array) -> None:
         for held in self._columns:

@@ -8,11 +8,13 @@ A reference is a place, -2 - i for row i of the last batch, or -1 for null.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asyncflow._kernels import as_of as as_of_kernel
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, concat_columns
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, StringColumn, check_text_bytes
 from asyncflow.model.schema import DataType
 from asyncflow.model.snapshot import Frozen, Saved
 from asyncflow.operators.joins.places import PlacedColumns
@@ -65,16 +67,15 @@ class ReferredColumns:
             if int(rows[-1]) - first == len(rows) - 1 and (rows[1:] > rows[:-1]).all():
                 return column.slice(first, first + len(rows))
             return column.take(rows)
+        valid = _picked_valid(self._placed.valid(position), column.valid, fresh, refs)
         if isinstance(column, FixedColumn):
-            values, valid = self._placed.values(position)
-            picked = as_of_kernel.pick(_bytes(values), _bytes(column.values), values.itemsize, refs)
-            return FixedColumn(picked.view(values.dtype), _picked_valid(valid, column.valid, fresh, refs))
-        order = np.argsort(fresh, kind="stable")
-        cut = len(refs) - int(np.count_nonzero(fresh))
-        both = [self._placed.take(position, refs[order[:cut]]), column.take(-2 - refs[order[cut:]])]
-        place = np.empty(len(order), np.intp)
-        place[order] = np.arange(len(order))
-        return concat_columns(both).take(place)
+            return FixedColumn(_picked(self._placed.values(position), column.values, refs), valid)
+        data, starts, lengths = self._placed.texts(position)
+        taken = _picked(lengths, column.lengths, refs)
+        check_text_bytes(int(taken.sum(dtype=np.int64)))
+        of_fresh = column.data, column.starts, column.lengths
+        packed, begins = as_of_kernel.pick_texts((data, starts, lengths), of_fresh, refs)
+        return StringColumn(packed, begins, taken, valid)
 
     def keep(self, places: Int64Array) -> None:
         """Place ``places[i]`` becomes i; the others are free."""
@@ -94,8 +95,10 @@ class ReferredColumns:
         return self._placed.nbytes(self._placed_rows) + self._fresh_bytes
 
 
-def _bytes(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    return np.ascontiguousarray(values).view(np.uint8)
+def _picked(placed: NDArray[Any], fresh: NDArray[Any], refs: Int64Array) -> NDArray[Any]:
+    values = [np.ascontiguousarray(each).view(np.uint8) for each in (placed, fresh)]
+    found: NDArray[Any] = as_of_kernel.pick(values[0], values[1], placed.itemsize, refs).view(placed.dtype)
+    return found
 
 
 def _picked_valid(
