@@ -14,41 +14,41 @@
 
 #include "as_of/known.h"
 
-enum { AF_AHEAD = 16, AF_MANY_KEYS = 1 << 12 }; /* how many rows ahead memory is asked for, and from how many keys on */
+enum { AF_AS_OF_AHEAD = 16, AF_AS_OF_MANY_KEYS = 1 << 12 }; /* how many rows ahead memory is asked for, and from how many keys on */
 
 typedef struct {
     int64_t left, right;
-} af_arrivals;
+} af_as_of_arrivals;
 
 /* Where results go; all arrays have room for every result that there can be.  `release` is NULL where it is always the time. */
 typedef struct {
     int64_t *left, *right, *time, *release;
     int64_t count;
-    af_arrivals *arrivals; /* of the results of this moment; NULL where their order needs no sorting */
+    af_as_of_arrivals *arrivals; /* of the results of this moment; NULL where their order needs no sorting */
     int64_t group;         /* the first result of this moment */
     int64_t moment;
-} af_results;
+} af_as_of_results;
 
-AF_INLINE bool af_arrivals_before(af_arrivals one, af_arrivals other) {
+AF_INLINE bool af_as_of_arrivals_before(af_as_of_arrivals one, af_as_of_arrivals other) {
     return one.left < other.left || (one.left == other.left && one.right < other.right);
 }
 
 /* The results of a moment into their order: mostly they are. */
-static void af_end_moment(af_results *out) {
+static void af_as_of_end_moment(af_as_of_results *out) {
     const int64_t count = out->count - out->group;
     if (out->arrivals != NULL && count > 1) {
         /* Left rows come in order but where the end of time makes their moments one; rows without a partner in order of time.  So this is
          * the heapsort of a few, and no sort at all of most. */
-        af_arrivals *of = out->arrivals;
+        af_as_of_arrivals *of = out->arrivals;
         bool sorted = true;
-        for (int64_t i = 1; i < count; i++) sorted &= !af_arrivals_before(of[i], of[i - 1]);
+        for (int64_t i = 1; i < count; i++) sorted &= !af_as_of_arrivals_before(of[i], of[i - 1]);
         int64_t *columns[4] = {out->left + out->group, out->right + out->group, out->time + out->group,
                                out->release == NULL ? NULL : out->release + out->group};
         for (int64_t heap = count / 2, end = count; !sorted && end > 1;) {
             if (heap) heap--;
             else {
                 end--;
-                const af_arrivals first = of[0];
+                const af_as_of_arrivals first = of[0];
                 of[0] = of[end];
                 of[end] = first;
                 for (int c = 0; c < 4 && columns[c] != NULL; c++) {
@@ -58,9 +58,9 @@ static void af_end_moment(af_results *out) {
                 }
             }
             for (int64_t at = heap, child; (child = 2 * at + 1) < end; at = child) {
-                if (child + 1 < end && af_arrivals_before(of[child], of[child + 1])) child++;
-                if (!af_arrivals_before(of[at], of[child])) break;
-                const af_arrivals own = of[at];
+                if (child + 1 < end && af_as_of_arrivals_before(of[child], of[child + 1])) child++;
+                if (!af_as_of_arrivals_before(of[at], of[child])) break;
+                const af_as_of_arrivals own = of[at];
                 of[at] = of[child];
                 of[child] = own;
                 for (int c = 0; c < 4 && columns[c] != NULL; c++) {
@@ -75,14 +75,15 @@ static void af_end_moment(af_results *out) {
 }
 
 /* Results of this moment follow; false: there are `limit` results of the moments before it. */
-AF_INLINE bool af_moment(af_results *out, int64_t moment, int64_t limit) {
+AF_INLINE bool af_as_of_moment(af_as_of_results *out, int64_t moment, int64_t limit) {
     if (moment <= out->moment) return true;
-    af_end_moment(out);
+    af_as_of_end_moment(out);
     out->moment = moment;
     return out->count < limit;
 }
 
-AF_INLINE void af_give(af_results *out, int64_t left, int64_t right, int64_t time, int64_t release, af_arrivals arrivals) {
+AF_INLINE void af_as_of_give(af_as_of_results *out, int64_t left, int64_t right, int64_t time, int64_t release,
+                             af_as_of_arrivals arrivals) {
     const int64_t at = out->count++;
     out->left[at] = left;
     out->right[at] = right;
@@ -91,102 +92,108 @@ AF_INLINE void af_give(af_results *out, int64_t left, int64_t right, int64_t tim
     if (AF_UNLIKELY(out->arrivals != NULL)) out->arrivals[at - out->group] = arrivals;
 }
 
-AF_INLINE bool af_answer(af_as_of *join, af_direction direction, const af_waiting *left, int64_t release, af_results *out) {
-    af_side *side = &join->sides[AF_LEFT];
-    const int32_t found = AF_UNLIKELY(left->key == AF_NONE) ? AF_NONE : af_find(join, direction, &join->keys[left->key], left->time);
-    if (AF_LIKELY(found != AF_NONE)) {
-        af_row *right = &join->rows[found];
+AF_INLINE bool af_as_of_answer(af_as_of *join, af_as_of_direction direction, const af_as_of_waiting *left, int64_t release,
+                                af_as_of_results *out) {
+    af_as_of_side *side = &join->sides[AF_AS_OF_LEFT];
+    const af_as_of_arrivals alone = {left->arrival, INT64_MAX};
+    int32_t found = AF_AS_OF_NONE;
+    if (AF_LIKELY(left->key != AF_AS_OF_NONE)) found = af_as_of_find(join, direction, &join->keys[left->key], left->time);
+    if (AF_LIKELY(found != AF_AS_OF_NONE)) {
+        af_as_of_row *right = &join->rows[found];
         right->matched = true;
         side->matched++;
         const int64_t time = right->time > left->time ? right->time : left->time;
-        if (AF_LIKELY(join->pairs)) af_give(out, left->ref, right->ref, time, release, (af_arrivals){left->arrival, right->arrival});
-        else if (join->firsts) af_give(out, left->ref, AF_NONE, left->time, release, (af_arrivals){left->arrival, INT64_MAX});
+        const af_as_of_arrivals arrivals = {left->arrival, right->arrival};
+        if (AF_LIKELY(join->pairs)) af_as_of_give(out, left->ref, right->ref, time, release, arrivals);
+        else if (join->firsts) af_as_of_give(out, left->ref, AF_AS_OF_NONE, left->time, release, alone);
     } else {
         side->unmatched++;
-        if (join->left_alone) af_give(out, left->ref, AF_NONE, left->time, release, (af_arrivals){left->arrival, INT64_MAX});
+        if (join->left_alone) af_as_of_give(out, left->ref, AF_AS_OF_NONE, left->time, release, alone);
     }
-    return AF_LIKELY(left->ref < 0) || af_give_up(side, left->ref);
+    return AF_LIKELY(left->ref < 0) || af_as_of_give_up(side, left->ref);
 }
 
-enum { AF_SWEPT, AF_MORE, AF_NO_MEMORY };
+enum { AF_AS_OF_SWEPT, AF_AS_OF_MORE, AF_AS_OF_NO_MEMORY };
 
 /* The rows that are due before `until` leave. */
-static int af_expire(af_as_of *join, int64_t until, int64_t limit, af_results *out) {
+static int af_as_of_expire(af_as_of *join, int64_t until, int64_t limit, af_as_of_results *out) {
     const bool to_the_end = until == INT64_MAX;
-    for (const af_due *first; (first = af_due_first(join)) != NULL;) {
-        const int64_t due = af_shifted(first->time, join->reach);
+    for (const af_as_of_due *first; (first = af_as_of_due_first(join)) != NULL;) {
+        const int64_t due = af_as_of_shifted(first->time, join->reach);
         if (due >= until && !to_the_end) break;
         const int32_t row = first->row;
-        const af_row *own = &join->rows[row];
+        const af_as_of_row *own = &join->rows[row];
         if (join->right_alone && !own->matched) {
-            if (!af_moment(out, due, limit)) return AF_MORE;
-            af_give(out, AF_NONE, own->ref, own->time, due, (af_arrivals){INT64_MAX, own->arrival});
+            if (!af_as_of_moment(out, due, limit)) return AF_AS_OF_MORE;
+            af_as_of_give(out, AF_AS_OF_NONE, own->ref, own->time, due, (af_as_of_arrivals){INT64_MAX, own->arrival});
         }
         const bool later = own->time != first->time || own->arrival != first->arrival;
-        af_due_pop(join, first);
-        if (!(later ? af_due_add(join, row) : af_leave(join, row))) return AF_NO_MEMORY;
+        af_as_of_due_pop(join, first);
+        if (!(later ? af_as_of_due_add(join, row) : af_as_of_leave(join, row))) return AF_AS_OF_NO_MEMORY;
     }
-    return AF_SWEPT;
+    return AF_AS_OF_SWEPT;
 }
 
-AF_INLINE void af_ask(const af_as_of *join, const af_side *side, af_direction direction) {
-    if (AF_UNLIKELY(side->at + 2 * AF_AHEAD >= side->count)) return;
-    int32_t key = side->ready[side->at + 2 * AF_AHEAD].key;
+AF_INLINE void af_as_of_ask(const af_as_of *join, const af_as_of_side *side, af_as_of_direction direction) {
+    if (AF_UNLIKELY(side->at + 2 * AF_AS_OF_AHEAD >= side->count)) return;
+    int32_t key = side->ready[side->at + 2 * AF_AS_OF_AHEAD].key;
     if (key >= 0) __builtin_prefetch(&join->keys[key]);
-    key = side->ready[side->at + AF_AHEAD].key;
+    key = side->ready[side->at + AF_AS_OF_AHEAD].key;
     if (key < 0) return;
-    const int32_t row = direction == AF_BACKWARD ? join->keys[key].back : side == &join->sides[AF_RIGHT] ? join->keys[key].tail : join->keys[key].head;
+    const af_as_of_key *links = &join->keys[key];
+    const int32_t row = direction == AF_AS_OF_BACKWARD ? links->back : side == &join->sides[AF_AS_OF_RIGHT] ? links->tail : links->head;
     if (row >= 0) __builtin_prefetch(&join->rows[row]);
 }
 
-AF_INLINE int af_sweep_towards(af_as_of *join, af_direction direction, int64_t limit, af_results *out) {
-    af_side *left = &join->sides[AF_LEFT], *right = &join->sides[AF_RIGHT];
-    const bool many = direction != AF_BACKWARD || join->key_count > AF_MANY_KEYS;
+AF_INLINE int af_as_of_sweep_towards(af_as_of *join, af_as_of_direction direction, int64_t limit, af_as_of_results *out) {
+    af_as_of_side *left = &join->sides[AF_AS_OF_LEFT], *right = &join->sides[AF_AS_OF_RIGHT];
+    const bool many = direction != AF_AS_OF_BACKWARD || join->key_count > AF_AS_OF_MANY_KEYS;
     int state;
     for (;;) {
         const bool waits = left->at < left->count;
         int64_t release = INT64_MAX;
         if (waits) {
             release = left->ready[left->at].time;
-            if (direction != AF_BACKWARD) release = af_shifted(release, join->wait);
+            if (direction != AF_AS_OF_BACKWARD) release = af_as_of_shifted(release, join->wait);
         }
         for (; right->at < right->count && right->ready[right->at].moment <= release; right->at++) {
-            if (many) af_ask(join, right, direction);
-            if (!af_known(join, &right->ready[right->at])) return AF_NO_MEMORY;
+            if (many) af_as_of_ask(join, right, direction);
+            if (!af_as_of_known(join, &right->ready[right->at])) return AF_AS_OF_NO_MEMORY;
         }
         if (!waits) break;
-        if (join->right_alone && (state = af_expire(join, release, limit, out)) != AF_SWEPT) return state;
-        if (!af_moment(out, release, limit)) return AF_MORE;
-        if (many) af_ask(join, left, direction);
-        if (!af_answer(join, direction, &left->ready[left->at], release, out)) return AF_NO_MEMORY;
+        if (join->right_alone && (state = af_as_of_expire(join, release, limit, out)) != AF_AS_OF_SWEPT) return state;
+        if (!af_as_of_moment(out, release, limit)) return AF_AS_OF_MORE;
+        if (many) af_as_of_ask(join, left, direction);
+        if (!af_as_of_answer(join, direction, &left->ready[left->at], release, out)) return AF_AS_OF_NO_MEMORY;
         left->at++;
     }
-    if (join->reach >= 0 && (state = af_expire(join, join->clock, limit, out)) != AF_SWEPT) return state;
-    af_end_moment(out);
+    if (join->reach >= 0 && (state = af_as_of_expire(join, join->clock, limit, out)) != AF_AS_OF_SWEPT) return state;
+    af_as_of_end_moment(out);
     for (int32_t row = 0; join->reach < 0 && join->clock == INT64_MAX && row < join->row_slots.top; row++)
-        if (join->rows[row].key != AF_FREE && !af_leave(join, row)) return AF_NO_MEMORY;
-    af_tidy_runs(left);
-    af_tidy_runs(right);
+        if (join->rows[row].key != AF_AS_OF_FREE && !af_as_of_leave(join, row)) return AF_AS_OF_NO_MEMORY;
+    af_as_of_tidy_runs(left);
+    af_as_of_tidy_runs(right);
     join->under_way = false;
-    return AF_SWEPT;
+    return AF_AS_OF_SWEPT;
 }
 
 /* Goes on to the clock, or until `limit` results are there and their moment is over. */
-static int af_sweep(af_as_of *join, int64_t limit, af_results *out) {
+static int af_as_of_sweep(af_as_of *join, int64_t limit, af_as_of_results *out) {
     out->count = out->group = 0;
     out->moment = INT64_MIN;
     switch (join->direction) {
-        case AF_BACKWARD: return af_sweep_towards(join, AF_BACKWARD, limit, out);
-        case AF_FORWARD: return af_sweep_towards(join, AF_FORWARD, limit, out);
-        default: return af_sweep_towards(join, AF_NEAREST, limit, out);
+        case AF_AS_OF_BACKWARD: return af_as_of_sweep_towards(join, AF_AS_OF_BACKWARD, limit, out);
+        case AF_AS_OF_FORWARD: return af_as_of_sweep_towards(join, AF_AS_OF_FORWARD, limit, out);
+        default: return af_as_of_sweep_towards(join, AF_AS_OF_NEAREST, limit, out);
     }
 }
 
 /* The rows that the clock passes are ready. */
-static bool af_begin(af_as_of *join, int64_t clock) {
+static bool af_as_of_begin(af_as_of *join, int64_t clock) {
     join->clock = clock;
     join->under_way = true;
-    return af_take_ready(&join->sides[AF_LEFT], clock, join->wait) && af_take_ready(&join->sides[AF_RIGHT], clock, 0);
+    af_as_of_side *left = &join->sides[AF_AS_OF_LEFT], *right = &join->sides[AF_AS_OF_RIGHT];
+    return af_as_of_take_ready(left, clock, join->wait) && af_as_of_take_ready(right, clock, 0);
 }
 
 #endif

@@ -1,7 +1,7 @@
 """As-of joins: rows of two tables that wait, and the sweep through time that gives each left row the right row nearest to it.
 
-The design is in words at the head of as_of/as_of.h; the twin says what each method does.  Cost: a few nanoseconds a row that comes in order;
-state is 32 bytes a row that waits, 64 a right row that may still be found, and 16 a key.
+The design is in words at the head of as_of/as_of.h; the twin says what each method does.  Cost: a few nanoseconds a row that comes in
+order; state is 32 bytes a row that waits, 64 a right row that may still be found, and 16 a key.
 """
 
 from libc.stdint cimport INT32_MAX, INT64_MIN, int32_t, int64_t, uint8_t
@@ -17,15 +17,16 @@ from asyncflow._kernels.base.saved import Parts
 cimport numpy as cnp
 
 from asyncflow._kernels.as_of.state cimport (
-    AF_BACKWARD, AF_FORWARD, AF_MORE, AF_NEAREST, AF_NO_MEMORY, af_arrivals, af_as_of, af_begin, af_bytes, af_columns, af_compact,
-    af_compact_rows, af_free, af_fresh_count, af_hold, af_init, af_keep_keys, af_live_keys, af_load, af_next_due, af_recycle, af_results,
-    af_room_for_keys, af_row_count, af_save, af_settle, af_side, af_sweep,
+    AF_AS_OF_BACKWARD, AF_AS_OF_FORWARD, AF_AS_OF_MORE, AF_AS_OF_NEAREST, AF_AS_OF_NO_MEMORY, af_as_of_arrivals, af_as_of, af_as_of_begin,
+    af_as_of_bytes, af_as_of_columns, af_as_of_compact, af_as_of_compact_rows, af_as_of_free, af_as_of_fresh_count, af_as_of_hold,
+    af_as_of_init, af_as_of_keep_keys, af_as_of_live_keys, af_as_of_load, af_as_of_next_due, af_as_of_recycle, af_as_of_results,
+    af_as_of_room_for_keys, af_as_of_row_count, af_as_of_save, af_as_of_settle, af_as_of_side, af_as_of_sweep,
 )
 from asyncflow._kernels.base.arrays cimport empty, int32_data, int64_data, uint8_data
 
 cnp.import_array()
 
-cdef dict DIRECTIONS = {"backward": AF_BACKWARD, "forward": AF_FORWARD, "nearest": AF_NEAREST}
+cdef dict DIRECTIONS = {"backward": AF_AS_OF_BACKWARD, "forward": AF_AS_OF_FORWARD, "nearest": AF_AS_OF_NEAREST}
 FEW_ROWS = 1 << 16
 """The table of known rows is made small only where it has more rows than this."""
 
@@ -51,7 +52,7 @@ cdef class _AsOfState:
             raise ValueError("a tolerance is not negative")
         self.shape = {"direction": direction, "kind": kind, "tolerance_ns": tolerance_ns}
         self.frozen, self.frozen_places = Parts(), []
-        af_init(
+        af_as_of_init(
             &self.join,
             DIRECTIONS[direction],
             -1 if tolerance_ns is None else tolerance_ns,
@@ -62,7 +63,7 @@ cdef class _AsOfState:
         )
 
     def __dealloc__(self):
-        af_free(&self.join)
+        af_as_of_free(&self.join)
 
     @property
     def wait(self):
@@ -74,7 +75,7 @@ cdef class _AsOfState:
 
     @property
     def rows(self):
-        return af_row_count(&self.join, 0), af_row_count(&self.join, 1)
+        return af_as_of_row_count(&self.join, 0), af_as_of_row_count(&self.join, 1)
 
     @property
     def places(self):
@@ -85,13 +86,13 @@ cdef class _AsOfState:
         return self._ways()
 
     cdef tuple _ways(self):
-        cdef af_side *left = &self.join.sides[0]
-        cdef af_side *right = &self.join.sides[1]
+        cdef af_as_of_side *left = &self.join.sides[0]
+        cdef af_as_of_side *right = &self.join.sides[1]
         return left.matched, left.unmatched, right.matched, right.unmatched
 
     @property
     def nbytes(self):
-        return af_bytes(&self.join)
+        return af_as_of_bytes(&self.join)
 
     cdef int _between_sweeps(self) except -1:
         if self.join.under_way:
@@ -131,8 +132,8 @@ cdef class _AsOfState:
         cdef uint8_t *flags = uint8_data(late)
         with nogil:
             memset(flags, 0, count)
-            done = af_room_for_keys(&self.join, key_count)
-            done = done and af_hold(
+            done = af_as_of_room_for_keys(&self.join, key_count)
+            done = done and af_as_of_hold(
                 &self.join, port, &keys[0], &times[0], seen, before, delay_ns, count, flags, &lates, &partly)
         if not done:
             raise MemoryError
@@ -140,14 +141,14 @@ cdef class _AsOfState:
 
     def sweep(self, int64_t clock_ns, int64_t limit):
         cdef af_as_of *join = &self.join
-        cdef af_results out
+        cdef af_as_of_results out
         cdef int state
         cdef bint begun = True
         if not join.under_way:
             if clock_ns < join.clock:
                 raise ValueError("the clock went back")
             with nogil:
-                begun = af_begin(join, clock_ns)
+                begun = af_as_of_begin(join, clock_ns)
             if not begun:
                 raise MemoryError
         cdef int64_t room = join.sides[0].count
@@ -161,49 +162,49 @@ cdef class _AsOfState:
         out.release = NULL if same else int64_data(found[3])
         out.arrivals = NULL
         if not same:
-            out.arrivals = <af_arrivals *>malloc((room + 1) * sizeof(af_arrivals))
+            out.arrivals = <af_as_of_arrivals *>malloc((room + 1) * sizeof(af_as_of_arrivals))
             if out.arrivals == NULL:
                 raise MemoryError
         with nogil:
-            state = af_sweep(join, limit, &out)
+            state = af_as_of_sweep(join, limit, &out)
             free(out.arrivals)
-        if state != AF_NO_MEMORY and state != AF_MORE and join.row_slots.top > max(FEW_ROWS, 4 * join.known):
-            if not af_compact_rows(join):
-                state = AF_NO_MEMORY
-        if state == AF_NO_MEMORY:
+        if state != AF_AS_OF_NO_MEMORY and state != AF_AS_OF_MORE and join.row_slots.top > max(FEW_ROWS, 4 * join.known):
+            if not af_as_of_compact_rows(join):
+                state = AF_AS_OF_NO_MEMORY
+        if state == AF_AS_OF_NO_MEMORY:
             raise MemoryError
         left, right, time, release = (array[: out.count] for array in found)
-        return left, right, time, time if same else release, state == AF_MORE
+        return left, right, time, time if same else release, state == AF_AS_OF_MORE
 
     def recycle(self, int port):
-        cdef af_side *side = &self.join.sides[port & 1]
+        cdef af_as_of_side *side = &self.join.sides[port & 1]
         cdef int64_t i
         gone = _longs(side.gone_count)
         cdef int64_t *left = int64_data(gone)
         for i in range(side.gone_count):
             left[i] = side.gone[i]
-        if not af_recycle(side):
+        if not af_as_of_recycle(side):
             raise MemoryError
         return gone
 
     def settle(self, int port):
         self._between_sweeps()
-        cdef int64_t count = af_fresh_count(&self.join, port & 1)
+        cdef int64_t count = af_as_of_fresh_count(&self.join, port & 1)
         rows, places = _longs(count), _longs(count)
-        count = af_settle(&self.join, port & 1, int64_data(rows), int64_data(places))
+        count = af_as_of_settle(&self.join, port & 1, int64_data(rows), int64_data(places))
         return rows[:count], places[:count]
 
     def compact(self, int port):
         self._between_sweeps()
         self._settled(port & 1)
-        kept = _longs(af_row_count(&self.join, port & 1))
-        if not af_compact(&self.join, port & 1, int64_data(kept)):
+        kept = _longs(af_as_of_row_count(&self.join, port & 1))
+        if not af_as_of_compact(&self.join, port & 1, int64_data(kept)):
             raise MemoryError
         return kept
 
     def next_due(self):
         cdef int64_t time = 0
-        return time if af_next_due(&self.join, &time) else None
+        return time if af_as_of_next_due(&self.join, &time) else None
 
     def live_keys(self):
         return self._live_keys()
@@ -211,7 +212,7 @@ cdef class _AsOfState:
     cdef object _live_keys(self):
         live = np.zeros(self.join.key_count, np.bool_)
         if self.join.key_count:
-            af_live_keys(&self.join, uint8_data(live))
+            af_as_of_live_keys(&self.join, uint8_data(live))
         return np.flatnonzero(live).astype(np.int32)
 
     def keep_keys(self, kept):
@@ -222,7 +223,7 @@ cdef class _AsOfState:
         if len(np.unique(kept)) < len(kept) or not np.isin(live, kept).all():
             raise ValueError("keys that rows are held of are kept, each once")
         self._between_sweeps()
-        if not af_keep_keys(&self.join, int32_data(kept), len(kept)):
+        if not af_as_of_keep_keys(&self.join, int32_data(kept), len(kept)):
             raise MemoryError
 
     def saved_places(self, int port):
@@ -232,19 +233,19 @@ cdef class _AsOfState:
 
     def freeze(self, rank):
         cdef int port
-        cdef af_columns columns
+        cdef af_as_of_columns columns
         parts, places = {}, []
         self._between_sweeps()
         for port in range(2):
             self._settled(port)
-            count = af_row_count(&self.join, port)
+            count = af_as_of_row_count(&self.join, port)
             of, keys = empty(count, cnp.NPY_INT32), empty(count, cnp.NPY_INT32)
             times, moments, arrivals = _longs(count), _longs(count), _longs(count)
             matched, ahead = empty(count, cnp.NPY_BOOL), empty(count, cnp.NPY_BOOL)
-            columns = af_columns(
+            columns = af_as_of_columns(
                 int32_data(of), int32_data(keys), int64_data(times), int64_data(moments), int64_data(arrivals), uint8_data(matched),
                 uint8_data(ahead))
-            af_save(&self.join, port, &columns)
+            af_as_of_save(&self.join, port, &columns)
             order, rows = saved.Rows(keys, times, moments, arrivals, matched, ahead).in_order(rank)
             parts |= rows.parts(port)
             places.append(of[order].astype(np.int64))
@@ -264,19 +265,19 @@ cdef class _AsOfState:
 
     def load(self, fields, parts):
         cdef int port
-        cdef af_columns columns
+        cdef af_as_of_columns columns
         if self.join.sides[0].arrived or self.join.sides[1].arrived or self.join.clock != INT64_MIN:
             raise ValueError("a snapshot is loaded into a state that had rows")
         reach = None if self.join.reach < 0 else self.join.reach
         sides = saved.loaded(fields, parts, self.shape, (self.join.wait, reach), self.join.one_each)
-        if not af_room_for_keys(&self.join, max([int(rows.keys.max(initial=-1)) + 1 for rows in sides])):
+        if not af_as_of_room_for_keys(&self.join, max([int(rows.keys.max(initial=-1)) + 1 for rows in sides])):
             raise MemoryError
         for port in range(2):
             rows = sides[port]
-            columns = af_columns(
+            columns = af_as_of_columns(
                 NULL, int32_data(rows.keys), int64_data(rows.time), int64_data(rows.moment), int64_data(rows.arrival),
                 uint8_data(rows.matched), uint8_data(rows.ahead))
-            if not af_load(&self.join, port, &columns, len(rows.time)):
+            if not af_as_of_load(&self.join, port, &columns, len(rows.time)):
                 raise MemoryError
             self.join.sides[port].arrived = fields["arrived"][port]
             self.join.sides[port].matched = fields["ways"][2 * port]

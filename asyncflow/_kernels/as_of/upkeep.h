@@ -5,21 +5,21 @@
 #include "as_of/as_of.h"
 
 /* At most so many fresh rows get a place, and no place that is given back is among them. */
-static int64_t af_fresh_count(const af_as_of *join, int port) {
-    const af_side *side = &join->sides[port];
-    int64_t count = port == AF_RIGHT ? join->touched_count : 0;
+static int64_t af_as_of_fresh_count(const af_as_of *join, int port) {
+    const af_as_of_side *side = &join->sides[port];
+    int64_t count = port == AF_AS_OF_RIGHT ? join->touched_count : 0;
     if (!side->has_fresh || !side->run_count) return count;
-    const af_run *last = &side->runs[side->run_count - 1];
+    const af_as_of_run *last = &side->runs[side->run_count - 1];
     for (int64_t i = last->end; i-- > last->begin && (side->scattered || last->items[i].ref < 0);) count += last->items[i].ref < 0;
     return count;
 }
 
 /* The fresh rows that stay get places: `rows` of the batch now stand at `places`; how many. */
-static int64_t af_settle(af_as_of *join, int port, int64_t *rows, int64_t *places) {
-    af_side *side = &join->sides[port];
+static int64_t af_as_of_settle(af_as_of *join, int port, int64_t *rows, int64_t *places) {
+    af_as_of_side *side = &join->sides[port];
     int64_t count = 0;
     if (side->has_fresh && side->run_count) {
-        const af_run *last = &side->runs[side->run_count - 1];
+        const af_as_of_run *last = &side->runs[side->run_count - 1];
         int64_t first = side->scattered ? last->begin : last->end;
         while (!side->scattered && first > last->begin && last->items[first - 1].ref < 0) first--;
         for (int64_t i = first; i < last->end; i++) {
@@ -28,19 +28,19 @@ static int64_t af_settle(af_as_of *join, int port, int64_t *rows, int64_t *place
             places[count++] = last->items[i].ref = af_slot_take(&side->places);
         }
     }
-    for (int64_t i = 0; port == AF_RIGHT && i < join->touched_count; i++) {
-        af_row *row = &join->rows[join->touched[i]];
-        if (row->key == AF_FREE || row->ref >= 0) continue;
+    for (int64_t i = 0; port == AF_AS_OF_RIGHT && i < join->touched_count; i++) {
+        af_as_of_row *row = &join->rows[join->touched[i]];
+        if (row->key == AF_AS_OF_FREE || row->ref >= 0) continue;
         rows[count] = -2 - (int64_t)row->ref;
         places[count++] = row->ref = af_slot_take(&side->places);
     }
-    if (port == AF_RIGHT) join->touched_count = 0;
+    if (port == AF_AS_OF_RIGHT) join->touched_count = 0;
     side->has_fresh = false;
     return count;
 }
 
 /* The places of the rows that left are given out again. */
-static bool af_recycle(af_side *side) {
+static bool af_as_of_recycle(af_as_of_side *side) {
     for (int64_t i = side->gone_count - 1; i >= 0; i--)
         if (!af_slot_give(&side->places, side->gone[i])) return false;
     side->gone_count = 0;
@@ -49,25 +49,25 @@ static bool af_recycle(af_side *side) {
 }
 
 /* Places without holes: `kept[new]` is the old one.  Nothing is fresh or gone.  False: no memory. */
-static bool af_compact(af_as_of *join, int port, int64_t *kept) {
-    af_side *side = &join->sides[port];
+static bool af_as_of_compact(af_as_of *join, int port, int64_t *kept) {
+    af_as_of_side *side = &join->sides[port];
     int32_t *names = malloc((size_t)(side->places.top + 1) * sizeof *names);
     if (names == NULL) return false;
-    for (int64_t place = 0; place < side->places.top; place++) names[place] = AF_NONE;
+    for (int64_t place = 0; place < side->places.top; place++) names[place] = AF_AS_OF_NONE;
     for (int64_t r = 0; r < side->run_count; r++)
         for (int64_t i = side->runs[r].begin; i < side->runs[r].end; i++) names[side->runs[r].items[i].ref] = 0;
-    for (int64_t row = 0; port == AF_RIGHT && row < join->row_slots.top; row++)
-        if (join->rows[row].key != AF_FREE) names[join->rows[row].ref] = 0;
+    for (int64_t row = 0; port == AF_AS_OF_RIGHT && row < join->row_slots.top; row++)
+        if (join->rows[row].key != AF_AS_OF_FREE) names[join->rows[row].ref] = 0;
     int32_t count = 0;
     for (int64_t place = 0; place < side->places.top; place++) {
-        if (names[place] == AF_NONE) continue;
+        if (names[place] == AF_AS_OF_NONE) continue;
         kept[count] = place;
         names[place] = count++;
     }
     for (int64_t r = 0; r < side->run_count; r++)
         for (int64_t i = side->runs[r].begin; i < side->runs[r].end; i++) side->runs[r].items[i].ref = names[side->runs[r].items[i].ref];
-    for (int64_t row = 0; port == AF_RIGHT && row < join->row_slots.top; row++)
-        if (join->rows[row].key != AF_FREE) join->rows[row].ref = names[join->rows[row].ref];
+    for (int64_t row = 0; port == AF_AS_OF_RIGHT && row < join->row_slots.top; row++)
+        if (join->rows[row].key != AF_AS_OF_FREE) join->rows[row].ref = names[join->rows[row].ref];
     free(names);
     side->places.top = count;
     side->places.free_count = 0;
@@ -75,43 +75,43 @@ static bool af_compact(af_as_of *join, int port, int64_t *kept) {
     return true;
 }
 
-static int af_compare_rows(const void *one, const void *other) {
-    const af_waiting *a = one, *b = other;
-    return af_before(a->time, a->arrival, b->time, b->arrival) ? -1 : af_before(b->time, b->arrival, a->time, a->arrival);
+static int af_as_of_compare_rows(const void *one, const void *other) {
+    const af_as_of_waiting *a = one, *b = other;
+    return af_as_of_before(a->time, a->arrival, b->time, b->arrival) ? -1 : af_as_of_before(b->time, b->arrival, a->time, a->arrival);
 }
 
 /* The known rows anew, which come by (time, arrival): each is the last of its key. */
-static bool af_known_anew(af_as_of *join, const af_waiting *items, const uint8_t *matched, int64_t count) {
+static bool af_as_of_known_anew(af_as_of *join, const af_as_of_waiting *items, const uint8_t *matched, int64_t count) {
     for (int64_t i = 0; i < join->key_count; i++) join->keys[i] = AF_NEW_KEY;
     join->row_slots.top = join->row_slots.free_count = join->known = 0;
     join->due_begin = join->due_end = join->heap_count = join->touched_count = 0;
     if (!af_grow(&join->rows, &join->row_capacity, count, sizeof *join->rows)) return false;
     for (int64_t i = 0; i < count; i++) {
-        const int32_t row = af_add_row(join, &items[i]);
-        if (row == AF_NONE) return false;
+        const int32_t row = af_as_of_add_row(join, &items[i]);
+        if (row == AF_AS_OF_NONE) return false;
         join->rows[row].matched = matched[i] & 1;
-        if (items[i].key == AF_NONE) continue;
-        if (join->direction == AF_BACKWARD) join->keys[items[i].key].back = row;
-        else af_known_ahead(join, row);
+        if (items[i].key == AF_AS_OF_NONE) continue;
+        if (join->direction == AF_AS_OF_BACKWARD) join->keys[items[i].key].back = row;
+        else af_as_of_known_ahead(join, row);
     }
     return true;
 }
 
 /* The table of known rows without holes. */
-static bool af_compact_rows(af_as_of *join) {
+static bool af_as_of_compact_rows(af_as_of *join) {
     const int64_t count = join->known;
-    af_waiting *items = malloc((size_t)(count + 1) * sizeof *items);
+    af_as_of_waiting *items = malloc((size_t)(count + 1) * sizeof *items);
     uint8_t *matched = malloc((size_t)(count + 1));
     bool done = items != NULL && matched != NULL;
     if (done) {
         int64_t at = 0;
         for (int64_t i = 0; i < join->row_slots.top; i++) {
-            const af_row *row = &join->rows[i];
-            if (row->key != AF_FREE) items[at++] = (af_waiting){row->matched, row->time, row->arrival, row->ref, row->key};
+            const af_as_of_row *row = &join->rows[i];
+            if (row->key != AF_AS_OF_FREE) items[at++] = (af_as_of_waiting){row->matched, row->time, row->arrival, row->ref, row->key};
         }
-        qsort(items, (size_t)count, sizeof *items, af_compare_rows);
+        qsort(items, (size_t)count, sizeof *items, af_as_of_compare_rows);
         for (int64_t i = 0; i < count; i++) matched[i] = (uint8_t)items[i].moment;
-        done = af_known_anew(join, items, matched, count);
+        done = af_as_of_known_anew(join, items, matched, count);
         af_trim(&join->rows, &join->row_capacity, count, sizeof *join->rows);
         af_trim(&join->row_slots.free_slots, &join->row_slots.free_capacity, 0, sizeof *join->row_slots.free_slots);
         af_trim(&join->dues, &join->due_capacity, join->due_end, sizeof *join->dues);
@@ -124,22 +124,22 @@ static bool af_compact_rows(af_as_of *join) {
 }
 
 /* The watermark at which a row is looked at next that may give a result; false: none is. */
-static bool af_next_due(const af_as_of *join, int64_t *time) {
+static bool af_as_of_next_due(const af_as_of *join, int64_t *time) {
     bool found = false;
     for (int port = 0; port < 2; port++) {
-        const af_side *side = &join->sides[port];
-        const int64_t patience = port == AF_LEFT ? join->wait : join->reach;
-        for (int64_t r = 0; (port == AF_LEFT || join->right_alone) && r < side->run_count; r++)
+        const af_as_of_side *side = &join->sides[port];
+        const int64_t patience = port == AF_AS_OF_LEFT ? join->wait : join->reach;
+        for (int64_t r = 0; (port == AF_AS_OF_LEFT || join->right_alone) && r < side->run_count; r++)
             for (int64_t i = side->runs[r].begin; i < side->runs[r].end; i++) {
-                const int64_t due = af_shifted(side->runs[r].items[i].time, patience);
+                const int64_t due = af_as_of_shifted(side->runs[r].items[i].time, patience);
                 if (!found || due < *time) *time = due;
                 found = true;
-                if (port == AF_LEFT) break; /* they are in order */
+                if (port == AF_AS_OF_LEFT) break; /* they are in order */
             }
     }
     for (int64_t row = 0; join->right_alone && row < join->row_slots.top; row++) {
-        if (join->rows[row].key == AF_FREE || join->rows[row].matched) continue;
-        const int64_t due = af_shifted(join->rows[row].time, join->reach);
+        if (join->rows[row].key == AF_AS_OF_FREE || join->rows[row].matched) continue;
+        const int64_t due = af_as_of_shifted(join->rows[row].time, join->reach);
         if (!found || due < *time) *time = due;
         found = true;
     }
@@ -147,9 +147,9 @@ static bool af_next_due(const af_as_of *join, int64_t *time) {
 }
 
 /* Which keys rows are held of. */
-static void af_live_keys(const af_as_of *join, uint8_t *live) {
+static void af_as_of_live_keys(const af_as_of *join, uint8_t *live) {
     for (int port = 0; port < 2; port++) {
-        const af_side *side = &join->sides[port];
+        const af_as_of_side *side = &join->sides[port];
         for (int64_t r = 0; r < side->run_count; r++)
             for (int64_t i = side->runs[r].begin; i < side->runs[r].end; i++)
                 if (side->runs[r].items[i].key >= 0) live[side->runs[r].items[i].key] = 1;
@@ -159,12 +159,12 @@ static void af_live_keys(const af_as_of *join, uint8_t *live) {
 }
 
 /* Key `kept[i]` becomes i; rows are held of no others. */
-static bool af_keep_keys(af_as_of *join, const int32_t *kept, int64_t count) {
+static bool af_as_of_keep_keys(af_as_of *join, const int32_t *kept, int64_t count) {
     int32_t *names = malloc((size_t)(join->key_count + 1) * sizeof *names);
     if (names == NULL) return false;
-    for (int64_t i = 0; i < join->key_count; i++) names[i] = AF_NONE;
+    for (int64_t i = 0; i < join->key_count; i++) names[i] = AF_AS_OF_NONE;
     for (int64_t i = 0; i < count; i++) names[kept[i]] = (int32_t)i;
-    af_key *keys = malloc((size_t)(count + 1) * sizeof *keys);
+    af_as_of_key *keys = malloc((size_t)(count + 1) * sizeof *keys);
     if (keys == NULL) {
         free(names);
         return false;
@@ -173,7 +173,7 @@ static bool af_keep_keys(af_as_of *join, const int32_t *kept, int64_t count) {
     if (count) memcpy(join->keys, keys, (size_t)count * sizeof *keys);
     free(keys);
     for (int port = 0; port < 2; port++) {
-        af_side *side = &join->sides[port];
+        af_as_of_side *side = &join->sides[port];
         for (int64_t r = 0; r < side->run_count; r++)
             for (int64_t i = side->runs[r].begin; i < side->runs[r].end; i++)
                 if (side->runs[r].items[i].key >= 0) side->runs[r].items[i].key = names[side->runs[r].items[i].key];

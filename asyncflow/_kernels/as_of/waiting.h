@@ -8,47 +8,48 @@
 
 #include "as_of/state.h"
 
-AF_INLINE bool af_waits_longer(const af_waiting *one, const af_waiting *other) {
-    return af_before(other->moment, other->arrival, one->moment, one->arrival);
+AF_INLINE bool af_as_of_waits_longer(const af_as_of_waiting *one, const af_as_of_waiting *other) {
+    return af_as_of_before(other->moment, other->arrival, one->moment, one->arrival);
 }
 
 /* Merges two sorted stretches; the room begins nowhere within them. */
-static void af_merge(const af_waiting *one, const af_waiting *one_end, const af_waiting *other, const af_waiting *other_end, af_waiting *out) {
-    while (one < one_end && other < other_end) *out++ = af_waits_longer(one, other) ? *other++ : *one++;
+static void af_as_of_merge(const af_as_of_waiting *one, const af_as_of_waiting *one_end, const af_as_of_waiting *other,
+                           const af_as_of_waiting *other_end, af_as_of_waiting *out) {
+    while (one < one_end && other < other_end) *out++ = af_as_of_waits_longer(one, other) ? *other++ : *one++;
     while (one < one_end) *out++ = *one++;
     while (other < other_end) *out++ = *other++;
 }
 
-enum { AF_FEW_SORTED = 16 };
+enum { AF_AS_OF_FEW_SORTED = 16 };
 
 /* Sorts by (moment, arrival): short stretches in place, then merged; those in order already are left as they are.  False: no memory. */
-static bool af_sort_waiting(af_waiting *items, int64_t count) {
-    for (int64_t first = 0; first < count; first += AF_FEW_SORTED) {
-        const int64_t stop = first + AF_FEW_SORTED < count ? first + AF_FEW_SORTED : count;
+static bool af_as_of_sort_waiting(af_as_of_waiting *items, int64_t count) {
+    for (int64_t first = 0; first < count; first += AF_AS_OF_FEW_SORTED) {
+        const int64_t stop = first + AF_AS_OF_FEW_SORTED < count ? first + AF_AS_OF_FEW_SORTED : count;
         for (int64_t i = first + 1; i < stop; i++) {
-            const af_waiting own = items[i];
+            const af_as_of_waiting own = items[i];
             int64_t at = i;
-            for (; at > first && af_waits_longer(&items[at - 1], &own); at--) items[at] = items[at - 1];
+            for (; at > first && af_as_of_waits_longer(&items[at - 1], &own); at--) items[at] = items[at - 1];
             items[at] = own;
         }
     }
-    if (count <= AF_FEW_SORTED) return true;
-    af_waiting *room = malloc((size_t)count * sizeof *room);
+    if (count <= AF_AS_OF_FEW_SORTED) return true;
+    af_as_of_waiting *room = malloc((size_t)count * sizeof *room);
     if (room == NULL) return false;
-    for (int64_t width = AF_FEW_SORTED; width < count; width *= 2)
+    for (int64_t width = AF_AS_OF_FEW_SORTED; width < count; width *= 2)
         for (int64_t first = 0; first + width < count; first += 2 * width) {
-            af_waiting *middle = items + first + width;
+            af_as_of_waiting *middle = items + first + width;
             const int64_t stop = first + 2 * width < count ? first + 2 * width : count;
-            if (!af_waits_longer(middle - 1, middle)) continue;
+            if (!af_as_of_waits_longer(middle - 1, middle)) continue;
             memcpy(room, items + first, (size_t)width * sizeof *room);
-            af_merge(room, room + width, middle, items + stop, items + first);
+            af_as_of_merge(room, room + width, middle, items + stop, items + first);
         }
     free(room);
     return true;
 }
 
 /* Room for `count` rows more at the end of a run. */
-static bool af_room_in_run(af_run *run, int64_t count) {
+static bool af_as_of_room_in_run(af_as_of_run *run, int64_t count) {
     if (run->end + count <= run->capacity) return true;
     const int64_t held = run->end - run->begin;
     if (run->begin && held + count <= run->capacity - run->capacity / 4) {
@@ -61,14 +62,14 @@ static bool af_room_in_run(af_run *run, int64_t count) {
 }
 
 /* The last two runs become one while the first of them is less than twice as long. */
-static bool af_balance(af_side *side) {
+static bool af_as_of_balance(af_as_of_side *side) {
     while (side->run_count > 1) {
-        af_run *one = &side->runs[side->run_count - 2], *last = one + 1;
+        af_as_of_run *one = &side->runs[side->run_count - 2], *last = one + 1;
         const int64_t held = one->end - one->begin, added = last->end - last->begin;
-        if (held >= 2 * added && side->run_count < AF_MOST_RUNS) return true;
-        af_run whole = {NULL, 0, held + added, 0};
+        if (held >= 2 * added && side->run_count < AF_AS_OF_MOST_RUNS) return true;
+        af_as_of_run whole = {NULL, 0, held + added, 0};
         if (!af_grow(&whole.items, &whole.capacity, held + added, sizeof *whole.items)) return false;
-        af_merge(one->items + one->begin, one->items + one->end, last->items + last->begin, last->items + last->end, whole.items);
+        af_as_of_merge(one->items + one->begin, one->items + one->end, last->items + last->begin, last->items + last->end, whole.items);
         free(one->items);
         free(last->items);
         *one = whole;
@@ -78,40 +79,40 @@ static bool af_balance(af_side *side) {
 }
 
 /* The last `count` rows of the last run, which are not in order, become a run of their own. */
-static bool af_split_off(af_side *side, int64_t count) {
-    af_run *last = &side->runs[side->run_count - 1], *own = last + 1;
+static bool af_as_of_split_off(af_as_of_side *side, int64_t count) {
+    af_as_of_run *last = &side->runs[side->run_count - 1], *own = last + 1;
     side->scattered = true;
     if (last->end - last->begin == count) {
-        if (!af_sort_waiting(last->items + last->begin, count)) return false;
-        return af_balance(side);
+        if (!af_as_of_sort_waiting(last->items + last->begin, count)) return false;
+        return af_as_of_balance(side);
     }
-    *own = (af_run){NULL, 0, 0, 0};
+    *own = (af_as_of_run){NULL, 0, 0, 0};
     if (!af_grow(&own->items, &own->capacity, count, sizeof *own->items)) return false;
     side->run_count++;
     last->end -= count;
     own->end = count;
     memcpy(own->items, last->items + last->end, (size_t)count * sizeof *own->items);
-    return af_sort_waiting(own->items, count) && af_balance(side);
+    return af_as_of_sort_waiting(own->items, count) && af_as_of_balance(side);
 }
 
 /* Takes a batch in, whose rows are fresh from now on.  Of row i the watermark before it is `marks[i]`, or without `marks` the greater of
  * `before` and the greatest time of the rows before it less `delay`; it is not below the clock.  `late[i]`: the row counts nowhere, and is
  * not kept.  `partly`: how many of the others count in some results only.  False: no memory. */
-static bool af_hold(af_as_of *join, int port, const int32_t *keys, const int64_t *times, const int64_t *marks, int64_t before, int64_t delay,
-                    int64_t count, uint8_t *late, int64_t *late_count, int64_t *partly) {
-    af_side *side = &join->sides[port];
+static bool af_as_of_hold(af_as_of *join, int port, const int32_t *keys, const int64_t *times, const int64_t *marks, int64_t before,
+                          int64_t delay, int64_t count, uint8_t *late, int64_t *late_count, int64_t *partly) {
+    af_as_of_side *side = &join->sides[port];
     if (!side->run_count) {
-        side->runs[0] = (af_run){NULL, 0, 0, 0};
+        side->runs[0] = (af_as_of_run){NULL, 0, 0, 0};
         side->run_count = 1;
     }
-    af_run *run = &side->runs[side->run_count - 1];
-    if (!af_room_in_run(run, count)) return false;
-    const int64_t patience = port == AF_LEFT ? join->wait : join->reach;
+    af_as_of_run *run = &side->runs[side->run_count - 1];
+    if (!af_as_of_room_in_run(run, count)) return false;
+    const int64_t patience = port == AF_AS_OF_LEFT ? join->wait : join->reach;
     int64_t least, greatest = INT64_MIN, added = 0, lates = 0, partlies = 0, arrival = side->arrived;
     const bool above = __builtin_add_overflow(before, delay, &least);
     int64_t newest = run->end > run->begin ? run->items[run->end - 1].moment : INT64_MIN;
     bool in_order = true;
-    af_waiting *out = run->items + run->end;
+    af_as_of_waiting *out = run->items + run->end;
     for (int64_t i = 0; i < count; i++) {
         const int64_t time = times[i];
         int64_t seen = marks != NULL ? marks[i] : above || greatest < least ? before : greatest - delay;
@@ -119,19 +120,19 @@ static bool af_hold(af_as_of *join, int port, const int32_t *keys, const int64_t
         if (time > greatest) greatest = time;
         int64_t moment = time;
         if (AF_UNLIKELY(seen > time)) {
-            if (patience >= 0 && seen > af_shifted(time, patience)) {
+            if (patience >= 0 && seen > af_as_of_shifted(time, patience)) {
                 late[i] = 1;
                 lates++;
                 continue;
             }
-            if (port == AF_RIGHT) {
+            if (port == AF_AS_OF_RIGHT) {
                 moment = seen;
                 partlies++;
             }
         }
         in_order &= moment >= newest;
         newest = moment;
-        out[added++] = (af_waiting){moment, time, arrival++, af_fresh(i), keys[i]};
+        out[added++] = (af_as_of_waiting){moment, time, arrival++, af_as_of_fresh(i), keys[i]};
     }
     *late_count = lates;
     *partly = partlies;
@@ -140,36 +141,36 @@ static bool af_hold(af_as_of *join, int port, const int32_t *keys, const int64_t
     side->waiting += added;
     side->has_fresh = added > 0;
     side->scattered = false;
-    return in_order || af_split_off(side, added);
+    return in_order || af_as_of_split_off(side, added);
 }
 
 /* How many rows of a run are of moments before `clock`. */
-static int64_t af_passed(const af_run *run, int64_t clock, int64_t wait) {
+static int64_t af_as_of_passed(const af_as_of_run *run, int64_t clock, int64_t wait) {
     if (clock == INT64_MAX) return run->end - run->begin;
     int64_t low = run->begin, high = run->end;
-    if (low < high && af_shifted(run->items[high - 1].moment, wait) < clock) return high - low;
+    if (low < high && af_as_of_shifted(run->items[high - 1].moment, wait) < clock) return high - low;
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
-        if (af_shifted(run->items[middle].moment, wait) < clock) low = middle + 1;
+        if (af_as_of_shifted(run->items[middle].moment, wait) < clock) low = middle + 1;
         else high = middle;
     }
     return low - run->begin;
 }
 
 /* The rows whose moments the clock has passed are ready. */
-static bool af_take_ready(af_side *side, int64_t clock, int64_t wait) {
+static bool af_as_of_take_ready(af_as_of_side *side, int64_t clock, int64_t wait) {
     int64_t from = 0, total = 0;
     side->at = side->count = 0;
     for (int64_t i = 0; i < side->run_count; i++) {
-        const int64_t count = af_passed(&side->runs[i], clock, wait);
+        const int64_t count = af_as_of_passed(&side->runs[i], clock, wait);
         if (count) from++;
         total += count;
     }
     if (!total) return true;
     if (from > 1 && !af_grow(&side->merged, &side->merged_capacity, total, sizeof *side->merged)) return false;
     for (int64_t i = 0; i < side->run_count; i++) {
-        af_run *run = &side->runs[i];
-        const int64_t count = af_passed(run, clock, wait);
+        af_as_of_run *run = &side->runs[i];
+        const int64_t count = af_as_of_passed(run, clock, wait);
         if (from > 1 && count) { /* one prefix after another */
             memcpy(side->merged + side->count, run->items + run->begin, (size_t)count * sizeof *run->items);
             side->count += count;
@@ -182,31 +183,31 @@ static bool af_take_ready(af_side *side, int64_t clock, int64_t wait) {
     side->waiting -= total;
     if (from == 1) return true;
     side->ready = side->merged;
-    return af_sort_waiting(side->merged, side->count);
+    return af_as_of_sort_waiting(side->merged, side->count);
 }
 
-enum { AF_MUCH_ROOM = 1 << 18 };
+enum { AF_AS_OF_MUCH_ROOM = 1 << 18 };
 
 /* Runs that are empty go, but for the last; room that is far too great is given back. */
-static void af_tidy_runs(af_side *side) {
+static void af_as_of_tidy_runs(af_as_of_side *side) {
     int64_t kept = 0;
     for (int64_t i = 0; i < side->run_count; i++) {
-        af_run *run = &side->runs[i];
+        af_as_of_run *run = &side->runs[i];
         const int64_t held = run->end - run->begin;
         if (!held && (i < side->run_count - 1 || kept)) {
             free(run->items);
             continue;
         }
-        if (!held || (run->capacity > AF_MUCH_ROOM && 4 * held < run->capacity)) {
+        if (!held || (run->capacity > AF_AS_OF_MUCH_ROOM && 4 * held < run->capacity)) {
             if (held) memmove(run->items, run->items + run->begin, (size_t)held * sizeof *run->items);
             run->begin = 0;
             run->end = held;
-            if (run->capacity > AF_MUCH_ROOM) af_trim(&run->items, &run->capacity, 2 * held, sizeof *run->items);
+            if (run->capacity > AF_AS_OF_MUCH_ROOM) af_trim(&run->items, &run->capacity, 2 * held, sizeof *run->items);
         }
         side->runs[kept++] = *run;
     }
     side->run_count = kept;
-    if (side->merged_capacity > AF_MUCH_ROOM) af_trim(&side->merged, &side->merged_capacity, 0, sizeof *side->merged);
+    if (side->merged_capacity > AF_AS_OF_MUCH_ROOM) af_trim(&side->merged, &side->merged_capacity, 0, sizeof *side->merged);
 }
 
 #endif
