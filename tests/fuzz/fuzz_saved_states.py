@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.kernels import test_dedup_saved as dedup
 from tests.kernels import test_groups_saved as groups
+from tests.kernels import test_interval_saved as interval
 from tests.kernels import test_join_saved as join
 from tests.kernels import test_sessions_saved as sessions
 
@@ -23,6 +24,7 @@ KERNELS: dict[str, Callable[[random.Random], None]] = {
     "sessions": lambda rng: sessions.sessions_refused(rng, rng.random() < 0.5),
     "counts": lambda rng: sessions.counts_refused(rng),
     "dedup": lambda rng: dedup.refused(rng, rng.choice([0, 10])),
+    "interval": lambda rng: interval.refused(rng, rng.choice(interval.DAMAGED_BOUNDS), rng.random() < 0.5),
     "join": lambda rng: join.refused(rng, rng.choice(join.DAMAGED_MODES), rng.random() < 0.5),
 }
 

@@ -112,14 +112,29 @@ def groups() -> None:
     moved(table, kernel("groups").GroupTable(kinds)).order()
 
 
-def join(mode: str, *, numbers: bool = False) -> None:
+def interval(*, numbers: bool) -> None:
+    """Rows in order, then such that are late and out of order, of both sides; the half of them waits."""
+    state = kernel("interval").IntervalState("full", -50, 50)
+    made.append(state)
+    for times in (np.sort(TIMES), TIMES, TIMES[::-1].copy()):
+        for port in (0, 1):
+            keyed = (INTS % 50, None) if numbers else (KEYS, GROUPS)
+            (state.hold_numbers if numbers else state.hold)(port, *keyed, times, None, NO_TIME, 20)
+    while state.sweep(3000, 100)[-1]:
+        pass
+    state.compact(0)
+    if not numbers:
+        state.keep_keys(ORDER)
+    other = moved(state, kernel("interval").IntervalState("full", -50, 50), ORDER)
+    while other.sweep(END, 100)[-1]:
+        pass
+
+
+def join(mode: str) -> None:
     state = kernel("join").JoinState(mode, "left", -50, 50)
     made.append(state)
     times, seen = np.sort(TIMES), np.full(ROWS, NO_TIME + 1)
-    slots = []
-    for port in (0, 1):
-        keyed = (INTS % 50, None) if numbers else (KEYS, GROUPS)
-        slots.append((state.hold_numbers if numbers else state.hold)(port, *keyed, times, seen))
+    slots = [state.hold(port, KEYS, GROUPS, times, seen) for port in (0, 1)]
     clock = int(times[ROWS // 2])
     come = [int(np.searchsorted(times, clock - wait)) for wait in (state.wait, 0)]
     sweep(state, clock, [(own[:stop], times[:stop]) for own, stop in zip(slots, come, strict=True)])
@@ -217,8 +232,9 @@ WORK: dict[str, Callable[[], None]] = {
     "sessions": sessions,
     "counts": counts,
     "groups": groups,
-    "interval": lambda: join("interval"),
-    "numbers": lambda: join("interval", numbers=True),
+    "interval": lambda: interval(numbers=False),
+    "numbers": lambda: interval(numbers=True),
+    "backward": lambda: join("backward"),
     "nearest": lambda: join("nearest"),
     "as of backward": lambda: as_of("backward"),
     "as of nearest": lambda: as_of("nearest"),

@@ -61,6 +61,29 @@ def held(count: int) -> tuple[Any, Any]:
     return state, state.hold(0, np.zeros(count, np.int32), 1, np.arange(count), np.full(count, NO_TIME + 1))
 
 
+def interval_loaded(bounds: Any = (-10, 10), **parts: Any) -> Any:
+    """An interval join of one left row, and of parts as given (``left_key`` is the part ``left.key``)."""
+    state = kernel("interval").IntervalState("inner", *bounds)
+    state.freeze(ints())
+    saved = dict(state.pieces(1 << 20))
+    row = {"key": ints(0), "time": longs(1), "seen": longs(NO_TIME), "arrival": longs(0)}
+    row |= {"matched": np.array([False]), "ahead": np.array([False])}
+    saved |= {f"left.{name}": value for name, value in row.items()} | {
+        name.replace("_", "."): value for name, value in parts.items()
+    }
+    fields = {"kind": "inner", "lower_ns": bounds[0], "upper_ns": bounds[1]}
+    fields |= {"clock_ns": 5, "arrived": [1, 1], "ways": [0] * 4, "numbered": False, "groups": 1}
+    state.load(fields, saved)
+    return state
+
+
+def interval_held(count: int) -> Any:
+    """An interval join that holds so many rows of one side."""
+    state = kernel("interval").IntervalState("full", -10, 10)
+    state.hold(0, np.zeros(count, np.int32), 1, np.arange(count), None, NO_TIME, 0)
+    return state
+
+
 def close_with(order: Any) -> Any:
     state = add(window(), ints(0), len(order))
     return state.close(5000, order, 10)
@@ -216,6 +239,33 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "keys, a start beyond the bytes": lambda: texts_of_keys(1 << 28, 8),
     "keys, a length below 0": lambda: texts_of_keys(0, -8),
     "keys.keep, a group twice": lambda: kernel("groups").GroupTable(["int64"]).keep(ints(0, 0)),
+    "interval.load, a key beyond the count": lambda: interval_loaded(left_key=ints(1 << 20)),
+    "interval.load, a key below null": lambda: interval_loaded(left_key=ints(-2)),
+    "interval.load, a row that has not arrived": lambda: interval_loaded(left_arrival=longs(1)),
+    "interval.load, columns of other lengths": lambda: interval_loaded(left_seen=longs(0, 0)),
+    "interval.load, a row that came before its time": lambda: interval_loaded(left_time=longs(9)),
+    "interval.load, a row that was to leave": lambda: interval_loaded(left_time=longs(-9)),
+    "interval.load, a watermark that is not beyond its row": lambda: interval_loaded(left_seen=longs(1)),
+    "interval.load, a row that was late for all": lambda: interval_loaded(left_seen=longs(22)),
+    "interval.load, a row that was passed and not met": lambda: interval_loaded(left_ahead=np.array([True])),
+    "interval.load, rows twice": lambda: interval_loaded(
+        left_key=ints(0, 0), left_time=longs(1, 2), left_seen=longs(NO_TIME, NO_TIME), left_arrival=longs(0, 0),
+        left_matched=np.array([False, False]), left_ahead=np.array([False, False]),
+    ),
+    "interval.freeze, a key without a place": lambda: interval_held(3).freeze(ints()),
+    "interval.hold, watermarks of other rows": lambda: interval_held(3).hold(0, ints(0), 1, longs(1), longs(), 0, 0),
+    "interval.keep_keys, a key that rows have": lambda: interval_held(3).keep_keys(ints()),
+    "an interval without a lower bound": lambda: kernel("interval").IntervalState("inner", NO_TIME, 10),
+    "an interval that falls": lambda: kernel("interval").IntervalState("inner", 1, 0),
+    "take_texts, a start near the last integer": lambda: kernel("interval").take_texts(
+        np.zeros(4, np.uint8), longs(END - 1), ints(4)
+    ),
+    "put_texts, no room": lambda: kernel("interval").put_texts(
+        np.zeros(4, np.uint8), 1, np.zeros(4, np.uint8), ints(0), ints(4)
+    ),
+    "put_texts, before the beginning": lambda: kernel("interval").put_texts(
+        np.zeros(4, np.uint8), -1, np.zeros(4, np.uint8), ints(0), ints(1)
+    ),
     "sessions.load, a group beyond the count": lambda: sessions_loaded(1 << 20, longs(0), longs(0)),
     "sessions.load, a group below 0": lambda: sessions_loaded(-1, longs(0), longs(0)),
     "sessions.load, two sessions with one last row": lambda: sessions_loaded(0, longs(0, 1), longs(5, 5)),
@@ -320,6 +370,10 @@ def test_where_an_empty_text_stands_does_not_matter() -> None:
         found = np.empty(1, bool)
         kernel("texts").find(np.zeros(4, np.uint8), ints(start), ints(0), *ABC, 2, found)
         assert not found[0]
+
+
+def test_a_right_call_is_no_error() -> None:
+    assert interval_loaded().rows == (1, 0)
 
 
 def test_a_slot_given_twice_does_no_harm() -> None:

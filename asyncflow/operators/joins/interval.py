@@ -7,44 +7,139 @@ time.  (Flink's interval join keeps the same pairs where both inputs are read in
 interleave.)
 
 The *moment* of a row is its time, or the watermark before the row where that is later.  A pair is released at the later of its two
-moments.  It is found when the clock passes that moment: the row with the later moment (of two at one moment the left row) searches
-the rows of the other side. So each pair is found once, at its release.  A row without a partner is released at its expiry, or at
-its moment where that is later.  A row is late where no partner could count any more.
+moments.  A row without a partner is released at its expiry, or at its moment where that is later.  A row is late where no partner could
+count any more.
+
+The kernel keeps the rows and finds the pairs, as places; the columns of the rows stand by place in ``held.HeldColumns``, and are
+gathered a portion of results at a time.
 """
 
 from __future__ import annotations
 
-from asyncflow.model.columns import BoolArray, Int64Array
-from asyncflow.operators.joins.rows import shifted
-from asyncflow.operators.joins.swept import SweptJoin
-from asyncflow.operators.joins.timed import LEFT, JoinSpec
+from collections.abc import Iterator
+
+import numpy as np
+
+from asyncflow._kernels import interval as interval_kernel
+from asyncflow.model.batch import Batch, iter_slices
+from asyncflow.model.columns import BoolArray, FixedColumn, Int32Array, Int64Array
+from asyncflow.model.snapshot import Frozen, Saved, nested
+from asyncflow.operators.joins import results
+from asyncflow.operators.joins.held import HeldColumns
+from asyncflow.operators.joins.rows import shifted, shifted_time
+from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
+from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
+from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 
 END = 2**63 - 2
 """Longer than this no time can be shifted."""
 
+FEW_PLACES = 1 << 16
+"""Places without rows are given up only where there are more places than this."""
 
-class IntervalJoin(SweptJoin):
+
+class IntervalJoin(TimedJoin):
     """``lower_ns`` and ``upper_ns``: right time - left time lies between them, with them."""
 
+    state_version = 2
+
     def __init__(self, spec: JoinSpec, *, lower_ns: int, upper_ns: int) -> None:
-        super().__init__(spec, "interval", lower_ns, upper_ns)
+        self._state = interval_kernel.IntervalState(spec.kind, lower_ns, upper_ns)
+        self._numbered = spec.key_types in (("int64",), ("timestamp",))
+        super().__init__(spec, _held_back(spec, lower_ns, upper_ns, self._state.reach))
+        self._columns = (HeldColumns(), HeldColumns())
 
-    def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
-        """The partners of a row expire from the first of these to the last."""
-        lower, upper = self._bounds
-        assert upper is not None
-        other = self._reach[1 - port] or 0
-        first, last = (lower, upper) if port == LEFT else (-upper, -lower)
-        return seen > shifted(times, min(last + other, END)), seen > shifted(times, min(first + other, END))
+    def take_in(self, port: int, batch: Batch) -> BoolArray | None:
+        assert batch.time is not None
+        keys = [batch.columns[position] for position in self.spec.keys[port]]
+        rows = np.ascontiguousarray(batch.time), batch.watermarks, batch.watermark_before, batch.delay_ns
+        if self._numbered:
+            (key,) = keys
+            assert isinstance(key, FixedColumn)
+            numbers = np.ascontiguousarray(key.values, np.int64)
+            late, partly = self._state.hold_numbers(port, numbers, key.valid, *rows)
+        else:
+            groups = self._keys.groups(keys, batch.num_rows)
+            late, partly = self._state.hold(port, groups, self._keys.table.size, *rows)
+        self.counts["late_partly"] += partly
+        columns, count = [batch.columns[position] for position in self.spec.columns[port]], batch.num_rows
+        if late is not None:
+            on_time = np.flatnonzero(~late)
+            columns, count = [column.take(on_time) for column in columns], len(on_time)
+        self._columns[port].put(columns, count)
+        return late
 
-    def _held_back(self, spec: JoinSpec) -> int:
-        lower, upper = self._bounds
-        assert upper is not None
-        left, right = (reach or 0 for reach in self._reach)
-        # Of a pair the watermark before one row is at most the other's expiry; of a row alone, at most that of its last possible partner.
-        holds = [left - max(0, lower), right - max(0, -upper)] if spec.pairs else [0]
-        if spec.left_alone or spec.kind == "semi":
-            holds += [left, upper + right]
-        if spec.right_alone:
-            holds += [right, left - lower]
-        return min(max(holds), END)
+    def released(self, clock: int) -> Iterator[Batch]:
+        more = True
+        while more:
+            *met, more = self._state.sweep(clock, results.MAX_PAIRS)
+            if len(met[0]):
+                yield from iter_slices(self._results(*met), MAX_OUTPUT_ROWS)
+            for port in (LEFT, RIGHT):
+                self._columns[port].drop_before(self._state.places(port)[0])
+        ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
+        self.counts.update(zip(ways, self._state.ways, strict=True))
+        for port, rows in enumerate(self._state.rows):
+            first, following = self._state.places(port)
+            if following - first > max(FEW_PLACES, 4 * rows):
+                self._columns[port].move(self._state.compact(port))
+
+    @property
+    def waiting_rows(self) -> tuple[int, int]:
+        left, right = self._state.rows
+        return left, right
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When a row that waits is looked at, or one that has found nobody comes out alone."""
+        dues = [
+            due
+            for port in (LEFT, RIGHT)
+            for due in (self._state.first_ahead(port), self._state.first_alone(port))
+        ]
+        return min((shifted_time(due, 1) for due in dues if due is not None), default=None)
+
+    def live_keys(self) -> Int32Array:
+        live: Int32Array = self._state.live_keys()
+        return live
+
+    def keep_keys(self, kept: Int32Array) -> None:
+        self._state.keep_keys(kept)
+
+    def frozen_rows(self) -> Frozen:
+        """Rows stand by arrival, which is the order of their places."""
+        sides: dict[str, Frozen] = {"matching": frozen_by_group(self._state, self._keys.table.ranks())}
+        for port, name in enumerate(("left", "right")):
+            sides[f"{name}_columns"] = self._columns[port].frozen(self._state.live_places(port))
+        return nested({}, sides)
+
+    def restore_rows(self, saved: Saved) -> None:
+        load_kernel(self._state, saved, "matching", groups=self._keys.table.size)
+        for port, name in enumerate(("left", "right")):
+            columns = saved.within(f"{name}_columns")
+            self._columns[port].restore(columns, self._state.rows[port], self.spec.shape.types(port))
+
+    @property
+    def open_keys(self) -> int:
+        return int(self._state.keys) if self._numbered else super().open_keys
+
+    @property
+    def held_bytes(self) -> int:
+        return int(self._state.nbytes) + sum(side.nbytes for side in self._columns)
+
+    def _results(self, left: Int64Array, right: Int64Array, time: Int64Array, release: Int64Array) -> Batch:
+        takes = self._columns[LEFT].take, self._columns[RIGHT].take
+        columns = results.of_places(self.spec.shape, takes, (left, right))
+        return Batch(self.output, columns, len(time), time, watermarks=shifted(release, -self.hold_ns))
+
+
+def _held_back(spec: JoinSpec, lower: int, upper: int, reach: tuple[int, int]) -> int:
+    """How far before its release the time of a result may lie."""
+    left, right = reach
+    # Of a pair the watermark before one row is at most the other's expiry; of a row alone, at most that of its last possible partner.
+    holds = [left - max(0, lower), right - max(0, -upper)] if spec.pairs else [0]
+    if spec.left_alone or spec.kind == "semi":
+        holds += [left, upper + right]
+    if spec.right_alone:
+        holds += [right, left - lower]
+    return min(max(holds), END)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -54,6 +57,35 @@ class Shape(Struct, frozen=True):
         if port == 0:
             return {position: fields[place].type for place, position in enumerate(self.left)}
         return {position: fields[place].type for place, position in enumerate(self.right, len(self.left))}
+
+
+class Take(Protocol):
+    def __call__(self, position: int, places: Int64Array) -> Column:
+        """A column of one side, by its position, of the rows at these places."""
+
+
+def of_places(
+    shape: Shape, takes: tuple[Take, Take], places: tuple[Int64Array, Int64Array]
+) -> tuple[Column, ...]:
+    """The columns of results from rows of both sides at these places; -1: that side is null."""
+    left, right = places
+    sides = ((left >= 0) + 2 * (right >= 0)).astype(np.int8)
+
+    def taken(port: int, at: Int64Array) -> Callable[[int], Column] | None:
+        return None if at[0] < 0 else partial(takes[port], places=at)
+
+    def gathered(left: Int64Array, right: Int64Array) -> tuple[Column, ...]:
+        return shape.columns(taken(0, left), taken(1, right), len(left))
+
+    if (sides == sides[0]).all():
+        return gathered(left, right)
+    # Each column from results with the left side, with the right one, with both, and then back in order.
+    order = np.argsort(sides, kind="stable")
+    cuts = np.searchsorted(sides[order], [1, 2, 3, 4])
+    parts = [gathered(left[order[a:b]], right[order[a:b]]) for a, b in pairwise(cuts) if b > a]
+    place: IndexArray = np.empty(len(order), np.intp)
+    place[order] = np.arange(len(order))
+    return tuple(concat_columns(each).take(place) for each in zip(*parts, strict=True))
 
 
 def taker(columns: tuple[Column, ...], rows: IndexArray) -> Callable[[int], Column]:

@@ -1,0 +1,1 @@
+from asyncflow._kernels.interval.compiled import *

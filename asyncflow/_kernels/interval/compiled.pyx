@@ -1,0 +1,397 @@
+"""The interval join: rows that wait in a log of each side, and the sweep that lets them meet.
+
+The design is in words at the heads of interval/log.h and interval/sweep.h; the twin says what each method does.  Cost: a cache line or two a
+row and a pair, whatever is held; state is 40 bytes a row and 8 a bucket, of which there are two a row, each with room to grow.
+"""
+
+import os
+
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+import numpy as np
+
+from asyncflow._kernels.base.guarded import guarded
+from asyncflow._kernels.base.saved import Parts
+from asyncflow._kernels.interval import saved
+
+cimport numpy as cnp
+
+from asyncflow._kernels.base.arrays cimport empty, int32_data, int64_data, uint8_data
+
+cnp.import_array()
+
+cdef extern from "interval/upkeep.h" nogil:
+    enum:
+        AF_LOG_SWEPT
+        AF_LOG_MORE
+        AF_LOG_NO_MEMORY
+    const uint32_t AF_LOG_NOBODY
+    ctypedef struct af_log_side:
+        int64_t first, next, arrived, live, matched, unmatched, reach, delay, place_room, run_count
+        int64_t *arrivals
+    ctypedef struct af_log_met:
+        int64_t release, time
+        uint32_t left, right
+    ctypedef struct af_interval:
+        af_log_side sides[2]
+        uint64_t seeds[2]
+        bint numbered, sweeping
+        int64_t clock, met_count
+        int64_t swept_from[2]
+        af_log_met *met
+    ctypedef struct af_log_arrivals:
+        const int64_t *numbers
+        const int32_t *names
+        const uint8_t *valid
+        const int64_t *times
+        const int64_t *marks
+        int64_t watermark, lag
+    ctypedef struct af_log_columns:
+        int64_t *places
+        int64_t *keys
+        int64_t *times
+        int64_t *seen
+        int64_t *arrivals
+        int64_t *comes
+        uint8_t *keyed
+        uint8_t *matched
+        uint8_t *ahead
+
+    void af_interval_init(af_interval *, int64_t lower, int64_t upper, bint left_alone, bint right_alone, bint pairs, bint firsts)
+    void af_interval_free(af_interval *)
+    uint64_t af_interval_bytes(const af_interval *)
+    bint af_log_hold(af_interval *, int port, const af_log_arrivals *, int64_t count, uint8_t *late, int64_t *late_count, int64_t *partly)
+    int af_log_sweep(af_interval *, int64_t clock, int64_t limit)
+    bint af_log_compact(af_log_side *, int64_t *kept)
+    bint af_log_first_alone(const af_log_side *, int64_t *time)
+    bint af_log_first_ahead(const af_log_side *, int64_t *time)
+    int64_t af_log_keys(af_interval *, int64_t *keys)
+    bint af_log_rename_keys(af_interval *, const int32_t *names)
+    void af_log_save(const af_log_side *, const af_log_columns *)
+    bint af_log_load(af_interval *, int port, const af_log_columns *, const int64_t *order, int64_t count)
+
+SEEDS = np.frombuffer(os.urandom(16), np.uint64)
+
+
+cdef object _longs(Py_ssize_t count):
+    return empty(count, cnp.NPY_INT64)
+
+
+cdef class _IntervalState:
+    """The rows of both sides.  See the twin."""
+
+    cdef af_interval join
+    cdef int64_t key_count
+    cdef bint named
+    cdef object frozen
+    cdef dict shape
+
+    def __cinit__(self, str kind, int64_t lower_ns, int64_t upper_ns):
+        if kind not in ("inner", "left", "right", "full", "semi", "anti"):
+            raise ValueError(f"no kind {kind!r}")
+        if lower_ns == INT64_MIN or upper_ns == INT64_MIN or lower_ns > upper_ns:
+            raise ValueError("the bounds of a join rise, and are above -2**63")
+        self.shape = {"kind": kind, "lower_ns": lower_ns, "upper_ns": upper_ns}
+        self.frozen = Parts()
+        af_interval_init(
+            &self.join, lower_ns, upper_ns, kind in ("left", "full", "anti"), kind in ("right", "full"), kind not in ("semi", "anti"),
+            kind == "semi")
+        self.join.seeds[0], self.join.seeds[1] = SEEDS
+
+    def __dealloc__(self):
+        af_interval_free(&self.join)
+
+    @property
+    def reach(self):
+        return self.join.sides[0].reach, self.join.sides[1].reach
+
+    @property
+    def rows(self):
+        return self.join.sides[0].live, self.join.sides[1].live
+
+    @property
+    def ways(self):
+        return self._ways()
+
+    cdef tuple _ways(self):
+        cdef af_log_side *left = &self.join.sides[0]
+        cdef af_log_side *right = &self.join.sides[1]
+        return left.matched, left.unmatched, right.matched, right.unmatched
+
+    @property
+    def nbytes(self):
+        return af_interval_bytes(&self.join)
+
+    @property
+    def runs(self):
+        return self.join.sides[0].run_count, self.join.sides[1].run_count
+
+    @property
+    def keys(self):
+        return len(self._keys())
+
+    cdef object _keys(self):
+        keys = _longs(af_log_keys(&self.join, NULL))
+        af_log_keys(&self.join, int64_data(keys))
+        return np.unique(keys)
+
+    def places(self, int port):
+        return self.join.sides[port & 1].first, self.join.sides[port & 1].next
+
+    cdef tuple _hold(self, int port, af_log_arrivals *come, const int64_t[::1] times, marks, int64_t watermark_ns, int64_t delay_ns):
+        cdef Py_ssize_t count = times.shape[0]
+        if marks is not None:
+            marks = np.ascontiguousarray(marks, np.int64)
+            come.marks = int64_data(marks)
+            if len(marks) != count:
+                raise ValueError("the arrays differ in length")
+        if delay_ns < 0:
+            raise ValueError("a negative delay")
+        if self.join.sweeping:
+            raise ValueError("a sweep is not over")
+        if not count:
+            return None, 0
+        come.times, come.watermark, come.lag = &times[0], watermark_ns, delay_ns
+        late = np.zeros(count, np.bool_)
+        cdef uint8_t *flags = uint8_data(late)
+        cdef int64_t late_count = 0, partly = 0
+        cdef bint done
+        with nogil:
+            done = af_log_hold(&self.join, port & 1, come, count, flags, &late_count, &partly)
+        if not done:
+            raise MemoryError
+        return late if late_count else None, partly
+
+    def hold(self, int port, const int32_t[::1] keys, int64_t key_count, const int64_t[::1] times, marks, int64_t watermark_ns, int64_t delay_ns):
+        cdef Py_ssize_t count = keys.shape[0], i
+        cdef int32_t least = 0, greatest = -1
+        cdef af_log_arrivals come
+        if times.shape[0] != count:
+            raise ValueError("the arrays differ in length")
+        if self.join.numbered:
+            raise ValueError("the keys of this join are numbers")
+        for i in range(count):
+            least = min(least, keys[i])
+            greatest = max(greatest, keys[i])
+        if least < -1 or greatest >= key_count:
+            raise IndexError(f"a key outside of 0..{key_count - 1}")
+        come.numbers, come.names, come.valid, come.marks = NULL, &keys[0] if count else NULL, NULL, NULL
+        found = self._hold(port, &come, times, marks, watermark_ns, delay_ns)
+        if count:
+            self.named = True
+            self.key_count = max(self.key_count, key_count)
+        return found
+
+    def hold_numbers(self, int port, const int64_t[::1] numbers, valid, const int64_t[::1] times, marks, int64_t watermark_ns, int64_t delay_ns):
+        cdef Py_ssize_t count = numbers.shape[0]
+        cdef af_log_arrivals come
+        if valid is not None:
+            valid = np.ascontiguousarray(valid, np.bool_)
+        if times.shape[0] != count or (valid is not None and len(valid) != count):
+            raise ValueError("the arrays differ in length")
+        if self.named:
+            raise ValueError("the keys of this join are named by others")
+        come.numbers, come.names, come.valid, come.marks = &numbers[0] if count else NULL, NULL, uint8_data(valid), NULL
+        found = self._hold(port, &come, times, marks, watermark_ns, delay_ns)
+        if count:
+            self.join.numbered = True
+        return found
+
+    def sweep(self, int64_t clock_ns, int64_t limit):
+        cdef int state
+        if self.join.sweeping and clock_ns != self.join.clock:
+            raise ValueError("a sweep is not over")
+        if clock_ns < self.join.clock:
+            raise ValueError("the clock of a join never falls")
+        with nogil:
+            state = af_log_sweep(&self.join, clock_ns, limit)
+        if state == AF_LOG_NO_MEMORY:
+            raise MemoryError
+        cdef int64_t count = self.join.met_count, i, first = self.join.swept_from[0], second = self.join.swept_from[1]
+        cdef const af_log_met *met = self.join.met
+        found = [_longs(count) for _ in range(4)]
+        cdef int64_t *left = int64_data(found[0])
+        cdef int64_t *right = int64_data(found[1])
+        cdef int64_t *time = int64_data(found[2])
+        cdef int64_t *release = int64_data(found[3])
+        with nogil:
+            for i in range(count):
+                left[i] = -1 if met[i].left == AF_LOG_NOBODY else first + met[i].left
+                right[i] = -1 if met[i].right == AF_LOG_NOBODY else second + met[i].right
+                time[i], release[i] = met[i].time, met[i].release
+        return (*found, state == AF_LOG_MORE)
+
+    def compact(self, int port):
+        if self.join.sweeping:
+            raise ValueError("a sweep is not over")
+        cdef af_log_side *side = &self.join.sides[port & 1]
+        kept = _longs(side.live)
+        if not af_log_compact(side, int64_data(kept)):
+            raise MemoryError
+        return kept
+
+    def first_ahead(self, int port):
+        cdef int64_t time = 0
+        return time if af_log_first_ahead(&self.join.sides[port & 1], &time) else None
+
+    def first_alone(self, int port):
+        cdef int64_t time = 0
+        return time if af_log_first_alone(&self.join.sides[port & 1], &time) else None
+
+    def live_keys(self):
+        if self.join.numbered:
+            raise ValueError("the keys of this join are numbers")
+        return self._keys().astype(np.int32)
+
+    def keep_keys(self, kept):
+        if self.join.numbered:
+            raise ValueError("the keys of this join are numbers")
+        kept = np.ascontiguousarray(kept, np.int32)
+        if len(kept) and not (0 <= kept.min() and kept.max() < self.key_count):
+            raise IndexError("a key that is not known")
+        cdef const int32_t[::1] names = self._names(kept)
+        if (np.asarray(names)[self._keys()] < 0).any():
+            raise IndexError("a key that rows are held of is kept")
+        if self.key_count and not af_log_rename_keys(&self.join, &names[0]):
+            raise MemoryError
+        self.key_count = len(kept)
+
+    cdef object _names(self, kept):
+        names = np.full(self.key_count, -1, np.int32)
+        names[kept] = np.arange(len(kept), dtype=np.int32)
+        return names
+
+    def live_places(self, int port):
+        cdef af_log_side *side = &self.join.sides[port & 1]
+        cdef int64_t place, count = 0
+        found = _longs(side.live)
+        cdef int64_t *out = int64_data(found)
+        for place in range(side.first, side.next):
+            if side.arrivals[place & (side.place_room - 1)] >= 0:
+                out[count] = place
+                count += 1
+        return found
+
+    cdef object _saved_rows(self, int port, rank):
+        """A side's rows, by place: so by arrival."""
+        cdef int64_t count = self.join.sides[port].live
+        longs = [_longs(count) for _ in range(6)]
+        flags = [empty(count, cnp.NPY_BOOL) for _ in range(3)]
+        cdef af_log_columns columns
+        columns.places, columns.keys, columns.times = int64_data(longs[0]), int64_data(longs[1]), int64_data(longs[2])
+        columns.seen, columns.arrivals, columns.comes = int64_data(longs[3]), int64_data(longs[4]), int64_data(longs[5])
+        columns.keyed, columns.matched, columns.ahead = uint8_data(flags[0]), uint8_data(flags[1]), uint8_data(flags[2])
+        af_log_save(&self.join.sides[port], &columns)
+        order = np.argsort(longs[0], kind="stable")
+        rows = saved.Rows(longs[1], flags[0], longs[2], longs[3], longs[4], flags[1], flags[2]).taken(order)
+        return rows if rank is None else rows.named(rank)
+
+    def freeze(self, rank):
+        if self.join.sweeping:
+            raise ValueError("a sweep is not over")
+        cdef bint numbered = self.join.numbered
+        parts = {}
+        for port in range(2):
+            parts |= self._saved_rows(port, None if numbered else rank).parts(saved.SIDES[port], numbered)
+        self.frozen = Parts(parts)
+        return self.shape | {
+            "clock_ns": self.join.clock,
+            "arrived": [self.join.sides[0].arrived, self.join.sides[1].arrived],
+            "ways": list(self._ways()),
+            "numbered": numbered,
+            "groups": len(rank),
+        }
+
+    def pieces(self, budget):
+        return self.frozen.pieces(budget)
+
+    def drop(self):
+        self.frozen.drop()
+
+    def load(self, fields, parts):
+        if self.join.sides[0].arrived or self.join.sides[1].arrived or self.join.clock != INT64_MIN:
+            raise ValueError("a snapshot is loaded into a state that had rows")
+        delays = self.join.sides[0].delay, self.join.sides[1].delay
+        rows = saved.loaded(fields, parts, self.shape, delays, self.reach)
+        cdef int port
+        for port in range(2):
+            self._load_rows(port, rows[port], delays[port])
+            self.join.sides[port].arrived = fields["arrived"][port]
+            self.join.sides[port].matched = fields["ways"][2 * port]
+            self.join.sides[port].unmatched = fields["ways"][2 * port + 1]
+        self.join.clock = fields["clock_ns"]
+        self.join.numbered = fields["numbered"]
+        self.named = not fields["numbered"] and any(self.rows)
+        self.key_count = max((int(each.keys.max()) + 1 for each in rows if len(each.keys)), default=0) if self.named else 0
+
+    cdef int _load_rows(self, int port, rows, int64_t delay) except -1:
+        cdef int64_t count = len(rows.time)
+        cdef af_log_columns columns
+        comes = saved.comes(rows, delay)
+        order = np.lexsort((comes, rows.ahead)).astype(np.int64)
+        keys = np.where(rows.keyed, rows.keys, 0).astype(np.int64)
+        columns.keys, columns.times, columns.seen = int64_data(keys), int64_data(rows.time), int64_data(rows.seen)
+        columns.arrivals, columns.comes = int64_data(rows.arrival), int64_data(comes)
+        columns.keyed, columns.matched, columns.ahead = uint8_data(rows.keyed), uint8_data(rows.matched), uint8_data(rows.ahead)
+        if not af_log_load(&self.join, port, &columns, int64_data(order), count):
+            raise MemoryError
+        return 0
+
+
+IntervalState = guarded(_IntervalState, "IntervalState")
+
+
+cdef extern from "interval/texts.h" nogil:
+    int64_t af_log_texts_size(const int64_t *starts, const int32_t *narrow, const int32_t *lengths, int64_t count, int64_t size)
+    void af_log_texts_copy(
+        const uint8_t *data, int64_t size, const int64_t *starts, const int32_t *narrow, const int32_t *lengths, int64_t count,
+        uint8_t *out, int64_t room, int64_t at, int64_t *wide_places, int32_t *places)
+
+
+def put_texts(uint8_t[::1] out, int64_t at, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths):
+    """Copies texts one after another into ``out``, from ``at`` on; where each starts there (int64)."""
+    cdef Py_ssize_t count = starts.shape[0], size = data.shape[0], room = out.shape[0]
+    cdef int64_t total
+    if lengths.shape[0] != count:
+        raise IndexError("a text outside of its bytes")
+    places = _longs(count)
+    cdef int64_t *place = int64_data(places)
+    if not count:
+        return places
+    with nogil:
+        total = af_log_texts_size(NULL, &starts[0], &lengths[0], count, size)
+    if total < 0:
+        raise IndexError("a text outside of its bytes")
+    if not 0 <= at <= room - total:
+        raise IndexError("texts that do not fit")
+    if not total:
+        places[:] = at
+        return places
+    with nogil:
+        af_log_texts_copy(&data[0], size, NULL, &starts[0], &lengths[0], count, &out[0], room, at, place, NULL)
+    return places
+
+
+def take_texts(const uint8_t[::1] data, const int64_t[::1] starts, const int32_t[::1] lengths):
+    """These texts one after another: their bytes (uint8, below 2 GiB), and where each starts (int32)."""
+    cdef Py_ssize_t count = starts.shape[0], size = data.shape[0]
+    cdef int64_t total = 0
+    if lengths.shape[0] != count:
+        raise IndexError("a text outside of its bytes")
+    places = empty(count, cnp.NPY_INT32)
+    cdef int32_t *place = int32_data(places)
+    if count:
+        with nogil:
+            total = af_log_texts_size(&starts[0], NULL, &lengths[0], count, size)
+    if total < 0:
+        raise IndexError("a text outside of its bytes")
+    if total > 2147483647:
+        raise IndexError("more bytes than a column holds")
+    out = empty(total, cnp.NPY_UINT8)
+    cdef uint8_t *text = uint8_data(out)
+    if not total:
+        places[:] = 0
+        return out, places
+    with nogil:
+        af_log_texts_copy(&data[0], size, &starts[0], NULL, &lengths[0], count, text, total, 0, NULL, place)
+    return out, places

@@ -1,0 +1,258 @@
+"""Columns of waiting rows by place: rows are put in as they come, and leave about in the order in which they came.
+
+Places count up; those from ``first`` on are held, in rings whose sizes are powers of two.  Texts lie one after the other in the order of
+their places; those before the first place's make room for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asyncflow._kernels import interval as interval_kernel
+from asyncflow.model.columns import (
+    MAX_TEXT_BYTES,
+    BoolArray,
+    Column,
+    FixedColumn,
+    Int64Array,
+    StringColumn,
+    check_text_bytes,
+)
+from asyncflow.model.saved_batches import parts_of_runs, restored_columns
+from asyncflow.model.schema import DataType
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
+from asyncflow.operators.joins.rows import kept_type, restored_types
+
+FEW_ROWS = 1 << 6
+FEW_BYTES = 1 << 12
+
+
+class _Ring:
+    """An array by place.  ``size``: a power of two."""
+
+    def __init__(self, dtype: Any, size: int, fill: bool = False) -> None:
+        self._fill = fill
+        self._items: NDArray[Any] = np.full(size, fill, dtype) if fill else np.empty(size, dtype)
+
+    def put(self, first: int, items: NDArray[Any]) -> None:
+        count, at = len(items), first & (len(self._items) - 1)
+        head = min(count, len(self._items) - at)
+        self._items[at : at + head] = items[:head]
+        self._items[: count - head] = items[head:]
+
+    def take(self, places: Int64Array) -> NDArray[Any]:
+        found: NDArray[Any] = self._items.take(places & (len(self._items) - 1))
+        return found
+
+    def resize(self, size: int, first: int, following: int) -> None:
+        """The items of places ``first`` to ``following`` in a ring of another size."""
+        before, places = self._items, np.arange(first, following)
+        self._items = np.full(size, self._fill, before.dtype) if self._fill else np.empty(size, before.dtype)
+        self._items[places & (size - 1)] = before[places & (len(before) - 1)]
+
+    @property
+    def nbytes(self) -> int:
+        return self._items.nbytes
+
+
+class _Held:
+    """What fixed columns and texts share: which of the places hold a value; nothing is kept until the first null comes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._valid: _Ring | None = None
+
+    def _put_valid(self, first: int, valid: BoolArray | None, count: int) -> None:
+        if self._valid is None:
+            if valid is None:
+                return
+            self._valid = _Ring(np.bool_, self._size, fill=True)
+        self._valid.put(first, np.ones(count, np.bool_) if valid is None else valid)
+
+    def _take_valid(self, places: Int64Array) -> BoolArray | None:
+        if self._valid is None:
+            return None
+        found: BoolArray = self._valid.take(places)
+        return None if found.all() else found
+
+    def _rings(self) -> Iterator[_Ring]:
+        if self._valid is not None:
+            yield self._valid
+
+    def resize(self, size: int, first: int, following: int) -> None:
+        self._size = size
+        for ring in self._rings():
+            ring.resize(size, first, following)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(ring.nbytes for ring in self._rings())
+
+
+class _FixedHeld(_Held):
+    def __init__(self, dtype: np.dtype[Any], size: int) -> None:
+        super().__init__(size)
+        self._values = _Ring(dtype, size)
+
+    def put(self, first: int, column: FixedColumn) -> None:
+        self._values.put(first, column.values)
+        self._put_valid(first, column.valid, len(column))
+
+    def take(self, places: Int64Array) -> FixedColumn:
+        return FixedColumn(self._values.take(places), self._take_valid(places))
+
+    def runs(self, places: Int64Array) -> Iterator[FixedColumn]:
+        """The values of these places, as runs of a column."""
+        yield self.take(places)
+
+    def drop_before(self, first: int, following: int) -> None:
+        """Their values are written over."""
+
+    def _rings(self) -> Iterator[_Ring]:
+        yield from super()._rings()
+        yield self._values
+
+
+class _TextHeld(_Held):
+    """``_starts``: where a text begins, counted from the first one that ever came; ``_origin``: where ``_data`` does."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._data = np.empty(FEW_BYTES, np.uint8)
+        self._origin = self._first = self._end = 0
+        self._starts, self._lengths = _Ring(np.int64, size), _Ring(np.int32, size)
+
+    def put(self, first: int, column: StringColumn) -> None:
+        added = int(column.lengths.sum(dtype=np.int64))
+        if self._end - self._origin + added > len(self._data):
+            self._make_room(added)
+        starts = interval_kernel.put_texts(
+            self._data, self._end - self._origin, column.data, column.starts, column.lengths
+        )
+        starts += self._origin
+        self._starts.put(first, starts)
+        self._lengths.put(first, column.lengths)
+        self._put_valid(first, column.valid, len(column))
+        self._end += added
+
+    def take(self, places: Int64Array) -> StringColumn:
+        starts, lengths = self._starts.take(places), self._lengths.take(places)
+        check_text_bytes(int(lengths.sum(dtype=np.int64)))
+        starts -= self._origin
+        data, places_of = interval_kernel.take_texts(self._data, starts, lengths)
+        return StringColumn(data, places_of, lengths, self._take_valid(places))
+
+    def runs(self, places: Int64Array) -> Iterator[StringColumn]:
+        """The texts of these places, as runs of a column: all together may be more than a column holds."""
+        ends, begin = np.cumsum(self._lengths.take(places), dtype=np.int64), 0
+        while begin < len(places):
+            room = MAX_TEXT_BYTES + (int(ends[begin - 1]) if begin else 0)
+            stop = max(int(np.searchsorted(ends, room, "right")), begin + 1)
+            yield self.take(places[begin:stop])
+            begin = stop
+
+    def drop_before(self, first: int, following: int) -> None:
+        held = first < following
+        self._first = int(self._starts.take(np.array([first]))[0]) if held else self._end
+        if len(self._data) > FEW_BYTES and 8 * (self._end - self._first) < len(self._data):
+            self._make_room(self._end - self._first)
+
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + len(self._data)
+
+    def _rings(self) -> Iterator[_Ring]:
+        yield from super()._rings()
+        yield self._starts
+        yield self._lengths
+
+    def _make_room(self, added: int) -> None:
+        """The texts that are held, with room for these and as many again."""
+        held = self._data[self._first - self._origin : self._end - self._origin]
+        room = max(FEW_BYTES, 2 * (len(held) + added))
+        if len(self._data) // 2 <= room <= len(self._data) and len(held) <= len(self._data) // 2:
+            self._data[: len(held)] = held
+        else:
+            data = np.empty(room, np.uint8)
+            data[: len(held)] = held
+            self._data = data
+        self._origin = self._first
+
+
+class HeldColumns:
+    """All columns of one side; the first rows say of which types they are."""
+
+    def __init__(self) -> None:
+        self._columns: list[_FixedHeld | _TextHeld] = []
+        self._size = FEW_ROWS
+        self._first = self._next = 0
+
+    def put(self, columns: Sequence[Column], count: int) -> None:
+        """The rows of the next ``count`` places."""
+        if not count:
+            return
+        if not self._columns:
+            self._columns = [
+                _TextHeld(self._size)
+                if isinstance(column, StringColumn)
+                else _FixedHeld(column.values.dtype, self._size)
+                for column in columns
+            ]
+        self._resize(self._next - self._first + count)
+        for held, column in zip(self._columns, columns, strict=True):
+            held.put(self._next, column)  # type: ignore[arg-type]
+        self._next += count
+
+    def take(self, position: int, places: Int64Array) -> Column:
+        return self._columns[position].take(places)
+
+    def drop_before(self, first: int) -> None:
+        """Places before this one are not asked for again."""
+        if first == self._first:
+            return
+        self._first = first
+        for held in self._columns:
+            held.drop_before(first, self._next)
+        self._resize(self._next - first)
+
+    def move(self, kept: Int64Array) -> None:
+        """The rows of these places (ascending) are at the next ones from now on; the others are gone."""
+        columns = [list(held.runs(kept)) for held in self._columns]
+        self._columns, self._size, self._first = [], FEW_ROWS, self._next
+        for runs in zip(*columns, strict=True):
+            self.put(runs, len(runs[0]))
+
+    def frozen(self, places: Int64Array) -> Frozen:
+        """The columns of these places' rows, in this order."""
+        if not len(places):
+            return Copied({"types": None})
+        columns: list[list[Column]] = [[*held.runs(places)] for held in self._columns]
+        types: list[Plain] = [kept_type(runs[0]).value for runs in columns]
+        return Copied({"types": types}, parts_of_runs(columns))
+
+    def restore(self, saved: Saved, rows: int, types: Mapping[int, DataType]) -> None:
+        """Puts saved columns of ``rows`` rows into places 0, 1, ...; ``types``: of columns that are known, by position."""
+        if "types" in saved.fields and saved.fields["types"] is None and not rows:
+            return
+        self.put(restored_columns(saved, restored_types(saved, types), rows), rows)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(held.nbytes for held in self._columns)
+
+    def _resize(self, wanted: int) -> None:
+        """Rings for so many rows; small again where they stand empty."""
+        size = self._size
+        while size < wanted:
+            size *= 2
+        while size > FEW_ROWS and size > 8 * wanted:
+            size //= 2
+        if size != self._size:
+            following = self._next
+            for held in self._columns:
+                held.resize(size, self._first, following)
+            self._size = size
