@@ -11,7 +11,7 @@ watermark has not passed, and at most as many that it has passed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,18 +19,20 @@ from msgspec.structs import replace
 from asyncflow._kernels import dedup as dedup_kernel
 from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
-from asyncflow.model.columns import Column, Int32Array
+from asyncflow.model.columns import Column, IndexArray, Int32Array, Int64Array
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.model.snapshot import Frozen, Saved, nested
-from asyncflow.operators.contract import Operator, Output, counted, restore_counts
+from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
+from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
+from asyncflow.operators.parts.part import Origin, Part, Prepared, Told
+from asyncflow.operators.parts.state import frozen_times, times_of_part
 from asyncflow.operators.raw import raw_column
 
 FEW_KEYS = 1 << 16
 """Forgotten keys are looked for only where there are more keys than this."""
 
 
-class DedupOperator(Operator):
+class DedupOperator(Part):
     """``keys``: computes the key columns of a batch, of types ``kinds``.
 
     ``counts``: rows ``duplicate``, also given as output of that kind, and what ``losses`` counts while computing.
@@ -61,27 +63,35 @@ class DedupOperator(Operator):
             return []
         if batch.time is None:
             raise ValueError("rows are told apart within a time: they need an event time")
-        groups = self._groups.assign([raw_column(column) for column in self._keys(batch)], batch.num_rows)
-        watermarks = None if batch.watermarks is None else np.ascontiguousarray(batch.watermarks)
+        duplicates = self.take(batch, Prepared(self._keys(batch), (), ()))
+        if not len(duplicates):
+            return [Output(batch)]
+        if len(duplicates) == batch.num_rows:
+            return [Output(batch, "duplicate")]
+        batch = replace(batch, watermarks=batch.row_watermarks())
+        fresh = np.ones(batch.num_rows, np.bool_)
+        fresh[duplicates] = False
+        return [Output(batch.take(np.flatnonzero(fresh))), Output(batch.take(duplicates), "duplicate")]
+
+    def take(self, batch: Batch, prepared: Prepared, origin: Origin | None = None) -> IndexArray:
+        assert batch.time is not None
+        keys = [raw_column(column) for column in prepared.keys]
         fresh = self._state.add(
-            groups,
+            self._groups.assign(keys, batch.num_rows, None if origin is None else origin.hashes),
             self._groups.size,
             np.ascontiguousarray(batch.time),
-            watermarks,
+            None if batch.watermarks is None else np.ascontiguousarray(batch.watermarks),
             self._watermark_ns,
             batch.watermark_before,
             batch.delay_ns,
         )
         self._forget()
-        passed = int(np.count_nonzero(fresh))
-        if passed == batch.num_rows:
-            return [Output(batch)]
-        self.counts["duplicate"] += batch.num_rows - passed
-        if not passed:
-            return [Output(batch, "duplicate")]
-        batch = replace(batch, watermarks=batch.row_watermarks())
-        duplicates = batch.take(np.flatnonzero(~fresh))
-        return [Output(batch.take(np.flatnonzero(fresh))), Output(duplicates, "duplicate")]
+        duplicates = np.empty(0, np.intp) if fresh.all() else np.flatnonzero(~fresh)
+        self.counts["duplicate"] += len(duplicates)
+        return duplicates
+
+    def watermarks_matter(self, batch: Batch) -> bool:
+        return True
 
     def advance(self, watermark_ns: int) -> list[Output]:
         self._watermark_ns = max(self._watermark_ns, watermark_ns)
@@ -98,9 +108,9 @@ class DedupOperator(Operator):
 
     def freeze(self) -> Frozen:
         """The remembered times by key, without those that the watermark has passed."""
-        self._keep(self._state.live_groups(self._watermark_ns))
+        self.forget()
         return nested(
-            {**counted(self.counts), "watermark_ns": self._watermark_ns},
+            self.fields(),
             {"keys": frozen_keys(self._groups), "times": frozen_by_group(self._state, self._groups.ranks())},
         )
 
@@ -109,6 +119,31 @@ class DedupOperator(Operator):
         self._watermark_ns = saved.integer("watermark_ns", NO_TIME, END_OF_TIME)
         load_kernel(self._groups, saved, "keys")
         load_kernel(self._state, saved, "times", groups=self._groups.size)
+
+    @property
+    def keys(self) -> groups_kernel.GroupTable:
+        return self._groups
+
+    def forget(self) -> None:
+        self._keep(self._state.live_groups(self._watermark_ns))
+
+    def fields(self) -> dict[str, Plain]:
+        return {**counted(self.counts), "watermark_ns": self._watermark_ns}
+
+    @staticmethod
+    def frozen_as_one(
+        parts: Sequence[DedupOperator], ranks: Sequence[Int32Array], told: Told
+    ) -> dict[str, Frozen]:
+        times = [frozen_by_group(part._state, rank) for part, rank in zip(parts, ranks, strict=True)]
+        return {"times": frozen_times(times)}
+
+    @staticmethod
+    def told(saved: Saved) -> Told:
+        return Told()
+
+    @staticmethod
+    def split(whole: Saved, new: Int64Array, *, first: bool) -> dict[str, Saved]:
+        return {"times": times_of_part(whole.within("times"), new)}
 
     def _forget(self) -> None:
         """Drops the times that the watermark has passed once there are many; looks again when their number has doubled."""

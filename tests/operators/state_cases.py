@@ -30,6 +30,7 @@ from asyncflow.operators.top import SortColumns, TopOperator
 from asyncflow.operators.windows.revised import RevisedWindowOperator
 from asyncflow.operators.windows.slot_window import CountWindowOperator, SessionOperator
 from asyncflow.operators.windows.window import WindowOperator
+from asyncflow.plan.stages.dedup import Dedup
 from asyncflow.plan.stages.join import Join
 from asyncflow.plan.stages.map import MapBatches
 from asyncflow.plan.stages.window import Window
@@ -37,6 +38,7 @@ from asyncflow.plan.tables import TimeColumn
 from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime.stages.map import MapOperator
 from asyncflow.runtime.stages.retiming import RetimedDerive, Retiming
+from asyncflow.runtime.wiring.builders import dedup as dedup_builder
 from asyncflow.runtime.wiring.builders import join as join_builder
 from asyncflow.runtime.wiring.builders import window as window_builder
 from tests.own_aggregates import Sum, Trace
@@ -205,6 +207,11 @@ def make_top(**more: Any) -> TopOperator:
 def make_dedup(keys: Sequence[str]) -> DedupOperator:
     kinds = tuple(SCHEMA[name].type for name in keys)
     return DedupOperator(SCHEMA, kinds, lambda batch: tuple(batch.column(name) for name in keys), 15, {})
+
+
+def make_parted_dedup() -> Operator:
+    stage = Dedup("d", ("in",), (("k", parse_expression("k")), ("n", parse_expression("n"))), 15)
+    return dedup_builder.operator(stage, SCHEMA, parts=4)
 
 
 def sequence_steps(chance: np.random.Generator) -> list[Step]:
@@ -504,6 +511,7 @@ CASES = [
     Case("top over all", make_top),
     Case("top of given windows", partial(make_top, end_column="ts")),
     Case("dedup", partial(make_dedup, ["k"])),
+    Case("parts of dedup", make_parted_dedup),
     Case("dedup by several", partial(make_dedup, ["n", "k", "v"])),
     Case("dedup by nothing", partial(make_dedup, [])),
     Case("sequence", lambda: SequenceOperator(SCHEMA, ["k", "n"]), sequence_steps),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.model.batch import NO_TIME, Batch, concat_batches
 from asyncflow.model.schema import DataType
 from asyncflow.model.snapshot import saved
@@ -19,6 +20,8 @@ from asyncflow.operators.parts.parted import Parted
 from asyncflow.operators.raw import raw_column
 from asyncflow.operators.windows.slot_window import SessionOperator
 from asyncflow.operators.windows.window import WindowOperator
+from asyncflow.plan.stages.dedup import Dedup
+from asyncflow.runtime.wiring.builders import dedup as dedup_builder
 from tests.operators.state_cases import SCHEMA, Source, outputs_of
 
 KEYS = ("k", "b", "v")
@@ -46,7 +49,7 @@ def prepare(batch: Batch, losses: dict[str, int], keys: int) -> Prepared:
     )
 
 
-def windows(parts: int | None, keys: int, make: Callable[..., Any]) -> Any:
+def windows(parts: int | None, keys: int, shape: Callable[..., Any]) -> Any:
     """The operator in parts; None: as it is without."""
     prepared = partial(prepare, keys=keys)
     common: dict[str, Any] = {
@@ -55,15 +58,24 @@ def windows(parts: int | None, keys: int, make: Callable[..., Any]) -> Any:
         "names": [f"a{place}" for place in range(len(AGGREGATES))],
     }
     if parts is None:
-        return make(prepare=prepared, **common)
+        return shape(prepare=prepared, **common)
     return Parted(
-        lambda: make(prepare=None, **common),
+        lambda: shape(prepare=None, **common),
         parts,
         prepare=prepared,
         key_kinds=[field.type.value for field in common["keys"]],
         kinds=["timestamp", "timestamp", *(field.type.value for field in common["keys"])],
         order=lambda batch: [raw_column(batch.columns[place]) for place in (1, 0, *range(2, 2 + keys))],
     )
+
+
+def deduped(parts: int | None, keys: int) -> Any:
+    stage = Dedup("d", ("in",), tuple((name, parse_expression(name)) for name in KEYS[:keys]), 6)
+    return dedup_builder.operator(stage, SCHEMA, parts=parts or 1)
+
+
+def make(kind: str, parts: int | None, keys: int) -> Any:
+    return deduped(parts, keys) if kind == "dedup" else windows(parts, keys, SHAPES[kind])
 
 
 SHAPES: dict[str, Callable[..., Any]] = {
@@ -124,37 +136,37 @@ def rows_of(outputs: list[Any]) -> dict[str, list[Any]]:
     return found
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, "dedup"])
 @pytest.mark.parametrize("keys", [1, 3])
 def test_parts_do_not_show(shape: str, keys: int) -> None:
     ways = set()
     for seed in range(8):
         chance = np.random.default_rng(seed)
         steps = steps_of(chance, 30)
-        plain = windows(None, keys, SHAPES[shape])
+        plain = make(shape, None, keys)
         wanted = [(rows_of(outputs_of(plain, step)), told(plain)) for step in steps]
         ways |= {kind for rows, _ in wanted for kind in rows}
         for parts in PARTS:
-            operator = windows(parts, keys, SHAPES[shape])
+            operator = make(shape, parts, keys)
             for step, (rows, state) in zip(steps, wanted, strict=True):
                 assert rows_of(outputs_of(operator, step)) == rows
                 assert told(operator) == state
-    assert ways == {"", "late"}
+    assert ways == {"", "duplicate" if shape == "dedup" else "late"}
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, "dedup"])
 @pytest.mark.parametrize("keys", [1, 3])
 def test_a_state_is_taken_by_any_number_of_parts(shape: str, keys: int) -> None:
     for seed in range(3):
         chance = np.random.default_rng(seed)
         steps = steps_of(chance, 24)
-        plain = windows(None, keys, SHAPES[shape])
+        plain = make(shape, None, keys)
         wanted, states = [], []
         for step in steps:
             wanted.append((rows_of(outputs_of(plain, step)), told(plain)))
             states.append(saved(plain.freeze()))
         for before, after in ((8, 2), (2, None), (None, 64)):
-            operator = windows(before, keys, SHAPES[shape])
+            operator = make(shape, before, keys)
             for place, step in enumerate(steps):
                 assert rows_of(outputs_of(operator, step)) == wanted[place][0]
                 assert told(operator) == wanted[place][1]
@@ -164,7 +176,7 @@ def test_a_state_is_taken_by_any_number_of_parts(shape: str, keys: int) -> None:
                     name: part.tobytes() for name, part in states[place].parts.items()
                 }
                 if place % 3 == 0:
-                    continued = windows(after, keys, SHAPES[shape])
+                    continued = make(shape, after, keys)
                     continued.restore(state)
                     assert told(continued) == wanted[place][1]
                     for later in range(place + 1, min(place + 6, len(steps))):

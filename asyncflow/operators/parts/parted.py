@@ -85,7 +85,6 @@ class _Standing(Struct, frozen=True, eq=False):
     spans: list[tuple[int, int]] | None
     open_windows: int | None
     open_keys: int | None
-    waiting_rows: int | None
     next_due_ns: int | None
     state_bytes: int
     left: Int32Array | None = None
@@ -94,7 +93,7 @@ class _Standing(Struct, frozen=True, eq=False):
 class Parted(Partitioned):
     """``make``: makes a part, always the same; its ``counts`` are the stage's.  ``prepare``: computes what the stage reads of a batch and
     adds what is lost to the dict; called by several threads at once.  ``kinds``, ``order``: types and columns that rows of closed windows
-    are sorted by.  ``side``: the kind of output of the rows that leave at once."""
+    are sorted by, where there are windows.  ``side``: the kind of output of the rows that leave at once; ``passes``: the others go on."""
 
     state_version = 1  # its parts' own
     output: Schema
@@ -106,9 +105,10 @@ class Parted(Partitioned):
         *,
         prepare: Prepare,
         key_kinds: Sequence[str],
-        kinds: Sequence[str],
-        order: Callable[[Batch], list[RawColumn]],
+        kinds: Sequence[str] = (),
+        order: Callable[[Batch], list[RawColumn]] | None = None,
         side: str = "late",
+        passes: bool = False,
     ) -> None:
         super().__init__()
         if not 1 <= parts <= 64 or parts & (parts - 1):
@@ -117,7 +117,8 @@ class Parted(Partitioned):
         self._make = make
         self._parts = [make() for _ in range(parts)]
         self._key_kinds = list(key_kinds)
-        self._prepare, self._kinds, self._order, self._side = prepare, kinds, order, side
+        self._prepare, self._kinds, self._order = prepare, kinds, order or (lambda batch: [])
+        self._side, self._passes = side, passes
         first = self._parts[0]
         assert first.output is not None
         assert first.state_version == self.state_version
@@ -193,10 +194,16 @@ class Parted(Partitioned):
             self._before[name] = self._before.get(name, 0) + count
         self._count()
         left = [one.left for one in results if one.left is not None]
+        batch = scattered.batch
         if not left:
-            return []
+            return [Output(batch)] if self._passes else []
         rows = np.sort(np.concatenate(left)).astype(np.intp)
-        return [Output(scattered.batch.take(rows), self._side)]
+        outputs = [Output(batch.take(rows), self._side)]
+        if not self._passes or len(rows) == batch.num_rows:
+            return outputs
+        others = np.ones(batch.num_rows, np.bool_)
+        others[rows] = False
+        return [Output(batch.take(np.flatnonzero(others))), *outputs]
 
     # -- rows out ----------------------------------------------------------------------------------------------------
 
@@ -253,7 +260,8 @@ class Parted(Partitioned):
 
     @property
     def waiting_rows(self) -> int | None:
-        return _sum(one.waiting_rows for one in self._stands)
+        """Counted when asked, over all open windows: not to be asked while a task runs."""
+        return _sum(part.waiting_rows for part in self._parts)
 
     @property
     def state_bytes(self) -> int:
@@ -301,7 +309,7 @@ class _PartsClosing(Closing):
         self._streams = [
             Stream((output.batch for output in outputs), most)
             for outputs in given
-            if outputs or not isinstance(outputs, tuple)
+            if outputs or not isinstance(outputs, tuple | list)
         ]
         self._merge = operator.merged(self._streams)
         self._open = True
@@ -334,7 +342,6 @@ def _standing(part: Part, left: Int32Array | None = None) -> _Standing:
         part.open_spans,
         part.open_windows,
         part.open_keys,
-        part.waiting_rows,
         part.next_due_ns,
         part.state_bytes,
         left,

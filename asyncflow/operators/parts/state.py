@@ -291,3 +291,31 @@ def sessions_of_part(sessions: Saved, cells: Saved, new: Int64Array, *, first: b
         "windows": Saved(fields, {"group": groups[kept].astype(np.int32), **arrays}),
         "cells": cells_of_part(cells, slots),
     }
+
+
+# -- dedup ---------------------------------------------------------------------------------------------------------------
+
+
+def frozen_times(times: Sequence[Frozen]) -> Frozen:
+    """The frozen times that parts remember, whose groups have their places among all, as one."""
+    fields: list[Any] = [state.fields for state in times]
+    told = {
+        **fields[0],
+        "watermark_ns": max(each["watermark_ns"] for each in fields),
+        "groups": sum(each["groups"] for each in fields),
+    }
+    return FrozenTogether(told, times, _joined_times)
+
+
+def _joined_times(states: Sequence[Saved]) -> dict[str, Array]:
+    group, time = (np.concatenate([state.parts[name] for state in states]) for name in ("group", "time"))
+    order = np.lexsort((time, group))
+    return {"group": group[order], "time": time[order]}
+
+
+def times_of_part(times: Saved, new: Int64Array) -> Saved:
+    """The saved times of the groups that have a number in ``new``, by that."""
+    groups = new[times.parts["group"]]
+    kept = np.flatnonzero(groups >= 0)
+    fields = {**times.fields, "groups": int(np.count_nonzero(new >= 0))}
+    return Saved(fields, {"group": groups[kept].astype(np.int32), "time": times.parts["time"][kept]})

@@ -7,7 +7,9 @@ from functools import partial
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Column
 from asyncflow.model.schema import Schema
+from asyncflow.operators.contract import Operator
 from asyncflow.operators.dedup import DedupOperator
+from asyncflow.operators.parts.part import Prepared
 from asyncflow.plan.expressions.typing import resolve_expression
 from asyncflow.plan.stages.dedup import Dedup
 from asyncflow.runtime.stages.stage import Stage
@@ -19,8 +21,8 @@ def build(table: Dedup, site: Site) -> Stage:
     return site.one_input(partial(operator, table))
 
 
-def operator(table: Dedup, read: Schema) -> DedupOperator:
-    """The operator over rows of ``read``.  Raises ExpressionError for an expression that does not check."""
+def operator(table: Dedup, read: Schema, *, parts: int = 1) -> Operator:
+    """The operator over rows of ``read``, in so many parts by key.  Raises ExpressionError for an expression that does not check."""
     trees = [resolve_expression(expression, read) for _, expression in table.by]
     losses: dict[str, int] = {}
     compiled = compile_typed(trees, read, losses)
@@ -29,4 +31,20 @@ def operator(table: Dedup, read: Schema) -> DedupOperator:
         frame = Frame(batch, losses)
         return tuple(key.within(frame) for key in compiled)
 
-    return DedupOperator(read, tuple(tree.type for tree in trees), keys, table.within_ns, losses)
+    kinds = tuple(tree.type for tree in trees)
+    if parts == 1:
+        return DedupOperator(read, kinds, keys, table.within_ns, losses)
+    from asyncflow.operators.parts.parted import Parted
+
+    def prepare(batch: Batch, lost: dict[str, int]) -> Prepared:
+        frame = Frame(batch, lost)
+        return Prepared(tuple(key.within(frame) for key in compiled), (), ())
+
+    return Parted(
+        lambda: DedupOperator(read, kinds, keys, table.within_ns, {}),
+        parts,
+        prepare=prepare,
+        key_kinds=[kind.value for kind in kinds],
+        side="duplicate",
+        passes=True,
+    )
