@@ -23,13 +23,14 @@ from typing import Any
 
 from cases import CASES as SINGLE
 from cases import OURS
+from dedups import DEDUPS
 from joins import JOINS
 from rounds import Settings, run_case
 from running import compile_package
 from tables import floors, table
 from tops import TOPS
 
-CASES = SINGLE | JOINS | TOPS
+CASES = SINGLE | JOINS | TOPS | DEDUPS
 ROUNDS = 5
 QUICK_SCALE = 0.01
 SPECIAL = ("memory", "latency", "updates")

@@ -353,6 +353,7 @@ DATASETS = {
         Dataset("trades", ".csv", 5_000_000, lambda rows: prices_csv(rows, 12, "value")),
         Dataset("quotes", ".csv", 5_000_000, lambda rows: prices_csv(rows, 13, "bid")),
         Dataset("bids", ".csv", 5_000_000, lambda rows: prices_csv(rows, 14, "value", 58_000)),
+        Dataset("visits", ".csv", 5_000_000, lambda rows: prices_csv(rows, 15, "value", 1_000_000)),
         Dataset("fresh-keys", ".csv", 16_000_000, lambda rows: fresh_csv(rows, 8, PER_HOUR)),
     )
 }

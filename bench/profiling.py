@@ -16,12 +16,13 @@ from pathlib import Path
 
 from cases import BENCH
 from cases import CASES as SINGLE
+from dedups import DEDUPS
 from joins import JOINS
 from rounds import data_file, scratch, warm
 from running import compile_package
 from tops import TOPS
 
-CASES = {name: case for name, case in (SINGLE | JOINS | TOPS).items() if case.input == "file"}
+CASES = {name: case for name, case in (SINGLE | JOINS | TOPS | DEDUPS).items() if case.input == "file"}
 RATE_PER_S = 250
 SHOWN = 25
 
