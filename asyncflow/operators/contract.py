@@ -37,7 +37,6 @@ class Standing(Struct, frozen=True):
     state_bytes: int
     open_windows: int | None
     open_keys: int | None
-    next_due_ns: int | None
     held_ns: int
     timed: bool
 
@@ -125,7 +124,6 @@ class _Core(ABC):
             self.state_bytes,
             self.open_windows,
             self.open_keys,
-            self.next_due_ns,
             self.held_ns,
             self.timed,
         )
@@ -165,6 +163,11 @@ class Operator(_Core):
     def advance(self, watermark_ns: int) -> Iterable[Output]:
         """The stage's watermark is now ``watermark_ns`` (it never falls)."""
         return []
+
+    def advance_bytes(self, watermark_ns: int, fresh_bytes: int) -> int:
+        """How many bytes ``advance`` will work on, as far as that is known without looking for it.  ``fresh_bytes``: of the rows since the
+        last watermark, as many of which leave as come where rows come and go."""
+        return fresh_bytes
 
     def finish(self) -> Iterable[Output]:
         """End of input: gives up all held rows."""
@@ -272,8 +275,9 @@ class Partitioned(Operator):
 
     Tasks of further batches may be made, and run, before the results of a batch are joined.  ``closing``, ``freeze`` and ``restore`` are
     called when no task runs and every batch is joined; ``advance`` and ``finish`` do a whole ``closing`` on the calling thread.  Properties
-    and ``counts`` say how the operator stands after the last batch that was joined, and can be read at any time.  Where a task raises, the
-    others of its batch are waited for; the operator is of no further use.
+    and ``counts`` say how the operator stands after the last batch that was joined, and can be read at any time (``waiting_rows``
+    and ``next_due_ns``: while no task runs).  Where a task raises, the others of its batch are waited for; the operator is of no further
+    use.
     """
 
     parts: int

@@ -85,7 +85,6 @@ class _Standing(Struct, frozen=True, eq=False):
     spans: list[tuple[int, int]] | None
     open_windows: int | None
     open_keys: int | None
-    next_due_ns: int | None
     state_bytes: int
     left: Int32Array | None = None
 
@@ -205,6 +204,9 @@ class Parted(Partitioned):
         others[rows] = False
         return [Output(batch.take(np.flatnonzero(others))), *outputs]
 
+    def advance_bytes(self, watermark_ns: int, fresh_bytes: int) -> int:
+        return sum(part.advance_bytes(watermark_ns, fresh_bytes // self.parts) for part in self._parts)
+
     # -- rows out ----------------------------------------------------------------------------------------------------
 
     def closing(self, watermark_ns: int | None) -> Closing:
@@ -247,7 +249,8 @@ class Parted(Partitioned):
 
     @property
     def next_due_ns(self) -> int | None:
-        return min((one.next_due_ns for one in self._stands if one.next_due_ns is not None), default=None)
+        """Looked for when it is asked for, so not while a task runs."""
+        return min((due for part in self._parts if (due := part.next_due_ns) is not None), default=None)
 
     @property
     def open_windows(self) -> int | None:
@@ -260,7 +263,7 @@ class Parted(Partitioned):
 
     @property
     def waiting_rows(self) -> int | None:
-        """Counted when asked, over all open windows: not to be asked while a task runs."""
+        """Counted when it is asked for, so not while a task runs."""
         return _sum(part.waiting_rows for part in self._parts)
 
     @property
@@ -342,7 +345,6 @@ def _standing(part: Part, left: Int32Array | None = None) -> _Standing:
         part.open_spans,
         part.open_windows,
         part.open_keys,
-        part.next_due_ns,
         part.state_bytes,
         left,
     )

@@ -163,6 +163,10 @@ class WindowOperator(GroupedWindow, Part):
         due = self._sized and (self._state.ready(watermark_ns) or self._groups.size > self._collect_above)
         return self._given_up(watermark_ns) if due else ()
 
+    def advance_bytes(self, watermark_ns: int, fresh_bytes: int) -> int:
+        """Windows of all keys close at once."""
+        return self.state_bytes if self._sized and self._state.ready(watermark_ns) else 0
+
     def finish(self) -> Iterable[Output]:
         return self._given_up(END_OF_TIME)
 

@@ -74,7 +74,7 @@ class _Look:
 
     def _stage(self, table: PlanStage, stage: Stage) -> StageStatus:
         inputs, standing = self._wiring.inputs[stage.name], stage.standing
-        next_due_ns = None if standing is None else standing.next_due_ns
+        next_due_ns = stage.next_due_ns
         chosen, any_holder, _ = self._chosen(stage.name)
         closes = _closes(table, stage)
         by_time = chosen and closes in ("time", "at once")

@@ -43,8 +43,6 @@ class TwoInputStage(Stage):
         self._operator = operator
         super().__init__(name, reader, kept, clock=clock, memory=memory, offload=offload, collect=collect)
         self.counts.ways = operator.counts
-        self._fresh_bytes = 0
-        """Rows taken since the watermark rose: what a higher watermark works on, about."""
         self._inputs = Watermark(NO_TIME)
 
     @property

@@ -19,7 +19,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,7 +30,14 @@ from asyncflow.model.messages import Barrier, Message, Watermark
 from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
-from asyncflow.operators.contract import Operator, Output, Standing, Stateless, TwoInputOperator
+from asyncflow.operators.contract import (
+    Operator,
+    Output,
+    Partitioned,
+    Standing,
+    Stateless,
+    TwoInputOperator,
+)
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import StageCounts
@@ -43,6 +50,7 @@ from asyncflow.runtime.edges.channel import FanOut, Reader, end
 if TYPE_CHECKING:
     from asyncflow.runtime.stages.retiming import Retiming
 
+T = TypeVar("T")
 PIECE_BYTES = 1 << 20
 """How much of a great result a worker makes before the rows are sent; the next piece is made meanwhile."""
 
@@ -117,6 +125,8 @@ class Stage(ABC):
         self._offload = offload or Offload(1)
         self._collect = collect
         self._idle = False
+        self._fresh_bytes = 0
+        """Rows taken since the watermark rose."""
         self._before: Standing | None = None
         """How the operator stood before the work that a worker does now."""
         self._account = memory.account(name, self.holds)
@@ -146,6 +156,11 @@ class Stage(ABC):
     def waiting_rows(self) -> int | tuple[int, int] | None:
         """Rows that the operator holds now, of each side where it has two; None where that is not known."""
         return None if self._before is not None or self.operator is None else self.operator.waiting_rows
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """The watermark at which the operator's held rows come out next; None where no rows wait for one, or where that is not known."""
+        return None if self._before is not None or self.operator is None else self.operator.next_due_ns
 
     @property
     def reached_ns(self) -> int:
@@ -286,6 +301,36 @@ class Stage(ABC):
         self._before = None
         await self._sent()
 
+    async def _take_in_parts(self, operator: Partitioned, batch: Batch) -> None:
+        """Has each part of the operator take its rows, side by side, and sends what comes of the batch at once."""
+        self._before = operator.standing()
+        if operator.done_ahead(batch):
+            scattered = operator.scattered(batch)
+        else:
+            (scattered,) = await self._together((partial(operator.scattered, batch),))
+        results = await self._together(operator.part_tasks(scattered))
+        self._before = None
+        await self._hand_on(operator.joined(scattered, results))
+
+    async def _give_up(self, operator: Partitioned, watermark_ns: int | None) -> None:
+        """Sends what the parts of the operator give up, each working side by side, round by round."""
+        self._before = operator.standing()
+        closing = operator.closing(watermark_ns)
+        while tasks := closing.tasks():
+            await self._together(tasks)
+            (outputs,) = await self._together((lambda: list(closing.outputs()),))
+            await self._send_all(outputs)
+        self._before = None
+        await self._sent()
+
+    async def _together(self, tasks: Iterable[Callable[[], T]]) -> list[T]:
+        """What the tasks give, done by workers side by side; the first failure, once all are done."""
+        work = [self._offload.run(task) for task in tasks]
+        for each in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(each, Exception):
+                self._fail(each)
+        return [each.result() for each in work]
+
     async def _hand_on(self, outputs: Iterable[Output]) -> None:
         """Sends them on as they are made."""
         await self._send_all(outputs if isinstance(outputs, list | tuple) else self._made(outputs))
@@ -366,8 +411,12 @@ class OneInputStage(Stage):
     async def _process(self, port: int, batch: Batch) -> None:
         operator = self._built(batch.schema)
         self.counts.rows_in += batch.num_rows
+        size_bytes = batch.nbytes
+        self._fresh_bytes += size_bytes
+        if isinstance(operator, Partitioned) and self._offload.takes(size_bytes):
+            await self._take_in_parts(operator, batch)
+            return
         if not isinstance(operator, AsyncOperator):
-            size_bytes = batch.nbytes
             if operator.done_ahead(batch) and isinstance(operator, Stateless):
                 size_bytes = 0
             await self._work(partial(operator.process, batch), size_bytes)
@@ -391,10 +440,12 @@ class OneInputStage(Stage):
         if watermark.time_ns > self.counts.watermark:
             self._rise(watermark.time_ns)
             if operator is not None:
-                due_ns = operator.next_due_ns
-                due = due_ns is not None and due_ns <= watermark.time_ns
-                size_bytes = operator.state_bytes if due else 0
-                await self._work(partial(operator.advance, watermark.time_ns), size_bytes)
+                size_bytes = operator.advance_bytes(watermark.time_ns, self._fresh_bytes)
+                self._fresh_bytes = 0
+                if isinstance(operator, Partitioned) and self._offload.takes(size_bytes):
+                    await self._give_up(operator, watermark.time_ns)
+                else:
+                    await self._work(partial(operator.advance, watermark.time_ns), size_bytes)
         if operator is not None and operator.held_ns:
             held = watermark.time_ns - operator.held_ns
             await self.outlet.send(replace(watermark, time_ns=max(held, NO_TIME)))
@@ -404,8 +455,11 @@ class OneInputStage(Stage):
             await side.send(watermark)
 
     async def _finish(self, port: int) -> None:
-        if self._operator is not None:
-            await self._work(self._operator.finish, self.state_bytes)
+        operator = self._operator
+        if isinstance(operator, Partitioned) and self._offload.takes(self.state_bytes):
+            await self._give_up(operator, None)
+        elif operator is not None:
+            await self._work(operator.finish, self.state_bytes)
 
     def _news(self) -> Watermark | None:
         """The watermark of rows with new times, and whether the input is idle."""

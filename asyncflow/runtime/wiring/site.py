@@ -16,7 +16,7 @@ from asyncflow.plan.tables import Plan, Read, Stage, TimeColumns, Wanted
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.base.workers import Offload
+from asyncflow.runtime.base.workers import Offload, parts_for
 from asyncflow.runtime.edges.channel import Reader
 from asyncflow.runtime.stages.stage import OneInputStage
 from asyncflow.runtime.wiring.wires import Flowing, Wires
@@ -63,6 +63,10 @@ class Site(Struct, frozen=True, eq=False):
         return OneInputStage(
             table.name, self.reader(), make, self.read[0], table.ways, retiming=retiming, **self.of_run
         )
+
+    def parts(self, *, heavy: bool) -> int:
+        """Into how many parts the stage's state is to be cut, where it can be; ``heavy``: there is much work for each row."""
+        return parts_for(self.of_run["offload"].workers, heavy=heavy)
 
     def reader(self) -> Reader:
         """The reader of the stage's inputs, as a union."""

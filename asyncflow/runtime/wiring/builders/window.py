@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 
 def build(table: Window, site: Site) -> Stage:
-    return site.one_input(partial(operator, table, by_rows=site.by_rows))
+    parts = site.parts(heavy=isinstance(table.shape, Session))
+    return site.one_input(partial(operator, table, by_rows=site.by_rows, parts=parts))
 
 
 def operator(stage: Window, schema: Schema, *, by_rows: bool = True, parts: int = 1) -> Operator:
@@ -263,6 +264,9 @@ class ProjectedWindow(Operator):
 
     def process(self, batch: Batch) -> Iterator[Output]:
         return self._project(self._window.process(batch))
+
+    def advance_bytes(self, watermark_ns: int, fresh_bytes: int) -> int:
+        return self._window.advance_bytes(watermark_ns, fresh_bytes)
 
     def advance(self, watermark_ns: int) -> Iterator[Output]:
         return self._project(self._window.advance(watermark_ns))
