@@ -18,7 +18,6 @@ rises, the results are gathered a portion at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -132,7 +131,6 @@ class AsOfJoin(TimedJoin):
 
     def _gathered(self, left: Int64Array, right: Int64Array) -> tuple[Column, ...]:
         from_left, from_right = (
-            None if (refs == -1).all() else partial(side.take, refs=refs)
-            for side, refs in zip(self._columns, (left, right), strict=True)
+            side.taker(refs) for side, refs in zip(self._columns, (left, right), strict=True)
         )
         return self.spec.shape.columns(from_left, from_right, len(left))

@@ -7,7 +7,8 @@ A reference is a place, -2 - i for row i of the last batch, or -1 for null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,25 +49,32 @@ class ReferredColumns:
             self._placed_rows += len(rows)
         self._fresh, self._fresh_bytes = (), 0
 
-    def take(self, position: int, refs: Int64Array) -> Column:
-        """A column by its position, of the rows with these references, of which at least one is no null."""
+    def taker(self, refs: Int64Array) -> Callable[[int], Column] | None:
+        """Gives columns, by their positions, of the rows with these references; None where all are null."""
         missing = refs == -1
-        if not missing.any():
-            return self._take(position, refs)
-        some = refs[np.argmin(missing)]
-        return masked(self._take(position, np.where(missing, some, refs)), ~missing)
+        absent = int(np.count_nonzero(missing))
+        if absent == len(refs):
+            return None
+        if absent:
+            take, present = self._taker(np.where(missing, refs[np.argmin(missing)], refs)), ~missing
+            return lambda position: masked(take(position), present)
+        return self._taker(refs)
 
-    def _take(self, position: int, refs: Int64Array) -> Column:
+    def _taker(self, refs: Int64Array) -> Callable[[int], Column]:
         fresh = refs < 0
-        if not fresh.any():
-            return self._placed.take(position, refs)
+        count = int(np.count_nonzero(fresh))
+        if not count:
+            return partial(self._placed.take, places=refs)
+        if count < len(refs):
+            return partial(self._mixed, refs=refs, fresh=fresh)
+        columns, rows = self._fresh, -2 - refs
+        first, stop = int(rows[0]), int(rows[-1]) + 1
+        if stop - first == len(rows) and (rows[1:] > rows[:-1]).all():
+            return lambda position: columns[position].slice(first, stop)
+        return lambda position: columns[position].take(rows)
+
+    def _mixed(self, position: int, refs: Int64Array, fresh: BoolArray) -> Column:
         column = self._fresh[position]
-        if fresh.all():
-            rows = -2 - refs
-            first = int(rows[0])
-            if int(rows[-1]) - first == len(rows) - 1 and (rows[1:] > rows[:-1]).all():
-                return column.slice(first, first + len(rows))
-            return column.take(rows)
         valid = _picked_valid(self._placed.valid(position), column.valid, fresh, refs)
         if isinstance(column, FixedColumn):
             return FixedColumn(_picked(self._placed.values(position), column.values, refs), valid)
