@@ -185,7 +185,7 @@ def top(windowed: bool) -> None:
     state = kernel("top").TopState(6, ["int64", "string"], order, windowed)
     made.append(state)
     for start in range(0, ROWS, 100):
-        ints, floats, text = _part(start, start + 100)
+        ints, floats, text, _ = _part(start, start + 100)
         rows, arrivals = slice(start, start + 100), np.arange(start, start + 100)
         windows = (TIMES[rows] // 700, TIMES[rows] // 500) if windowed else None
         state.add(KEYS[rows], GROUPS, windows, [ints, text], [text, floats], arrivals)
