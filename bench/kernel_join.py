@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -15,28 +14,24 @@ REACH_NS = 1 << 19  # as many rows as wait on each side: one comes a nanosecond
 
 
 class _Interval:
-    """Batches of both sides, one after another for ever: keys near the row's number."""
+    """Batches of both sides, one after another for ever: keys near the row's number, as names or as numbers."""
 
-    def __init__(self) -> None:
-        self.state = kernel("join").JoinState("interval", "inner", -REACH_NS, REACH_NS)
-        self.first = 0
+    def __init__(self, numbers: bool = False) -> None:
+        self.state = kernel("interval").IntervalState("inner", -REACH_NS, REACH_NS)
+        self.first, self.numbers = 0, numbers
         self.dice = np.random.default_rng(1)
 
     def step(self) -> object:
-        numbers = np.arange(self.first, self.first + ROWS)
-        self.first += ROWS
-        keys = (numbers * 7) % KEYS
+        times = np.arange(self.first, self.first + ROWS)
         late = self.dice.integers(0, REACH_NS, ROWS)
-        others = (np.maximum(numbers - late, 0) * 7) % KEYS
-        ready: list[Any] = []
-        for port, ids in enumerate((keys, others)):
-            slots = self.state.hold(port, ids.astype(np.int32), KEYS, numbers, numbers)
-            ready.append((slots, numbers))
-        self.state.begin(self.first, *ready)
-        met = self.state.sweep(1 << 30)
-        for port in (0, 1):
-            self.state.recycle(port)
-        return met
+        for port, near in enumerate((times, np.maximum(times - late, 0))):
+            keys, rows = (near * 7) % KEYS, (times, None, self.first, 0)
+            if self.numbers:
+                self.state.hold_numbers(port, keys, None, *rows)
+            else:
+                self.state.hold(port, keys.astype(np.int32), KEYS, *rows)
+        self.first += ROWS
+        return self.state.sweep(self.first, 1 << 30)
 
 
 class _AsOf:
@@ -63,6 +58,7 @@ class _AsOf:
 def cases() -> list[tuple[str, Callable[[], object], int]]:
     return [
         ("join: interval, 512k rows wait on each side", _Interval().step, 2 * ROWS),
+        ("join: interval of numbers, 512k rows wait on each side", _Interval(numbers=True).step, 2 * ROWS),
         ("join: as of backward, 1,000 keys", _AsOf("backward", None).step, 2 * ROWS),
         ("join: as of backward, 1,000,000 keys", _AsOf("backward", None, 1_000_000).step, 2 * ROWS),
         ("join: as of nearest, 512k right rows wait", _AsOf("nearest", REACH_NS // 2).step, 2 * ROWS),

@@ -130,28 +130,6 @@ def interval(*, numbers: bool) -> None:
         pass
 
 
-def join(mode: str) -> None:
-    state = kernel("join").JoinState(mode, "left", -50, 50)
-    made.append(state)
-    times, seen = np.sort(TIMES), np.full(ROWS, NO_TIME + 1)
-    slots = [state.hold(port, KEYS, GROUPS, times, seen) for port in (0, 1)]
-    clock = int(times[ROWS // 2])
-    come = [int(np.searchsorted(times, clock - wait)) for wait in (state.wait, 0)]
-    sweep(state, clock, [(own[:stop], times[:stop]) for own, stop in zip(slots, come, strict=True)])
-    other = moved(state, kernel("join").JoinState(mode, "left", -50, 50), ORDER)
-    rest = []
-    for port, (own, stop) in enumerate(zip(slots, come, strict=True)):
-        rest.append((state.slot_ranks(port)[own[stop:]].astype(np.int64), times[stop:]))
-    sweep(other, END - 1, rest)
-
-
-def sweep(state: Any, clock: int, ready: Any) -> None:
-    state.begin(clock, *ready)
-    while state.sweep(100)[-1]:
-        state.recycle(0)
-        state.recycle(1)
-
-
 def as_of(direction: str) -> None:
     make = partial(kernel("as_of").AsOfState, direction, "left", 50)
     state = make()
@@ -234,8 +212,6 @@ WORK: dict[str, Callable[[], None]] = {
     "groups": groups,
     "interval": lambda: interval(numbers=False),
     "numbers": lambda: interval(numbers=True),
-    "backward": lambda: join("backward"),
-    "nearest": lambda: join("nearest"),
     "as of backward": lambda: as_of("backward"),
     "as of nearest": lambda: as_of("nearest"),
     "dedup": dedup,

@@ -12,7 +12,6 @@ from asyncflow._kernels.as_of import compiled as as_of
 from asyncflow._kernels.dedup import compiled as dedup
 from asyncflow._kernels.dedup import reference as plain_dedup
 from asyncflow._kernels.interval import compiled as interval
-from asyncflow._kernels.join import compiled as join
 from asyncflow._kernels.sessions import compiled as sessions
 from asyncflow._kernels.sessions import reference as plain_sessions
 from asyncflow._kernels.window import compiled as window
@@ -58,16 +57,28 @@ def into_windows(times: np.ndarray, marks: np.ndarray | None) -> int:
 
 
 def into_interval_join(times: np.ndarray, marks: np.ndarray | None) -> int:
-    """Left rows that come late, in this order, and wait for right ones of a time long after."""
-    count, last = len(times), np.full(len(times), 2 * STEP * len(times))
-    state = join.JoinState("interval", "inner", 10**12, 10**12 + 1)
-    slots = state.hold(0, np.zeros(count, np.int32), 1, times, last)
-    nothing = np.empty(0, np.int64)
-    state.begin(int(last[0]) + 1, (slots, last), (nothing, nothing))
-    assert len(state.sweep(10 * count)[0]) == 0
-    state.begin(END, (nothing, nothing), (nothing, nothing))
-    state.sweep(10 * count)
-    return len(state.recycle(0))
+    """Left rows of one key that come in this order, late ones among them, and wait for right ones of a time long after."""
+    count = len(times)
+    state = interval.IntervalState("inner", 10**12, 10**12 + 1)
+    given = (None, NO_TIME, 0) if marks is None else (np.full(count, 2 * STEP * count), 0, 0)
+    for part in np.array_split(np.arange(count), 5):
+        rest = (None if given[0] is None else given[0][part], *given[1:])
+        state.hold(0, np.zeros(len(part), np.int32), 1, times[part], *rest)
+    assert len(state.sweep(2 * STEP * count + 1, 10 * count)[0]) == 0
+    held = state.rows[0]
+    state.sweep(END, 10 * count)
+    return held
+
+
+def into_interval_join_of_pairs(times: np.ndarray, marks: np.ndarray | None) -> int:
+    """Rows of one key on both sides, each of which meets the one of its time."""
+    state = interval.IntervalState("full", -1, 1)
+    zeros = np.zeros(len(times), np.int32)
+    for port in (0, 1):
+        for part in np.array_split(np.arange(len(times)), 5):
+            marked = None if marks is None else marks[part]
+            state.hold(port, zeros[part], 1, times[part], marked, NO_TIME, 10**12)
+    return len(state.sweep(END, 10 * len(times))[0])
 
 
 def into_as_of_join(times: np.ndarray, marks: np.ndarray | None) -> int:
@@ -111,6 +122,7 @@ def seconds(do: Callable[[], int], wanted: int) -> float:
         into_dedup,
         into_windows,
         into_interval_join,
+        into_interval_join_of_pairs,
         into_as_of_join,
         into_as_of_join_row_by_row,
     ],
@@ -124,38 +136,6 @@ def test_the_time_of_a_row_hardly_grows(take, order: str, several_sources: bool)
         marks = -np.arange(count) if several_sources else None
         taken.append(seconds(lambda times=times, marks=marks, count=count: take(times, marks), count))
     assert taken[1] < 32 * max(taken[0], 1e-3)
-
-
-def into_interval_log(times: np.ndarray, marks: np.ndarray | None) -> int:
-    """Left rows of one key that come in this order, late ones among them, and wait for right ones of a time long after."""
-    count = len(times)
-    state = interval.IntervalState("inner", 10**12, 10**12 + 1)
-    given = (None, NO_TIME, 0) if marks is None else (np.full(count, 2 * STEP * count), 0, 0)
-    for part in np.array_split(np.arange(count), 5):
-        rest = (None if given[0] is None else given[0][part], *given[1:])
-        state.hold(0, np.zeros(len(part), np.int32), 1, times[part], *rest)
-    assert len(state.sweep(2 * STEP * count + 1, 10 * count)[0]) == 0
-    held = state.rows[0]
-    state.sweep(END, 10 * count)
-    return held
-
-
-def into_interval_log_both(times: np.ndarray, marks: np.ndarray | None) -> int:
-    """Rows of one key on both sides, each of which meets the one of its time."""
-    state = interval.IntervalState("full", -1, 1)
-    zeros = np.zeros(len(times), np.int32)
-    for port in (0, 1):
-        for part in np.array_split(np.arange(len(times)), 5):
-            marked = None if marks is None else marks[part]
-            state.hold(port, zeros[part], 1, times[part], marked, NO_TIME, 10**12)
-    return len(state.sweep(END, 10 * len(times))[0])
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("several_sources", [False, True], ids=["one", "several"])
-@pytest.mark.parametrize("take", [into_interval_log, into_interval_log_both])
-def test_the_time_of_a_row_in_a_log_hardly_grows(take, order: str, several_sources: bool) -> None:
-    test_the_time_of_a_row_hardly_grows(take, order, several_sources)
 
 
 def test_many_sessions_become_one_in_the_time_of_their_number() -> None:

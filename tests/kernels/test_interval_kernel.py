@@ -284,6 +284,18 @@ def test_many_numbers_at_once() -> None:
     assert state.keys == 0 and state.rows == (0, 0)
 
 
+@pytest.mark.parametrize("module", [compiled, twin])
+def test_numbers_are_forgotten_with_their_last_row(module: Any) -> None:
+    state = module.IntervalState("inner", -100, 100)
+    for first in range(0, 1500, 300):
+        times = np.arange(first, first + 300)
+        for port in (0, 1):
+            state.hold_numbers(port, times * 16 - 5, None, times, None, NO_TIME, 0)
+        assert len(state.sweep(first + 300, 1 << 20)[0]) == 300
+        assert state.rows == (100, 100)
+        assert state.keys == 100
+
+
 def test_memory_follows_the_rows_that_wait() -> None:
     state = compiled.IntervalState("full", -100, 100)
     held = []

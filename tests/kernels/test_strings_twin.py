@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -85,6 +87,22 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     for kernel in (compiled, twin):
         with pytest.raises(ValueError, match="different lengths"):
             kernel.hash64(column.data, column.starts, column.lengths, np.empty(3, np.uint64))
+
+
+@given(st.lists(st.binary(max_size=20), max_size=30), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_texts_are_copied_as_they_are(texts: list[bytes], rng: random.Random) -> None:
+    data = np.frombuffer(b"".join(texts), np.uint8)
+    lengths = np.array([len(text) for text in texts], np.int32)
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    rows = np.array([rng.randrange(len(texts)) for _ in range(len(texts) and 40)], np.int64)
+    for wanted in (None, rows):
+        fast, plain = (kernel.copy_texts(data, starts, lengths, wanted) for kernel in (compiled, twin))
+        assert fast[0].tobytes() == plain[0].tobytes()
+        assert fast[1].tolist() == plain[1].tolist()
+    for kernel in (compiled, twin):
+        with pytest.raises(IndexError):
+            kernel.copy_texts(data, starts + len(data) + 1, lengths, np.zeros(1, np.int64))
 
 
 def test_hashes_never_change() -> None:

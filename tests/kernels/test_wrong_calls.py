@@ -17,7 +17,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 NO_TIME, END = -(2**63), 2**63 - 1
-NOTHING = np.empty(0, np.int64)
 
 
 def bytes_of(text: bytes) -> Any:
@@ -53,12 +52,6 @@ def first_text(start: int, length: int) -> Any:
 def texts_of_keys(start: int, length: int, valid: Any = None) -> Any:
     table = kernel("groups").GroupTable(["string"])
     return table.assign([(np.zeros(400, np.uint8), ints(start), ints(length), valid)], 1)
-
-
-def held(count: int) -> tuple[Any, Any]:
-    """A join that holds so many rows of one side, and their slots."""
-    state = kernel("join").JoinState("interval", "inner", -10, 10)
-    return state, state.hold(0, np.zeros(count, np.int32), 1, np.arange(count), np.full(count, NO_TIME + 1))
 
 
 def interval_loaded(bounds: Any = (-10, 10), **parts: Any) -> Any:
@@ -148,25 +141,9 @@ def as_of_loaded(**parts: Any) -> Any:
     return state
 
 
-def join_loaded(mode: Any = ("interval", "inner", -10, 10), **parts: Any) -> Any:
-    """A join of one left row, and of parts as given (``left_key`` is the part ``left.key``)."""
-    state = kernel("join").JoinState(*mode)
-    state.freeze(ints())
-    saved = dict(state.pieces(1 << 20))
-    row = {"key": ints(0), "time": longs(1), "seen": longs(0), "arrival": longs(0)}
-    row |= {"matched": np.array([False]), "ahead": np.array([True])}
-    saved |= {f"left.{name}": value for name, value in row.items()} | {
-        name.replace("_", "."): value for name, value in parts.items()
-    }
-    fields = dict(zip(("mode", "kind", "lower_ns", "upper_ns"), mode, strict=True))
-    fields |= {"clock_ns": 5, "arrived": [1, 1], "ways": [0] * 4, "numbered": False, "groups": 1}
-    state.load(fields, saved)
-    return state
-
-
 def frozen_in_a_sweep() -> Any:
-    state, slots = held(3)
-    state.begin(100, (slots, longs(0, 1, 2)), (NOTHING, NOTHING))
+    state = interval_held(200)
+    assert state.sweep(1000, 1)[-1]
     return state.freeze(ints(0))
 
 
@@ -253,6 +230,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
         left_matched=np.array([False, False]), left_ahead=np.array([False, False]),
     ),
     "interval.freeze, a key without a place": lambda: interval_held(3).freeze(ints()),
+    "interval.freeze, in a sweep": frozen_in_a_sweep,
     "interval.hold, watermarks of other rows": lambda: interval_held(3).hold(0, ints(0), 1, longs(1), longs(), 0, 0),
     "interval.keep_keys, a key that rows have": lambda: interval_held(3).keep_keys(ints()),
     "an interval without a lower bound": lambda: kernel("interval").IntervalState("inner", NO_TIME, 10),
@@ -302,20 +280,6 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "pick_texts, a text outside of its bytes": lambda: kernel("as_of").pick_texts(
         (np.zeros(4, np.uint8), longs(END - 1), ints(4)), (np.zeros(4, np.uint8), ints(0), ints(4)), longs(0)
     ),
-    "join.load, a key beyond the count": lambda: join_loaded(left_key=ints(1 << 20)),
-    "join.load, a key below null": lambda: join_loaded(left_key=ints(-2)),
-    "join.load, a row that has not arrived": lambda: join_loaded(left_arrival=longs(1)),
-    "join.load, a row that arrived twice": lambda: join_loaded(
-        left_key=ints(0, 0), left_time=longs(1, 2), left_seen=longs(0, 0), left_arrival=longs(0, 0),
-        left_matched=np.array([False, False]), left_ahead=np.array([True, True]),
-    ),
-    "join.load, columns of other lengths": lambda: join_loaded(left_seen=longs(0, 0)),
-    "join.load, a row that came before its time": lambda: join_loaded(left_time=longs(9), left_ahead=np.array([False])),
-    "join.load, a left row that waits after its time": lambda: join_loaded(
-        ("backward", "inner", 0, 10), left_ahead=np.array([False])
-    ),
-    "join.freeze, a key without a place": lambda: held(3)[0].freeze(ints()),
-    "join.freeze, in a sweep": frozen_in_a_sweep,
     "keys.load, a text longer than the bytes": lambda: keys_loaded(ints(1 << 30)),
     "keys.load, a length below 0": lambda: keys_loaded(ints(-1, 4), 2),
     "keys.load, lengths that are no array": lambda: keys_loaded([3]),
@@ -336,12 +300,9 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a group table made without its kinds": lambda: (
         kernel("groups").GroupTable.__new__(kernel("groups").GroupTable).assign([], 3)
     ),
-    "copy_texts, a start near the last integer": lambda: kernel("join").copy_texts(
+    "copy_texts, a start near the last integer": lambda: kernel("strings").copy_texts(
         np.zeros(4, np.uint8), longs(END - 1), ints(4), None
     ),
-    "begin, times in no order": lambda: held(3)[0].begin(100, (held(3)[1], longs(9, 1, 5)), (NOTHING, NOTHING)),
-    "begin, a slot that was not given out": lambda: held(3)[0].begin(100, (longs(7), longs(1)), (NOTHING, NOTHING)),
-    "a join without a lower bound": lambda: kernel("join").JoinState("interval", "inner", NO_TIME, 10),
     "a string outside of its bytes": lambda: kernel("encode").csv_rows(
         1, [("string", np.zeros(4, np.uint8), ints(2), ints(9), None)], b",", b'"', b"", 0
     ),
@@ -374,25 +335,6 @@ def test_where_an_empty_text_stands_does_not_matter() -> None:
 
 def test_a_right_call_is_no_error() -> None:
     assert interval_loaded().rows == (1, 0)
-
-
-def test_a_slot_given_twice_does_no_harm() -> None:
-    state, _ = held(3)
-    state.begin(100, (longs(0, 0, 1), longs(1, 1, 2)), (NOTHING, NOTHING))
-    while state.sweep(10)[-1]:
-        pass
-    assert state.rows == (1, 0)
-    assert sorted(state.recycle(0).tolist()) == [0, 1]
-
-
-def test_a_row_that_nobody_names_at_the_end_does_no_harm() -> None:
-    """Also where rows leave by the next of their key alone, and one has no key."""
-    for key in (-1, 0):
-        state = kernel("join").JoinState("backward", "inner", 0, None)
-        state.hold(1, ints(key), 1, longs(5), longs(NO_TIME + 1))
-        state.begin(END, (NOTHING, NOTHING), (NOTHING, NOTHING))
-        state.sweep(10)
-    assert join_loaded().rows == (1, 0)
     assert as_of_loaded().rows == (1, 1)
 
 

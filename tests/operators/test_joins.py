@@ -18,7 +18,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch, concat_batches
 from asyncflow.model.columns import FixedColumn, column_from_values
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.operators.contract import Output, TwoInputOperator
-from asyncflow.operators.joins import as_of, places, results, swept, timed, window
+from asyncflow.operators.joins import as_of, interval, places, results, timed, window
 from asyncflow.operators.joins.lookup import LookupJoin
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 from asyncflow.plan.stages.join import Join
@@ -240,13 +240,13 @@ def test_it_is_the_twin_for_any_interleaving(
         if small:
             patch.setattr(results, "MAX_PAIRS", 3)
             patch.setattr(results, "MAX_OUTPUT_ROWS", 2)
-            patch.setattr(swept, "MAX_OUTPUT_ROWS", 2)
+            patch.setattr(interval, "MAX_OUTPUT_ROWS", 2)
             patch.setattr(as_of, "MAX_OUTPUT_ROWS", 2)
             patch.setattr(as_of, "FEW_PLACES", 1)
             patch.setattr(window, "MAX_PAIRS", 2)
             patch.setattr(window, "MAX_ENTRIES", 5)
             patch.setattr(timed, "FEW_KEYS", 1)
-            patch.setattr(swept, "FEW_PLACES", 1)
+            patch.setattr(interval, "FEW_PLACES", 1)
             patch.setattr(places, "FEW_BYTES", 1)
         found, late = drive(operator_of(stage, LEFT, RIGHT), left, right, seed)
         assert [row[:3] for row in found] == expected
@@ -286,7 +286,7 @@ def batch_of(schema: Schema, keys: list[str | None], times: list[int]) -> Batch:
 def test_state_stays_flat_over_ever_new_keys(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand times as many rows and keys as are ever held at once."""
     monkeypatch.setattr(timed, "FEW_KEYS", 1 << 9)
-    monkeypatch.setattr(swept, "FEW_PLACES", 1 << 9)
+    monkeypatch.setattr(interval, "FEW_PLACES", 1 << 9)
     monkeypatch.setattr(as_of, "FEW_PLACES", 1 << 9)
     operator = operator_of(Join("j", ("l", "r"), (("k", "k"),), "full", **MODES[mode]), LEFT, RIGHT)
     held = []
@@ -456,15 +456,13 @@ def test_many_small_batches_that_wait_for_their_window_are_few_parts() -> None:
 
 
 @pytest.mark.parametrize("mode", [{"within_ns": (-2, 3)}, {"as_of": "nearest", "tolerance_ns": 3}])
-def test_many_small_batches_that_wait_are_few_parts(mode: dict[str, Any]) -> None:
-    """Each rise of the clock looks at all parts: with one of each batch a side far ahead would hold everything up."""
+def test_a_row_that_comes_alone_is_paired_like_others(mode: dict[str, Any]) -> None:
+    """Batches of a row, in no order of time, of a side that is far ahead."""
     operator = operator_of(Join("j", ("l", "r"), (("k", "k"),), **mode), LEFT, RIGHT)
     chance = random.Random(1)
     times = [100 + position // 3 - chance.randint(0, 4) for position in range(2000)]
     for time in times:
         list(operator.process(0, batch_of(LEFT, ["a"], [time])))
-    if isinstance(operator, swept.SweptJoin):
-        assert len(operator._ahead[0].oldest()) <= 12
     list(operator.process(1, batch_of(RIGHT, ["a"], [300])))
     found = [row["ts"] for port in (0, 1) for out in operator.finish(port) for row in out.batch.to_pylist()]
     assert len(found) == sum(-3 <= time - 300 <= (2 if "within_ns" in mode else 3) for time in times)

@@ -47,3 +47,9 @@ def among(
     wanted_lengths: NDArray[np.int32],
     out: NDArray[np.bool_],
 ) -> None: ...
+def copy_texts(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    rows: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...

@@ -1,6 +1,6 @@
-"""Loops over columns of texts: compare, look up, count characters, hash, number the distinct texts.
+"""Loops over columns of texts: compare, look up, count characters, hash, number the distinct texts, copy.
 
-The functions of expressions on texts (``operators/functions``) call them.  A column is ``data`` (uint8), ``starts`` and ``lengths``
+The functions of expressions on texts (``operators/functions``) call them; joins copy the texts of rows that they keep.  A column is ``data`` (uint8), ``starts`` and ``lengths``
 (int32). Every text is checked to lie inside ``data``, and only bytes of texts are read.  Where a function takes two columns, one of
 them may hold a single text, which counts for every row.  A null row is a text of length 0.
 
@@ -15,11 +15,18 @@ memory.
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 import os
 
+import numpy as np
+
+cimport numpy as cnp
+
+from asyncflow._kernels.base.arrays cimport empty, int64_data, uint8_data
 from asyncflow._kernels.base.views cimport check_texts
+
+cnp.import_array()
 
 cdef extern from "base/words.h" nogil:
     uint64_t af_keyed_text(uint64_t seed, const uint8_t *bytes, uint32_t length)
@@ -179,6 +186,41 @@ def among(const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1]
                             count, &result[0])
     if status < 0:
         raise MemoryError
+
+
+def copy_texts(const uint8_t[::1] data, const int64_t[::1] starts, const int32_t[::1] lengths, rows):
+    """The texts of these rows (None: all), one after another: their bytes, and where each starts (int64).
+
+    ``starts`` is int64: all texts together may be more than a column holds.  IndexError where a row is none or a text lies outside of
+    ``data``.
+    """
+    cdef Py_ssize_t held = starts.shape[0], count = held if rows is None else len(rows), i
+    cdef const int64_t *wanted = NULL
+    cdef int64_t total = 0, row
+    cdef bint outside = lengths.shape[0] != held
+    if rows is not None:
+        rows = np.ascontiguousarray(rows, np.int64)
+        wanted = int64_data(rows)
+    places = empty(count, cnp.NPY_INT64)
+    cdef int64_t *place = int64_data(places)
+    with nogil:
+        for i in range(count):
+            row = i if wanted == NULL else wanted[i]
+            if outside or not 0 <= row < held or starts[row] < 0 or lengths[row] < 0 or starts[row] > data.shape[0] - lengths[row]:
+                outside = True
+                break
+            place[i] = total
+            total += lengths[row]
+    if outside:
+        raise IndexError("a text outside of its bytes")
+    out = empty(total, cnp.NPY_UINT8)
+    cdef uint8_t *text = uint8_data(out)
+    if total:
+        with nogil:
+            for i in range(count):
+                row = i if wanted == NULL else wanted[i]
+                memcpy(text + place[i], &data[0] + starts[row], lengths[row])
+    return out, places
 
 
 cdef struct slot:

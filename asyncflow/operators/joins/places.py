@@ -1,7 +1,7 @@
 """Columns of waiting rows by place: rows are put in as they come, taken out as they are paired, and their places freed as they leave.
 
-A row's place is what the ``join`` kernel calls its slot.  Texts lie one after the other in the order in which they came; texts of
-rows that left are dropped once they are the greater part.
+The ``as_of`` kernel gives places out, again and again.  Texts lie one after the other in the order in which they came; texts of rows that
+left are dropped once they are the greater part.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncflow._kernels import join as join_kernel
+from asyncflow._kernels import strings as strings_kernel
 from asyncflow.model.columns import (
     MAX_TEXT_BYTES,
     BoolArray,
@@ -123,7 +123,7 @@ class _StringPlaces:
         self.valid.put(places, column.valid, size)
 
     def take(self, places: Int64Array) -> StringColumn:
-        data, starts = join_kernel.copy_texts(self._data, self._starts, self._lengths, places)
+        data, starts = strings_kernel.copy_texts(self._data, self._starts, self._lengths, places)
         check_text_bytes(len(data))
         return StringColumn(data, starts.astype(np.int32), self._lengths[places], self.valid.take(places))
 
@@ -155,7 +155,7 @@ class _StringPlaces:
 
     def _make_room(self, added: int) -> None:
         """All texts side by side, with room for as many again."""
-        data, self._starts = join_kernel.copy_texts(self._data, self._starts, self._lengths, None)
+        data, self._starts = strings_kernel.copy_texts(self._data, self._starts, self._lengths, None)
         self._used = len(data)
         self._data = _grown(data, max(FEW_BYTES, 2 * (self._used + added)))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from msgspec import Struct
 
-from asyncflow._kernels import join as join_kernel
+from asyncflow._kernels import strings as strings_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME
 from asyncflow.model.columns import (
     BoolArray,
@@ -146,7 +146,7 @@ def packed(column: StringColumn) -> StringColumn:
     total = int(lengths.sum(dtype=np.int64))
     if total == len(column.data) or total > np.iinfo(np.int32).max:
         return column
-    data, starts = join_kernel.copy_texts(column.data, column.starts.astype(np.int64), lengths, None)
+    data, starts = strings_kernel.copy_texts(column.data, column.starts.astype(np.int64), lengths, None)
     return StringColumn(data, starts.astype(np.int32), lengths, column.valid)
 
 

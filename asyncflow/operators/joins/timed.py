@@ -231,38 +231,3 @@ class TimedJoin(TwoInputOperator):
             raise StageError(
                 f"it holds {self.open_keys} keys in {format_size(size)} of rows that wait for a match, more than max_state = {limit}"
             )
-
-
-class SiftedJoin(TimedJoin):
-    """Says of all rows of a batch at once which are late, and holds the others."""
-
-    def take_in(self, port: int, batch: Batch) -> BoolArray | None:
-        assert batch.time is not None
-        seen = batch.row_watermarks()
-        late, partly = self._lateness(port, batch.time, seen)
-        self.counts["late_partly"] += int(np.count_nonzero(partly & ~late))
-        some = bool(late.any())
-        if some:
-            batch = batch.take(np.flatnonzero(~late))
-            seen = batch.row_watermarks()
-        if batch.num_rows:
-            assert batch.time is not None
-            keys = [batch.columns[position] for position in self.spec.keys[port]]
-            kept = tuple(batch.columns[position] for position in self.spec.columns[port])
-            self.hold(port, keys, kept, batch.time, seen)
-        return late if some else None
-
-    @abstractmethod
-    def hold(
-        self,
-        port: int,
-        keys: Sequence[Column],
-        columns: tuple[Column, ...],
-        times: Int64Array,
-        seen: Int64Array,
-    ) -> None:
-        """Takes rows in: the columns of their keys and those that are kept, their times, the watermark before each."""
-
-    @abstractmethod
-    def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
-        """Of rows with these times and the watermarks before them: late for all, and late for some or all."""

@@ -31,7 +31,7 @@ from asyncflow.operators.joins.results import (
     right_alone,
 )
 from asyncflow.operators.joins.rows import Rows, before, concat_rows, frozen_rows, restored_rows
-from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, SiftedJoin
+from asyncflow.operators.joins.timed import LEFT, NULL_KEYS, RIGHT, JoinSpec, TimedJoin
 
 FEW_BYTES = 1 << 20
 """Parts smaller than this become one with the part before them, so that there are few."""
@@ -41,7 +41,7 @@ MAX_ENTRIES = 1 << 20
 """How many (row, window) pairs are worked on at once, but for one window that holds more rows."""
 
 
-class WindowJoin(SiftedJoin):
+class WindowJoin(TimedJoin):
     """Windows as in :class:`~asyncflow.operators.windows.window.WindowOperator`, by their numbers on the lattice."""
 
     def __init__(self, spec: JoinSpec, *, size_ns: int, every_ns: int, offset_ns: int = 0) -> None:
@@ -51,15 +51,23 @@ class WindowJoin(SiftedJoin):
         self._sides = (_Waiting(), _Waiting())
         self._leaving_bytes = 0
 
-    def hold(
-        self,
-        port: int,
-        keys: Sequence[Column],
-        columns: tuple[Column, ...],
-        times: Int64Array,
-        seen: Int64Array,
-    ) -> None:
-        self._sides[port].add(columns, self._keys.assign(port, keys, len(times)), times, seen)
+    def take_in(self, port: int, batch: Batch) -> BoolArray | None:
+        assert batch.time is not None
+        seen = batch.row_watermarks()
+        late, partly = self._lateness(batch.time, seen)
+        self.counts["late_partly"] += int(np.count_nonzero(partly & ~late))
+        some = bool(late.any())
+        if some:
+            batch = batch.take(np.flatnonzero(~late))
+            seen = batch.row_watermarks()
+        if batch.num_rows:
+            assert batch.time is not None
+            keys = self._keys.assign(
+                port, [batch.columns[each] for each in self.spec.keys[port]], batch.num_rows
+            )
+            columns = tuple(batch.columns[each] for each in self.spec.columns[port])
+            self._sides[port].add(columns, keys, batch.time, seen)
+        return late if some else None
 
     @property
     def held_bytes(self) -> int:
@@ -130,7 +138,8 @@ class WindowJoin(SiftedJoin):
                 if not over.all():
                     side.parts.insert(0, taken.take(np.flatnonzero(~over)))
 
-    def _lateness(self, port: int, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
+    def _lateness(self, times: Int64Array, seen: Int64Array) -> tuple[BoolArray, BoolArray]:
+        """Of rows with these times and the watermarks before them: late for all, and late for some or all."""
         (first, last), ended = self._lattice.of(times), self._lattice.ended(seen)
         return last <= ended, first <= ended
 

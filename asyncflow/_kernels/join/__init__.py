@@ -1,5 +1,0 @@
-"""Rows of two tables that meet in time."""
-
-from asyncflow._kernels import names_of_kernel
-
-__getattr__ = names_of_kernel(__name__)

@@ -1,1 +1,0 @@
-from asyncflow._kernels.join.compiled import *
