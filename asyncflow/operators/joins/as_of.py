@@ -18,13 +18,12 @@ rises, the results are gathered a portion at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 
 from asyncflow._kernels import as_of as as_of_kernel
 from asyncflow.model.batch import Batch, iter_slices
-from asyncflow.model.columns import BoolArray, Column, IndexArray, Int32Array, Int64Array, concat_columns
+from asyncflow.model.columns import BoolArray, Int32Array, Int64Array
 from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.joins import results
 from asyncflow.operators.joins.referred import ReferredColumns
@@ -115,22 +114,10 @@ class AsOfJoin(TimedJoin):
 
     def _results(self, left: Int64Array, right: Int64Array, time: Int64Array, release: Int64Array) -> Batch:
         """Rows of these references; -1: that side is null."""
-        sides = ((left != -1) + 2 * (right != -1)).astype(np.int8) if self.spec.right_alone else None
-        if sides is None or (sides == sides[0]).all():
-            columns = self._gathered(left, right)
+        shape, takers = self.spec.shape, (self._columns[LEFT].taker, self._columns[RIGHT].taker)
+        if self.spec.right_alone:
+            columns = results.of_places(shape, takers, (left, right))
         else:
-            # Each column from those with the left side, with the right one, with both, and then back in order.
-            order = np.argsort(sides, kind="stable")
-            cuts = np.searchsorted(sides[order], [1, 2, 3, 4])
-            parts = [self._gathered(left[order[a:b]], right[order[a:b]]) for a, b in pairwise(cuts) if b > a]
-            place: IndexArray = np.empty(len(order), np.intp)
-            place[order] = np.arange(len(order))
-            columns = tuple(concat_columns(each).take(place) for each in zip(*parts, strict=True))
+            columns = shape.columns(takers[LEFT](left), takers[RIGHT](right), len(left))
         marks = shifted(release, -self.hold_ns) if self.hold_ns else release
         return Batch(self.output, columns, len(time), time, watermarks=marks)
-
-    def _gathered(self, left: Int64Array, right: Int64Array) -> tuple[Column, ...]:
-        from_left, from_right = (
-            side.taker(refs) for side, refs in zip(self._columns, (left, right), strict=True)
-        )
-        return self.spec.shape.columns(from_left, from_right, len(left))

@@ -6,7 +6,8 @@ their places; those before the first place's make room for others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,10 @@ class HeldColumns:
 
     def take(self, position: int, places: Int64Array) -> Column:
         return self._columns[position].take(places)
+
+    def taker(self, places: Int64Array) -> Callable[[int], Column] | None:
+        """Gives columns, by their positions, of the rows at these places; None where these are null: all of them are, or none."""
+        return None if places[0] < 0 else partial(self.take, places=places)
 
     def drop_before(self, first: int) -> None:
         """Places before this one are not asked for again."""

@@ -128,8 +128,8 @@ class IntervalJoin(TimedJoin):
         return int(self._state.nbytes) + sum(side.nbytes for side in self._columns)
 
     def _results(self, left: Int64Array, right: Int64Array, time: Int64Array, release: Int64Array) -> Batch:
-        takes = self._columns[LEFT].take, self._columns[RIGHT].take
-        columns = results.of_places(self.spec.shape, takes, (left, right))
+        takers = self._columns[LEFT].taker, self._columns[RIGHT].taker
+        columns = results.of_places(self.spec.shape, takers, (left, right))
         return Batch(self.output, columns, len(time), time, watermarks=shifted(release, -self.hold_ns))
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -59,23 +57,21 @@ class Shape(Struct, frozen=True):
         return {position: fields[place].type for place, position in enumerate(self.right, len(self.left))}
 
 
-class Take(Protocol):
-    def __call__(self, position: int, places: Int64Array) -> Column:
-        """A column of one side, by its position, of the rows at these places."""
+Taker = Callable[[Int64Array], Callable[[int], Column] | None]
+"""Of one side's rows at these places (-1: null): gives their columns, by position; None where all are null."""
 
 
 def of_places(
-    shape: Shape, takes: tuple[Take, Take], places: tuple[Int64Array, Int64Array]
+    shape: Shape, takers: tuple[Taker, Taker], places: tuple[Int64Array, Int64Array]
 ) -> tuple[Column, ...]:
-    """The columns of results from rows of both sides at these places; -1: that side is null."""
-    left, right = places
-    sides = ((left >= 0) + 2 * (right >= 0)).astype(np.int8)
+    """The columns of results from rows of both sides at these places; -1: that side is null.
 
-    def taken(port: int, at: Int64Array) -> Callable[[int], Column] | None:
-        return None if at[0] < 0 else partial(takes[port], places=at)
+    A side's taker is asked for places that are all null or none of them."""
+    left, right = places
+    sides = ((left != -1) + 2 * (right != -1)).astype(np.int8)
 
     def gathered(left: Int64Array, right: Int64Array) -> tuple[Column, ...]:
-        return shape.columns(taken(0, left), taken(1, right), len(left))
+        return shape.columns(takers[0](left), takers[1](right), len(left))
 
     if (sides == sides[0]).all():
         return gathered(left, right)
