@@ -10,7 +10,7 @@ depend on where batches are cut; memory is bounded by the open windows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -201,15 +201,7 @@ class SessionOperator(_SlotWindow, Part):
     def split(whole: Saved, new: Int64Array, *, first: bool) -> dict[str, Saved]:
         return sessions_of_part(whole.within("windows"), whole.within("cells"), new, first=first)
 
-    def advance(self, watermark_ns: int) -> Iterable[Output]:
-        due = self._windows.next_end
-        if due is not None and due <= watermark_ns:
-            return self._given_up(watermark_ns)
-        self._windows.close(watermark_ns)
-        self._forget()
-        return ()
-
-    def _given_up(self, watermark_ns: int) -> Iterator[Output]:
+    def advance(self, watermark_ns: int) -> Iterator[Output]:
         slots, groups, starts, ends = self._windows.close(watermark_ns)
         if len(slots):
             order = self._order(groups, starts, ends)
@@ -218,7 +210,7 @@ class SessionOperator(_SlotWindow, Part):
             self._count_windows()
         self._forget()
 
-    def finish(self) -> Iterable[Output]:
+    def finish(self) -> Iterator[Output]:
         return self.advance(END_OF_TIME)
 
     @property
