@@ -130,4 +130,6 @@ async def test_ever_new_keys_run_flat(kind: str, workers: int, monkeypatch: pyte
         assert min(held[3 * quarter :]) <= 1.5 * min(held[quarter : 2 * quarter])
     if MODE == "compiled":  # the twins keep their state in objects of Python
         grown = min(allocated[3 * quarter :]) - min(allocated[quarter : 2 * quarter])
-        assert grown < 2 * ROWS * 2 * quarter, "bytes for each row that passed"
+        # A worker may be a batch or two further on at one look than at the other, and what a table has room for grows in steps.
+        each_row = 2 if workers == 1 else 7
+        assert grown < each_row * ROWS * 2 * quarter, "bytes for each row that passed"
