@@ -125,10 +125,12 @@ async def test_records_come_one_by_one(pipeline: Path, monkeypatch: pytest.Monke
     sizes: list[int] = []
     taken = WayOut.hand_on_decoded
 
-    async def watched(way: WayOut, item: object, schema: object, result: object, *rest: object) -> None:
+    async def watched(
+        way: WayOut, item: object, schema: object, result: object, *rest: object, **more: object
+    ) -> None:
         if item.rows:  # type: ignore[attr-defined]  # a header alone is no record
             sizes.append(result.num_rows)  # type: ignore[attr-defined]
-        await taken(way, item, schema, result, *rest)  # type: ignore[arg-type]
+        await taken(way, item, schema, result, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(WayOut, "hand_on_decoded", watched)
     async for _ in verify(af.load(pipeline).plan, [Manner(1, None, one_by_one=True)]):
