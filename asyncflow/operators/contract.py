@@ -32,11 +32,11 @@ class Output(Struct, frozen=True, eq=False):
 
 
 class Standing(Struct, frozen=True):
-    """How an operator stands between two calls; the fields are the properties of :class:`Operator` of these names."""
+    """How an operator stands between two calls, as far as that is known without counting; the fields are the properties of
+    :class:`Operator` of these names."""
 
     state_bytes: int
     open_windows: int | None
-    open_keys: int | None
     held_ns: int
     timed: bool
 
@@ -123,7 +123,6 @@ class _Core(ABC):
         return Standing(
             self.state_bytes,
             self.open_windows,
-            self.open_keys,
             self.held_ns,
             self.timed,
         )

@@ -97,7 +97,7 @@ class _Look:
             revised=table.revised,
             size=table.closes_after,
             open_windows=None if standing is None else standing.open_windows,
-            open_keys=None if standing is None else standing.open_keys,
+            open_keys=stage.open_keys,
             held_rows=() if rows is None else rows if isinstance(rows, tuple) else (rows,),
             refresh=stage.refresh_status(),
             left={way: count for way in _WAYS if (count := stage.counts.ways.get(way))},

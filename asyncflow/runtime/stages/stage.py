@@ -130,7 +130,7 @@ class Stage(ABC):
         self._before: Standing | None = None
         """How the operator stood before the work that a worker does now."""
         self._account = memory.account(name, self.holds)
-        self._account.detail = lambda: keys_told(self.standing)
+        self._account.detail = lambda: keys_told(self.open_keys)
         self._account.measure = lambda: self.state_bytes
 
     @property
@@ -155,12 +155,22 @@ class Stage(ABC):
     @property
     def waiting_rows(self) -> int | tuple[int, int] | None:
         """Rows that the operator holds now, of each side where it has two; None where that is not known."""
-        return None if self._before is not None or self.operator is None else self.operator.waiting_rows
+        return None if (operator := self._at_rest) is None else operator.waiting_rows
+
+    @property
+    def open_keys(self) -> int | None:
+        """Keys that the operator holds now, about; None where it has none, or where that is not known."""
+        return None if (operator := self._at_rest) is None else operator.open_keys
 
     @property
     def next_due_ns(self) -> int | None:
         """The watermark at which the operator's held rows come out next; None where no rows wait for one, or where that is not known."""
-        return None if self._before is not None or self.operator is None else self.operator.next_due_ns
+        return None if (operator := self._at_rest) is None else operator.next_due_ns
+
+    @property
+    def _at_rest(self) -> Operator | TwoInputOperator | None:
+        """The operator, where no worker is at work in it: what takes counting is asked of it only then."""
+        return None if self._before is not None else self.operator
 
     @property
     def reached_ns(self) -> int:
@@ -496,9 +506,9 @@ class OneInputStage(Stage):
             self.counts.ways = operator.counts
 
 
-def keys_told(standing: Standing | None) -> str:
+def keys_told(open_keys: int | None) -> str:
     """How many keys an operator holds, in words; nothing where it has none."""
-    return "" if standing is None or standing.open_keys is None else f"{standing.open_keys:,} keys"
+    return "" if open_keys is None else f"{open_keys:,} keys"
 
 
 def told(error: Exception, name: str) -> Exception:
