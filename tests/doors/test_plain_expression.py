@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.tokens import TokenType
 
-from asyncflow.doors.expressions.expression_text import parse_expression, read_by_sqlglot
+from asyncflow.doors.expressions.expression_text import _dialect, parse_expression, read_by_sqlglot
 from asyncflow.doors.expressions.plain_expression import KEYWORDS, MAX_PLAIN, plain_expression
 from asyncflow.plan.expressions.functions import AGGREGATES, ALIASES, SCALARS
 from asyncflow.plan.expressions.nodes import ColumnRef
@@ -80,16 +80,29 @@ def parser_words() -> set[str]:
     return {word for word in words if word.isascii() and word.isidentifier()}
 
 
-def test_words_of_the_parser_are_read_alike_or_declined() -> None:
+def test_words_of_the_dialect_are_read_alike_or_declined() -> None:
     words = parser_words()
     assert len(words) > 500
     assert sum(agrees(shape.format(word)) for word, shape in product(sorted(words), SHAPES)) > 500
 
 
-def test_every_keyword_of_the_tokenizer_is_declined_in_any_case() -> None:
-    for word in DuckDB.tokenizer_class.KEYWORDS:
+def test_every_keyword_is_declined_in_any_case() -> None:
+    for word in KEYWORDS:
         for written in (word, word.lower(), word.title()):
             assert not isinstance(plain_expression(written), ColumnRef), written
+
+
+def test_a_keyword_that_only_the_installed_sqlglot_knows_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = DuckDB.tokenizer_class.KEYWORDS | {"RELEASE": TokenType.SELECT, "SHIPMENT": TokenType.CASE}
+    monkeypatch.setattr(DuckDB.tokenizer_class, "KEYWORDS", newer)
+    _dialect.cache_clear()
+    try:
+        for word in ("release", "Shipment"):
+            assert read_by_sqlglot(f"{word} > 5 AND NOT {word} < {word}") == read_by_sqlglot(
+                f'"{word}" > 5 AND NOT "{word}" < "{word}"'
+            )
+    finally:
+        _dialect.cache_clear()
 
 
 PIECE = st.sampled_from(
@@ -134,7 +147,7 @@ def test_the_door_takes_the_short_way(where: str) -> None:
     assert parse_expression(where) == plain_expression(where)
 
 
-def test_a_small_run_loads_no_parser_and_no_libraries_that_it_does_not_use(tmp_path: Path) -> None:
+def test_a_small_run_loads_no_dialect_and_no_libraries_that_it_does_not_use(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("ts,key,value\n2024-01-01T00:00:00Z,a,1\n")
     (tmp_path / "p.toml").write_text(
         f'[sources.s]\ntype = "file"\npath = "{tmp_path / "in.csv"}"\ntime = "ts"\n'

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from asyncflow.doors.expressions.plain_expression import plain_expression
+from asyncflow.doors.expressions.plain_expression import KEYWORDS, plain_expression
 from asyncflow.doors.expressions.sql_tree import MAX_DEPTH, TreeReader, shown
 from asyncflow.plan.expressions.nodes import Expression
 from asyncflow.plan.expressions.problems import ExpressionError
@@ -50,9 +50,9 @@ def _tree(text: str) -> exp.Expression:
     from sqlglot import exp
     from sqlglot.errors import ParseError, TokenError
 
-    dialect, parser = _parser()
+    dialect, tokenizer, parser = _dialect()
     try:
-        tokens = dialect.tokenize(text)
+        tokens = tokenizer(dialect=dialect).tokenize(text)
     except TokenError:
         raise ExpressionError(f"cannot read {shown(text)}", "is a quote left open?") from None
     brackets = [token.token_type.name for token in tokens]
@@ -77,11 +77,18 @@ def _tree(text: str) -> exp.Expression:
 
 
 @cache
-def _parser() -> tuple[Any, Any]:
-    """The dialect, and its parser without any function of its own: each call stays a name with arguments."""
+def _dialect() -> tuple[Any, Any, Any]:
+    """The dialect and the classes of its tokenizer and parser: without functions, so that each call stays a name with arguments; without
+    the keywords that a later sqlglot adds, so that a column's name does not turn into one."""
     from sqlglot.dialects.duckdb import DuckDB
 
     dialect = DuckDB()
+    words = {
+        word: token
+        for word, token in dialect.tokenizer_class.KEYWORDS.items()
+        if not word.isidentifier() or word in KEYWORDS
+    }
+    tokenizer = type("ExpressionTokenizer", (dialect.tokenizer_class,), {"KEYWORDS": words})
     base: Any = dialect.parser_class
     kept = {name: base.FUNCTION_PARSERS[name] for name in ("CAST", "TRY_CAST", "EXTRACT")}
     keywords = {"CASE": base.NO_PAREN_FUNCTION_PARSERS["CASE"]}
@@ -91,7 +98,7 @@ def _parser() -> tuple[Any, Any]:
         "FUNCTION_PARSERS": kept,
         "NO_PAREN_FUNCTION_PARSERS": keywords,
     }
-    return dialect, type(base)("ExpressionParser", (base,), names)
+    return dialect, tokenizer, type(base)("ExpressionParser", (base,), names)
 
 
 def _reason(text: str, error: dict[str, Any]) -> tuple[str, str]:
