@@ -53,8 +53,9 @@ if TYPE_CHECKING:
     from asyncflow.runtime.ingest.first_messages import Shape
     from asyncflow.runtime.ingest.python.sources import ObjectSource
 
-CHUNK_BYTES = 1 << 20
-"""Most of a read, so about a block; four times as much from ``MANY_WORKERS`` on, where the loop's work for each block would count."""
+CHUNK_BYTES = 2 << 20
+"""Most of a read, so about a block: so large that the loop's work for each block hardly counts beside the kernels' work on its rows.
+Twice as much from ``MANY_WORKERS`` on, where one loop has to keep up with all of them."""
 MANY_WORKERS = 4
 IN_FLIGHT_BYTES = 16 << 20
 """Of all clients of a listening socket together: read, and not yet taken by the table's readers."""
@@ -109,7 +110,7 @@ class SourceStage:
         """Where a run before this one has read to."""
         self._messages: list[Datagram] = []
         self.memory = memory or Memory()
-        chunk_bytes = CHUNK_BYTES if offload.workers < MANY_WORKERS else 4 * CHUNK_BYTES
+        chunk_bytes = CHUNK_BYTES if offload.workers < MANY_WORKERS else 2 * CHUNK_BYTES
         self.pool = BlockPool(
             chunk_bytes,
             source.max_record_bytes + chunk_bytes,
