@@ -9,6 +9,7 @@
 #ifndef ASYNCFLOW_INTERVAL_LOG_H
 #define ASYNCFLOW_INTERVAL_LOG_H
 
+#include "base/pages.h"
 #include "base/slots.h"
 
 enum { AF_LOG_LEFT, AF_LOG_RIGHT };
@@ -116,17 +117,21 @@ static void af_interval_init(af_interval *join, int64_t lower, int64_t upper, bo
     }
 }
 
+AF_INLINE int64_t af_log_ring_room(const af_log_side *side) { return side->rows == NULL ? 0 : (int64_t)side->mask + 1; }
+
+AF_INLINE int64_t af_log_bucket_count(const af_interval *join) { return join->buckets == NULL ? 0 : (int64_t)join->mask + 1; }
+
 static void af_interval_free(af_interval *join) {
     for (int port = 0; port < 2; port++) {
         af_log_side *side = &join->sides[port];
-        free(side->rows);
+        af_pages_free(side->rows, (size_t)af_log_ring_room(side) * sizeof(af_log_row));
         free(side->arrivals);
         for (int64_t i = 0; i < side->run_count; i++) free(side->runs[i].rows);
         free(side->runs);
         free(side->merged.rows);
         free(side->late);
     }
-    free(join->buckets);
+    af_pages_free(join->buckets, (size_t)af_log_bucket_count(join) * sizeof(af_log_bucket));
     free(join->met);
     free(join->alone);
     free(join->merge);
@@ -155,9 +160,8 @@ AF_INLINE af_log_bucket *af_log_bucket_of(const af_interval *join, int64_t key) 
 
 /* Buckets for all rows of both logs, which are chained anew. */
 static bool af_log_rehash(af_interval *join, int64_t count) {
-    af_log_bucket *buckets = af_resized(NULL, 0, (size_t)count * sizeof *buckets);
+    af_log_bucket *buckets = af_pages_resized(join->buckets, (size_t)af_log_bucket_count(join) * sizeof *buckets, (size_t)count * sizeof *buckets);
     if (buckets == NULL) return false;
-    free(join->buckets);
     join->buckets = buckets;
     join->mask = (uint64_t)count - 1;
     const af_log_bucket none = {{join->sides[0].base - 1, join->sides[1].base - 1}};
@@ -186,19 +190,22 @@ static bool af_log_rehash(af_interval *join, int64_t count) {
     return true;
 }
 
-/* The ring of a log with room for so many rows: a power of two. */
+/* The ring of a log with room for so many rows: a power of two, and no less than there are.  In a ring that grows, rows move from one half. */
 static bool af_log_ring(af_log_side *side, int64_t room) {
-    af_log_row *rows = af_resized(NULL, 0, (size_t)room * sizeof *rows);
+    const int64_t before = af_log_ring_room(side);
+    const bool grows = room >= before;
+    af_log_row *rows = grows ? side->rows : NULL;
+    rows = af_pages_resized(rows, grows ? (size_t)before * sizeof *rows : 0, (size_t)room * sizeof *rows);
     if (rows == NULL) return false;
     const uint32_t mask = (uint32_t)room - 1;
-    for (uint32_t number = side->base; number != side->top; number++) rows[number & mask] = *af_log_row_of(side, number);
-    free(side->rows);
+    const af_log_row *from = grows ? rows : side->rows;
+    for (uint32_t number = side->base; number != side->top; number++)
+        if (!grows || (number & mask) != (number & side->mask)) rows[number & mask] = from[number & side->mask];
+    if (!grows) af_pages_free(side->rows, (size_t)before * sizeof *rows);
     side->rows = rows;
     side->mask = mask;
     return true;
 }
-
-AF_INLINE int64_t af_log_ring_room(const af_log_side *side) { return side->rows == NULL ? 0 : (int64_t)side->mask + 1; }
 
 /* Room for a block of rows in the log, and buckets for them: twice as many as the rows of the longer log. */
 static bool af_log_room(af_interval *join, int port) {
@@ -208,7 +215,7 @@ static bool af_log_room(af_interval *join, int port) {
         int64_t room = af_log_ring_room(side) ? 2 * af_log_ring_room(side) : AF_LOG_FIRST_ROOM;
         if (wanted > AF_LOG_MOST_ROWS || !af_log_ring(side, room)) return false;
     }
-    const int64_t buckets = join->buckets == NULL ? 0 : (int64_t)join->mask + 1;
+    const int64_t buckets = af_log_bucket_count(join);
     if (AF_UNLIKELY(2 * wanted > buckets)) return af_log_rehash(join, buckets ? 2 * buckets : 2 * AF_LOG_FIRST_ROOM);
     if (AF_UNLIKELY(((side->top + AF_LOG_BLOCK) ^ side->top) >> 30)) return af_log_rehash(join, buckets); /* numbers of long ago would come to life */
     return true;
@@ -226,7 +233,7 @@ static bool af_log_trim(af_interval *join) {
         while (room > 16 * AF_LOG_BLOCK && room >= 4 * count) room /= 2;
         if (!af_log_ring(side, room)) return false;
     }
-    int64_t buckets = join->buckets == NULL ? 0 : (int64_t)join->mask + 1;
+    int64_t buckets = af_log_bucket_count(join);
     if (buckets <= 32 * AF_LOG_BLOCK || buckets < 32 * longest) return true;
     while (buckets > 32 * AF_LOG_BLOCK && buckets >= 8 * longest) buckets /= 2;
     return af_log_rehash(join, buckets);
@@ -266,7 +273,7 @@ AF_INLINE void af_log_place_free(af_log_side *side, const af_log_row *row) {
 }
 
 static uint64_t af_interval_bytes(const af_interval *join) {
-    uint64_t total = join->buckets == NULL ? 0 : (join->mask + 1) * sizeof(af_log_bucket);
+    uint64_t total = (uint64_t)af_log_bucket_count(join) * sizeof(af_log_bucket);
     for (int port = 0; port < 2; port++) {
         const af_log_side *side = &join->sides[port];
         total += (uint64_t)af_log_ring_room(side) * sizeof(af_log_row) + (uint64_t)side->place_room * sizeof(int64_t);
