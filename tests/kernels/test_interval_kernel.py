@@ -358,6 +358,32 @@ def test_texts_are_copied_as_they_are(texts: list[bytes], rng: random.Random) ->
         assert module.take_texts(data, int64([-9, 10**9]), np.zeros(2, np.int32))[0].tolist() == []
 
 
+@given(
+    st.integers(0, 6),
+    st.lists(st.integers(0, 2**31 - 1), min_size=64, max_size=64),
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=60),
+    st.integers(-(2**40), 2**40),
+)
+@settings(deadline=None)
+def test_rings_are_read_by_place(power: int, lengths: list[int], places: list[int], origin: int) -> None:
+    ring = np.cumsum(int64(lengths[: 1 << power]))
+    wanted = int64(places)
+    assert compiled.take_places(ring, wanted).tolist() == twin.take_places(ring, wanted).tolist()
+    told = []
+    for module in (compiled, twin):
+        try:
+            told.append([part.tolist() for part in module.take_spans(ring, wanted, origin)])
+        except IndexError as error:
+            told.append(str(error))
+    assert told[0] == told[1]
+    for module in (compiled, twin):
+        for size in (0, 3):
+            with pytest.raises(ValueError, match="a power of two"):
+                module.take_places(np.zeros(size, np.int64), wanted)
+            with pytest.raises(ValueError, match="a power of two"):
+                module.take_spans(np.zeros(size, np.int64), wanted, 0)
+
+
 def test_one_key_costs_what_its_pairs_cost() -> None:
     """All rows of one key, of which each meets two or three: neighbours in time are found first, whatever else waits or comes at once."""
     count, times = 100_000, np.arange(100_000)

@@ -235,6 +235,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "interval.keep_keys, a key that rows have": lambda: interval_held(3).keep_keys(ints()),
     "an interval without a lower bound": lambda: kernel("interval").IntervalState("inner", NO_TIME, 10),
     "an interval that falls": lambda: kernel("interval").IntervalState("inner", 1, 0),
+    "take_spans, a text that ends before it starts": lambda: kernel("interval").take_spans(longs(5, 3), longs(0), 0),
+    "take_places, no ring": lambda: kernel("interval").take_places(longs(), longs(0)),
     "take_texts, a start near the last integer": lambda: kernel("interval").take_texts(
         np.zeros(4, np.uint8), longs(END - 1), ints(4)
     ),

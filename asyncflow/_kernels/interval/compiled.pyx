@@ -342,10 +342,48 @@ IntervalState = guarded(_IntervalState, "IntervalState")
 
 
 cdef extern from "interval/texts.h" nogil:
+    void af_log_ring_take(const int64_t *ring, uint64_t mask, const int64_t *places, int64_t count, int64_t *out)
+    bint af_log_ring_spans(
+        const int64_t *ring, uint64_t mask, const int64_t *places, int64_t count, int64_t origin, int64_t *starts, int32_t *lengths)
     int64_t af_log_texts_size(const int64_t *starts, const int32_t *narrow, const int32_t *lengths, int64_t count, int64_t size)
     void af_log_texts_copy(
         const uint8_t *data, int64_t size, const int64_t *starts, const int32_t *narrow, const int32_t *lengths, int64_t count,
         uint8_t *out, int64_t room, int64_t at, int64_t *wide_places, int32_t *places)
+
+
+cdef int _check_ring(const int64_t[::1] ring) except -1:
+    cdef Py_ssize_t size = ring.shape[0]
+    if not size or size & (size - 1):
+        raise ValueError("the size of a ring is a power of two")
+    return 0
+
+
+def take_places(const int64_t[::1] ring, const int64_t[::1] places):
+    """The items of a ring at these places (int64)."""
+    cdef Py_ssize_t count = places.shape[0]
+    _check_ring(ring)
+    found = _longs(count)
+    cdef int64_t *out = int64_data(found)
+    if count:
+        with nogil:
+            af_log_ring_take(&ring[0], ring.shape[0] - 1, &places[0], count, out)
+    return found
+
+
+def take_spans(const int64_t[::1] ring, const int64_t[::1] places, int64_t origin):
+    """Where the texts of these places start, counted from ``origin`` (int64), and their lengths (int32)."""
+    cdef Py_ssize_t count = places.shape[0]
+    cdef bint done = True
+    _check_ring(ring)
+    starts, lengths = _longs(count), empty(count, cnp.NPY_INT32)
+    cdef int64_t *start = int64_data(starts)
+    cdef int32_t *length = int32_data(lengths)
+    if count:
+        with nogil:
+            done = af_log_ring_spans(&ring[0], ring.shape[0] - 1, &places[0], count, origin, start, length)
+    if not done:
+        raise IndexError("a text that is longer than a column holds, or ends before it starts")
+    return starts, lengths
 
 
 def put_texts(uint8_t[::1] out, int64_t at, const uint8_t[::1] data, const int32_t[::1] starts, const int32_t[::1] lengths):

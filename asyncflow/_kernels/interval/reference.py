@@ -376,6 +376,24 @@ class IntervalState:
         self.ways = (counts[0], counts[1], counts[2], counts[3])
 
 
+def take_places(ring: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The items of a ring at these places: each stands at its place modulo the ring's size, which is a power of two."""
+    if not len(ring) or len(ring) & (len(ring) - 1):
+        raise ValueError("the size of a ring is a power of two")
+    return ring[places % len(ring)]
+
+
+def take_spans(
+    ring: NDArray[np.int64], places: NDArray[np.int64], origin: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Where the texts of these places start, counted from ``origin``, and their lengths: a text ends where that of the next place starts,
+    which the ring has too."""
+    starts, ends = take_places(ring, places), take_places(ring, places + 1)
+    if ((ends < starts) | (ends - starts >= 2**31)).any():
+        raise IndexError("a text that is longer than a column holds, or ends before it starts")
+    return starts - origin, (ends - starts).astype(np.int32)
+
+
 def put_texts(
     out: NDArray[np.uint8],
     at: int,

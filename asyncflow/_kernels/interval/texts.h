@@ -1,10 +1,34 @@
-/* Texts one after another, into and out of the bytes of rows that wait. */
+/* Values and texts by place, out of the rings of rows that wait; texts one after another, into and out of their bytes. */
 #ifndef ASYNCFLOW_INTERVAL_TEXTS_H
 #define ASYNCFLOW_INTERVAL_TEXTS_H
 
 #include "base/cpu.h"
 
-enum { AF_LOG_TEXT_AHEAD = 16, AF_LOG_SHORT_TEXT = 16 };
+enum { AF_LOG_PLACES_AHEAD = 16, AF_LOG_TEXT_AHEAD = 16, AF_LOG_SHORT_TEXT = 16 };
+
+/* The items of these places, of a ring of mask + 1. */
+static void af_log_ring_take(const int64_t *ring, uint64_t mask, const int64_t *places, int64_t count, int64_t *out) {
+    int64_t i = 0;
+    for (; i + AF_LOG_PLACES_AHEAD < count; i++) {
+        __builtin_prefetch(&ring[(uint64_t)places[i + AF_LOG_PLACES_AHEAD] & mask]);
+        out[i] = ring[(uint64_t)places[i] & mask];
+    }
+    for (; i < count; i++) out[i] = ring[(uint64_t)places[i] & mask];
+}
+
+/* Where these places' texts start, from `origin`, and their lengths: a text ends where that of the next place starts.  False: a length that
+ * no text has. */
+static bool af_log_ring_spans(const int64_t *ring, uint64_t mask, const int64_t *places, int64_t count, int64_t origin, int64_t *starts, int32_t *lengths) {
+    uint64_t wrong = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (i + AF_LOG_PLACES_AHEAD < count) __builtin_prefetch(&ring[(uint64_t)places[i + AF_LOG_PLACES_AHEAD] & mask]);
+        const uint64_t start = (uint64_t)ring[(uint64_t)places[i] & mask], end = (uint64_t)ring[((uint64_t)places[i] + 1) & mask];
+        starts[i] = (int64_t)(start - (uint64_t)origin);
+        lengths[i] = (int32_t)(end - start);
+        wrong |= (end - start) >> 31;
+    }
+    return !wrong;
+}
 
 /* A text, as two words where both sides have room for them. */
 AF_INLINE void af_log_copy_text(uint8_t *to, const uint8_t *from, int32_t length, bool room) {

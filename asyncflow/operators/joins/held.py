@@ -19,6 +19,7 @@ from asyncflow.model.columns import (
     BoolArray,
     Column,
     FixedColumn,
+    Int32Array,
     Int64Array,
     StringColumn,
     check_text_bytes,
@@ -46,14 +47,24 @@ class _Ring:
         self._items[: count - head] = items[head:]
 
     def take(self, places: Int64Array) -> NDArray[Any]:
+        if self._items.itemsize == 8:
+            return interval_kernel.take_places(self._items.view(np.int64), places).view(self._items.dtype)
         found: NDArray[Any] = self._items.take(places & (len(self._items) - 1))
         return found
 
+    def spans(self, places: Int64Array, origin: int) -> tuple[Int64Array, Int32Array]:
+        """Of items that are where texts start, from ``origin``: where those of these places do, and their lengths."""
+        return interval_kernel.take_spans(self._items, places, origin)
+
     def resize(self, size: int, first: int, following: int) -> None:
         """The items of places ``first`` to ``following`` in a ring of another size."""
-        before, places = self._items, np.arange(first, following)
+        before = self._items
         self._items = np.full(size, self._fill, before.dtype) if self._fill else np.empty(size, before.dtype)
-        self._items[places & (size - 1)] = before[places & (len(before) - 1)]
+        while first < following:
+            at = first & (len(before) - 1)
+            count = min(following - first, len(before) - at)
+            self.put(first, before[at : at + count])
+            first += count
 
     @property
     def nbytes(self) -> int:
@@ -119,13 +130,14 @@ class _FixedHeld(_Held):
 
 
 class _TextHeld(_Held):
-    """``_starts``: where a text begins, counted from the first one that ever came; ``_origin``: where ``_data`` does."""
+    """``_starts``: where a text begins, counted from the first one that ever came, and so where the one before it ends; ``_origin``: where
+    ``_data`` begins."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self._data = np.empty(FEW_BYTES, np.uint8)
         self._origin = self._first = self._end = 0
-        self._starts, self._lengths = _Ring(np.int64, size), _Ring(np.int32, size)
+        self._starts = _Ring(np.int64, size)
 
     def put(self, first: int, column: StringColumn) -> None:
         added = int(column.lengths.sum(dtype=np.int64))
@@ -135,21 +147,20 @@ class _TextHeld(_Held):
             self._data, self._end - self._origin, column.data, column.starts, column.lengths
         )
         starts += self._origin
-        self._starts.put(first, starts)
-        self._lengths.put(first, column.lengths)
-        self._put_valid(first, column.valid, len(column))
         self._end += added
+        self._starts.put(first, starts)
+        self._starts.put(first + len(column), np.array([self._end]))
+        self._put_valid(first, column.valid, len(column))
 
     def take(self, places: Int64Array) -> StringColumn:
-        starts, lengths = self._starts.take(places), self._lengths.take(places)
+        starts, lengths = self._starts.spans(places, self._origin)
         check_text_bytes(int(lengths.sum(dtype=np.int64)))
-        starts -= self._origin
         data, places_of = interval_kernel.take_texts(self._data, starts, lengths)
         return StringColumn(data, places_of, lengths, self._take_valid(places))
 
     def runs(self, places: Int64Array) -> Iterator[StringColumn]:
         """The texts of these places, as runs of a column: all together may be more than a column holds."""
-        ends, begin = np.cumsum(self._lengths.take(places), dtype=np.int64), 0
+        ends, begin = np.cumsum(self._starts.spans(places, 0)[1], dtype=np.int64), 0
         while begin < len(places):
             room = MAX_TEXT_BYTES + (int(ends[begin - 1]) if begin else 0)
             stop = max(int(np.searchsorted(ends, room, "right")), begin + 1)
@@ -157,8 +168,7 @@ class _TextHeld(_Held):
             begin = stop
 
     def drop_before(self, first: int, following: int) -> None:
-        held = first < following
-        self._first = int(self._starts.take(np.array([first]))[0]) if held else self._end
+        self._first = int(self._starts.take(np.array([first]))[0])
         if len(self._data) > FEW_BYTES and 8 * (self._end - self._first) < len(self._data):
             self._make_room(self._end - self._first)
 
@@ -169,7 +179,6 @@ class _TextHeld(_Held):
     def _rings(self) -> Iterator[_Ring]:
         yield from super()._rings()
         yield self._starts
-        yield self._lengths
 
     def _make_room(self, added: int) -> None:
         """The texts that are held, with room for these and as many again."""
@@ -185,7 +194,7 @@ class _TextHeld(_Held):
 
 
 class HeldColumns:
-    """All columns of one side; the first rows say of which types they are."""
+    """All columns of one side; the first rows say of which types they are.  The rings have room for one place more than there are rows."""
 
     def __init__(self) -> None:
         self._columns: list[_FixedHeld | _TextHeld] = []
@@ -203,7 +212,7 @@ class HeldColumns:
                 else _FixedHeld(column.values.dtype, self._size)
                 for column in columns
             ]
-        self._resize(self._next - self._first + count)
+        self._resize(self._next - self._first + count + 1)
         for held, column in zip(self._columns, columns, strict=True):
             held.put(self._next, column)  # type: ignore[arg-type]
         self._next += count
@@ -222,7 +231,7 @@ class HeldColumns:
         self._first = first
         for held in self._columns:
             held.drop_before(first, self._next)
-        self._resize(self._next - first)
+        self._resize(self._next - first + 1)
 
     def move(self, kept: Int64Array) -> None:
         """The rows of these places (ascending) are at the next ones from now on; the others are gone."""
@@ -257,7 +266,6 @@ class HeldColumns:
         while size > FEW_ROWS and size > 8 * wanted:
             size //= 2
         if size != self._size:
-            following = self._next
             for held in self._columns:
-                held.resize(size, self._first, following)
+                held.resize(size, self._first, self._next + 1)
             self._size = size
