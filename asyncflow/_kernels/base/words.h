@@ -34,6 +34,17 @@ AF_INLINE double af_between(double low, double high, double part) {
     return part < 0.5 ? low + between * part : high - between * (1.0 - part);
 }
 
+/* The first bytes of a text, up to eight, as a word that sorts as they do: the first the most significant, 0 beyond the end. */
+AF_INLINE uint64_t af_leading_word(const uint8_t *text, int64_t length) {
+    uint64_t word = 0;
+    if (AF_LIKELY(length >= 8)) word = af_load64(text);
+    else if (length > 0) memcpy(&word, text, (size_t)length);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    return word;
+}
+
 /* The finisher of splitmix64 (Steele, Lea, Flood 2014): one word to one word. */
 AF_INLINE uint64_t af_finish(uint64_t x) {
     x += 0x9E3779B97F4A7C15ull;

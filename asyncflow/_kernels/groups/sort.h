@@ -77,12 +77,8 @@ static void af_merge_sort_texts(const af_strings *table, af_ranked_key *items, a
 
 /* Eight bytes of a text from `depth` on, the first the most significant, 0 beyond its end. */
 static inline uint64_t af_text_word(const af_strings *table, int32_t id, uint64_t depth) {
-    uint64_t length = af_text_length(table, id), word = 0;
-    if (length > depth) memcpy(&word, table->text + table->offsets[id] + depth, length - depth < 8 ? length - depth : 8);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
+    const uint64_t length = af_text_length(table, id);
+    return length > depth ? af_leading_word(table->text + table->offsets[id] + depth, (int64_t)(length - depth)) : 0;
 }
 
 /* Sorts items whose texts are the same up to `depth`. */

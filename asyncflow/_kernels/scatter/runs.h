@@ -5,9 +5,7 @@
 #ifndef ASYNCFLOW_SCATTER_RUNS_H
 #define ASYNCFLOW_SCATTER_RUNS_H
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
+#include "base/words.h"
 
 typedef enum { AF_RUN_INT64, AF_RUN_FLOAT64, AF_RUN_BOOL, AF_RUN_TEXT } af_run_kind;
 
@@ -40,12 +38,7 @@ static inline uint64_t af_run_word(const af_run_column *column, af_run_kind kind
     default: break;
     }
     const int32_t length = column->lengths[row];
-    uint64_t word = 0;
-    if (length >= 8)
-        memcpy(&word, (const uint8_t *)column->values + column->starts[row], 8);
-    else if (length > 0)
-        memcpy(&word, (const uint8_t *)column->values + column->starts[row], (size_t)length);
-    return __builtin_bswap64(word);
+    return af_leading_word(length ? (const uint8_t *)column->values + column->starts[row] : NULL, length);
 }
 
 /* Of equal words: below 0, 0 or above 0 as the value of `a` comes before that of `b`. */

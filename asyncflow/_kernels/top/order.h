@@ -12,17 +12,6 @@ AF_INLINE uint64_t af_best_word(af_best_kind kind, const void *values, int64_t a
     return (uint64_t)af_sorting_float(((const double *)values)[at] + 0.0) ^ (uint64_t)1 << 63;
 }
 
-/* Eight bytes of a text, the first the most significant, 0 beyond its end. */
-AF_INLINE uint64_t af_best_text_word(const uint8_t *text, int32_t length) {
-    uint64_t word = 0;
-    if (AF_LIKELY(length >= 8)) word = af_load64(text);
-    else if (length > 0) memcpy(&word, text, (size_t)length);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
-}
-
 /* The words and classes of the first order column for `count` rows from `begin` on. */
 AF_INLINE void af_best_words(const af_best *top, const af_best_input *input, int64_t begin, uint32_t count, uint64_t *words,
                             uint8_t *classes) {
@@ -40,7 +29,7 @@ AF_INLINE void af_best_words(const af_best *top, const af_best_input *input, int
         case AF_BEST_TEXT:
             for (uint32_t i = 0; i < count; i++) {
                 const int32_t length = input->lengths[begin + i] - top->lead_length; /* below 0 only of a null */
-                words[i] = af_best_text_word(length > 0 ? input->data + input->starts[begin + i] + top->lead_length : NULL, length);
+                words[i] = af_leading_word(length > 0 ? input->data + input->starts[begin + i] + top->lead_length : NULL, length);
             }
     }
     const uint64_t flip = order->descending ? ~(uint64_t)0 : 0, null = order->nulls_first ? 0 : ~(uint64_t)0;
@@ -100,7 +89,7 @@ static void af_best_words_again(af_best *top) {
                 uint32_t length;
                 const uint8_t *text = af_best_text_of(top, order->column, row, &length);
                 const int32_t left = (int32_t)length - top->lead_length;
-                entry->word = af_best_text_word(left > 0 ? text + top->lead_length : NULL, left) ^ (order->descending ? ~(uint64_t)0 : 0);
+                entry->word = af_leading_word(left > 0 ? text + top->lead_length : NULL, left) ^ (order->descending ? ~(uint64_t)0 : 0);
             }
         }
 }
