@@ -10,7 +10,7 @@ import pytest
 import asyncflow as af
 from asyncflow.cli import run_command
 from asyncflow.runtime.base import workers
-from asyncflow.runtime.base.workers import MOST_WORKERS, processors, worker_count
+from asyncflow.runtime.base.workers import MOST_WORKERS, PARTS_VARIABLE, parts_for, processors, worker_count
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,17 @@ def test_numbers_stand_and_others_are_refused(monkeypatch: pytest.MonkeyPatch) -
     for wrong in (0, -1, MOST_WORKERS + 1, "four", 2.0, True, None):
         with pytest.raises(ValueError, match='from 1 to 256, or "auto"'):
             worker_count(wrong)  # type: ignore[arg-type]
+
+
+def test_as_many_parts_as_workers_from_three_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PARTS_VARIABLE, raising=False)
+    assert [parts_for(each) for each in (1, 2, 3, 4, 5, 64, MOST_WORKERS)] == [1, 1, 4, 4, 8, 64, 64]
+    monkeypatch.setenv(PARTS_VARIABLE, "2")
+    assert [parts_for(each) for each in (1, 8)] == [2, 2]
+    for wrong in ("0", "3", "128", "two"):
+        monkeypatch.setenv(PARTS_VARIABLE, wrong)
+        with pytest.raises(ValueError, match="a power of two from 1 to 64"):
+            parts_for(4)
 
 
 async def test_python_takes_auto() -> None:

@@ -58,19 +58,17 @@ PARTS_VARIABLE = "ASYNCFLOW_PARTS"
 """The environment variable that says into how many parts every stage is cut that can be: to see that the number makes no difference."""
 
 
-def parts_for(workers: int, *, heavy: bool) -> int:
-    """Into how many parts, a power of two, the state of a stage is cut for so many workers.  ``heavy``: much work for each row.
+def parts_for(workers: int) -> int:
+    """Into how many parts, a power of two, the state of a stage is cut for so many workers.
 
-    Cutting costs some nanoseconds a row.  Of two workers one decodes while the other has the stage's work, so that only pays where the
-    stage takes longer.  ValueError for a number in the environment that is none.
+    Two workers are busy without: one decodes while the other has the stage's work, and to cut costs a third of that.  ValueError for a
+    number in the environment that is none.
     """
     if forced := os.environ.get(PARTS_VARIABLE):
         if not forced.isdecimal() or not 1 <= int(forced) <= MOST_PARTS or int(forced) & (int(forced) - 1):
             raise ValueError(f"{PARTS_VARIABLE}={forced}: a power of two from 1 to {MOST_PARTS} is wanted")
         return int(forced)
-    if workers == 1 or (workers == 2 and not heavy):
-        return 1
-    return min(1 << (workers - 1).bit_length(), MOST_PARTS)
+    return 1 if workers <= 2 else min(1 << (workers - 1).bit_length(), MOST_PARTS)
 
 
 class Offload:

@@ -64,9 +64,10 @@ class Site(Struct, frozen=True, eq=False):
             table.name, self.reader(), make, self.read[0], table.ways, retiming=retiming, **self.of_run
         )
 
-    def parts(self, *, heavy: bool) -> int:
-        """Into how many parts the stage's state is to be cut, where it can be; ``heavy``: there is much work for each row."""
-        return parts_for(self.of_run["offload"].workers, heavy=heavy)
+    @property
+    def parts(self) -> int:
+        """Into how many parts the stage's state is to be cut, where it can be."""
+        return parts_for(self.of_run["offload"].workers)
 
     def reader(self) -> Reader:
         """The reader of the stage's inputs, as a union."""

@@ -18,7 +18,7 @@ from asyncflow.runtime.wiring.site import Site
 
 
 def build(table: Dedup, site: Site) -> Stage:
-    return site.one_input(partial(operator, table, parts=site.parts(heavy=False)))
+    return site.one_input(partial(operator, table, parts=site.parts))
 
 
 def operator(table: Dedup, read: Schema, *, parts: int = 1) -> Operator:

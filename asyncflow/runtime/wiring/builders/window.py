@@ -47,8 +47,7 @@ if TYPE_CHECKING:
 
 
 def build(table: Window, site: Site) -> Stage:
-    parts = site.parts(heavy=isinstance(table.shape, Session))
-    return site.one_input(partial(operator, table, by_rows=site.by_rows, parts=parts))
+    return site.one_input(partial(operator, table, by_rows=site.by_rows, parts=site.parts))
 
 
 def operator(stage: Window, schema: Schema, *, by_rows: bool = True, parts: int = 1) -> Operator:
