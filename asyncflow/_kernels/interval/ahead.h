@@ -135,9 +135,8 @@ static bool af_log_hold(af_interval *join, int port, const af_log_arrivals *come
     af_log_run *run = &side->runs[side->run_count - 1];
     if (!af_log_run_room(run, count) || !af_log_place_room(side, count)) return false;
     af_log_ahead *out = run->rows + run->to;
-    const int64_t mask = side->place_room - 1;
     int64_t watermark = come->watermark, before = INT64_MIN, taken = 0;
-    bool in_order = true;
+    bool in_order = true, in_time = true;
     for (int64_t i = 0; i < count; i++) {
         const int64_t time = come->times[i];
         int64_t seen = come->marks == NULL ? watermark : come->marks[i];
@@ -158,17 +157,20 @@ static bool af_log_hold(af_interval *join, int port, const af_log_arrivals *come
             }
             *partly += seen > af_log_shifted(time, first);
             if (seen > comes) comes = seen;
+            in_time = false;
         }
         const bool keyed = come->numbers == NULL ? come->names[i] >= 0 : come->valid == NULL || come->valid[i];
         const int64_t key = !keyed ? 0 : come->numbers == NULL ? come->names[i] : come->numbers[i];
         out[taken].comes = comes;
         out[taken].row = (af_log_row){.key = key, .time = time, .seen = seen, .keyed = keyed,
                                         .place = (uint32_t)(side->next + taken) & AF_LOG_PLACES};
-        side->arrivals[(side->next + taken) & mask] = side->arrived + taken;
         in_order = in_order && comes >= before;
         before = comes;
         taken++;
     }
+    const bool as_places = in_time && in_order && (!taken || run->from == run->to || out[-1].comes <= out[0].comes);
+    if (AF_UNLIKELY(side->arrivals == NULL && !as_places) && !af_log_places(side, count)) return false;
+    for (int64_t i = 0; side->arrivals != NULL && i < taken; i++) side->arrivals[(side->next + i) & (side->place_room - 1)] = side->arrived + i;
     run->to += taken;
     side->next += taken;
     side->arrived += taken;

@@ -27,8 +27,7 @@ cdef extern from "interval/upkeep.h" nogil:
         AF_LOG_NO_MEMORY
     const uint32_t AF_LOG_NOBODY
     ctypedef struct af_log_side:
-        int64_t first, next, arrived, live, matched, unmatched, reach, delay, place_room, run_count
-        int64_t *arrivals
+        int64_t first, next, arrived, live, matched, unmatched, reach, delay, run_count
     ctypedef struct af_log_met:
         int64_t release, time
         uint32_t left, right
@@ -62,6 +61,7 @@ cdef extern from "interval/upkeep.h" nogil:
     uint64_t af_interval_bytes(const af_interval *)
     bint af_log_hold(af_interval *, int port, const af_log_arrivals *, int64_t count, uint8_t *late, int64_t *late_count, int64_t *partly)
     int af_log_sweep(af_interval *, int64_t clock, int64_t limit)
+    int64_t af_log_arrival(const af_log_side *, int64_t place)
     bint af_log_compact(af_log_side *, int64_t *kept)
     bint af_log_first_alone(const af_log_side *, int64_t *time)
     bint af_log_first_ahead(const af_log_side *, int64_t *time)
@@ -267,7 +267,7 @@ cdef class _IntervalState:
         found = _longs(side.live)
         cdef int64_t *out = int64_data(found)
         for place in range(side.first, side.next):
-            if side.arrivals[place & (side.place_room - 1)] >= 0:
+            if af_log_arrival(side, place) >= 0:
                 out[count] = place
                 count += 1
         return found

@@ -5,7 +5,8 @@
  * that of the row before it in its bucket.  Nothing is ever taken out of a bucket or chain: a number below the base is gone.
  *
  * Rows also have a place: where the caller keeps their columns.  Places count up in the order of arrival, and wrap at 2^30 inside a row.  The
- * places from `first` on are in use; `arrivals` has the number of arrival of each, or -1 where the row has left. */
+ * places from `first` on are in use.  Rows that come in order leave in the order of their places, and arrive by number as places count.
+ * Once a row is late or out of order, `arrivals` has the number of arrival of each place, or -1 where the row has left. */
 #ifndef ASYNCFLOW_INTERVAL_LOG_H
 #define ASYNCFLOW_INTERVAL_LOG_H
 
@@ -53,7 +54,7 @@ typedef struct {
 typedef struct {
     af_log_row *rows;
     uint32_t mask, base, top;
-    int64_t *arrivals;
+    int64_t *arrivals; /* or NULL */
     int64_t place_room, first, next; /* places */
     int64_t holes;   /* places from `first` on of rows that have left */
     int64_t arrived, live, matched, unmatched;
@@ -239,12 +240,18 @@ static bool af_log_trim(af_interval *join) {
     return af_log_rehash(join, buckets);
 }
 
-/* The arrays by place, with room for so many: a power of two. */
-static bool af_log_places(af_log_side *side, int64_t room) {
+/* The number of arrival of the row at a place in use, or -1 where it has left. */
+AF_INLINE int64_t af_log_arrival(const af_log_side *side, int64_t place) {
+    return side->arrivals == NULL ? place + (side->arrived - side->next) : side->arrivals[place & (side->place_room - 1)];
+}
+
+/* The array of arrivals by place, with room for so many more. */
+static bool af_log_places(af_log_side *side, int64_t count) {
+    int64_t room = side->place_room ? side->place_room : AF_LOG_FIRST_ROOM;
+    while (room < side->next - side->first + count) room *= 2;
     int64_t *arrivals = af_resized(NULL, 0, (size_t)room * sizeof *arrivals);
     if (arrivals == NULL) return false;
-    for (int64_t place = side->first; place < side->next; place++)
-        arrivals[place & (room - 1)] = side->arrivals[place & (side->place_room - 1)];
+    for (int64_t place = side->first; place < side->next; place++) arrivals[place & (room - 1)] = af_log_arrival(side, place);
     free(side->arrivals);
     side->arrivals = arrivals;
     side->place_room = room;
@@ -254,11 +261,8 @@ static bool af_log_places(af_log_side *side, int64_t room) {
 /* So many places more. */
 static bool af_log_place_room(af_log_side *side, int64_t count) {
     const int64_t wanted = side->next - side->first + count;
-    if (AF_LIKELY(wanted <= side->place_room)) return true;
     if (wanted > AF_LOG_MOST_ROWS) return false;
-    int64_t room = side->place_room ? side->place_room : AF_LOG_FIRST_ROOM;
-    while (room < wanted) room *= 2;
-    return af_log_places(side, room);
+    return side->arrivals == NULL || wanted <= side->place_room || af_log_places(side, count);
 }
 
 AF_INLINE void af_log_place_free(af_log_side *side, const af_log_row *row) {

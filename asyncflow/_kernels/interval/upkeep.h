@@ -18,7 +18,7 @@ AF_INLINE int64_t af_log_save_row(const af_log_side *side, const af_log_row *row
     to->keys[at] = row->key;
     to->times[at] = row->time;
     to->seen[at] = row->seen;
-    to->arrivals[at] = side->arrivals[place & (side->place_room - 1)];
+    to->arrivals[at] = af_log_arrival(side, place);
     to->comes[at] = comes;
     to->keyed[at] = row->keyed;
     to->matched[at] = row->matched;
@@ -42,7 +42,7 @@ static void af_log_save(const af_log_side *side, const af_log_columns *to) {
  * in which rows arrived.  False: no memory. */
 static bool af_log_load(af_interval *join, int port, const af_log_columns *from, const int64_t *order, int64_t count) {
     af_log_side *side = &join->sides[port];
-    if (!af_log_place_room(side, count)) return false;
+    if (count && !af_log_places(side, count)) return false;
     for (int64_t i = 0; i < count; i++) side->arrivals[i] = from->arrivals[i];
     side->next = side->live = count;
     af_log_run run = {0};
@@ -84,29 +84,34 @@ static void af_log_move(af_log_side *side, af_log_row *row, const int64_t *moved
 
 /* Places without holes, from the next one on: the i-th of them was `kept[i]`.  False: no memory. */
 static bool af_log_compact(af_log_side *side, int64_t *kept) {
-    const int64_t span = side->next - side->first, mask = side->place_room - 1;
-    int64_t *moved = malloc((size_t)(span + 1) * sizeof *moved), count = 0;
-    if (moved == NULL) return false;
-    for (int64_t place = side->first; place < side->next; place++) {
-        if (side->arrivals[place & mask] < 0) continue;
-        moved[place - side->first] = side->next + count;
+    const int64_t span = side->next - side->first, next = side->next;
+    int64_t room = AF_LOG_FIRST_ROOM, count = 0;
+    while (room < side->live) room *= 2;
+    int64_t *moved = malloc((size_t)(span + 1) * sizeof *moved), *arrivals = af_resized(NULL, 0, (size_t)room * sizeof *arrivals);
+    if (moved == NULL || arrivals == NULL) {
+        free(moved);
+        free(arrivals);
+        return false;
+    }
+    for (int64_t place = side->first; place < next; place++) {
+        const int64_t arrival = af_log_arrival(side, place);
+        if (arrival < 0) continue;
+        moved[place - side->first] = next + count;
+        arrivals[(next + count) & (room - 1)] = arrival;
         kept[count++] = place;
     }
     for (uint32_t number = side->base; number != side->top; number++)
         if (!af_log_has_left(af_log_row_of(side, number))) af_log_move(side, af_log_row_of(side, number), moved);
     for (int64_t i = 0; i < side->run_count; i++)
         for (int64_t k = side->runs[i].from; k < side->runs[i].to; k++) af_log_move(side, &side->runs[i].rows[k].row, moved);
-    for (int64_t i = 0; i < count; i++) moved[i] = side->arrivals[kept[i] & mask];
-    int64_t room = AF_LOG_FIRST_ROOM;
-    while (room < count) room *= 2;
-    const int64_t next = side->next;
-    side->first = side->next; /* nothing is to be copied */
-    const bool done = af_log_places(side, room);
-    for (int64_t i = 0; done && i < count; i++) side->arrivals[(next + i) & (room - 1)] = moved[i];
+    free(moved);
+    free(side->arrivals);
+    side->arrivals = arrivals;
+    side->place_room = room;
+    side->first = next;
     side->next = next + count;
     side->holes = 0;
-    free(moved);
-    return done;
+    return true;
 }
 
 /* When the first row that has come and has no partner is due, of a side that gives such rows out; false: none. */
