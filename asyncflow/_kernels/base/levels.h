@@ -8,7 +8,7 @@
  * begin the definition of a function that may use the level's instructions; AF_EXPORT begins one that other files may call. */
 #if AF_X86
 #define AF_TARGET_V3 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt,pclmul")))
-#define AF_TARGET_V4 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt,pclmul,avx512f,avx512bw,avx512vl,avx512vbmi2")))
+#define AF_TARGET_V4 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt,pclmul,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2")))
 #endif
 
 #define AF_LEVEL_INLINE AF_TARGET static inline __attribute__((always_inline))

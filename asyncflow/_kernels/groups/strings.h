@@ -256,6 +256,7 @@ void af_hash_strings_v4(const uint64_t *seeds, const af_string_rows *rows, int64
 
 static bool af_assign_strings(int level, af_strings *table, const af_string_rows *rows, int64_t count, int32_t *ids) {
 #if AF_X86
+    if (level >= AF_V4) return af_assign_strings_v4(table, rows, count, ids);
     if (level >= AF_V3) return af_assign_strings_v3(table, rows, count, ids);
     if (level >= AF_V2) return af_assign_strings_v2(table, rows, count, ids);
 #endif
@@ -264,6 +265,10 @@ static bool af_assign_strings(int level, af_strings *table, const af_string_rows
 
 static void af_hash_strings(int level, const uint64_t *seeds, const af_string_rows *rows, int64_t count, uint64_t *hashes) {
 #if AF_X86
+    if (level >= AF_V4) {
+        af_hash_strings_v4(seeds, rows, count, hashes);
+        return;
+    }
     if (level >= AF_V3) {
         af_hash_strings_v3(seeds, rows, count, hashes);
         return;
