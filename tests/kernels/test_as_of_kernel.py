@@ -133,6 +133,23 @@ class Rows:
         return self.clock
 
 
+class Ordered(Rows):
+    """Rows in order that are not late, but for a batch now and then: most batches are read where they lie."""
+
+    def some(self, port: int) -> Any:
+        keys, times, marks, before, delay = super().some(port)
+        if self.rng.random() < 0.1:
+            return keys, times, marks, before, delay
+        newest = max(self.newest[port], self.clock, *times.tolist(), -self.spread)
+        times = int64(
+            min(newest + step, END - 2) for step in sorted(self.rng.randint(0, self.spread) for _ in times)
+        )
+        marks = None if marks is None else times - self.rng.choice([0, 0, 3])
+        if len(times):
+            self.newest[port] = int(times[-1])
+        return keys, times, marks, before, delay
+
+
 def check_equal(fast: Driven, plain: Driven) -> None:
     for name in ("rows", "ways", "wait", "reach"):
         assert getattr(fast.state, name) == getattr(plain.state, name)
@@ -141,11 +158,11 @@ def check_equal(fast: Driven, plain: Driven) -> None:
     assert fast.state.nbytes >= plain.state.nbytes
 
 
-def agree(rng: random.Random, mode: Any, kind: str, long: bool) -> None:
+def agree(rng: random.Random, mode: Any, kind: str, long: bool, of: type[Rows] = Rows) -> None:
     if mode[1] is None and kind in ("right", "full"):
         return
     both = [Driven(module.AsOfState(mode[0], kind, mode[1])) for module in (compiled, twin)]
-    rows = Rows(rng, long)
+    rows = of(rng, long)
     for _ in range(rng.randint(1, 8)):
         for port in (0, 1):
             some = rows.some(port)
@@ -181,6 +198,12 @@ def test_twin_law(seed: int, mode: Any, kind: str) -> None:
 @settings(max_examples=40, deadline=None)
 def test_twin_law_of_many_rows_of_a_key(seed: int, mode: Any, kind: str) -> None:
     agree(random.Random(seed), mode, kind, True)
+
+
+@given(st.integers(0, 2**32), st.sampled_from(MODES + LONG_MODES), st.sampled_from(KINDS), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_twin_law_of_batches_in_order(seed: int, mode: Any, kind: str, long: bool) -> None:
+    agree(random.Random(seed), mode, kind, long, Ordered)
 
 
 def pairs_one_by_one(mode: Any, left: Any, right: Any) -> list[tuple[int, int, int, int]]:

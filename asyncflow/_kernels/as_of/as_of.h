@@ -8,7 +8,8 @@
  * Results come in the order of (release, left arrival, right arrival), none last.  They come from left rows as these are answered, and from
  * right rows without a partner as these are due; left rows are in order already, so only results of one moment are ever sorted.
  *
- * Cost: a row is written to a queue and read from it (32 bytes), and touches its key and the key's known row. */
+ * Cost: a row touches its key and the key's known row; where the row does not come in order, or outlives its batch, it is written to a queue
+ * and read from it besides (32 bytes). */
 #ifndef ASYNCFLOW_AS_OF_H
 #define ASYNCFLOW_AS_OF_H
 
@@ -145,27 +146,102 @@ AF_INLINE void af_as_of_ask(const af_as_of *join, const af_as_of_side *side, af_
     if (row >= 0) __builtin_prefetch(&join->rows[row]);
 }
 
+/* The same for a straight batch that is at `row`. */
+AF_INLINE void af_as_of_ask_straight(const af_as_of *join, const af_as_of_straight *batch, int64_t row) {
+    if (AF_UNLIKELY(row + 2 * AF_AS_OF_AHEAD >= batch->passed)) return;
+    int32_t key = batch->keys[row + 2 * AF_AS_OF_AHEAD];
+    if (key >= 0) __builtin_prefetch(&join->keys[key]);
+    key = batch->keys[row + AF_AS_OF_AHEAD];
+    if (key >= 0 && join->keys[key].back >= 0) __builtin_prefetch(&join->rows[join->keys[key].back]);
+}
+
+/* A row of a straight batch becomes known where the known row of its key is fresh like itself; false: another case. */
+AF_INLINE bool af_as_of_known_straight(af_as_of *join, const af_as_of_straight *batch, int64_t at) {
+    const int32_t key = batch->keys[at], back = key < 0 ? AF_AS_OF_NONE : join->keys[key].back;
+    if (AF_UNLIKELY(back < 0)) return false;
+    af_as_of_row *row = &join->rows[back];
+    const int64_t time = batch->times[at];
+    if (AF_UNLIKELY((row->ref >= 0) | (row->time > time))) return false;
+    af_as_of_count_right(join, row->matched);
+    row->time = time;
+    row->arrival = batch->arrival + at;
+    row->ref = af_as_of_fresh(at);
+    row->matched = false;
+    return true;
+}
+
+/* Looking back, the steps of the sweep below for what is left of two straight batches, whose rows are in no queue: all left rows that
+ * the clock has passed, and the right rows before them. */
+static int af_as_of_sweep_straight(af_as_of *join, int64_t limit, af_as_of_results *out) {
+    af_as_of_side *left = &join->sides[AF_AS_OF_LEFT], *right = &join->sides[AF_AS_OF_RIGHT];
+    af_as_of_straight lefts = left->straight, rights = right->straight;
+    const bool many = join->key_count > AF_AS_OF_MANY_KEYS;
+    int64_t count = out->count, moment = out->moment, matched = 0;
+    const int64_t first = lefts.at;
+    int state = AF_AS_OF_SWEPT;
+    for (; lefts.at < lefts.passed; lefts.at++) {
+        const int64_t time = lefts.times[lefts.at];
+        for (; rights.at < rights.passed && rights.times[rights.at] <= time; rights.at++) {
+            if (many) af_as_of_ask_straight(join, &rights, rights.at);
+            if (AF_LIKELY(af_as_of_known_straight(join, &rights, rights.at))) continue;
+            const af_as_of_waiting row = af_as_of_straight_row(&rights, rights.at);
+            if (!af_as_of_known(join, &row)) return AF_AS_OF_NO_MEMORY;
+        }
+        if (time > moment && count >= limit) {
+            state = AF_AS_OF_MORE;
+            break;
+        }
+        moment = time > moment ? time : moment;
+        if (many) af_as_of_ask_straight(join, &lefts, lefts.at);
+        const int32_t key = lefts.keys[lefts.at];
+        const int32_t found = key < 0 ? AF_AS_OF_NONE : af_as_of_find(join, AF_AS_OF_BACKWARD, &join->keys[key], time);
+        int64_t partner = AF_AS_OF_NONE;
+        if (AF_LIKELY(found >= 0)) {
+            join->rows[found].matched = true;
+            matched++;
+            if (!join->pairs && !join->firsts) continue;
+            if (join->pairs) partner = join->rows[found].ref;
+        } else if (!join->left_alone) {
+            continue;
+        }
+        out->left[count] = af_as_of_fresh(lefts.at);
+        out->right[count] = partner;
+        out->time[count++] = time;
+    }
+    left->matched += matched;
+    left->unmatched += lefts.at - first - matched;
+    left->straight.at = lefts.at;
+    right->straight.at = rights.at;
+    out->count = count;
+    out->moment = moment;
+    return state;
+}
+
 AF_INLINE int af_as_of_sweep_towards(af_as_of *join, af_as_of_direction direction, int64_t limit, af_as_of_results *out) {
     af_as_of_side *left = &join->sides[AF_AS_OF_LEFT], *right = &join->sides[AF_AS_OF_RIGHT];
     const bool many = direction != AF_AS_OF_BACKWARD || join->key_count > AF_AS_OF_MANY_KEYS;
+    af_as_of_waiting rooms[2];
+    const af_as_of_waiting *row, *next;
     int state;
     for (;;) {
-        const bool waits = left->at < left->count;
+        if (direction == AF_AS_OF_BACKWARD && join->one_each && left->at == left->count && right->at == right->count)
+            if ((state = af_as_of_sweep_straight(join, limit, out)) != AF_AS_OF_SWEPT) return state;
+        row = af_as_of_next_ready(left, &rooms[AF_AS_OF_LEFT]);
         int64_t release = INT64_MAX;
-        if (waits) {
-            release = left->ready[left->at].time;
+        if (row != NULL) {
+            release = row->time;
             if (direction != AF_AS_OF_BACKWARD) release = af_as_of_shifted(release, join->wait);
         }
-        for (; right->at < right->count && right->ready[right->at].moment <= release; right->at++) {
+        for (; (next = af_as_of_next_ready(right, &rooms[AF_AS_OF_RIGHT])) != NULL && next->moment <= release; af_as_of_ready_done(right)) {
             if (many) af_as_of_ask(join, right, direction);
-            if (!af_as_of_known(join, &right->ready[right->at])) return AF_AS_OF_NO_MEMORY;
+            if (!af_as_of_known(join, next)) return AF_AS_OF_NO_MEMORY;
         }
-        if (!waits) break;
+        if (row == NULL) break;
         if (join->right_alone && (state = af_as_of_expire(join, release, limit, out)) != AF_AS_OF_SWEPT) return state;
         if (!af_as_of_moment(out, release, limit)) return AF_AS_OF_MORE;
         if (many) af_as_of_ask(join, left, direction);
-        if (!af_as_of_answer(join, direction, &left->ready[left->at], release, out)) return AF_AS_OF_NO_MEMORY;
-        left->at++;
+        if (!af_as_of_answer(join, direction, row, release, out)) return AF_AS_OF_NO_MEMORY;
+        af_as_of_ready_done(left);
     }
     if (join->reach >= 0 && (state = af_as_of_expire(join, join->clock, limit, out)) != AF_AS_OF_SWEPT) return state;
     af_as_of_end_moment(out);

@@ -18,9 +18,10 @@ cimport numpy as cnp
 
 from asyncflow._kernels.as_of.state cimport (
     AF_AS_OF_BACKWARD, AF_AS_OF_FORWARD, AF_AS_OF_MORE, AF_AS_OF_NEAREST, AF_AS_OF_NO_MEMORY, af_as_of_arrivals, af_as_of, af_as_of_begin,
-    af_as_of_bytes, af_as_of_columns, af_as_of_compact, af_as_of_compact_rows, af_as_of_free, af_as_of_fresh_count, af_as_of_hold,
-    af_as_of_init, af_as_of_keep_keys, af_as_of_live_keys, af_as_of_load, af_as_of_next_due, af_as_of_recycle, af_as_of_results,
-    af_as_of_room_for_keys, af_as_of_row_count, af_as_of_save, af_as_of_settle, af_as_of_side, af_as_of_sweep,
+    af_as_of_bytes, af_as_of_columns, af_as_of_compact, af_as_of_compact_rows, af_as_of_enqueue, af_as_of_free, af_as_of_fresh_count,
+    af_as_of_hold, af_as_of_init, af_as_of_keep_keys, af_as_of_live_keys, af_as_of_load, af_as_of_next_due, af_as_of_ready_count,
+    af_as_of_recycle, af_as_of_results, af_as_of_room_for_keys, af_as_of_row_count, af_as_of_save, af_as_of_settle, af_as_of_side,
+    af_as_of_sweep,
 )
 from asyncflow._kernels.base.arrays cimport empty, int32_data, int64_data, uint8_data
 
@@ -41,6 +42,7 @@ cdef class _AsOfState:
     cdef af_as_of join
     cdef object frozen
     cdef list frozen_places  # of each side, in the order of the last freeze
+    cdef list straight  # of each side, the arrays that the rows held last are read from
     cdef dict shape
 
     def __cinit__(self, str direction, str kind, tolerance_ns):
@@ -51,7 +53,7 @@ cdef class _AsOfState:
         if tolerance_ns is not None and tolerance_ns < 0:
             raise ValueError("a tolerance is not negative")
         self.shape = {"direction": direction, "kind": kind, "tolerance_ns": tolerance_ns}
-        self.frozen, self.frozen_places = Parts(), []
+        self.frozen, self.frozen_places, self.straight = Parts(), [], [None, None]
         af_as_of_init(
             &self.join,
             DIRECTIONS[direction],
@@ -99,6 +101,13 @@ cdef class _AsOfState:
             raise ValueError("a sweep is not over")
         return 0
 
+    cdef int _enqueue(self, int port) except -1:
+        """All rows that wait stand in the queue of their side."""
+        if not af_as_of_enqueue(&self.join.sides[port]):
+            raise MemoryError
+        self.straight[port] = None
+        return 0
+
     cdef int _settled(self, int port) except -1:
         if self.join.sides[port].has_fresh or self.join.sides[port].gone_count:
             raise ValueError("rows wait for recycle or settle")
@@ -137,6 +146,7 @@ cdef class _AsOfState:
                 &self.join, port, &keys[0], &times[0], seen, before, delay_ns, count, flags, &lates, &partly)
         if not done:
             raise MemoryError
+        self.straight[port] = keys.base, times.base
         return late if lates else None, partly
 
     def sweep(self, int64_t clock_ns, int64_t limit):
@@ -151,9 +161,9 @@ cdef class _AsOfState:
                 begun = af_as_of_begin(join, clock_ns)
             if not begun:
                 raise MemoryError
-        cdef int64_t room = join.sides[0].count
+        cdef int64_t room = af_as_of_ready_count(&join.sides[0])
         if join.right_alone:
-            room += join.sides[1].count + join.known
+            room += af_as_of_ready_count(&join.sides[1]) + join.known
         found = [_longs(room) for _ in range(3)]
         # Looking back, a result is released at its time.
         cdef bint same = join.wait == 0 and not join.right_alone
@@ -189,6 +199,7 @@ cdef class _AsOfState:
 
     def settle(self, int port):
         self._between_sweeps()
+        self._enqueue(port & 1)
         cdef int64_t count = af_as_of_fresh_count(&self.join, port & 1)
         rows, places = _longs(count), _longs(count)
         count = af_as_of_settle(&self.join, port & 1, int64_data(rows), int64_data(places))
@@ -223,6 +234,8 @@ cdef class _AsOfState:
         if len(np.unique(kept)) < len(kept) or not np.isin(live, kept).all():
             raise ValueError("keys that rows are held of are kept, each once")
         self._between_sweeps()
+        self._enqueue(0)
+        self._enqueue(1)
         if not af_as_of_keep_keys(&self.join, int32_data(kept), len(kept)):
             raise MemoryError
 

@@ -3,7 +3,8 @@
  * A row that the clock has not passed waits in a queue of its side (waiting.h).  A right row that the clock has passed is *known*: a row of
  * the table below.  Columns are the caller's: a row's `ref` says where they are, `place` >= 0 where the caller has put them into a place of
  * the side, and -2 - i where they are still row i of the batch that came last, which is called *fresh*.  What is held of a batch gets
- * places only before the next batch of its side: most rows have left by then.
+ * places only before the next batch of its side: most rows have left by then.  A batch in order whose rows all count in full is not even
+ * written to the queue while it is fresh: it is *straight*, and the sweep reads the caller's arrays.
  *
  * A key has four links (16 bytes).  `back`: the known right row that is last by (time, arrival), of nearest the last of those not after the
  * last left row.  Looking ahead, the other known rows are a list in that order from `head` to `tail`, and beside the list a heap `late` of
@@ -27,6 +28,14 @@ typedef struct {
     af_as_of_waiting *items;
     int64_t begin, end, capacity;
 } af_as_of_run;
+
+/* A batch that is left in the caller's arrays: its rows from `at` on wait, and the clock has passed those before `passed`. */
+typedef struct {
+    const int32_t *keys;
+    const int64_t *times;
+    int64_t at, passed, count;
+    int64_t arrival; /* of row 0 */
+} af_as_of_straight;
 
 typedef struct {
     int64_t time, arrival;
@@ -52,7 +61,8 @@ enum { AF_AS_OF_MOST_RUNS = 48 };
 typedef struct {
     af_as_of_run runs[AF_AS_OF_MOST_RUNS]; /* each in the order of (moment, arrival) and at most half as long as the one before it */
     int64_t run_count, waiting;
-    const af_as_of_waiting *ready; /* whose moments the clock has passed */
+    af_as_of_straight straight;    /* comes after all rows of the runs */
+    const af_as_of_waiting *ready; /* whose moments the clock has passed; then those of the straight batch */
     af_as_of_waiting *merged;      /* room for them where several runs have some */
     int64_t at, count, merged_capacity;
     int64_t arrived, matched, unmatched;

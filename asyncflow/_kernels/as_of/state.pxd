@@ -18,7 +18,7 @@ cdef extern from "as_of/saved.h" nogil:
         int64_t top
 
     ctypedef struct af_as_of_side:
-        int64_t waiting, count, arrived, matched, unmatched
+        int64_t waiting, arrived, matched, unmatched
         af_flag has_fresh
         af_slots places
         int32_t *gone
@@ -54,6 +54,8 @@ cdef extern from "as_of/saved.h" nogil:
     void af_as_of_init(af_as_of *, af_as_of_direction, int64_t tolerance, bint left_alone, bint right_alone, bint pairs, bint firsts)
     void af_as_of_free(af_as_of *)
     uint64_t af_as_of_bytes(const af_as_of *)
+    bint af_as_of_enqueue(af_as_of_side *)
+    int64_t af_as_of_ready_count(const af_as_of_side *)
     bint af_as_of_room_for_keys(af_as_of *, int64_t)
     bint af_as_of_hold(
         af_as_of *, int port, const int32_t *keys, const int64_t *times, const int64_t *marks, int64_t before, int64_t delay, int64_t count,

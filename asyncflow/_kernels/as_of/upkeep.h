@@ -136,6 +136,11 @@ static bool af_as_of_next_due(const af_as_of *join, int64_t *time) {
                 found = true;
                 if (port == AF_AS_OF_LEFT) break; /* they are in order */
             }
+        const int64_t first = af_as_of_straight_first(&side->straight);
+        if (first == side->straight.count || (port == AF_AS_OF_RIGHT && !join->right_alone)) continue;
+        const int64_t due = af_as_of_shifted(side->straight.times[first], patience);
+        if (!found || due < *time) *time = due;
+        found = true;
     }
     for (int64_t row = 0; join->right_alone && row < join->row_slots.top; row++) {
         if (join->rows[row].key == AF_AS_OF_FREE || join->rows[row].matched) continue;
@@ -153,6 +158,8 @@ static void af_as_of_live_keys(const af_as_of *join, uint8_t *live) {
         for (int64_t r = 0; r < side->run_count; r++)
             for (int64_t i = side->runs[r].begin; i < side->runs[r].end; i++)
                 if (side->runs[r].items[i].key >= 0) live[side->runs[r].items[i].key] = 1;
+        for (int64_t i = af_as_of_straight_first(&side->straight); i < side->straight.count; i++)
+            if (side->straight.keys[i] >= 0) live[side->straight.keys[i]] = 1;
     }
     for (int64_t row = 0; row < join->row_slots.top; row++)
         if (join->rows[row].key >= 0) live[join->rows[row].key] = 1;

@@ -2,7 +2,10 @@
  *
  * They stand in a few sorted runs.  A batch that goes on in order is appended to the last run; any other is sorted, becomes a run, and is
  * merged with the runs before it that are less than twice as long: O(log n) a row, whatever the order.  What the clock has passed is a
- * prefix of each run. */
+ * prefix of each run.
+ *
+ * A batch that comes after all rows that wait, and each row of which counts from its time on, is left in the caller's arrays (`straight`)
+ * until the queue is asked for more than its first rows: mostly the clock has passed it by then. */
 #ifndef ASYNCFLOW_AS_OF_WAITING_H
 #define ASYNCFLOW_AS_OF_WAITING_H
 
@@ -95,18 +98,69 @@ static bool af_as_of_split_off(af_as_of_side *side, int64_t count) {
     return af_as_of_sort_waiting(own->items, count) && af_as_of_balance(side);
 }
 
-/* Takes a batch in, whose rows are fresh from now on.  Of row i the watermark before it is `marks[i]`, or without `marks` the greater of
- * `before` and the greatest time of the rows before it less `delay`; it is not below the clock.  `late[i]`: the row counts nowhere, and is
- * not kept.  `partly`: how many of the others count in some results only.  False: no memory. */
-static bool af_as_of_hold(af_as_of *join, int port, const int32_t *keys, const int64_t *times, const int64_t *marks, int64_t before,
-                          int64_t delay, int64_t count, uint8_t *late, int64_t *late_count, int64_t *partly) {
-    af_as_of_side *side = &join->sides[port];
+AF_INLINE af_as_of_waiting af_as_of_straight_row(const af_as_of_straight *batch, int64_t row) {
+    return (af_as_of_waiting){batch->times[row], batch->times[row], batch->arrival + row, af_as_of_fresh(row), batch->keys[row]};
+}
+
+/* The first row of a straight batch that the clock has not passed. */
+AF_INLINE int64_t af_as_of_straight_first(const af_as_of_straight *batch) { return batch->at > batch->passed ? batch->at : batch->passed; }
+
+/* The last run, with room for `count` rows more; NULL: no memory. */
+static af_as_of_run *af_as_of_last_run(af_as_of_side *side, int64_t count) {
     if (!side->run_count) {
         side->runs[0] = (af_as_of_run){NULL, 0, 0, 0};
         side->run_count = 1;
     }
     af_as_of_run *run = &side->runs[side->run_count - 1];
-    if (!af_as_of_room_in_run(run, count)) return false;
+    return af_as_of_room_in_run(run, count) ? run : NULL;
+}
+
+/* What waits of the straight batch goes into the last run; no sweep is under way.  False: no memory. */
+static bool af_as_of_enqueue(af_as_of_side *side) {
+    af_as_of_straight *batch = &side->straight;
+    if (batch->at < batch->count) {
+        af_as_of_run *run = af_as_of_last_run(side, batch->count - batch->at);
+        if (run == NULL) return false;
+        for (; batch->at < batch->count; batch->at++) run->items[run->end++] = af_as_of_straight_row(batch, batch->at);
+    }
+    *batch = (af_as_of_straight){0};
+    return true;
+}
+
+/* Whether a batch comes after all rows that wait, and the moment of each row is its time; only joins of `one_each` have use for that. */
+static bool af_as_of_goes_on(const af_as_of *join, const af_as_of_side *side, const int64_t *times, const int64_t *marks, int64_t before,
+                             int64_t count) {
+    if (!join->one_each) return false;
+    if (times[0] < join->clock || (marks == NULL && times[0] < before)) return false; /* what is before a row in order is not above it */
+    for (int64_t i = 0; i < side->run_count; i++) {
+        const af_as_of_run *run = &side->runs[i];
+        if (run->end > run->begin && run->items[run->end - 1].moment > times[0]) return false;
+    }
+    bool falls = false;
+    for (int64_t i = 1; i < count; i++) falls |= times[i] < times[i - 1];
+    for (int64_t i = 0; marks != NULL && i < count; i++) falls |= times[i] < marks[i];
+    return !falls;
+}
+
+/* Takes a batch in, whose rows are fresh from now on.  Of row i the watermark before it is `marks[i]`, or without `marks` the greater of
+ * `before` and the greatest time of the rows before it less `delay`; it is not below the clock.  `late[i]`, which is false before: the row
+ * counts nowhere, and is not kept.  `partly`: how many of the others count in some results only.  `keys` and `times` stay as they are until
+ * `af_as_of_enqueue`.  False: no memory. */
+static bool af_as_of_hold(af_as_of *join, int port, const int32_t *keys, const int64_t *times, const int64_t *marks, int64_t before,
+                          int64_t delay, int64_t count, uint8_t *late, int64_t *late_count, int64_t *partly) {
+    af_as_of_side *side = &join->sides[port];
+    if (!af_as_of_enqueue(side)) return false;
+    if (af_as_of_goes_on(join, side, times, marks, before, count)) {
+        side->straight = (af_as_of_straight){keys, times, 0, 0, count, side->arrived};
+        side->arrived += count;
+        side->waiting += count;
+        side->has_fresh = true;
+        side->scattered = false;
+        *late_count = *partly = 0;
+        return true;
+    }
+    af_as_of_run *run = af_as_of_last_run(side, count);
+    if (run == NULL) return false;
     const int64_t patience = port == AF_AS_OF_LEFT ? join->wait : join->reach;
     int64_t least, greatest = INT64_MIN, added = 0, lates = 0, partlies = 0, arrival = side->arrived;
     const bool above = __builtin_add_overflow(before, delay, &least);
@@ -157,10 +211,41 @@ static int64_t af_as_of_passed(const af_as_of_run *run, int64_t clock, int64_t w
     return low - run->begin;
 }
 
+/* The rows of a straight batch that the clock has passed are ready after those of the runs. */
+static void af_as_of_pass_straight(af_as_of_side *side, int64_t clock, int64_t wait) {
+    af_as_of_straight *batch = &side->straight;
+    int64_t low = batch->at, high = batch->count;
+    while (low < high) {
+        const int64_t middle = clock == INT64_MAX ? high - 1 : low + (high - low) / 2;
+        if (clock == INT64_MAX || af_as_of_shifted(batch->times[middle], wait) < clock) low = middle + 1;
+        else high = middle;
+    }
+    batch->passed = low;
+    side->waiting -= low - batch->at;
+}
+
+/* The next row that is ready, in `room` where it stands in no queue; NULL: there is none. */
+AF_INLINE const af_as_of_waiting *af_as_of_next_ready(const af_as_of_side *side, af_as_of_waiting *room) {
+    if (AF_LIKELY(side->at < side->count)) return &side->ready[side->at];
+    if (side->straight.at == side->straight.passed) return NULL;
+    *room = af_as_of_straight_row(&side->straight, side->straight.at);
+    return room;
+}
+
+AF_INLINE void af_as_of_ready_done(af_as_of_side *side) {
+    if (side->at < side->count) side->at++;
+    else side->straight.at++;
+}
+
+AF_INLINE int64_t af_as_of_ready_count(const af_as_of_side *side) {
+    return side->count - side->at + side->straight.passed - side->straight.at;
+}
+
 /* The rows whose moments the clock has passed are ready. */
 static bool af_as_of_take_ready(af_as_of_side *side, int64_t clock, int64_t wait) {
     int64_t from = 0, total = 0;
     side->at = side->count = 0;
+    af_as_of_pass_straight(side, clock, wait);
     for (int64_t i = 0; i < side->run_count; i++) {
         const int64_t count = af_as_of_passed(&side->runs[i], clock, wait);
         if (count) from++;
