@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeAlias, TypeVar
 
 from asyncflow.runtime.base import cgroup
+from asyncflow.runtime.base.threads import Threads
 
 Workers: TypeAlias = int | Literal["auto"]
 """How many threads work; ``"auto"``: as many as the process may use processors."""
@@ -76,15 +76,16 @@ class Offload:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._executor = ThreadPoolExecutor(workers, "asyncflow-worker") if workers > 1 else None
+        self._threads = Threads(workers) if workers > 1 else None
 
     def takes(self, size_bytes: int) -> bool:
         """Work on so many bytes is done by a worker."""
-        return self._executor is not None and size_bytes >= INLINE_BYTES
+        return self._threads is not None and size_bytes >= INLINE_BYTES
 
     def run(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        """Runs ``function`` on a worker.  Of work that can go on, the oldest goes first."""
-        return asyncio.get_running_loop().run_in_executor(self._executor, function)
+        """Runs ``function`` on a worker; there are several.  Of work that can go on, the oldest goes first."""
+        assert self._threads is not None
+        return self._threads.run(function)
 
     def start(self, function: Callable[[], T], size_bytes: int) -> asyncio.Future[T] | T:
         """Runs ``function`` inline and gives its result, or starts it on a worker and gives a future."""
@@ -92,5 +93,5 @@ class Offload:
 
     def close(self) -> None:
         """Waits for work under way (the decode of a block takes milliseconds) and ends the threads."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.close()
