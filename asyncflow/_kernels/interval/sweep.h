@@ -213,6 +213,8 @@ static bool af_log_give_hits(af_interval *join, const af_log_comer *comers, cons
     return true;
 }
 
+AF_INLINE const af_log_ahead *af_log_ready(const af_log_side *side, int64_t at) { return side->ready == NULL ? NULL : side->ready + at; }
+
 /* The next rows come, at most so many. */
 static bool af_log_block(af_interval *join) {
     af_log_comer comers[AF_LOG_BLOCK];
@@ -222,20 +224,20 @@ static bool af_log_block(af_interval *join) {
     uint8_t ports[AF_LOG_BLOCK], active[AF_LOG_BLOCK];
     int count = 0, looking = 0;
     if (!af_log_room(join, AF_LOG_LEFT) || !af_log_room(join, AF_LOG_RIGHT)) return false;
-    int64_t at[2] = {join->sides[0].ready_at, join->sides[1].ready_at};
-    const int64_t stop[2] = {join->sides[0].ready_count, join->sides[1].ready_count};
-    const af_log_ahead *ready[2] = {join->sides[0].ready, join->sides[1].ready};
-    while (count < AF_LOG_BLOCK && at[0] < stop[0] && at[1] < stop[1]) {
-        const int port = ready[AF_LOG_RIGHT][at[AF_LOG_RIGHT]].comes <= ready[AF_LOG_LEFT][at[AF_LOG_LEFT]].comes;
-        ports[count] = (uint8_t)port;
-        rows[count++] = &ready[port][at[port]++];
+    af_log_side *lefts = &join->sides[AF_LOG_LEFT], *rights = &join->sides[AF_LOG_RIGHT];
+    const af_log_ahead *left = af_log_ready(lefts, lefts->ready_at), *left_end = af_log_ready(lefts, lefts->ready_count);
+    const af_log_ahead *right = af_log_ready(rights, rights->ready_at), *right_end = af_log_ready(rights, rights->ready_count);
+    while (count < AF_LOG_BLOCK && left != left_end && right != right_end) { /* no branch on which it is */
+        const bool port = right->comes <= left->comes;
+        rows[count] = port ? right : left;
+        ports[count++] = port;
+        right += port;
+        left += !port;
     }
-    for (int port = 0; port < 2; port++)
-        while (count < AF_LOG_BLOCK && at[1 - port] == stop[1 - port] && at[port] < stop[port]) {
-            ports[count] = (uint8_t)port;
-            rows[count++] = &ready[port][at[port]++];
-        }
-    for (int port = 0; port < 2; port++) join->sides[port].ready_at = at[port];
+    for (; count < AF_LOG_BLOCK && left != left_end; ports[count++] = AF_LOG_LEFT) rows[count] = left++;
+    for (; count < AF_LOG_BLOCK && right != right_end; ports[count++] = AF_LOG_RIGHT) rows[count] = right++;
+    lefts->ready_at = lefts->ready_count - (left_end - left);
+    rights->ready_at = rights->ready_count - (right_end - right);
     for (int k = 0; k < count; k++) {
         comes[k] = rows[k]->comes;
         buckets[k] = af_log_bucket_of(join, rows[k]->row.key);
