@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ import pytest
 import asyncflow as af
 from asyncflow.doors.pipeline_file.toml import load
 from asyncflow.errors import OutOfMemoryError
+from asyncflow.formats.contract import Block, Cut, Decoded, Decoder
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.runtime.base.loop import run_in_loop
 from asyncflow.runtime.base.memory import Memory, _cgroup_limit
+from asyncflow.runtime.base.workers import INLINE_BYTES, Offload
 from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.ingest.positions import Records
+from asyncflow.runtime.ingest.streams import decoded
 
 MIB = 1 << 20
 
@@ -79,6 +83,49 @@ async def test_at_the_bound_a_channel_takes_one_message_and_no_second() -> None:
     await writer
     await channel.receive()
     assert memory.used_bytes == held.used_bytes
+
+
+class CountingDecoder(Decoder):
+    """Tells how many blocks it has been given."""
+
+    output = Schema(())
+
+    def __init__(self) -> None:
+        self.blocks = 0
+
+    def cut(self, data: Block, final: bool) -> Cut:
+        raise NotImplementedError
+
+    def decode(self, block: Block) -> Decoded:
+        self.blocks += 1
+        return Decoded((), 0, 0, 0, ())
+
+
+@pytest.mark.parametrize(("state_bytes", "most_ahead"), [(0, 4 + 3), (MIB, 1)])
+async def test_blocks_decoded_ahead_count_and_at_the_bound_there_is_one(
+    state_bytes: int, most_ahead: int
+) -> None:
+    memory, offload, decoder = Memory(MIB), Offload(4), CountingDecoder()
+    memory.account("w", "state").resize(state_bytes)
+    ahead = memory.account("s", "rows decoded ahead of their turn", flows=True)
+
+    async def blocks() -> AsyncIterator[Records]:
+        for number in range(20):
+            yield Records(np.zeros(INLINE_BYTES, np.uint8), number * INLINE_BYTES)
+
+    most = taken = 0
+    results = decoded(blocks(), decoder, offload, ahead)
+    async for _ in results:
+        taken += 1
+        await asyncio.sleep(0.01)  # so that all is read that may be
+        most = max(most, ahead.used_bytes // INLINE_BYTES)
+        if taken == 15:
+            break
+    await results.aclose()
+    offload.close()
+    assert most == most_ahead
+    assert decoder.blocks <= taken + most_ahead
+    assert ahead.used_bytes == 0
 
 
 COLUMNS = {"ts": "timestamp[s]", "k": "int64", "t": "string"}

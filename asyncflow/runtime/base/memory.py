@@ -40,6 +40,11 @@ class Account:
         """What is held at this moment, where ``resize`` says it from time to time only."""
         self._memory = memory
 
+    @property
+    def full(self) -> bool:
+        """Whether the run is at its bound."""
+        return self._memory.full
+
     def reserve(self, count_bytes: int) -> None:
         """Adds bytes.  Where the sum exceeds the bound: OutOfMemoryError, and nothing is added (bytes that flow never raise)."""
         memory = self._memory

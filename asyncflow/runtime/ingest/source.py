@@ -117,6 +117,7 @@ class SourceStage:
             keep=2 * offload.workers + 6,
             account=self.memory.account(source.name, "blocks that it reads into", flows=True),
         )
+        self._decoded_ahead = self.memory.account(source.name, "rows decoded ahead of their turn", flows=True)
         self._trusted = is_ours(connector)
         streams = isinstance(connector, ByteSource) and connector.concurrent
         self.several_peers = streams or isinstance(connector, MessageSource)
@@ -283,6 +284,7 @@ class SourceStage:
             self._offload,
             self._idleness,
             self._in_flight,
+            self._decoded_ahead,
             self._on_input,
             self._most_bytes,
         )

@@ -26,6 +26,7 @@ from asyncflow.formats.contract import RECORD_KEPT_BYTES, Block, Cut, Decoded, D
 from asyncflow.model.schema import Schema
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.failures import FROM_INSIDE, cancellations
+from asyncflow.runtime.base.memory import Account
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.ingest.buffers import BlockPool, InputBlock
 from asyncflow.runtime.ingest.idleness import Idleness, WatchedStream
@@ -50,7 +51,7 @@ class StreamReader:
     """Reads byte streams of one source to their ends, each item by the way out.
 
     ``on_input``: awaited before anything is done with what has come; ``most_bytes``: by one read, None: what is there; ``in_flight``:
-    what several peers have sent and nobody has taken yet.
+    what several peers have sent and nobody has taken yet; ``decoded_ahead``: has the rows that wait for their turn.
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class StreamReader:
         offload: Offload,
         idleness: Idleness,
         in_flight: InFlight | None,
+        decoded_ahead: Account,
         on_input: Callable[[], Awaitable[None]],
         most_bytes: Callable[[], int | None],
     ) -> None:
+        self._decoded_ahead = decoded_ahead
         self._way, self._pool, self._offload = way, pool, offload
         self._idleness, self._in_flight = idleness, in_flight
         self._on_input, self._most_bytes = on_input, most_bytes
@@ -87,7 +90,9 @@ class StreamReader:
         try:
             async with (
                 closing(self._idleness.counted(in_flight.counted(read) if in_flight else read)) as items,
-                closing(decoded(items, decoder, self._offload, self._way.foresee)) as results,
+                closing(
+                    decoded(items, decoder, self._offload, self._decoded_ahead, self._way.foresee)
+                ) as results,
             ):
                 async for item, result, foreseen in results:
                     if isinstance(item, Dropped):
@@ -208,10 +213,14 @@ async def decoded(
     items: AsyncIterator[Records | Dropped],
     decoder: Decoder,
     offload: Offload,
+    ahead: Account,
     foresee: Callable[[Schema, Decoded], Foreseen | None] = lambda _schema, _decoded: None,
 ) -> AsyncIterator[tuple[Records | Dropped, Decoded | None, Foreseen | None]]:
     """Each item of ``items`` in order, with what its records decode to (None for dropped bytes), and what a worker made of the rows besides
-    (``foresee``).  Nothing of one is kept while the next is awaited: there may be a thousand clients."""
+    (``foresee``).  Nothing of one is kept while the next is awaited: there may be a thousand clients.
+
+    ``ahead``: has the rows of blocks that workers have, about as large as the blocks; at the bound on memory there is one such block.
+    """
     if offload.workers == 1:
         async for item in items:
             yield item, decoder.decode(item.data) if isinstance(item, Records) else None, None
@@ -224,16 +233,23 @@ async def decoded(
 
     # Reading goes on while earlier blocks are being decoded; the queue's bound is what may be under way.
     queue: asyncio.Queue[_Entry | Exception | None] = asyncio.Queue(offload.workers + 1)
+    counted = 0
 
     async def read_on() -> None:
+        nonlocal counted
         try:
             async for item in items:
                 result: asyncio.Future[_Worked] | _Worked = _NOTHING
                 if isinstance(item, Records):
-                    aside = offload.takes(len(item.data))
-                    result = (
-                        offload.run(partial(work, item.data)) if aside else (decoder.decode(item.data), None)
-                    )
+                    size = len(item.data)
+                    if offload.takes(size):
+                        if ahead.full:
+                            await queue.join()
+                        ahead.add(size)
+                        counted += size
+                        result = offload.run(partial(work, item.data))
+                    else:
+                        result = decoder.decode(item.data), None
                 await queue.put((item, result))
                 del item, result
         except asyncio.CancelledError as error:
@@ -251,9 +267,14 @@ async def decoded(
             if isinstance(entry, Exception):
                 raise entry
             item, result = entry
+            aside = size_bytes(item) if isinstance(result, asyncio.Future) else 0
             found, foreseen = await result if isinstance(result, asyncio.Future) else result
             yield item, found, foreseen
             del entry, item, result, found, foreseen
+            ahead.release(aside)
+            counted -= aside
+            queue.task_done()
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
+        ahead.release(counted)
