@@ -371,7 +371,22 @@ def test_values_are_picked_by_reference(seed: int, dtype: Any) -> None:
             module.pick(placed.view(np.uint8), fresh.view(np.uint8), 3, refs)
 
 
-@given(st.lists(st.binary(max_size=20), min_size=1, max_size=20), st.randoms(use_true_random=False))
+@pytest.mark.parametrize("module", [compiled, twin])
+def test_what_references_are(module: Any) -> None:
+    for refs, found in (
+        ([-1, -1], (2, 0, False)),
+        ([-2, -3, -4], (0, 0, True)),
+        ([-7], (0, 0, True)),
+        ([-3, -3], (0, 0, False)),
+        ([-4, -3], (0, 0, False)),
+        ([-2, -1], (1, 0, False)),
+        ([0, -2, 5], (0, 2, False)),
+        ([1, 0], (0, 2, False)),
+    ):
+        assert module.kinds(int64(refs)) == found
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=20), st.randoms(use_true_random=False))
 @settings(max_examples=50, deadline=None)
 def test_texts_are_picked_by_reference(texts: list[bytes], rng: random.Random) -> None:
     data = np.frombuffer(b"".join(texts), np.uint8)
@@ -381,7 +396,8 @@ def test_texts_are_picked_by_reference(texts: list[bytes], rng: random.Random) -
     refs = int64(rng.choice([rng.randrange(len(texts)), -2 - rng.randrange(len(texts))]) for _ in range(30))
     expected = [texts[ref] if ref >= 0 else texts[::-1][-2 - ref] for ref in refs.tolist()]
     for module in (compiled, twin):
-        packed, begins = module.pick_texts((data, starts, lengths), (data, *backwards), refs)
+        packed, begins, sizes = module.pick_texts((data, starts, lengths), (data, *backwards), refs)
+        assert sizes.tolist() == [*map(len, expected)]
         assert packed.tobytes() == b"".join(expected)
         assert begins.tolist() == [sum(map(len, expected[:row])) for row in range(len(expected))]
         for wrong in (len(texts), -1, -2 - len(texts), END, NO_TIME):

@@ -8,8 +8,8 @@
  * Results come in the order of (release, left arrival, right arrival), none last.  They come from left rows as these are answered, and from
  * right rows without a partner as these are due; left rows are in order already, so only results of one moment are ever sorted.
  *
- * Cost: a row touches its key and the key's known row; where the row does not come in order, or outlives its batch, it is written to a queue
- * and read from it besides (32 bytes). */
+ * Cost: a row touches its key and the key's known row; one that does not come in order, or outlives its batch, is written to a queue and
+ * read from it besides (32 bytes). */
 #ifndef ASYNCFLOW_AS_OF_H
 #define ASYNCFLOW_AS_OF_H
 

@@ -6,7 +6,7 @@ order; state is 32 bytes a row that waits, 64 a right row that may still be foun
 
 from libc.stdint cimport INT32_MAX, INT64_MIN, int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 import numpy as np
 
@@ -17,13 +17,13 @@ from asyncflow._kernels.base.saved import Parts
 cimport numpy as cnp
 
 from asyncflow._kernels.as_of.state cimport (
-    AF_AS_OF_BACKWARD, AF_AS_OF_FORWARD, AF_AS_OF_MORE, AF_AS_OF_NEAREST, AF_AS_OF_NO_MEMORY, af_as_of_arrivals, af_as_of, af_as_of_begin,
+    AF_AS_OF_BACKWARD, AF_AS_OF_FORWARD, AF_AS_OF_MORE, AF_AS_OF_NEAREST, AF_AS_OF_NO_MEMORY, af_as_of, af_as_of_arrivals, af_as_of_begin,
     af_as_of_bytes, af_as_of_columns, af_as_of_compact, af_as_of_compact_rows, af_as_of_enqueue, af_as_of_free, af_as_of_fresh_count,
-    af_as_of_hold, af_as_of_init, af_as_of_keep_keys, af_as_of_live_keys, af_as_of_load, af_as_of_next_due, af_as_of_ready_count,
-    af_as_of_recycle, af_as_of_results, af_as_of_room_for_keys, af_as_of_row_count, af_as_of_save, af_as_of_settle, af_as_of_side,
-    af_as_of_sweep,
+    af_as_of_hold, af_as_of_init, af_as_of_keep_keys, af_as_of_live_keys, af_as_of_load, af_as_of_measure, af_as_of_next_due,
+    af_as_of_pick, af_as_of_pick_texts, af_as_of_ready_count, af_as_of_recycle, af_as_of_results, af_as_of_room_for_keys,
+    af_as_of_row_count, af_as_of_save, af_as_of_settle, af_as_of_side, af_as_of_sweep, af_as_of_texts,
 )
-from asyncflow._kernels.base.arrays cimport empty, int32_data, int64_data, uint8_data
+from asyncflow._kernels.base.arrays cimport array_of, empty, int32_data, int64_data, uint8_data
 
 cnp.import_array()
 
@@ -301,80 +301,71 @@ cdef class _AsOfState:
 AsOfState = guarded(_AsOfState, "AsOfState")
 
 
-def pick(const uint8_t[::1] placed, const uint8_t[::1] fresh, int width, const int64_t[::1] refs):
-    """Values of ``width`` bytes (1, 4 or 8) by reference: see the twin."""
+def kinds(const int64_t[::1] refs):
+    """How many references are null, how many are places, and whether the others are rows one after another: see the twin."""
     cdef Py_ssize_t count = refs.shape[0], i
-    cdef int64_t held = placed.shape[0] // max(width, 1), rows = fresh.shape[0] // max(width, 1), ref, row
-    cdef bint outside = False
-    if width != 1 and width != 4 and width != 8:
-        raise ValueError(f"values of {width} bytes")
-    out = empty(count * width, cnp.NPY_UINT8)
-    cdef uint8_t *to = uint8_data(out)
-    cdef const uint8_t *from_placed = &placed[0] if held else NULL
-    cdef const uint8_t *from_fresh = &fresh[0] if rows else NULL
+    cdef int64_t absent = 0, placed = 0
+    cdef bint apart = False
     with nogil:
         for i in range(count):
-            ref = refs[i]
-            row = ref if ref >= 0 else -2 - ref
-            if row < 0 or row >= (held if ref >= 0 else rows):
-                outside = True
-                break
-            if width == 8:
-                (<int64_t *>to)[i] = (<const int64_t *>from_placed)[row] if ref >= 0 else (<const int64_t *>from_fresh)[row]
-            elif width == 4:
-                (<int32_t *>to)[i] = (<const int32_t *>from_placed)[row] if ref >= 0 else (<const int32_t *>from_fresh)[row]
-            else:
-                to[i] = from_placed[row] if ref >= 0 else from_fresh[row]
+            absent += refs[i] == -1
+            placed += refs[i] >= 0
+        if not absent and not placed:
+            for i in range(1, count):
+                apart |= refs[i] != refs[i - 1] - 1
+    return absent, placed, not (absent or placed or apart)
+
+
+cdef int check_refs(const int64_t[::1] refs, int64_t placed, int64_t fresh) except -1:
+    """IndexError where a reference is null, or beyond so many places or fresh rows."""
+    cdef Py_ssize_t i
+    cdef bint outside = False
+    with nogil:
+        for i in range(refs.shape[0]):
+            outside |= (refs[i] >= placed) | (refs[i] < -1 - fresh) | (refs[i] == -1)
     if outside:
         raise IndexError("a reference to no row")
+    return 0
+
+
+def pick(const uint8_t[::1] placed, const uint8_t[::1] fresh, int width, const int64_t[::1] refs):
+    """Values of ``width`` bytes (1, 4 or 8) by reference: see the twin."""
+    cdef Py_ssize_t count = refs.shape[0]
+    if width != 1 and width != 4 and width != 8:
+        raise ValueError(f"values of {width} bytes")
+    check_refs(refs, placed.shape[0] // width, fresh.shape[0] // width)
+    out = empty(count * width, cnp.NPY_UINT8)
+    cdef uint8_t *to = uint8_data(out)
+    cdef const uint8_t *of_place = &placed[0] if placed.shape[0] else NULL
+    cdef const uint8_t *of_row = &fresh[0] if fresh.shape[0] else NULL
+    cdef const int64_t *of = &refs[0] if count else NULL
+    with nogil:
+        af_as_of_pick(of_place, of_row, width, of, count, to)
     return out
 
 
 def pick_texts(placed, fresh, const int64_t[::1] refs):
     """Texts by reference, one after another: see the twin."""
-    cdef const uint8_t[::1] placed_data = placed[0], fresh_data = fresh[0]
-    cdef const int64_t[::1] placed_starts = placed[1]
-    cdef const int32_t[::1] placed_lengths = placed[2], fresh_starts = fresh[1], fresh_lengths = fresh[2]
-    cdef Py_ssize_t count = refs.shape[0], i
-    cdef int64_t held = placed_starts.shape[0], rows = fresh_starts.shape[0], total = 0, ref, start, room
-    cdef int32_t length
-    cdef bint large = False, outside = placed_lengths.shape[0] != held or fresh_lengths.shape[0] != rows
-    starts = empty(count, cnp.NPY_INT32)
+    placed_data, fresh_data = array_of(placed[0], cnp.NPY_UINT8, -1), array_of(fresh[0], cnp.NPY_UINT8, -1)
+    cdef int64_t count = refs.shape[0], held = len(placed[1]), rows = len(fresh[1]), total
+    placed_starts, placed_lengths = array_of(placed[1], cnp.NPY_INT64, held), array_of(placed[2], cnp.NPY_INT32, held)
+    fresh_starts, fresh_lengths = array_of(fresh[1], cnp.NPY_INT32, rows), array_of(fresh[2], cnp.NPY_INT32, rows)
+    check_refs(refs, held, rows)
+    cdef af_as_of_texts texts = af_as_of_texts(
+        uint8_data(placed_data), len(placed_data), int64_data(placed_starts), int32_data(placed_lengths),
+        uint8_data(fresh_data), len(fresh_data), int32_data(fresh_starts), int32_data(fresh_lengths))
+    starts, lengths = empty(count, cnp.NPY_INT32), empty(count, cnp.NPY_INT32)
     cdef int32_t *begins = int32_data(starts)
+    cdef int32_t *sizes = int32_data(lengths)
+    cdef const int64_t *of = &refs[0] if count else NULL
     with nogil:
-        for i in range(count):
-            ref = refs[i]
-            if outside or (ref >= held if ref >= 0 else ref == -1 or -2 - ref >= rows):
-                outside = True
-                break
-            if ref >= 0:
-                start, length, room = placed_starts[ref], placed_lengths[ref], placed_data.shape[0]
-            else:
-                start, length, room = fresh_starts[-2 - ref], fresh_lengths[-2 - ref], fresh_data.shape[0]
-            if length and (length < 0 or start < 0 or start > room - length):
-                outside = True
-                break
-            if total > INT32_MAX - length:
-                large = True
-                break
-            begins[i] = <int32_t>total
-            total += length
-    if outside:
+        total = af_as_of_measure(&texts, of, count, begins, sizes)
+    if total < 0:
         raise IndexError("a reference to no row, or a text outside of its bytes")
-    if large:
+    if total > INT32_MAX:
         raise OverflowError("texts of more than 2 GiB")
     data = empty(total, cnp.NPY_UINT8)
     cdef uint8_t *to = uint8_data(data)
     with nogil:
-        for i in range(count):
-            ref = refs[i]
-            if ref >= 0:
-                length = placed_lengths[ref]
-                if length:
-                    memcpy(to, &placed_data[placed_starts[ref]], length)
-            else:
-                length = fresh_lengths[-2 - ref]
-                if length:
-                    memcpy(to, &fresh_data[fresh_starts[-2 - ref]], length)
-            to += length
-    return data, starts
+        af_as_of_pick_texts(&texts, of, count, sizes, to, total)
+    return data, starts, lengths

@@ -392,6 +392,12 @@ class AsOfState:
         self.ways = (counts[0], counts[1], counts[2], counts[3])
 
 
+def kinds(refs: NDArray[np.int64]) -> tuple[int, int, bool]:
+    """How many references are null, how many are places, and whether all are fresh rows that stand one after another."""
+    absent, placed = int(np.count_nonzero(refs == -1)), int(np.count_nonzero(refs >= 0))
+    return absent, placed, not absent and not placed and bool((np.diff(refs) == -1).all())
+
+
 def pick(
     placed: NDArray[np.uint8], fresh: NDArray[np.uint8], width: int, refs: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
@@ -412,8 +418,8 @@ def pick_texts(
     placed: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]],
     fresh: tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]],
     refs: NDArray[np.int64],
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """The texts by reference, one after another: their bytes, and where each starts.  ``placed`` and ``fresh``: bytes, starts, lengths."""
+) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
+    """The texts by reference, one after another: bytes, starts, lengths.  ``placed`` and ``fresh``: the same."""
     texts: list[bytes] = []
     for ref in refs.tolist():
         (data, starts, lengths), row = (placed, ref) if ref >= 0 else (fresh, -2 - ref)
@@ -426,4 +432,5 @@ def pick_texts(
     sizes = np.array([len(text) for text in texts], np.int64)
     if sizes.sum() > 2**31 - 1:
         raise OverflowError("texts of more than 2 GiB")
-    return np.frombuffer(b"".join(texts), np.uint8).copy(), (np.cumsum(sizes) - sizes).astype(np.int32)
+    starts = (np.cumsum(sizes) - sizes).astype(np.int32)
+    return np.frombuffer(b"".join(texts), np.uint8).copy(), starts, sizes.astype(np.int32)

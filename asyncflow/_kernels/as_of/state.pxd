@@ -73,3 +73,19 @@ cdef extern from "as_of/saved.h" nogil:
     int64_t af_as_of_row_count(const af_as_of *, int port)
     void af_as_of_save(const af_as_of *, int port, const af_as_of_columns *)
     bint af_as_of_load(af_as_of *, int port, const af_as_of_columns *, int64_t)
+
+cdef extern from "as_of/pick.h" nogil:
+    ctypedef struct af_as_of_texts:
+        const uint8_t *placed
+        int64_t placed_bytes
+        const int64_t *placed_starts
+        const int32_t *placed_lengths
+        const uint8_t *fresh
+        int64_t fresh_bytes
+        const int32_t *fresh_starts
+        const int32_t *fresh_lengths
+
+    void af_as_of_pick(const uint8_t *placed, const uint8_t *fresh, int width, const int64_t *refs, int64_t count, uint8_t *out)
+    int64_t af_as_of_measure(const af_as_of_texts *, const int64_t *refs, int64_t count, int32_t *begins, int32_t *lengths)
+    void af_as_of_pick_texts(
+        const af_as_of_texts *, const int64_t *refs, int64_t count, const int32_t *lengths, uint8_t *out, int64_t total)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncflow._kernels import as_of as as_of_kernel
-from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, StringColumn, check_text_bytes
+from asyncflow.model.columns import BoolArray, Column, FixedColumn, Int64Array, StringColumn
 from asyncflow.model.schema import DataType
 from asyncflow.model.snapshot import Frozen, Saved
 from asyncflow.operators.joins.places import PlacedColumns
@@ -51,39 +51,31 @@ class ReferredColumns:
 
     def taker(self, refs: Int64Array) -> Callable[[int], Column] | None:
         """Gives columns, by their positions, of the rows with these references; None where all are null."""
-        missing = refs == -1
-        absent = int(np.count_nonzero(missing))
+        absent, placed, in_a_row = as_of_kernel.kinds(refs)
         if absent == len(refs):
             return None
         if absent:
-            take, present = self._taker(np.where(missing, refs[np.argmin(missing)], refs)), ~missing
+            missing = refs == -1
+            take, present = self.taker(np.where(missing, refs[np.argmin(missing)], refs)), ~missing
+            assert take is not None
             return lambda position: masked(take(position), present)
-        return self._taker(refs)
-
-    def _taker(self, refs: Int64Array) -> Callable[[int], Column]:
-        fresh = refs < 0
-        count = int(np.count_nonzero(fresh))
-        if not count:
+        if placed == len(refs):
             return partial(self._placed.take, places=refs)
-        if count < len(refs):
-            return partial(self._mixed, refs=refs, fresh=fresh)
+        if placed:
+            return partial(self._mixed, refs=refs)
         columns, rows = self._fresh, -2 - refs
-        first, stop = int(rows[0]), int(rows[-1]) + 1
-        if stop - first == len(rows) and (rows[1:] > rows[:-1]).all():
+        if in_a_row:
+            first, stop = int(rows[0]), int(rows[-1]) + 1
             return lambda position: columns[position].slice(first, stop)
         return lambda position: columns[position].take(rows)
 
-    def _mixed(self, position: int, refs: Int64Array, fresh: BoolArray) -> Column:
+    def _mixed(self, position: int, refs: Int64Array) -> Column:
         column = self._fresh[position]
-        valid = _picked_valid(self._placed.valid(position), column.valid, fresh, refs)
+        valid = _picked_valid(self._placed.valid(position), column.valid, refs)
         if isinstance(column, FixedColumn):
             return FixedColumn(_picked(self._placed.values(position), column.values, refs), valid)
-        data, starts, lengths = self._placed.texts(position)
-        taken = _picked(lengths, column.lengths, refs)
-        check_text_bytes(int(taken.sum(dtype=np.int64)))
         of_fresh = column.data, column.starts, column.lengths
-        packed, begins = as_of_kernel.pick_texts((data, starts, lengths), of_fresh, refs)
-        return StringColumn(packed, begins, taken, valid)
+        return StringColumn(*as_of_kernel.pick_texts(self._placed.texts(position), of_fresh, refs), valid)
 
     def keep(self, places: Int64Array) -> None:
         """Place ``places[i]`` becomes i; the others are free."""
@@ -109,11 +101,10 @@ def _picked(placed: NDArray[Any], fresh: NDArray[Any], refs: Int64Array) -> NDAr
     return found
 
 
-def _picked_valid(
-    placed: BoolArray | None, fresh: BoolArray | None, of_fresh: BoolArray, refs: Int64Array
-) -> BoolArray | None:
+def _picked_valid(placed: BoolArray | None, fresh: BoolArray | None, refs: Int64Array) -> BoolArray | None:
     if placed is None and fresh is None:
         return None
+    of_fresh = refs < 0
     found = np.ones(len(refs), np.bool_)
     if placed is not None:
         found[~of_fresh] = placed[refs[~of_fresh]]
