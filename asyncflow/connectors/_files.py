@@ -1,7 +1,7 @@
 """Regular files, read and written without blocking the loop: for ``file``, and for stdin and stdout where they are files.
 
-Bytes in the page cache are read at once into the caller's buffer (``RWF_NOWAIT``: no thread, no copy); bytes on disk are read by a thread,
-also into the caller's buffer.  A cancelled read or write waits for its thread, so no thread uses a buffer or a descriptor after the call
+Bytes in the page cache are read at once into the caller's buffer (``RWF_NOWAIT``: no copy), where there are many by a worker of the run
+that has some; bytes on disk are read by a thread, also into the caller's buffer.  A cancelled read or write waits for its thread, so no thread uses a buffer or a descriptor after the call
 has returned.
 """
 
@@ -21,13 +21,15 @@ from msgspec import Struct
 
 from asyncflow.connectors._descriptors import TURN_BYTES, DescriptorStream
 from asyncflow.connectors._paths import descriptor_of
-from asyncflow.connectors.contract import Buffer, ByteStream
+from asyncflow.connectors.contract import Aside, Buffer, ByteStream
 from asyncflow.errors import ConnectorError
 from asyncflow.standard_streams import is_closed
 
 T = TypeVar("T")
 
 MARK_BYTES = 64
+LONG_BYTES = 1 << 18
+"""A read of so much takes longer than a thread needs to begin."""
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of the files that ``_compression`` expands."""
 
@@ -158,11 +160,11 @@ class Mark:
 
 
 class FileStream(ByteStream):
-    """A regular file from the position of ``file`` to its end, not decompressed.  ConnectorError where the file became shorter, or was
-    written anew, while it was read.
+    """A regular file from the position of ``file`` to its end, not decompressed.  ``aside``: has the long reads.  ConnectorError where the
+    file became shorter, or was written anew, while it was read.
     """
 
-    def __init__(self, file: io.FileIO, name: str) -> None:
+    def __init__(self, file: io.FileIO, name: str, aside: Aside | None = None) -> None:
         self.name = name
         self.error = ""
         self.position_bytes = 0
@@ -172,6 +174,7 @@ class FileStream(ByteStream):
         status = os.fstat(file.fileno())
         self._opened_bytes, self._changed_ns = status.st_size, status.st_mtime_ns
         self._cache_first = bool(_NOWAIT)
+        self._aside, self._long = aside, False
         self._bytes_since_turn = 0
         self._reading: asyncio.Future[None] | None = None
         self._closed = False
@@ -190,11 +193,17 @@ class FileStream(ByteStream):
         if self._closed or self._stopped:
             self._judge_stop()
             return 0
-        count = self._read_cached(buffer) if self._cache_first else None
+        count = None
+        if self._cache_first:
+            if self._long and self._aside is not None:
+                count = await self._waited_for(self._aside(partial(self._read_cached, buffer)))
+            else:
+                count = self._read_cached(buffer)
         if count is None:
             count = await self._read_disk(buffer)
         else:
             self._bytes_since_turn += count
+        self._long = count >= LONG_BYTES  # so the next one may be, too
         self.position_bytes += count
         self._mark.add(buffer[:count])
         return count
@@ -255,11 +264,16 @@ class FileStream(ByteStream):
             return None
 
     async def _read_disk(self, buffer: memoryview) -> int:
-        self._reading = finished = asyncio.get_running_loop().create_future()
         try:
-            return await to_completion(self._by_thread.readinto(buffer))
+            return await self._waited_for(self._by_thread.readinto(buffer))
         except OSError as error:
             raise read_fault(self.name, error) from error
+
+    async def _waited_for(self, reading: Awaitable[T]) -> T:
+        """What a thread gives that reads the file."""
+        self._reading = finished = asyncio.get_running_loop().create_future()
+        try:
+            return await to_completion(reading)
         finally:
             if self._closed:
                 self._file.close()
@@ -293,7 +307,7 @@ class FileWriter:
         self.file.close()
 
 
-def open_path(path: str) -> FileStream | DescriptorStream:
+def open_path(path: str, aside: Aside | None = None) -> FileStream | DescriptorStream:
     """The stream of a regular file, a pipe or a device; ConnectorError where it cannot be opened."""
     if (descriptor := descriptor_of(path)) is not None and is_closed(descriptor):
         raise ConnectorError(f"{path}: is closed")
@@ -303,7 +317,7 @@ def open_path(path: str) -> FileStream | DescriptorStream:
             file = io.FileIO(path, "rb")
             with contextlib.suppress(OSError, AttributeError):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            return FileStream(file, path)
+            return FileStream(file, path, aside)
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise read_fault(path, error) from error

@@ -13,7 +13,7 @@ Failures of the outside are :class:`~asyncflow.errors.ConnectorError` with the p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -29,6 +29,8 @@ from asyncflow.model.capabilities import (
 from asyncflow.model.held import Held
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
+Aside: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Has a worker thread of the run make a call that takes long and lets the GIL go; gives what the call gives."""
 
 
 class ByteStream(ABC):
@@ -99,9 +101,10 @@ class SourceConnector(DescribesSource, ABC):
 
 class ByteSource(SourceConnector):
     """Bytes in one or more streams.  ``concurrent`` False: each stream is read to its end before the next (files, in name order); True:
-    all open streams are read side by side (clients of a listening socket)."""
+    all open streams are read side by side (clients of a listening socket).  ``aside``: for long reads; None in a run without workers."""
 
     concurrent: bool = False
+    aside: Aside | None = None
 
     @abstractmethod
     def streams(self) -> AsyncIterator[ByteStream]:

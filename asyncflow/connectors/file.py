@@ -28,7 +28,7 @@ from asyncflow.connectors._files import (
     suffix_of,
 )
 from asyncflow.connectors._paths import file_taken, files_matching, is_stream
-from asyncflow.connectors.contract import ByteSource, ByteStream, SourceConnector
+from asyncflow.connectors.contract import Aside, ByteSource, ByteStream, SourceConnector
 from asyncflow.errors import ConnectorError
 from asyncflow.model.capabilities import (
     DescribesSink,
@@ -164,7 +164,7 @@ class FileSource(ByteSource):
             if self._stream is not None:
                 self._earlier_bytes += self._stream.position_bytes
                 self._stream = None
-            self._stream = _open_stream(path)
+            self._stream = _open_stream(path, self.aside)
             self._files_left -= 1
             yield self._stream
 
@@ -179,10 +179,10 @@ class FileSource(ByteSource):
             await self._stream.aclose()
 
 
-def _open_stream(path: str) -> FileStream | DescriptorStream | CompressedStream:
+def _open_stream(path: str, aside: Aside | None) -> FileStream | DescriptorStream | CompressedStream:
     suffix = suffix_of(path)
     if not suffix:
-        return open_path(path)
+        return open_path(path, aside)
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ConnectorError(f"{path}: only a regular file can be decompressed")
     from asyncflow.connectors._compression import Archive, CompressedStream

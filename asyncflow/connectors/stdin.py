@@ -59,7 +59,7 @@ class StdinSource(ByteSource):
             if stat.S_ISREG(kind.st_mode):
                 file = io.FileIO(STDIN, "rb", closefd=False)
                 self.total_bytes = max(0, kind.st_size - file.tell())
-                self._stream = FileStream(file, "stdin")
+                self._stream = FileStream(file, "stdin", self.aside)
             else:
                 enlarge_pipe(STDIN)
                 fd, release = private_description(STDIN, os.O_RDONLY)

@@ -344,6 +344,67 @@ def test_closing_while_a_read_waits_ends_it(run, tmp_path):
     assert run(scenario()) == 0
 
 
+def test_long_reads_are_made_by_a_worker(run, tmp_path):
+    path, data = tmp_path / "a.csv", ROWS * 3
+    path.write_bytes(data)
+    readers = []
+
+    async def read():
+        opened, loop = source(str(path)), asyncio.get_running_loop()
+
+        def aside(call):
+            def made():
+                readers.append(threading.current_thread())
+                return call()
+
+            return loop.run_in_executor(None, made)
+
+        opened.aside = aside
+        (pieces,) = await read_source(opened, 1 << 19)
+        return pieces
+
+    assert run(read()) == (str(path), data)
+    assert len(readers) == len(data) // (1 << 19)  # but for the first, and with the end
+    assert threading.main_thread() not in readers
+
+
+@pytest.mark.parametrize("ended_by", ["cancel", "close"])
+def test_a_worker_that_reads_is_waited_for(run, tmp_path, ended_by):
+    path = tmp_path / "a.csv"
+    path.write_bytes(ROWS)
+    go, under_way, done = threading.Event(), threading.Event(), []
+
+    async def read():
+        opened, loop = source(str(path)), asyncio.get_running_loop()
+
+        def aside(call):
+            def made():
+                under_way.set()
+                go.wait()
+                done.append(call())
+                return done[0]
+
+            return loop.run_in_executor(None, made)
+
+        opened.aside = aside
+        (stream,) = [each async for each in opened.streams()]
+        assert await stream.read_into(memoryview(bytearray(1 << 18))) == 1 << 18
+        reading = asyncio.create_task(stream.read_into(memoryview(bytearray(1000))))
+        await asyncio.to_thread(under_way.wait)
+        ending = asyncio.create_task(stream.aclose()) if ended_by == "close" else None
+        if ending is None:
+            reading.cancel()
+        await asyncio.sleep(0.01)
+        assert not reading.done()
+        go.set()
+        await asyncio.gather(reading, *([] if ending is None else [ending]), return_exceptions=True)
+        assert reading.cancelled() if ending is None else reading.result() == 1000
+        await opened.aclose()
+
+    run(read())
+    assert done == [1000]
+
+
 def test_options_say_what_is_wrong():
     for wrong, message in [
         ({"path": ""}, "path must name"),

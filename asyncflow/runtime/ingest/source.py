@@ -119,6 +119,8 @@ class SourceStage:
         )
         self._decoded_ahead = self.memory.account(source.name, "rows decoded ahead of their turn", flows=True)
         self._trusted = is_ours(connector)
+        if isinstance(connector, ByteSource) and offload.workers > 1:
+            connector.aside = offload.run
         streams = isinstance(connector, ByteSource) and connector.concurrent
         self.several_peers = streams or isinstance(connector, MessageSource)
         """What comes may be of more than one peer, each with a stream or messages of its own."""
