@@ -1,8 +1,8 @@
 """Regular files, read and written without blocking the loop: for ``file``, and for stdin and stdout where they are files.
 
 Bytes in the page cache are read at once into the caller's buffer (``RWF_NOWAIT``: no copy), where there are many by a worker of the run
-that has some; bytes on disk are read by a thread, also into the caller's buffer.  A cancelled read or write waits for its thread, so no thread uses a buffer or a descriptor after the call
-has returned.
+where it has some; bytes on disk are read by a thread, also into the caller's buffer.  A cancelled read or write waits for its thread, so no
+thread uses a buffer or a descriptor after the call has returned.
 """
 
 from __future__ import annotations
