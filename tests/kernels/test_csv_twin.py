@@ -236,3 +236,46 @@ def test_minus_zero_and_nan_keep_their_bits() -> None:
     assert [math.copysign(1, value) for value in values[:2]] == [-1, -1]
     assert np.isnan(values[2:4]).all()
     assert values[4] == math.inf
+
+
+SHORT = st.from_regex(r"\A-?[0-9]{1,16}\Z") | st.from_regex(r"\A-?[0-9]{0,9}\.[0-9]{0,8}\Z")
+STRANGE = st.sampled_from(
+    [
+        "",
+        "-",
+        ".",
+        "-.",
+        "1.2.3",
+        "1-2",
+        "--1",
+        "1e5",
+        " 7",
+        "+3",
+        "x",
+        "12345678901234567",
+        "9" * 19,
+        "-0",
+        "-.0",
+        "\xe9",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.lists(SHORT, min_size=1, max_size=40), min_size=2, max_size=4),
+    st.lists(STRANGE, max_size=2),
+    st.sampled_from(TYPES),
+    st.integers(1, 6).flatmap(lambda fields: st.tuples(st.just(fields), st.integers(0, fields - 1))),
+)
+def test_rows_that_are_read_together(
+    parts: list[list[str]], strange: list[str], kind: str, place: tuple[int, int]
+) -> None:
+    """Runs of short numbers, a strange text between them; records of one to six fields."""
+    fields, field = place
+    texts = [text for i, part in enumerate(parts) for text in [*part, *strange[i : i + 1]]]
+    records = [",".join(text if i == field else "ab" for i in range(fields)) for text in ["0" * 60, *texts]]
+    data = "\n".join(records).encode()
+    for required in (False, True):
+        arguments = plan_of([(field, kind, required)], fields, 1 << 20)
+        assert read_block(compiled, arguments, data) == read_block(twin, arguments, data)

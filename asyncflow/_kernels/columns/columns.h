@@ -125,24 +125,27 @@ AF_NOINLINE void af_apply_null_text(const af_texts *texts, af_column *column) {
     }
 }
 
+/* The texts from row `first` on, where none is quoted and only an empty one is null; `nulls`: how many are null among those before. */
+static void af_fill_views(const af_texts *texts, af_column *column, uint32_t first, uint32_t nulls) {
+    int32_t *starts = column->values, *lengths = column->lengths;
+    const uint32_t *bound = texts->bounds + (size_t)first * texts->stride, stride = texts->stride;
+    for (uint32_t row = first; row < texts->rows; row++, bound += stride) {
+        uint32_t begin = bound[0] + 1, length = bound[1] - begin;
+        starts[row] = (int32_t)begin;
+        lengths[row] = (int32_t)length;
+        column->valid[row] = length != 0;
+        nulls += length == 0;
+    }
+    column->nulls += nulls;
+    if (AF_LIKELY(nulls == 0 || !column->required)) return;
+    for (uint32_t row = 0; row < texts->rows; row++)
+        if (!column->valid[row]) af_fail(column, row, AF_MISSING);
+}
+
+/* Texts that may be quoted, or null by `null_text`. */
 static void af_fill_strings(const af_texts *texts, af_column *column) {
     int32_t *starts = column->values, *lengths = column->lengths;
     const uint32_t *bound = texts->bounds, stride = texts->stride;
-    if (texts->null_length == 0 && texts->quoted == NULL) {
-        uint32_t values = 0;
-        for (uint32_t row = 0; row < texts->rows; row++, bound += stride) {
-            uint32_t begin = bound[0] + 1, length = bound[1] - begin;
-            starts[row] = (int32_t)begin;
-            lengths[row] = (int32_t)length;
-            column->valid[row] = length != 0;
-            values += length != 0;
-        }
-        column->nulls += texts->rows - values;
-        if (AF_LIKELY(values == texts->rows || !column->required)) return;
-        for (uint32_t row = 0; row < texts->rows; row++)
-            if (!column->valid[row]) af_fail(column, row, AF_MISSING);
-        return;
-    }
     for (uint32_t row = 0; row < texts->rows; row++, bound += stride) {
         uint32_t begin = bound[0] + 1, length = bound[1] - begin;
         starts[row] = (int32_t)begin;
@@ -195,10 +198,5 @@ static const double af_signed_tens[64] = {
 #endif
 
 #ifdef AF_LEVEL
-#if AF_LEVEL == 4
-/* Level 4 uses the loops of level 3: the float loop was measured to be slower with AVX-512. */
-static void fill_column_v4(const af_texts *texts, af_column *column) { fill_column_v3(texts, column); }
-#else
 #include "columns/level.h"
-#endif
 #endif

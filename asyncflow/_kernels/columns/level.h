@@ -63,22 +63,11 @@ AF_LEVEL_INLINE bool AF_AT(fast_int64)(const uint8_t *begin, const uint8_t *end,
         }                                                                                    \
     } while (0)
 
-AF_LEVEL_FUNCTION void AF_AT(fill_int64)(const af_texts *texts, af_column *column) {
-    int64_t *out = column->values;
-    AF_FILL_ROWS(AF_LIKELY(AF_AT(fast_int64)(begin, end, out + row)));
-}
-
 AF_LEVEL_INLINE bool AF_AT(fast_epoch)(const uint8_t *begin, const uint8_t *end, int64_t unit_ns, uint64_t limit, int64_t *out) {
     int64_t value;
     if (!AF_AT(fast_int64)(begin, end, &value) || (uint64_t)value + limit > 2 * limit) return false;
     *out = value * unit_ns;
     return true;
-}
-
-AF_LEVEL_FUNCTION void AF_AT(fill_epoch)(const af_texts *texts, af_column *column, int64_t unit_ns) {
-    int64_t *out = column->values;
-    const uint64_t limit = (uint64_t)(INT64_MAX / unit_ns);
-    AF_FILL_ROWS(AF_LIKELY(AF_AT(fast_epoch)(begin, end, unit_ns, limit, out + row)));
 }
 
 AF_LEVEL_FUNCTION void AF_AT(fill_bool)(const af_texts *texts, af_column *column) {
@@ -192,7 +181,23 @@ AF_LEVEL_FUNCTION void AF_AT(fill_seconds)(const af_texts *texts, af_column *col
     AF_FILL_ROWS(AF_LIKELY(AF_AT(fast_seconds)(begin, end, out + row)));
 }
 
-#if AF_LEVEL >= 3
+#if AF_LEVEL == 4
+#include "columns/eight.h"
+#else
+AF_LEVEL_FUNCTION void AF_AT(fill_int64)(const af_texts *texts, af_column *column) {
+    int64_t *out = column->values;
+    AF_FILL_ROWS(AF_LIKELY(AF_AT(fast_int64)(begin, end, out + row)));
+}
+
+AF_LEVEL_FUNCTION void AF_AT(fill_epoch)(const af_texts *texts, af_column *column, int64_t unit_ns) {
+    int64_t *out = column->values;
+    const uint64_t limit = (uint64_t)(INT64_MAX / unit_ns);
+    AF_FILL_ROWS(AF_LIKELY(AF_AT(fast_epoch)(begin, end, unit_ns, limit, out + row)));
+}
+
+AF_LEVEL_FUNCTION void AF_AT(fill_texts)(const af_texts *texts, af_column *column) { af_fill_views(texts, column, 0, 0); }
+
+#if AF_LEVEL == 3
 /* Four rows at a time: two per 256-bit register as far as the digits go, then all four mantissas in one.  Where a row of the four is not
  * [-]digits[.digits] of at most 15 digits, the four are done one by one, and so are the next groups: such values seldom come alone. */
 AF_LEVEL_FUNCTION void AF_AT(fill_float64)(const af_texts *texts, af_column *column) {
@@ -263,12 +268,16 @@ AF_LEVEL_FUNCTION void AF_AT(fill_float64)(const af_texts *texts, af_column *col
     AF_FILL_ROWS(AF_LIKELY(AF_AT(fast_float64)(begin, end, out + row)));
 }
 #endif
+#endif
 
 /* Fills one column from its texts: see columns.h. */
 AF_LEVEL_FUNCTION void AF_AT(fill_column)(const af_texts *texts, af_column *column) {
     if (texts->rows == 0) return;
     if (column->kind == AF_STRING) {
-        af_fill_strings(texts, column);
+        if (texts->null_length > 0 || texts->quoted != NULL)
+            af_fill_strings(texts, column);
+        else
+            AF_AT(fill_texts)(texts, column);
         return;
     }
     memset(column->valid, 1, texts->rows);
