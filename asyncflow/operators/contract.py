@@ -35,7 +35,6 @@ class Standing(Struct, frozen=True):
     """How an operator stands between two calls, as far as that is known without counting; the fields are the properties of
     :class:`Operator` of these names."""
 
-    state_bytes: int
     open_windows: int | None
     held_ns: int
     timed: bool
@@ -120,12 +119,7 @@ class _Core(ABC):
 
     def standing(self) -> Standing:
         """How it stands now; not to be asked while a call is under way."""
-        return Standing(
-            self.state_bytes,
-            self.open_windows,
-            self.held_ns,
-            self.timed,
-        )
+        return Standing(self.open_windows, self.held_ns, self.timed)
 
 
 class Operator(_Core):

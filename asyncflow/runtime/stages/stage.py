@@ -147,9 +147,9 @@ class Stage(ABC):
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of state that the operator holds now, about."""
+        """Bytes of state that the operator holds now, or held before the work that is being done, about."""
         if self._before is not None:
-            return self._before.state_bytes
+            return self._account.used_bytes
         return 0 if self.operator is None else self.operator.state_bytes
 
     @property
