@@ -311,6 +311,9 @@ def _given_up(closing: Closing) -> Iterator[Output]:
         yield from closing.outputs()
 
 
+SecondHalf = Callable[[], list[Output]]
+
+
 class TwoInputOperator(_Core):
     """An operator over two inputs of different columns; ``port`` 0 is the left one, 1 the right one.
 
@@ -320,6 +323,16 @@ class TwoInputOperator(_Core):
     """
 
     output: Schema
+    in_halves = False
+    """It has ``process_first`` and ``advance_first``: the first half of such a call gives the second one, which gives its outputs.  Second
+    halves are called in order, one at a time; those of one call may run beside the first halves of the next calls."""
+
+    def process_first(self, port: int, batch: Batch) -> SecondHalf:
+        raise NotImplementedError
+
+    def advance_first(self, watermark_ns: int) -> Iterator[tuple[SecondHalf, bool]]:
+        """Each with whether there are more."""
+        raise NotImplementedError
 
     @abstractmethod
     def process(self, port: int, batch: Batch) -> Iterable[Output]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
+import asyncflow.runtime.base.workers
 from asyncflow.errors import StageError
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
@@ -16,7 +19,8 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.plan.stages.join import Join
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
-from asyncflow.runtime.edges.channel import Channel
+from asyncflow.runtime.base.workers import Offload
+from asyncflow.runtime.edges.channel import Channel, FanOut
 from asyncflow.runtime.stages.join import TwoInputStage
 from asyncflow.runtime.stages.readers import AsTheyCome, OneAfterOther
 from tests.operators_of import operator_of
@@ -30,15 +34,24 @@ def batch(*rows: tuple[int, int]) -> Batch:
     return Batch(SCHEMA, (FixedColumn(keys),), len(rows), times)
 
 
+def joining(
+    channel: Channel, kind: str, offload: Offload | None = None, max_state_bytes: int = 1 << 30
+) -> TwoInputStage:
+    """A join within 10 ns."""
+    table = Join("j", ("l", "r"), (("k", "k"),), kind, within_ns=(-10, 10), max_state_bytes=max_state_bytes)
+    reader = AsTheyCome(channel, 2, apart=True)
+    operator = operator_of(table, SCHEMA, SCHEMA)
+    stage = TwoInputStage("j", reader, operator, table.ways, clock=Clock(), memory=Memory(), offload=offload)
+    stage.side["late"] = FanOut()
+    return stage
+
+
 async def told(
-    messages: list[tuple[int, Message]], kind: str = "left"
+    messages: list[tuple[int, Message]], kind: str = "left", offload: Offload | None = None
 ) -> tuple[TwoInputStage, list[Message]]:
     """What a join within 10 ns says to these messages of its ports."""
     channel, results = Channel(2, 1 << 20), Channel(1, 1 << 20)
-    table = Join("j", ("l", "r"), (("k", "k"),), kind, within_ns=(-10, 10))
-    reader = AsTheyCome(channel, 2, apart=True)
-    operator = operator_of(table, SCHEMA, SCHEMA)
-    stage = TwoInputStage("j", reader, operator, table.ways, clock=Clock(), memory=Memory())
+    stage = joining(channel, kind, offload)
     stage.outlet.connect(results, 0)
     for port, message in messages:
         await channel.send(port, message)
@@ -150,3 +163,61 @@ async def test_what_a_lookup_holds_of_its_left_side_counts_for_its_max_state() -
         assert ports == ([1, 0, 0] if fits else [])
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
+
+
+@pytest.fixture
+def offload(monkeypatch: pytest.MonkeyPatch) -> Iterator[Offload]:
+    """Workers that take all work, however little."""
+    monkeypatch.setattr(asyncflow.runtime.base.workers, "INLINE_BYTES", 0)
+    workers = Offload(3)
+    yield workers
+    workers.close()
+
+
+@pytest.mark.parametrize("kind", ["inner", "left", "full", "anti"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_second_halves_beside_first_ones_change_nothing(kind: str, seed: int, offload: Offload) -> None:
+    chance, messages = random.Random(seed), list[tuple[int, Message]]()
+    reached = [0, 0]
+    for _ in range(60):
+        port = chance.randrange(2)
+        times = sorted(
+            max(0, reached[port] + chance.randrange(-25, 20)) for _ in range(chance.randrange(1, 9))
+        )
+        messages.append((port, batch(*((chance.randrange(3), time) for time in times))))
+        if chance.random() < 0.7:
+            reached[port] = max(reached[port], times[-1])
+            messages.append((port, Watermark(reached[port])))
+    messages += [(0, End()), (1, End())]
+    one, alone = await told(messages, kind)
+    other, beside = await told(messages, kind, offload)
+
+    def plain(said: list[Message]) -> list[object]:
+        return [
+            [repr(column) for column in each.columns] + [repr(each.time)] if isinstance(each, Batch) else each
+            for each in said
+        ]
+
+    assert plain(beside) == plain(alone)
+    assert (other.counts.rows_out, other.counts.ways) == (one.counts.rows_out, one.counts.ways)
+
+
+async def test_a_second_half_that_fails_ends_a_stage_that_waits_for_rows(offload: Offload) -> None:
+    channel = Channel(2, 1 << 20)
+    stage = joining(channel, "left", offload, max_state_bytes=100)
+    running = asyncio.create_task(stage.run())
+    await channel.send(0, batch(*((row, row) for row in range(50))))
+    with pytest.raises(StageError, match=r"50 keys.*more than max_state = 100B"):
+        await asyncio.wait_for(running, 10)
+
+
+async def test_a_stage_that_is_stopped_leaves_no_second_half(offload: Offload) -> None:
+    channel = Channel(2, 1 << 20)
+    stage = joining(channel, "left", offload)
+    running = asyncio.create_task(stage.run())
+    await channel.send(0, batch(*((row, row) for row in range(50))))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -11,12 +11,15 @@ moments.  A row without a partner is released at its expiry, or at its moment wh
 count any more.
 
 The kernel keeps the rows and finds the pairs, as places; the columns of the rows stand by place in ``held.HeldColumns``, and are
-gathered a portion of results at a time.
+gathered a portion of results at a time.  A call's first half is that of the kernel, and its second half that of the columns: neither
+touches what the other one has, so that the columns of one call may be at work beside the kernel in the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from threading import Lock
 
 import numpy as np
 
@@ -24,10 +27,11 @@ from asyncflow._kernels import interval as interval_kernel
 from asyncflow.model.batch import Batch, iter_slices
 from asyncflow.model.columns import BoolArray, FixedColumn, Int32Array, Int64Array
 from asyncflow.model.snapshot import Frozen, Saved, nested
+from asyncflow.operators.contract import Output, SecondHalf
 from asyncflow.operators.joins import results
 from asyncflow.operators.joins.held import HeldColumns
 from asyncflow.operators.joins.rows import shifted, shifted_time
-from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
+from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin, event_times
 from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 
@@ -42,17 +46,30 @@ class IntervalJoin(TimedJoin):
     """``lower_ns`` and ``upper_ns``: right time - left time lies between them, with them."""
 
     state_version = 2
+    in_halves = True
 
     def __init__(self, spec: JoinSpec, *, lower_ns: int, upper_ns: int) -> None:
         self._state = interval_kernel.IntervalState(spec.kind, lower_ns, upper_ns)
         self._numbered = spec.key_types in (("int64",), ("timestamp",))
         super().__init__(spec, _held_back(spec, lower_ns, upper_ns, self._state.reach))
         self._columns = (HeldColumns(), HeldColumns())
+        self._at_kernel = Lock()
+
+    def process(self, port: int, batch: Batch) -> list[Output]:
+        return self.process_first(port, batch)()
+
+    def process_first(self, port: int, batch: Batch) -> SecondHalf:
+        """The kernel takes the keys and times; the second half puts the columns by."""
+        if not batch.num_rows:
+            return list
+        with self._at_kernel:
+            late = self.take_in(port, batch)
+            return partial(self._put, port, batch, late, self._kernel_bytes)
 
     def take_in(self, port: int, batch: Batch) -> BoolArray | None:
-        assert batch.time is not None
+        times = event_times(batch)
         keys = [batch.columns[position] for position in self.spec.keys[port]]
-        rows = np.ascontiguousarray(batch.time), batch.watermarks, batch.watermark_before, batch.delay_ns
+        rows = np.ascontiguousarray(times), batch.watermarks, batch.watermark_before, batch.delay_ns
         if self._numbered:
             (key,) = keys
             assert isinstance(key, FixedColumn)
@@ -62,27 +79,68 @@ class IntervalJoin(TimedJoin):
             groups = self._keys.groups(keys, batch.num_rows)
             late, partly = self._state.hold(port, groups, self._keys.table.size, *rows)
         self.counts["late_partly"] += partly
+        return late
+
+    def _put(self, port: int, batch: Batch, late: BoolArray | None, kernel_bytes: int) -> list[Output]:
         columns, count = [batch.columns[position] for position in self.spec.columns[port]], batch.num_rows
         if late is not None:
             on_time = np.flatnonzero(~late)
             columns, count = [column.take(on_time) for column in columns], len(on_time)
         self._columns[port].put(columns, count)
-        return late
+        outputs = self._late_outputs(port, batch, late)
+        size = kernel_bytes + self._column_bytes
+        if size > self.spec.max_state_bytes:
+            with self._at_kernel:
+                raise self._too_much(size)
+        return outputs
 
     def released(self, clock: int) -> Iterator[Batch]:
+        for second_half, _ in self._sweeps(clock):
+            for output in second_half():
+                yield output.batch
+
+    def advance_first(self, watermark_ns: int) -> Iterator[tuple[SecondHalf, bool]]:
+        """The kernel finds pairs; the second half gathers their columns."""
+        if watermark_ns > self.clock:
+            self.clock = watermark_ns
+            for second_half, more in self._sweeps(watermark_ns):
+                if not more:
+                    self._forget_keys()
+                yield second_half, more
+
+    def _sweeps(self, clock: int) -> Iterator[tuple[SecondHalf, bool]]:
         more = True
         while more:
-            *met, more = self._state.sweep(clock, results.MAX_PAIRS)
-            if len(met[0]):
-                yield from iter_slices(self._results(*met), MAX_OUTPUT_ROWS)
-            for port in (LEFT, RIGHT):
-                self._columns[port].drop_before(self._state.places(port)[0])
-        ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
-        self.counts.update(zip(ways, self._state.ways, strict=True))
-        for port, rows in enumerate(self._state.rows):
-            first, following = self._state.places(port)
-            if following - first > max(FEW_PLACES, 4 * rows):
-                self._columns[port].move(self._state.compact(port))
+            with self._at_kernel:
+                *met, more = self._state.sweep(clock, results.MAX_PAIRS)
+                first = self._state.places(LEFT)[0], self._state.places(RIGHT)[0]
+                kept = (None, None) if more else (self._compacted(LEFT), self._compacted(RIGHT))
+            if not more:
+                ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
+                self.counts.update(zip(ways, self._state.ways, strict=True))
+            yield partial(self._gather, met, first, kept), more
+
+    def _compacted(self, port: int) -> Int64Array | None:
+        """The places of the rows that are held, where they got new ones: so few of the places are in use."""
+        first, following = self._state.places(port)
+        if following - first <= max(FEW_PLACES, 4 * self._state.rows[port]):
+            return None
+        kept: Int64Array = self._state.compact(port)
+        return kept
+
+    def _gather(
+        self, met: list[Int64Array], first: tuple[int, int], kept: tuple[Int64Array | None, Int64Array | None]
+    ) -> list[Output]:
+        found = (
+            [Output(rows) for rows in iter_slices(self._results(*met), MAX_OUTPUT_ROWS)]
+            if len(met[0])
+            else []
+        )
+        for columns, place, moved in zip(self._columns, first, kept, strict=True):
+            columns.drop_before(place)
+            if moved is not None:
+                columns.move(moved)
+        return found
 
     @property
     def waiting_rows(self) -> tuple[int, int]:
@@ -125,7 +183,15 @@ class IntervalJoin(TimedJoin):
 
     @property
     def held_bytes(self) -> int:
-        return int(self._state.nbytes) + sum(side.nbytes for side in self._columns)
+        return int(self._state.nbytes) + self._column_bytes
+
+    @property
+    def _column_bytes(self) -> int:
+        return sum(side.nbytes for side in self._columns)
+
+    @property
+    def _kernel_bytes(self) -> int:
+        return int(self._keys.table.nbytes) + int(self._state.nbytes)
 
     def _results(self, left: Int64Array, right: Int64Array, time: Int64Array, release: Int64Array) -> Batch:
         takers = self._columns[LEFT].taker, self._columns[RIGHT].taker

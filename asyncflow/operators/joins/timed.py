@@ -106,6 +106,12 @@ class KeyIds:
         return np.concatenate([np.arange(NULL_KEYS), self.table.ranks() + np.int64(NULL_KEYS)])
 
 
+def event_times(batch: Batch) -> Int64Array:
+    if batch.time is None:
+        raise StageError("a join by event time needs rows that have one")
+    return batch.time
+
+
 class TimedJoin(TwoInputOperator):
     """``hold_ns``: how far the time of a result may lie before its release.  ``counts``: of each side rows ``matched`` and ``unmatched``
     (counted as they leave the state), ``late``, ``late_right``; of the others, those that were ``late_partly``."""
@@ -149,15 +155,10 @@ class TimedJoin(TwoInputOperator):
     def process(self, port: int, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
-        if batch.time is None:
-            raise StageError("a join by event time needs rows that have one")
-        late = self.take_in(port, batch)
-        outputs = []
-        if late is not None:
-            self.counts["late_right" if port else "late"] += int(np.count_nonzero(late))
-            if port == LEFT:
-                outputs.append(Output(batch.take(np.flatnonzero(late)), "late"))
-        self._check_state()
+        event_times(batch)
+        outputs = self._late_outputs(port, batch, self.take_in(port, batch))
+        if (size := self.state_bytes) > self.spec.max_state_bytes:
+            raise self._too_much(size)
         return outputs
 
     def advance(self, watermark_ns: int) -> Iterator[Output]:
@@ -165,10 +166,7 @@ class TimedJoin(TwoInputOperator):
             self.clock = watermark_ns
             for batch in self.released(watermark_ns):
                 yield Output(batch)
-            if self.spec.key_types:
-                kept = self._keys.forget(self.live_keys)
-                if kept is not None:
-                    self.keep_keys(kept)
+            self._forget_keys()
 
     def finish(self, port: int) -> Iterator[Output]:
         self._open.discard(port)
@@ -225,9 +223,20 @@ class TimedJoin(TwoInputOperator):
 
     # -- inside ----------------------------------------------------------------------------------------------------------
 
-    def _check_state(self) -> None:
-        if (size := self.state_bytes) > self.spec.max_state_bytes:
-            limit = format_size(self.spec.max_state_bytes)
-            raise StageError(
-                f"it holds {self.open_keys} keys in {format_size(size)} of rows that wait for a match, more than max_state = {limit}"
-            )
+    def _late_outputs(self, port: int, batch: Batch, late: BoolArray | None) -> list[Output]:
+        if late is None:
+            return []
+        self.counts["late_right" if port else "late"] += int(np.count_nonzero(late))
+        return [Output(batch.take(np.flatnonzero(late)), "late")] if port == LEFT else []
+
+    def _forget_keys(self) -> None:
+        if self.spec.key_types:
+            kept = self._keys.forget(self.live_keys)
+            if kept is not None:
+                self.keep_keys(kept)
+
+    def _too_much(self, size: int) -> StageError:
+        limit = format_size(self.spec.max_state_bytes)
+        return StageError(
+            f"it holds {self.open_keys} keys in {format_size(size)} of rows that wait for a match, more than max_state = {limit}"
+        )

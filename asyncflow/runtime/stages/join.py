@@ -6,12 +6,14 @@ input to its end, then the left one; two bounded inputs are read in step with ev
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
-from asyncflow.model.messages import Watermark
+from asyncflow.model.messages import Barrier, Watermark
 from asyncflow.model.snapshot import Frozen, Saved, nested
-from asyncflow.operators.contract import TwoInputOperator
+from asyncflow.operators.contract import Output, SecondHalf, TwoInputOperator
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
@@ -44,6 +46,9 @@ class TwoInputStage(Stage):
         super().__init__(name, reader, kept, clock=clock, memory=memory, offload=offload, collect=collect)
         self.counts.ways = operator.counts
         self._inputs = Watermark(NO_TIME)
+        self._second: asyncio.Task[None] | None = None
+        """Makes and sends what comes of the last first half."""
+        self._runner: asyncio.Task[None] | None = None
 
     @property
     def operator(self) -> TwoInputOperator:
@@ -56,19 +61,32 @@ class TwoInputStage(Stage):
     async def _process(self, port: int, batch: Batch) -> None:
         self.counts.rows_in += batch.num_rows
         self._fresh_bytes += batch.nbytes
-        await self._work(partial(self._operator.process, port, batch), batch.nbytes)
+        if self._in_halves(batch.nbytes):
+            await self._work_in_halves(lambda: iter([(self._operator.process_first(port, batch), False)]))
+        else:
+            await self._settle()
+            await self._work(partial(self._operator.process, port, batch), batch.nbytes)
 
     async def _advance(self, watermark: Watermark) -> None:
         if watermark.time_ns > self._inputs.time_ns:
             self.moved_ns = self._clock.now_ns()
         self._inputs = watermark
         fresh_bytes, self._fresh_bytes = self._fresh_bytes, 0
-        await self._work(partial(self._operator.advance, watermark.time_ns), fresh_bytes)
-        if watermark.time_ns < END_OF_TIME:
+        of_side = watermark if watermark.time_ns < END_OF_TIME else None
+        if self._in_halves(fresh_bytes):
+            await self._work_in_halves(lambda: self._operator.advance_first(watermark.time_ns), of_side)
+        else:
+            await self._settle()
+            await self._work(partial(self._operator.advance, watermark.time_ns), fresh_bytes)
+            await self._send_to_sides(of_side)
+
+    async def _send_to_sides(self, watermark: Watermark | None) -> None:
+        if watermark is not None:
             for side in self.side.values():
                 await side.send(watermark)
 
     async def _finish(self, port: int) -> None:
+        await self._settle()
         await self._work(partial(self._operator.finish, port), self.state_bytes)
 
     def _news(self) -> Watermark | None:
@@ -77,6 +95,80 @@ class TwoInputStage(Stage):
             return None
         self.counts.watermark, self._idle = reached_ns, idle
         return Watermark(reached_ns, idle)
+
+    # -- in halves -------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        self._runner = asyncio.current_task()
+        try:
+            await super().run()
+        except asyncio.CancelledError:
+            if self._second is not None and self._second.done():
+                self._second.result()  # it failed, and that is why
+            raise
+        finally:
+            if self._second is not None:
+                self._second.cancel()
+                await asyncio.wait([self._second])
+
+    async def _on_barrier(self, barrier: Barrier) -> None:
+        await self._settle()
+        await super()._on_barrier(barrier)
+
+    def _in_halves(self, size_bytes: int) -> bool:
+        return self._operator.in_halves and self._offload.takes(size_bytes)
+
+    async def _work_in_halves(
+        self, begin: Callable[[], Iterator[tuple[SecondHalf, bool]]], of_side: Watermark | None = None
+    ) -> None:
+        """Has a worker do the first half of a call, beside the second half of the call before it; leaves the second half at work.
+
+        ``of_side``: what the side outputs are told afterwards."""
+        self._before = self._operator.standing()
+        halves: Iterator[tuple[SecondHalf, bool]] | None = None
+
+        def take() -> tuple[SecondHalf, bool] | None:
+            nonlocal halves
+            if halves is None:
+                halves = begin()
+            return next(halves, None)
+
+        more = True
+        while more:
+            try:
+                taken = await self._offload.run(take)
+            except Exception as error:
+                self._fail(error)
+            await self._settle()
+            second, more = taken or (list, False)
+            last = (None, None) if more else (self._news(), of_side)
+            self._second = asyncio.create_task(self._finish_half(second, *last))
+            self._second.add_done_callback(self._second_done)
+        self._before = None
+        self._account.resize(self._operator.state_bytes)
+
+    def _second_done(self, second: asyncio.Task[None]) -> None:
+        """A second half that fails ends the run at once, whatever the stage waits for."""
+        if not second.cancelled() and second.exception() is not None and self._runner is not None:
+            self._runner.cancel()
+
+    async def _finish_half(
+        self, second: SecondHalf, news: Watermark | None, of_side: Watermark | None
+    ) -> None:
+        try:
+            outputs: list[Output] = await self._offload.run(second)
+        except Exception as error:
+            self._fail(error)
+        await self._send_all(outputs)
+        if news is not None:
+            await self.outlet.send(news)
+        await self._send_to_sides(of_side)
+
+    async def _settle(self) -> None:
+        """The second half that is at work is done, and what came of it was sent."""
+        if self._second is not None:
+            await self._second
+            self._second = None
 
     # -- state -----------------------------------------------------------------------------------------------------------
 
