@@ -155,66 +155,88 @@ AF_INLINE void af_as_of_ask_straight(const af_as_of *join, const af_as_of_straig
     if (key >= 0 && join->keys[key].back >= 0) __builtin_prefetch(&join->rows[join->keys[key].back]);
 }
 
-/* A row of a straight batch becomes known where the known row of its key is fresh like itself; false: another case. */
-AF_INLINE bool af_as_of_known_straight(af_as_of *join, const af_as_of_straight *batch, int64_t at) {
-    const int32_t key = batch->keys[at], back = key < 0 ? AF_AS_OF_NONE : join->keys[key].back;
-    if (AF_UNLIKELY(back < 0)) return false;
-    af_as_of_row *row = &join->rows[back];
-    const int64_t time = batch->times[at];
-    if (AF_UNLIKELY((row->ref >= 0) | (row->time > time))) return false;
-    af_as_of_count_right(join, row->matched);
-    row->time = time;
-    row->arrival = batch->arrival + at;
-    row->ref = af_as_of_fresh(at);
-    row->matched = false;
+/* The right rows of a straight batch from `first` on that a sweep has seen become known: of each key the last one, which `head` names. */
+static bool af_as_of_last_known(af_as_of *join, const af_as_of_straight *rights, int64_t first, int64_t stop) {
+    const bool many = join->key_count > AF_AS_OF_MANY_KEYS;
+    int64_t matched = 0, others = 0;
+    for (int64_t at = first; at < stop; at++) {
+        if (many) af_as_of_ask_straight(join, rights, at);
+        const int32_t key = rights->keys[at];
+        if (AF_UNLIKELY(key == AF_AS_OF_NONE || join->keys[key].head == at)) {
+            const af_as_of_waiting row = af_as_of_straight_row(rights, at);
+            if (!af_as_of_known(join, &row)) return false;
+            if (key == AF_AS_OF_NONE) continue;
+            join->rows[join->keys[key].back].matched = join->hits[at];
+            join->keys[key].head = AF_AS_OF_NONE;
+        } else {
+            matched += join->hits[at];
+            others++;
+        }
+    }
+    join->sides[AF_AS_OF_RIGHT].matched += matched;
+    join->sides[AF_AS_OF_RIGHT].unmatched += others - matched;
     return true;
 }
 
 /* Looking back, the steps of the sweep below for what is left of two straight batches, whose rows are in no queue: all left rows that
- * the clock has passed, and the right rows before them. */
+ * the clock has passed, and the right rows before them.  None of these is late, so the last one of a key takes the place of the known row,
+ * and those between need no row of the table: `head` of their key, which looking back has no other use for, is the last so far, and `hits`
+ * tells which are matched. */
 static int af_as_of_sweep_straight(af_as_of *join, int64_t limit, af_as_of_results *out) {
     af_as_of_side *left = &join->sides[AF_AS_OF_LEFT], *right = &join->sides[AF_AS_OF_RIGHT];
-    af_as_of_straight lefts = left->straight, rights = right->straight;
-    const bool many = join->key_count > AF_AS_OF_MANY_KEYS;
-    int64_t count = out->count, moment = out->moment, matched = 0;
-    const int64_t first = lefts.at;
+    const af_as_of_straight lefts = left->straight, rights = right->straight;
+    if (lefts.at == lefts.passed) return AF_AS_OF_SWEPT;
+    if (!af_grow(&join->hits, &join->hit_capacity, rights.passed, 1)) return AF_AS_OF_NO_MEMORY;
+    if (rights.passed > rights.at) memset(join->hits + rights.at, 0, (size_t)(rights.passed - rights.at));
+    af_as_of_key *keys = join->keys;
+    const bool many = join->key_count > AF_AS_OF_MANY_KEYS, pairs = join->pairs;
+    const bool matched_come = join->pairs || join->firsts, others_come = join->left_alone;
+    int64_t *left_refs = out->left, *right_refs = out->right, *times = out->time;
+    uint8_t *hits = join->hits;
+    const int64_t tolerance = join->tolerance;
+    int64_t at = lefts.at, right_at = rights.at, count = out->count, moment = out->moment, matched = 0;
     int state = AF_AS_OF_SWEPT;
-    for (; lefts.at < lefts.passed; lefts.at++) {
-        const int64_t time = lefts.times[lefts.at];
-        for (; rights.at < rights.passed && rights.times[rights.at] <= time; rights.at++) {
-            if (many) af_as_of_ask_straight(join, &rights, rights.at);
-            if (AF_LIKELY(af_as_of_known_straight(join, &rights, rights.at))) continue;
-            const af_as_of_waiting row = af_as_of_straight_row(&rights, rights.at);
-            if (!af_as_of_known(join, &row)) return AF_AS_OF_NO_MEMORY;
+    for (; at < lefts.passed; at++) {
+        const int64_t time = lefts.times[at];
+        for (; right_at < rights.passed && rights.times[right_at] <= time; right_at++) {
+            if (many && right_at + AF_AS_OF_AHEAD < rights.passed && rights.keys[right_at + AF_AS_OF_AHEAD] >= 0)
+                __builtin_prefetch(&keys[rights.keys[right_at + AF_AS_OF_AHEAD]]);
+            if (AF_LIKELY(rights.keys[right_at] >= 0)) keys[rights.keys[right_at]].head = (int32_t)right_at;
         }
-        if (time > moment && count >= limit) {
-            state = AF_AS_OF_MORE;
-            break;
+        if (time > moment) {
+            if (AF_UNLIKELY(count >= limit)) {
+                state = AF_AS_OF_MORE;
+                break;
+            }
+            moment = time;
         }
-        moment = time > moment ? time : moment;
-        if (many) af_as_of_ask_straight(join, &lefts, lefts.at);
-        const int32_t key = lefts.keys[lefts.at];
-        const int32_t found = key < 0 ? AF_AS_OF_NONE : af_as_of_find(join, AF_AS_OF_BACKWARD, &join->keys[key], time);
+        if (many) af_as_of_ask_straight(join, &lefts, at);
+        const int32_t key = lefts.keys[at], ahead = key < 0 ? AF_AS_OF_NONE : keys[key].head;
         int64_t partner = AF_AS_OF_NONE;
-        if (AF_LIKELY(found >= 0)) {
-            join->rows[found].matched = true;
-            matched++;
-            if (!join->pairs && !join->firsts) continue;
-            if (join->pairs) partner = join->rows[found].ref;
-        } else if (!join->left_alone) {
-            continue;
+        if (AF_LIKELY(ahead >= 0) && (tolerance < 0 || rights.times[ahead] >= af_as_of_shifted(time, -tolerance))) {
+            hits[ahead] = 1;
+            partner = af_as_of_fresh(ahead);
+        } else if (ahead < 0 && key >= 0) {
+            const int32_t found = af_as_of_find(join, AF_AS_OF_BACKWARD, &keys[key], time);
+            if (found >= 0) {
+                join->rows[found].matched = true;
+                partner = join->rows[found].ref;
+            }
         }
-        out->left[count] = af_as_of_fresh(lefts.at);
-        out->right[count] = partner;
-        out->time[count++] = time;
+        const bool alone = partner == AF_AS_OF_NONE;
+        matched += !alone;
+        if (!(alone ? others_come : matched_come)) continue;
+        left_refs[count] = af_as_of_fresh(at);
+        right_refs[count] = pairs ? partner : AF_AS_OF_NONE;
+        times[count++] = time;
     }
     left->matched += matched;
-    left->unmatched += lefts.at - first - matched;
-    left->straight.at = lefts.at;
-    right->straight.at = rights.at;
+    left->unmatched += at - lefts.at - matched;
+    left->straight.at = at;
+    right->straight.at = right_at;
     out->count = count;
     out->moment = moment;
-    return state;
+    return af_as_of_last_known(join, &rights, rights.at, right_at) ? state : AF_AS_OF_NO_MEMORY;
 }
 
 AF_INLINE int af_as_of_sweep_towards(af_as_of *join, af_as_of_direction direction, int64_t limit, af_as_of_results *out) {

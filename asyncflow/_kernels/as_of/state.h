@@ -91,6 +91,8 @@ typedef struct {
     int64_t heap_count, heap_capacity;
     int32_t *touched; /* known rows that may be fresh */
     int64_t touched_count, touched_capacity;
+    uint8_t *hits; /* of each right row that a sweep finds in a straight batch, whether it is matched */
+    int64_t hit_capacity;
     int64_t clock;
     bool under_way; /* a sweep is not over */
 } af_as_of;
@@ -139,6 +141,7 @@ static void af_as_of_free(af_as_of *join) {
     free(join->dues);
     free(join->due_heap);
     free(join->touched);
+    free(join->hits);
 }
 
 static uint64_t af_as_of_bytes(const af_as_of *join) {

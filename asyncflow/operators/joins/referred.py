@@ -63,10 +63,11 @@ class ReferredColumns:
             return partial(self._placed.take, places=refs)
         if placed:
             return partial(self._mixed, refs=refs)
-        columns, rows = self._fresh, -2 - refs
+        columns = self._fresh
         if in_a_row:
-            first, stop = int(rows[0]), int(rows[-1]) + 1
+            first, stop = -2 - int(refs[0]), -1 - int(refs[-1])
             return lambda position: columns[position].slice(first, stop)
+        rows = -2 - refs
         return lambda position: columns[position].take(rows)
 
     def _mixed(self, position: int, refs: Int64Array) -> Column:
