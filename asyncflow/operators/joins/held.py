@@ -33,11 +33,20 @@ FEW_ROWS = 1 << 6
 FEW_BYTES = 1 << 12
 
 
+def _grown(items: NDArray[Any], size: int) -> NDArray[Any]:
+    """A longer array that begins with these items; the same one further on, where there is room behind it.  Room that is not touched costs
+    nothing, and the system zeroes what is touched first."""
+    if isinstance(items.base, np.ndarray) and size <= len(items.base):
+        return items.base[:size]
+    grown = np.empty(4 * size, items.dtype)[:size]
+    grown[: len(items)] = items
+    return grown
+
+
 class _Ring:
     """An array by place.  ``size``: a power of two."""
 
     def __init__(self, dtype: Any, size: int, fill: bool = False) -> None:
-        self._fill = fill
         self._items: NDArray[Any] = np.full(size, fill, dtype) if fill else np.empty(size, dtype)
 
     def put(self, first: int, items: NDArray[Any]) -> None:
@@ -57,13 +66,17 @@ class _Ring:
         return interval_kernel.take_spans(self._items, places, origin)
 
     def resize(self, size: int, first: int, following: int) -> None:
-        """The items of places ``first`` to ``following`` in a ring of another size."""
+        """The items of places ``first`` to ``following`` in a ring of another size; of one that grows, those of one half move at most."""
         before = self._items
-        self._items = np.full(size, self._fill, before.dtype) if self._fill else np.empty(size, before.dtype)
+        if size > len(before):
+            self._items = _grown(before, size)
+        else:
+            self._items = np.empty(size, before.dtype)
         while first < following:
             at = first & (len(before) - 1)
             count = min(following - first, len(before) - at)
-            self.put(first, before[at : at + count])
+            if size < len(before) or first & (size - 1) != at:
+                self.put(first, before[at : at + count])
             first += count
 
     @property
@@ -182,15 +195,17 @@ class _TextHeld(_Held):
 
     def _make_room(self, added: int) -> None:
         """The texts that are held, with room for these and as many again."""
-        held = self._data[self._first - self._origin : self._end - self._origin]
-        room = max(FEW_BYTES, 2 * (len(held) + added))
-        if len(self._data) // 2 <= room <= len(self._data) and len(held) <= len(self._data) // 2:
-            self._data[: len(held)] = held
-        else:
+        held, used = self._end - self._first, self._end - self._origin
+        room = max(FEW_BYTES, 2 * (held + added))
+        if 2 * room < len(self._data):
             data = np.empty(room, np.uint8)
-            data[: len(held)] = held
-            self._data = data
-        self._origin = self._first
+        else:
+            data = self._data if room <= len(self._data) else _grown(self._data, room)
+            if used + added <= room:
+                self._data = data
+                return
+        data[:held] = self._data[used - held : used]
+        self._data, self._origin = data, self._first
 
 
 class HeldColumns:
