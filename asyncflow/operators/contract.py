@@ -342,6 +342,10 @@ class TwoInputOperator(_Core):
     def advance(self, watermark_ns: int) -> Iterable[Output]:
         """The stage's watermark is now ``watermark_ns`` (it never falls)."""
 
+    def advance_bytes(self, watermark_ns: int, fresh_bytes: int) -> int:
+        """As of :class:`Operator`."""
+        return fresh_bytes
+
     @abstractmethod
     def finish(self, port: int) -> Iterable[Output]:
         """One input has ended."""

@@ -19,7 +19,7 @@ cimport numpy as cnp
 from asyncflow._kernels.as_of.state cimport (
     AF_AS_OF_BACKWARD, AF_AS_OF_FORWARD, AF_AS_OF_MORE, AF_AS_OF_NEAREST, AF_AS_OF_NO_MEMORY, af_as_of, af_as_of_arrivals, af_as_of_begin,
     af_as_of_bytes, af_as_of_columns, af_as_of_compact, af_as_of_compact_rows, af_as_of_enqueue, af_as_of_free, af_as_of_fresh_count,
-    af_as_of_hold, af_as_of_init, af_as_of_keep_keys, af_as_of_live_keys, af_as_of_load, af_as_of_measure, af_as_of_next_due,
+    af_as_of_hold, af_as_of_init, af_as_of_keep_keys, af_as_of_live_keys, af_as_of_load, af_as_of_measure, af_as_of_next_due, af_as_of_passes,
     af_as_of_pick, af_as_of_pick_texts, af_as_of_ready_count, af_as_of_recycle, af_as_of_results, af_as_of_room_for_keys,
     af_as_of_row_count, af_as_of_save, af_as_of_settle, af_as_of_side, af_as_of_sweep, af_as_of_texts,
 )
@@ -185,6 +185,9 @@ cdef class _AsOfState:
             raise MemoryError
         left, right, time, release = (array[: out.count] for array in found)
         return left, right, time, time if same else release, state == AF_AS_OF_MORE
+
+    def passes(self, int64_t clock_ns):
+        return af_as_of_passes(&self.join.sides[0], clock_ns, self.join.wait) + af_as_of_passes(&self.join.sides[1], clock_ns, 0)
 
     def recycle(self, int port):
         cdef af_as_of_side *side = &self.join.sides[port & 1]

@@ -183,6 +183,15 @@ class AsOfState:
         left, right, time, release = (np.ascontiguousarray(column) for column in columns)
         return left, right, time, release, more
 
+    def passes(self, clock_ns: int) -> int:
+        """How many rows the sweep to this clock goes through, of those that wait."""
+        waits = (self.wait, 0)
+        return sum(
+            clock_ns == END or shifted(row.moment, wait) < clock_ns
+            for wait, rows in zip(waits, self._waiting, strict=True)
+            for row in rows
+        )
+
     def recycle(self, port: int) -> NDArray[np.int64]:
         """The places whose rows have left since the last call; from now on they are given out again."""
         gone = np.array(self._gone[port], np.int64)

@@ -67,6 +67,7 @@ cdef extern from "as_of/saved.h" nogil:
     bint af_as_of_recycle(af_as_of_side *)
     bint af_as_of_compact(af_as_of *, int port, int64_t *kept)
     bint af_as_of_compact_rows(af_as_of *)
+    int64_t af_as_of_passes(const af_as_of_side *, int64_t clock, int64_t wait)
     bint af_as_of_next_due(const af_as_of *, int64_t *)
     void af_as_of_live_keys(const af_as_of *, uint8_t *)
     bint af_as_of_keep_keys(af_as_of *, const int32_t *, int64_t)

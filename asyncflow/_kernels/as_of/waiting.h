@@ -211,17 +211,23 @@ static int64_t af_as_of_passed(const af_as_of_run *run, int64_t clock, int64_t w
     return low - run->begin;
 }
 
-/* The rows of a straight batch that the clock has passed are ready after those of the runs. */
-static void af_as_of_pass_straight(af_as_of_side *side, int64_t clock, int64_t wait) {
-    af_as_of_straight *batch = &side->straight;
-    int64_t low = batch->at, high = batch->count;
+/* Up to which row the clock passes a straight batch. */
+static int64_t af_as_of_straight_passed(const af_as_of_straight *batch, int64_t clock, int64_t wait) {
+    int64_t low = af_as_of_straight_first(batch), high = batch->count;
+    if (clock == INT64_MAX) return high;
     while (low < high) {
-        const int64_t middle = clock == INT64_MAX ? high - 1 : low + (high - low) / 2;
-        if (clock == INT64_MAX || af_as_of_shifted(batch->times[middle], wait) < clock) low = middle + 1;
+        const int64_t middle = low + (high - low) / 2;
+        if (af_as_of_shifted(batch->times[middle], wait) < clock) low = middle + 1;
         else high = middle;
     }
-    batch->passed = low;
-    side->waiting -= low - batch->at;
+    return low;
+}
+
+/* How many rows of a side the clock passes, of those that wait. */
+static int64_t af_as_of_passes(const af_as_of_side *side, int64_t clock, int64_t wait) {
+    int64_t total = af_as_of_straight_passed(&side->straight, clock, wait) - af_as_of_straight_first(&side->straight);
+    for (int64_t i = 0; i < side->run_count; i++) total += af_as_of_passed(&side->runs[i], clock, wait);
+    return total;
 }
 
 /* The next row that is ready, in `room` where it stands in no queue; NULL: there is none. */
@@ -245,7 +251,8 @@ AF_INLINE int64_t af_as_of_ready_count(const af_as_of_side *side) {
 static bool af_as_of_take_ready(af_as_of_side *side, int64_t clock, int64_t wait) {
     int64_t from = 0, total = 0;
     side->at = side->count = 0;
-    af_as_of_pass_straight(side, clock, wait);
+    side->straight.passed = af_as_of_straight_passed(&side->straight, clock, wait);
+    side->waiting -= side->straight.passed - side->straight.at;
     for (int64_t i = 0; i < side->run_count; i++) {
         const int64_t count = af_as_of_passed(&side->runs[i], clock, wait);
         if (count) from++;

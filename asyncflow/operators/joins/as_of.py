@@ -30,8 +30,11 @@ from asyncflow.operators.joins.referred import ReferredColumns
 from asyncflow.operators.joins.rows import shifted, shifted_time
 from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
 from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
-from asyncflow.operators.pieces import MAX_OUTPUT_ROWS
 
+MAX_OUTPUT_ROWS = 1 << 16
+"""Rows of a batch of results: about as many as a block of input has, which mostly come out together."""
+ROW_BYTES = 32
+"""What a row that is swept counts for as work: its time, its key and its part of the results."""
 FEW_PLACES = 1 << 16
 """Free places are given up only where there are more places than this."""
 
@@ -71,6 +74,9 @@ class AsOfJoin(TimedJoin):
             if self._state.places[port] > max(FEW_PLACES, 4 * self._state.rows[port]):
                 self._settle(port)
                 self._columns[port].keep(self._state.compact(port))
+
+    def advance_bytes(self, watermark_ns: int, fresh_bytes: int) -> int:
+        return ROW_BYTES * self._state.passes(watermark_ns)
 
     @property
     def waiting_rows(self) -> tuple[int, int]:

@@ -77,7 +77,8 @@ class TwoInputStage(Stage):
             await self._work_in_halves(lambda: self._operator.advance_first(watermark.time_ns), of_side)
         else:
             await self._settle()
-            await self._work(partial(self._operator.advance, watermark.time_ns), fresh_bytes)
+            size_bytes = self._operator.advance_bytes(watermark.time_ns, fresh_bytes)
+            await self._work(partial(self._operator.advance, watermark.time_ns), size_bytes)
             await self._send_to_sides(of_side)
 
     async def _send_to_sides(self, watermark: Watermark | None) -> None:
