@@ -68,11 +68,13 @@ def of_places(
 
     A side's taker is asked for places that are all null or none of them."""
     left, right = places
-    sides = ((left != -1) + 2 * (right != -1)).astype(np.int8)
 
     def gathered(left: Int64Array, right: Int64Array) -> tuple[Column, ...]:
         return shape.columns(takers[0](left), takers[1](right), len(left))
 
+    if left.min() >= 0 and right.min() >= 0:
+        return gathered(left, right)
+    sides = ((left != -1) + 2 * (right != -1)).astype(np.int8)
     if (sides == sides[0]).all():
         return gathered(left, right)
     # Each column from results with the left side, with the right one, with both, and then back in order.
