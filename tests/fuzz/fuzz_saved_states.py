@@ -1,6 +1,6 @@
 """Fuzzes what kernels load: damaged snapshots are refused by kernel and twin alike, or both go on from them alike.
 
-``python -m tests.fuzz.fuzz_saved_states --seconds 60 [--kernel join] [--seed 7]``.  ``build/fuzz/saved_states`` names the kernel and seed
+``python -m tests.fuzz.fuzz_saved_states --seconds 60 [--kernel as_of] [--seed 7]``.  ``build/fuzz/saved_states`` names the kernel and seed
 of the case under way, also where it ends the process; ``--kernel NAME --only SEED`` runs one case again.
 """
 
@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.kernels import test_as_of_saved as as_of
 from tests.kernels import test_dedup_saved as dedup
 from tests.kernels import test_groups_saved as groups
 from tests.kernels import test_interval_saved as interval
-from tests.kernels import test_join_saved as join
 from tests.kernels import test_sessions_saved as sessions
 
 KEPT = Path(__file__).resolve().parent.parent.parent / "build" / "fuzz" / "saved_states"
@@ -25,7 +25,7 @@ KERNELS: dict[str, Callable[[random.Random], None]] = {
     "counts": lambda rng: sessions.counts_refused(rng),
     "dedup": lambda rng: dedup.refused(rng, rng.choice([0, 10])),
     "interval": lambda rng: interval.refused(rng, rng.choice(interval.DAMAGED_BOUNDS), rng.random() < 0.5),
-    "join": lambda rng: join.refused(rng, rng.choice(join.DAMAGED_MODES), rng.random() < 0.5),
+    "as_of": lambda rng: as_of.refused(rng, *rng.choice(as_of.DAMAGED)),
 }
 
 
