@@ -70,6 +70,25 @@ def test_sum_and_mean_are_the_fractions_rounded_once(kernel, values):
     assert packed(results(slots(kernel, SUMS, values))) == packed(expected(values))
 
 
+@given(
+    st.lists(st.one_of(st.floats(-100, 100), st.integers(-9, 9).map(float)), min_size=1, max_size=200),
+    st.dictionaries(st.integers(0, 199), anything, max_size=3),
+    st.integers(1, 200),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=200, deadline=None)
+def test_rows_of_many_cells_are_added_as_the_twin_adds_them(values, odd, cells, extremes, rng):
+    """Usual values, in few or many cells, and some that no pair of float64 takes among them."""
+    values = [odd.get(i, value) for i, value in enumerate(values)]
+    groups = [rng.randrange(cells) for _ in values]
+    between = [(name, (0,), ("float64",), None) for name in ("min", "max")] if extremes else []
+    states = [slots(kernel, [*SUMS, *between], values, groups=groups) for kernel in (compiled, twin)]
+    for cell in set(groups):
+        first, second = (packed(results(state, cell)) for state in states)
+        assert first == second
+
+
 @given(st.lists(finite, min_size=1, max_size=50))
 @settings(max_examples=200, deadline=None)
 def test_sums_are_those_of_fsum(values):

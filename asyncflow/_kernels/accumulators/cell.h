@@ -69,6 +69,7 @@ typedef struct {
 typedef struct {
     af_op *ops;
     int op_count, set_count;
+    bool wide;    /* AVX-512 is to be used */
     bool own_sets, has_blocks; /* DISTINCT has a set per cell; cells have blocks of their own, besides those of sums (sum_bytes) */
     size_t cell_bytes, page_bytes;
     uint8_t *empty_page;

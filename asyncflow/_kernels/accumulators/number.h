@@ -57,19 +57,60 @@ AF_INLINE void af_number_between(uint8_t *cell, int least, int64_t word) {
     *af_i64(cell, least + 8) = word > high ? word : high;
 }
 
-/* A block; `kind`, `sum` and `extremes` are constants where it is inlined.  False: no memory. */
-AF_INLINE bool af_number_rows(af_store *store, const af_block *block, int64_t begin, const void *values, int offset, int kind, int sum, int extremes) {
+#if AF_X86
+/* Sums of float64, and extremes too where they are wanted, four rows at a time from row k on, where the block's rows are values[0], values[1], ...; gives
+ * the first row that it did not take: fewer than four are left, or of these four two are in one cell or a sum leaves a rest (as with a NaN). */
+AF_TARGET_V4 AF_NOINLINE uint32_t af_number_fours(const af_block *block, uint32_t k, const double *values, int offset, bool extremes) {
+    const int total = offset + AF_NUMBER_SUM, least = offset + af_number_least(1);
+    for (; k + 4 <= block->count; k += 4) {
+        uint8_t *const *cells = block->cells + k;
+        const __m256i places = _mm256_loadu_si256((const __m256i *)cells);
+        const __m256d value = _mm256_loadu_pd(values + k);
+        __m256d even = _mm256_castpd128_pd256(_mm_loadu_pd((double *)(cells[0] + total)));
+        __m256d odd = _mm256_castpd128_pd256(_mm_loadu_pd((double *)(cells[1] + total)));
+        even = _mm256_insertf128_pd(even, _mm_loadu_pd((double *)(cells[2] + total)), 1);
+        odd = _mm256_insertf128_pd(odd, _mm_loadu_pd((double *)(cells[3] + total)), 1);
+        const __m256d old_high = _mm256_unpacklo_pd(even, odd), old_low = _mm256_unpackhi_pd(even, odd);
+        const __m256d high = _mm256_add_pd(old_high, value), part = _mm256_sub_pd(high, old_high); /* af_two_sum */
+        const __m256d error = _mm256_add_pd(_mm256_sub_pd(old_high, _mm256_sub_pd(high, part)), _mm256_sub_pd(value, part));
+        const __m256d low = _mm256_add_pd(old_low, error), low_part = _mm256_sub_pd(low, old_low);
+        const __m256d rest = _mm256_add_pd(_mm256_sub_pd(old_low, _mm256_sub_pd(low, low_part)), _mm256_sub_pd(error, low_part));
+        const uint32_t same = _mm256_cmpeq_epi64_mask(places, _mm256_permute4x64_epi64(places, 0x39)) |
+                              _mm256_cmpeq_epi64_mask(places, _mm256_permute4x64_epi64(places, 0x4E));
+        if (AF_UNLIKELY((same | _mm256_cmp_pd_mask(rest, _mm256_setzero_pd(), _CMP_NEQ_UQ)) != 0)) return k;
+        even = _mm256_unpacklo_pd(high, low);
+        odd = _mm256_unpackhi_pd(high, low);
+        _mm_storeu_pd((double *)(cells[0] + total), _mm256_castpd256_pd128(even));
+        _mm_storeu_pd((double *)(cells[1] + total), _mm256_castpd256_pd128(odd));
+        _mm_storeu_pd((double *)(cells[2] + total), _mm256_extractf128_pd(even, 1));
+        _mm_storeu_pd((double *)(cells[3] + total), _mm256_extractf128_pd(odd, 1));
+        if (!extremes) continue;
+        int64_t words[4] __attribute__((aligned(32)));
+        const __m256i bits = _mm256_castpd_si256(value);
+        _mm256_store_si256((__m256i *)words, _mm256_xor_si256(bits, _mm256_srli_epi64(_mm256_srai_epi64(bits, 63), 1))); /* af_sorting_float */
+        for (int i = 0; i < 4; i++) {
+            __m128i *const between = (__m128i *)(cells[i] + least);
+            const __m128i known = _mm_loadu_si128(between), word = _mm_set1_epi64x(words[i]);
+            _mm_storeu_si128(between, _mm_mask_max_epi64(_mm_min_epi64(known, word), 2, known, word));
+        }
+    }
+    return k;
+}
+#endif
+
+/* Rows k to stop of a block; `kind`, `sum` and `extremes` are constants where it is inlined.  False: no memory. */
+AF_INLINE bool af_number_some(af_store *store, const af_block *block, uint32_t k, uint32_t stop, int64_t begin, const void *values, int offset, int kind,
+                              int sum, int extremes) {
     const int total = offset + AF_NUMBER_SUM, more = offset + AF_NUMBER_SUM_MORE, least = offset + af_number_least(sum);
     const double *floats = values;
-    uint32_t k = 0;
-    for (; sum && kind == AF_KIND_FLOAT64 && k + 1 < block->count; k += 2) {
+    for (; sum && kind == AF_KIND_FLOAT64 && k + 1 < stop; k += 2) {
         uint8_t *cell = block->cells[k], *other = block->cells[k + 1];
         const int64_t row = begin + block->rows[k], other_row = begin + block->rows[k + 1];
         if (!af_sum_add_both((af_sum *)(cell + total), floats[row], (af_sum *)(other + total), floats[other_row], &store->sum_bytes)) return false;
         if (extremes) af_number_between(cell, least, af_word_at(values, kind, row));
         if (extremes) af_number_between(other, least, af_word_at(values, kind, other_row));
     }
-    for (; k < block->count; k++) {
+    for (; k < stop; k++) {
         uint8_t *cell = block->cells[k];
         const int64_t row = begin + block->rows[k];
         if (sum && kind == AF_KIND_FLOAT64 && !af_sum_add((af_sum *)(cell + total), floats[row], &store->sum_bytes)) return false;
@@ -77,6 +118,19 @@ AF_INLINE bool af_number_rows(af_store *store, const af_block *block, int64_t be
         if (extremes) af_number_between(cell, least, af_word_at(values, kind, row));
     }
     return true;
+}
+
+/* A block whose rows are in several cells. */
+AF_INLINE bool af_number_rows(af_store *store, const af_block *block, int64_t begin, const void *values, int offset, int kind, int sum, int extremes) {
+    uint32_t k = 0;
+#if AF_X86
+    if (sum && kind == AF_KIND_FLOAT64 && store->wide && block->rows[block->count - 1] == block->count - 1) /* all of the rows up to the last */
+        while ((k = af_number_fours(block, k, (const double *)values + begin, offset, extremes)) + 4 <= block->count) {
+            if (!af_number_some(store, block, k, k + 4, begin, values, offset, kind, sum, extremes)) return false;
+            k += 4;
+        }
+#endif
+    return af_number_some(store, block, k, block->count, begin, values, offset, kind, sum, extremes);
 }
 
 /* The same where all rows of the block are in one cell: the accumulator stays in registers. */

@@ -27,6 +27,11 @@
 #define AF_INLINE static inline __attribute__((always_inline))
 #define AF_NOINLINE static __attribute__((noinline))
 
+#if AF_X86
+#define AF_TARGET_V3 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt,pclmul")))
+#define AF_TARGET_V4 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt,pclmul,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2")))
+#endif
+
 enum { AF_PORTABLE = 0, AF_V2 = 2, AF_V3 = 3, AF_V4 = 4 };
 
 AF_INLINE uint64_t af_load64(const void *from) {

@@ -6,10 +6,7 @@
  * The body (and the level headers that it includes: columns.h, utf8.h) has no include guard.  While it is read, AF_LEVEL is 0, 2, 3 or 4;
  * AF_AT(name) is the name with the level's ending (name_portable, name_v2, name_v3, name_v4); AF_LEVEL_INLINE and AF_LEVEL_FUNCTION
  * begin the definition of a function that may use the level's instructions; AF_EXPORT begins one that other files may call. */
-#if AF_X86
-#define AF_TARGET_V3 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt,pclmul")))
-#define AF_TARGET_V4 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt,pclmul,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2")))
-#endif
+#include "base/cpu.h"
 
 #define AF_LEVEL_INLINE AF_TARGET static inline __attribute__((always_inline))
 #define AF_LEVEL_FUNCTION AF_TARGET static __attribute__((noinline))

@@ -103,7 +103,7 @@ static bool af_take_rows(af_state *state, af_rows *rows) {
         bool one_cell = true;
         block.count = 0;
         if (pane != NULL && length && (rows->watermarks == NULL || !state->sized) &&
-            (rows->time == NULL || af_block_inside(rows->time + begin, size, low, length, bound))) {
+            (!state->sized || af_block_inside(rows->time + begin, size, low, length, bound))) {
             if (!af_take_block(state, pane, rows->groups + begin, size, &block, panes, &one_cell)) return false;
             partly += pane_partly * size;
             if (!af_accumulate(state, &block, begin, rows, panes, one_cell)) return false;
