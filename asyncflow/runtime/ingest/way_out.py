@@ -139,7 +139,12 @@ class EventTime:
             times = column.values
         batch = Batch(schema, columns, num_rows, times, None, self.watermark, self._delay_ns, origin)
         future = None
-        latest = int(times.max()) if foreseen is None else foreseen.last_ns
+        if self._time_column is None:
+            latest = self._arrived
+        elif foreseen is not None:
+            latest = foreseen.last_ns
+        else:
+            latest = int(times.max())
         limit = min(now + self._max_future_ns, END_OF_TIME)
         if self._time_column is not None and latest > limit:
             ahead = times > limit
@@ -202,8 +207,12 @@ class EventTime:
     def _count(self, batch: Batch, latest: int, foreseen: Foreseen | None) -> None:
         counts = self._counts
         assert batch.time is not None
-        known = foreseen is not None and batch.columns is foreseen.columns
-        earliest = foreseen.first_ns if foreseen is not None and known else int(batch.time.min())
+        if self._time_column is None:  # times of arrival rise by one
+            earliest = latest - batch.num_rows + 1
+        elif foreseen is not None and batch.columns is foreseen.columns:
+            earliest = foreseen.first_ns
+        else:
+            earliest = int(batch.time.min())
         last = latest if batch.watermarks is None else int(batch.time.max())
         counts.first_time = earliest if counts.first_time is None else min(counts.first_time, earliest)
         counts.last_time = last if counts.last_time is None else max(counts.last_time, last)
