@@ -53,9 +53,11 @@ if TYPE_CHECKING:
     from asyncflow.runtime.ingest.first_messages import Shape
     from asyncflow.runtime.ingest.python.sources import ObjectSource
 
-CHUNK_BYTES = 2 << 20
-"""Most of a read, so about a block: so large that the loop's work for each block hardly counts beside the kernels' work on its rows.
-Twice as much from ``MANY_WORKERS`` on, where one loop has to keep up with all of them."""
+CHUNK_BYTES = 1 << 20
+"""Most of a read, so about a block, of what comes as others send it."""
+FILE_CHUNK_BYTES = 2 << 20
+"""The same of input that is there: so large that the loop's work for each block hardly counts beside the kernels' work on its rows.  Twice
+as much from ``MANY_WORKERS`` on, where one loop has to keep up with all of them."""
 MANY_WORKERS = 4
 IN_FLIGHT_BYTES = 16 << 20
 """Of all clients of a listening socket together: read, and not yet taken by the table's readers."""
@@ -110,7 +112,9 @@ class SourceStage:
         """Where a run before this one has read to."""
         self._messages: list[Datagram] = []
         self.memory = memory or Memory()
-        chunk_bytes = CHUNK_BYTES if offload.workers < MANY_WORKERS else 2 * CHUNK_BYTES
+        chunk_bytes = FILE_CHUNK_BYTES if connector.bounded else CHUNK_BYTES
+        if offload.workers >= MANY_WORKERS:
+            chunk_bytes *= 2
         self.pool = BlockPool(
             chunk_bytes,
             source.max_record_bytes + chunk_bytes,
