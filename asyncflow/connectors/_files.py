@@ -1,8 +1,8 @@
 """Regular files, read and written without blocking the loop: for ``file``, and for stdin and stdout where they are files.
 
-Bytes in the page cache are read at once into the caller's buffer (``RWF_NOWAIT``: no copy), where there are many by a worker of the run
-where it has some; bytes on disk are read by a thread, also into the caller's buffer.  A cancelled read or write waits for its thread, so no
-thread uses a buffer or a descriptor after the call has returned.
+Bytes in the page cache are read at once into the caller's buffer (``RWF_NOWAIT``: no copy).  Long reads from the page cache are made by a
+worker thread, in a run that has workers.  Bytes on disk are read by a thread, also into the caller's buffer.  A cancelled read or write
+waits for its thread, so no thread uses a buffer or a descriptor after the call has returned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 MARK_BYTES = 64
 LONG_BYTES = 1 << 18
-"""A read of so much takes longer than a thread needs to begin."""
+"""A read of so many bytes takes longer than handing it to a thread."""
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of the files that ``_compression`` expands."""
 

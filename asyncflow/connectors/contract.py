@@ -30,7 +30,7 @@ from asyncflow.model.held import Held
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 Aside: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Has a worker thread of the run make a call that takes long and lets the GIL go; gives what the call gives."""
+"""Runs a call on a worker thread of the run and gives the call's result.  The call should take long and release the GIL."""
 
 
 class ByteStream(ABC):

@@ -241,7 +241,7 @@ def test_it_is_the_twin_for_any_interleaving(
             patch.setattr(results, "MAX_PAIRS", 3)
             patch.setattr(results, "MAX_OUTPUT_ROWS", 2)
             patch.setattr(interval, "MAX_OUTPUT_ROWS", 2)
-            patch.setattr(as_of, "MAX_OUTPUT_ROWS", 2)
+            patch.setattr(as_of, "RESULT_ROWS", 2)
             patch.setattr(as_of, "FEW_PLACES", 1)
             patch.setattr(window, "MAX_PAIRS", 2)
             patch.setattr(window, "MAX_ENTRIES", 5)

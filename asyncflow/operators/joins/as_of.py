@@ -31,8 +31,8 @@ from asyncflow.operators.joins.rows import shifted, shifted_time
 from asyncflow.operators.joins.timed import LEFT, RIGHT, JoinSpec, TimedJoin
 from asyncflow.operators.kernel_state import frozen_by_group, load_kernel
 
-MAX_OUTPUT_ROWS = 1 << 16
-"""Rows of a batch of results: about as many as a block of input has, which mostly come out together."""
+RESULT_ROWS = 1 << 16
+"""Most rows of a batch of results: about as many as a block of input has.  The results of a block mostly come out together."""
 ROW_BYTES = 32
 """What a row that is swept counts for as work: its time, its key and its part of the results."""
 FEW_PLACES = 1 << 16
@@ -66,7 +66,7 @@ class AsOfJoin(TimedJoin):
         while more:
             *met, more = self._state.sweep(clock, results.MAX_PAIRS)
             if len(met[0]):
-                yield from iter_slices(self._results(*met), MAX_OUTPUT_ROWS)
+                yield from iter_slices(self._results(*met), RESULT_ROWS)
         ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
         self.counts.update(zip(ways, self._state.ways, strict=True))
         for port in (LEFT, RIGHT):

@@ -61,8 +61,8 @@ PARTS_VARIABLE = "ASYNCFLOW_PARTS"
 def parts_for(workers: int) -> int:
     """Into how many parts, a power of two, the state of a stage is cut for so many workers.
 
-    Two workers are busy without: one decodes while the other has the stage's work, and to cut costs a third of that.  ValueError for a
-    number in the environment that is none.
+    With two workers nothing is cut: one decodes while the other does the stage's work, and cutting would add a third to that work.
+    ValueError where the environment names a number that is no power of two.
     """
     if forced := os.environ.get(PARTS_VARIABLE):
         if not forced.isdecimal() or not 1 <= int(forced) <= MOST_PARTS or int(forced) & (int(forced) - 1):

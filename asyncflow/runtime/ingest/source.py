@@ -54,11 +54,11 @@ if TYPE_CHECKING:
     from asyncflow.runtime.ingest.python.sources import ObjectSource
 
 CHUNK_BYTES = 1 << 20
-"""Most of a read, so about a block, of what comes as others send it."""
+"""The most bytes of one read, and so about the size of a block, where the input may never end (a socket, a pipe)."""
 FILE_CHUNK_BYTES = 2 << 20
-"""The same of input that is there: so large that the loop's work for each block hardly counts beside the kernels' work on its rows.  Twice
-as much from ``MANY_WORKERS`` on, where one loop has to keep up with all of them."""
+"""The same for bounded input: so large that the loop's work for each block hardly counts beside the kernels' work on its rows."""
 MANY_WORKERS = 4
+"""From so many workers on reads are twice as long: one loop has to keep up with all of them."""
 IN_FLIGHT_BYTES = 16 << 20
 """Of all clients of a listening socket together: read, and not yet taken by the table's readers."""
 TICK_SECONDS = 0.05
