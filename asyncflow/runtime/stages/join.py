@@ -22,6 +22,9 @@ from asyncflow.runtime.edges.channel import Reader
 from asyncflow.runtime.stages.stage import Stage
 
 LEFT, RIGHT = 0, 1
+SECONDS = 2
+"""How many second halves are open at most.  Calls come in turn of which one has the longer first half and the other the longer second
+half, so with one second half open each would wait for the other."""
 
 
 class TwoInputStage(Stage):
@@ -46,8 +49,8 @@ class TwoInputStage(Stage):
         super().__init__(name, reader, kept, clock=clock, memory=memory, offload=offload, collect=collect)
         self.counts.ways = operator.counts
         self._inputs = Watermark(NO_TIME)
-        self._second: asyncio.Task[None] | None = None
-        """Makes and sends what comes of the last first half."""
+        self._seconds: list[asyncio.Task[None]] = []
+        """Make and send what comes of the last first halves, each after the one before."""
         self._runner: asyncio.Task[None] | None = None
 
     @property
@@ -104,13 +107,15 @@ class TwoInputStage(Stage):
         try:
             await super().run()
         except asyncio.CancelledError:
-            if self._second is not None and self._second.done():
-                self._second.result()  # it failed, and that is why
+            for second in self._seconds:
+                if second.done():
+                    second.result()  # where one failed, that is why
             raise
         finally:
-            if self._second is not None:
-                self._second.cancel()
-                await asyncio.wait([self._second])
+            for second in self._seconds:
+                second.cancel()
+            if self._seconds:
+                await asyncio.wait(self._seconds)
 
     async def _on_barrier(self, barrier: Barrier) -> None:
         await self._settle()
@@ -122,7 +127,7 @@ class TwoInputStage(Stage):
     async def _work_in_halves(
         self, begin: Callable[[], Iterator[tuple[SecondHalf, bool]]], of_side: Watermark | None = None
     ) -> None:
-        """Has a worker do the first half of a call, beside the second half of the call before it; leaves the second half at work.
+        """Has a worker do the first half of a call, beside the second halves of the calls before it; leaves the second half at work.
 
         ``of_side``: what the side outputs are told afterwards."""
         self._before = self._operator.standing()
@@ -140,11 +145,13 @@ class TwoInputStage(Stage):
                 taken = await self._offload.run(take)
             except Exception as error:
                 self._fail(error)
-            await self._settle()
+            await self._settle(SECONDS - 1)
             second, more = taken or (list, False)
             last = (None, None) if more else (self._news(), of_side)
-            self._second = asyncio.create_task(self._finish_half(second, *last))
-            self._second.add_done_callback(self._second_done)
+            before = self._seconds[-1] if self._seconds else None
+            task = asyncio.create_task(self._finish_half(before, second, *last))
+            task.add_done_callback(self._second_done)
+            self._seconds.append(task)
         self._before = None
         self._account.resize(self._operator.state_bytes)
 
@@ -154,8 +161,14 @@ class TwoInputStage(Stage):
             self._runner.cancel()
 
     async def _finish_half(
-        self, second: SecondHalf, news: Watermark | None, of_side: Watermark | None
+        self,
+        before: asyncio.Task[None] | None,
+        second: SecondHalf,
+        news: Watermark | None,
+        of_side: Watermark | None,
     ) -> None:
+        if before is not None:
+            await before
         try:
             outputs: list[Output] = await self._offload.run(second)
         except Exception as error:
@@ -165,11 +178,11 @@ class TwoInputStage(Stage):
             await self.outlet.send(news)
         await self._send_to_sides(of_side)
 
-    async def _settle(self) -> None:
-        """The second half that is at work is done, and what came of it was sent."""
-        if self._second is not None:
-            await self._second
-            self._second = None
+    async def _settle(self, left: int = 0) -> None:
+        """All second halves are done but for so many, and what came of them was sent."""
+        while len(self._seconds) > left:
+            await self._seconds[0]
+            del self._seconds[0]
 
     # -- state -----------------------------------------------------------------------------------------------------------
 
