@@ -6,7 +6,6 @@ input to its end, then the left one; two bounded inputs are read in step with ev
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -14,6 +13,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.messages import Barrier, Watermark
 from asyncflow.model.snapshot import Frozen, Saved, nested
 from asyncflow.operators.contract import Output, SecondHalf, TwoInputOperator
+from asyncflow.runtime.base.beside import Beside
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
@@ -49,9 +49,8 @@ class TwoInputStage(Stage):
         super().__init__(name, reader, kept, clock=clock, memory=memory, offload=offload, collect=collect)
         self.counts.ways = operator.counts
         self._inputs = Watermark(NO_TIME)
-        self._seconds: list[asyncio.Task[None]] = []
-        """Make and send what comes of the last first halves, each after the one before."""
-        self._runner: asyncio.Task[None] | None = None
+        self._seconds = Beside(SECONDS)
+        """Make and send what comes of the last first halves."""
 
     @property
     def operator(self) -> TwoInputOperator:
@@ -67,7 +66,7 @@ class TwoInputStage(Stage):
         if self._in_halves(batch.nbytes):
             await self._work_in_halves(lambda: iter([(self._operator.process_first(port, batch), False)]))
         else:
-            await self._settle()
+            await self._seconds.settle()
             await self._work(partial(self._operator.process, port, batch), batch.nbytes)
 
     async def _advance(self, watermark: Watermark) -> None:
@@ -79,7 +78,7 @@ class TwoInputStage(Stage):
         if self._in_halves(fresh_bytes):
             await self._work_in_halves(lambda: self._operator.advance_first(watermark.time_ns), of_side)
         else:
-            await self._settle()
+            await self._seconds.settle()
             size_bytes = self._operator.advance_bytes(watermark.time_ns, fresh_bytes)
             await self._work(partial(self._operator.advance, watermark.time_ns), size_bytes)
             await self._send_to_sides(of_side)
@@ -90,7 +89,7 @@ class TwoInputStage(Stage):
                 await side.send(watermark)
 
     async def _finish(self, port: int) -> None:
-        await self._settle()
+        await self._seconds.settle()
         await self._work(partial(self._operator.finish, port), self.state_bytes)
 
     def _news(self) -> Watermark | None:
@@ -103,22 +102,11 @@ class TwoInputStage(Stage):
     # -- in halves -------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        self._runner = asyncio.current_task()
-        try:
+        async with self._seconds:
             await super().run()
-        except asyncio.CancelledError:
-            for second in self._seconds:
-                if second.done():
-                    second.result()  # where one failed, that is why
-            raise
-        finally:
-            for second in self._seconds:
-                second.cancel()
-            if self._seconds:
-                await asyncio.wait(self._seconds)
 
     async def _on_barrier(self, barrier: Barrier) -> None:
-        await self._settle()
+        await self._seconds.settle()
         await super()._on_barrier(barrier)
 
     def _in_halves(self, size_bytes: int) -> bool:
@@ -145,30 +133,16 @@ class TwoInputStage(Stage):
                 taken = await self._offload.run(take)
             except Exception as error:
                 self._fail(error)
-            await self._settle(SECONDS - 1)
+            await self._seconds.settle(SECONDS - 1)
             second, more = taken or (list, False)
             last = (None, None) if more else (self._news(), of_side)
-            before = self._seconds[-1] if self._seconds else None
-            task = asyncio.create_task(self._finish_half(before, second, *last))
-            task.add_done_callback(self._second_done)
-            self._seconds.append(task)
+            await self._seconds.start(partial(self._finish_half, second, *last))
         self._before = None
         self._account.resize(self._operator.state_bytes)
 
-    def _second_done(self, second: asyncio.Task[None]) -> None:
-        """A second half that fails ends the run at once, whatever the stage waits for."""
-        if not second.cancelled() and second.exception() is not None and self._runner is not None:
-            self._runner.cancel()
-
     async def _finish_half(
-        self,
-        before: asyncio.Task[None] | None,
-        second: SecondHalf,
-        news: Watermark | None,
-        of_side: Watermark | None,
+        self, second: SecondHalf, news: Watermark | None, of_side: Watermark | None
     ) -> None:
-        if before is not None:
-            await before
         try:
             outputs: list[Output] = await self._offload.run(second)
         except Exception as error:
@@ -177,12 +151,6 @@ class TwoInputStage(Stage):
         if news is not None:
             await self.outlet.send(news)
         await self._send_to_sides(of_side)
-
-    async def _settle(self, left: int = 0) -> None:
-        """All second halves are done but for so many, and what came of them was sent."""
-        while len(self._seconds) > left:
-            await self._seconds[0]
-            del self._seconds[0]
 
     # -- state -----------------------------------------------------------------------------------------------------------
 

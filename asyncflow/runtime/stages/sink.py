@@ -1,10 +1,15 @@
-"""A sink's coroutine: rows to bytes to the outside.  A slow outside makes it wait, and that is the backpressure."""
+"""A sink's coroutine: rows to bytes to the outside.  A slow outside makes it wait, and that is the backpressure.
+
+What a worker has encoded is written beside the encoding of the rows that are next; little that is encoded at once is written at once.
+Invariant: at a watermark, a barrier and the end all rows that were taken are written.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 from asyncflow import formats
 from asyncflow.connectors.contract import SinkConnector
@@ -15,12 +20,14 @@ from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
 from asyncflow.plan.tables import Sink
+from asyncflow.runtime.base.beside import Beside
 from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import SinkCounts
 from asyncflow.runtime.base.snapshots import Collect
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import Reader
 
+Encoded: TypeAlias = bytes | bytearray | memoryview
 MAX_ENCODED_ROWS = 1 << 16
 MAX_ENCODED_BYTES = 1 << 26
 """What is encoded in one go: bounds the memory of a large result, not its meaning."""
@@ -55,6 +62,8 @@ class SinkStage:
         self._offload = offload
         self._whole = whole
         self._unflushed = False
+        self._writing = Beside()
+        """Writes what was encoded last."""
         self._joint: bytes | None = (
             None  # what stands between what the target holds and the first row; None: not known yet
         )
@@ -67,16 +76,8 @@ class SinkStage:
             return
         try:
             await self._continue()
-            async with closing(self.reader.messages()) as messages:
-                async for _, message in messages:
-                    if isinstance(message, Batch):
-                        await self._write(message)
-                    elif isinstance(message, Watermark):
-                        if self._unflushed:
-                            await self.connector.flush()
-                            self._unflushed = False
-                    elif isinstance(message, Barrier) and self._collect is not None:
-                        self._collect(self.sink.name, message.epoch, self._freeze())
+            async with self._writing:
+                await self._take_all()
             self.taken_all = True
             self.connector.rows_in_hand = 0
             if self._encoder is not None:
@@ -88,6 +89,20 @@ class SinkStage:
         finally:
             await self.connector.aclose(failed=failed)
             self.ended = True
+
+    async def _take_all(self) -> None:
+        async with closing(self.reader.messages()) as messages:
+            async for _, message in messages:
+                if isinstance(message, Batch):
+                    await self._write(message)
+                    continue
+                await self._writing.settle()
+                if isinstance(message, Watermark):
+                    if self._unflushed:
+                        await self.connector.flush()
+                        self._unflushed = False
+                elif isinstance(message, Barrier) and self._collect is not None:
+                    self._collect(self.sink.name, message.epoch, self._freeze())
 
     def restore(self, saved: Saved) -> None:
         """Takes the state that was collected from the same sink of another run, before ``run``.  Raises ValueError."""
@@ -127,12 +142,19 @@ class SinkStage:
         assert self._encoder is not None
         for part in iter_pieces(batch, MAX_ENCODED_ROWS, MAX_ENCODED_BYTES):
             data = self._offload.start(partial(self._encoder.encode, part), part.nbytes)
-            self.connector.rows_in_hand = part.num_rows
-            await self._put(await data if isinstance(data, asyncio.Future) else data, part.origin)
+            if isinstance(data, asyncio.Future):
+                await self._writing.start(partial(self._put_rows, await data, part.num_rows, part.origin))
+            else:
+                await self._writing.settle()
+                await self._put_rows(data, part.num_rows, part.origin)
             del data  # its memory can be used again
-            self.counts.rows += part.num_rows
 
-    async def _put(self, data: bytes | bytearray | memoryview, origin: object) -> None:
+    async def _put_rows(self, data: Encoded, num_rows: int, origin: object) -> None:
+        self.connector.rows_in_hand = num_rows
+        await self._put(data, origin)
+        self.counts.rows += num_rows
+
+    async def _put(self, data: Encoded, origin: object) -> None:
         if len(data):
             if self._joint:
                 data, self._joint = b"".join((self._joint, data)), b""
