@@ -197,10 +197,14 @@ class Batch(Struct, frozen=True, eq=False):
         return replace(self, watermark_before=watermark_before, ahead=ahead)
 
     def take(self, rows: IndexArray) -> Batch:
-        """The rows at these positions; keeps the watermark before each of them."""
+        """The rows at these positions; keeps the watermark before each of them.  Few rows have texts of their own: they would keep the
+        source's block, of which a channel counts only their part."""
+        columns = tuple(column.take(rows) for column in self.columns)
+        if 2 * len(rows) < self.num_rows:
+            columns = tuple(_apart(column) for column in columns)
         return replace(
             self,
-            columns=tuple(column.take(rows) for column in self.columns),
+            columns=columns,
             num_rows=len(rows),
             time=None if self.time is None else self.time[rows],
             watermarks=None if self.time is None else self.row_watermarks()[rows],
@@ -215,6 +219,13 @@ class Batch(Struct, frozen=True, eq=False):
             time=None if self.time is None else self.time[start:stop],
             watermarks=None if self.time is None else self.row_watermarks()[start:stop],
         )
+
+
+def _apart(column: Column) -> Column:
+    """The column without the bytes that it does not need, where these are more than what it needs."""
+    return (
+        column.compact() if isinstance(column, StringColumn) and column.nbytes < len(column.data) else column
+    )
 
 
 def _check_array(what: str, array: object, dtype: np.dtype[Any], count: int) -> None:

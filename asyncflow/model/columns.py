@@ -32,8 +32,6 @@ IndexArray: TypeAlias = NDArray[np.intp]
 
 MAX_TEXT_BYTES = 2**31 - 1
 """Most bytes of text in one column: starts are int32."""
-PLACES_AT_ONCE = 1 << 18
-"""Bytes of text that are moved together."""
 
 
 def check_text_bytes(total: int) -> None:
@@ -131,21 +129,10 @@ class StringColumn(Struct, frozen=True, eq=False):
 
     def compact(self) -> StringColumn:
         """The same texts in memory of their own: a kept column does not keep the source's blocks."""
+        from asyncflow._kernels import strings
+
         starts = text_starts(self.lengths)
-        ends = starts.astype(np.int64) + self.lengths
-        total = int(ends[-1]) if len(starts) else 0
-        data, row = np.empty(total, np.uint8), 0
-        while row < len(starts):  # indices take 8 bytes for a byte of text, so they are made in pieces
-            low = int(starts[row])
-            stop = max(row + 1, int(np.searchsorted(ends, low + PLACES_AT_ONCE, side="right")))
-            high = int(ends[stop - 1])
-            if stop == row + 1:
-                data[low:high] = self.data[self.starts[row] : self.starts[row] + (high - low)]
-            else:
-                moved = self.starts[row:stop].astype(np.int64) - starts[row:stop]
-                places = np.arange(low, high) + np.repeat(moved, self.lengths[row:stop])
-                data[low:high] = self.data[places]
-            row = stop
+        data, _ = strings.copy_texts(self.data, self.starts.astype(np.int64), self.lengths, None)
         return StringColumn(data, starts, self.lengths, self.valid)
 
     def check(self, type_: DataType) -> None:

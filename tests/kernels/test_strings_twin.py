@@ -100,9 +100,12 @@ def test_texts_are_copied_as_they_are(texts: list[bytes], rng: random.Random) ->
         fast, plain = (kernel.copy_texts(data, starts, lengths, wanted) for kernel in (compiled, twin))
         assert fast[0].tobytes() == plain[0].tobytes()
         assert fast[1].tolist() == plain[1].tolist()
+    anywhere = np.where(lengths == 0, -7, starts)
+    wrong = np.array([next((row for row, text in enumerate(texts) if text), len(texts))])
     for kernel in (compiled, twin):
+        assert kernel.copy_texts(data, anywhere, lengths, rows)[0].tobytes() == plain[0].tobytes()
         with pytest.raises(IndexError):
-            kernel.copy_texts(data, starts + len(data) + 1, lengths, np.zeros(1, np.int64))
+            kernel.copy_texts(data, starts + len(data) + 1, lengths, wrong)
 
 
 def test_hashes_never_change() -> None:

@@ -10,7 +10,6 @@ import pytest
 import asyncflow as af
 from asyncflow._kernels import kernel
 from asyncflow.errors import TooLargeError
-from asyncflow.model import columns
 from asyncflow.model.batch import Batch, iter_pieces
 from asyncflow.model.columns import StringColumn, column_from_values, text_starts
 from asyncflow.model.schema import DataType, Schema
@@ -89,15 +88,24 @@ def test_lengths_are_summed_in_64_bits() -> None:
         wide.compact()
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 1 << 18])
-def test_texts_get_bytes_of_their_own_a_few_at_a_time(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "PLACES_AT_ONCE", at_once)
+def test_texts_get_bytes_of_their_own() -> None:
     texts = [None, b"", b"abc", b"x" * 40, b"de", b"", b"f", None]
     rows = np.array([3, 2, 2, 0, 1, 6, 4, 3, 5, 7, 1])
     column = StringColumn.from_values(texts).take(rows).compact()
     assert column.to_bytes_list() == [texts[row] for row in rows]
     assert len(column.data) == 89
     assert StringColumn.from_values([]).compact().to_list() == []
+
+
+def test_few_rows_of_a_batch_do_not_keep_its_texts() -> None:
+    column = StringColumn.from_values([b"0123456789"] * 100)
+    batch = Batch(Schema.of([("k", DataType.STRING)]), (column,), 100)
+    few, many = batch.take(np.arange(3)), batch.take(np.arange(50))
+    assert few["k"].tolist() == ["0123456789"] * 3
+    assert [len(part.columns[0].data) for part in (few, many)] == [30, 1000]  # type: ignore[union-attr]
+    same = StringColumn(column.data[:10], np.zeros(100, np.int32), np.full(100, 10, np.int32))
+    again = Batch(batch.schema, (same,), 100).take(np.arange(3)).columns[0]
+    assert again.data is same.data  # type: ignore[union-attr]
 
 
 def test_moving_texts_takes_little_beside_them() -> None:

@@ -192,7 +192,7 @@ def copy_texts(const uint8_t[::1] data, const int64_t[::1] starts, const int32_t
     """The texts of these rows (None: all), one after another: their bytes, and where each starts (int64).
 
     ``starts`` is int64: all texts together may be more than a column holds.  IndexError where a row is none or a text lies outside of
-    ``data``.
+    ``data``; an empty one may start anywhere.
     """
     cdef Py_ssize_t held = starts.shape[0], count = held if rows is None else len(rows), i
     cdef const int64_t *wanted = NULL
@@ -206,7 +206,8 @@ def copy_texts(const uint8_t[::1] data, const int64_t[::1] starts, const int32_t
     with nogil:
         for i in range(count):
             row = i if wanted == NULL else wanted[i]
-            if outside or not 0 <= row < held or starts[row] < 0 or lengths[row] < 0 or starts[row] > data.shape[0] - lengths[row]:
+            outside = outside or not 0 <= row < held or lengths[row] < 0
+            if outside or (lengths[row] and (starts[row] < 0 or starts[row] > data.shape[0] - lengths[row])):
                 outside = True
                 break
             place[i] = total
@@ -219,7 +220,8 @@ def copy_texts(const uint8_t[::1] data, const int64_t[::1] starts, const int32_t
         with nogil:
             for i in range(count):
                 row = i if wanted == NULL else wanted[i]
-                memcpy(text + place[i], &data[0] + starts[row], lengths[row])
+                if lengths[row]:
+                    memcpy(text + place[i], &data[0] + starts[row], lengths[row])
     return out, places
 
 

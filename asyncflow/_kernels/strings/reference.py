@@ -112,16 +112,17 @@ def among(
 def copy_texts(
     data: Bytes, starts: NDArray[np.int64], lengths: Int32s, rows: NDArray[np.int64] | None
 ) -> tuple[Bytes, NDArray[np.int64]]:
-    """The texts of these rows (None: all), one after another: their bytes, and where each starts (int64)."""
+    """The texts of these rows (None: all), one after another: their bytes, and where each starts (int64).  An empty text may start
+    anywhere."""
     chosen = range(len(starts)) if rows is None else rows.tolist()
     if len(starts) != len(lengths) or any(not 0 <= row < len(starts) for row in chosen):
         raise IndexError("a text outside of its bytes")
     texts, places, total = [], [], 0
     for row in chosen:
         start, length = int(starts[row]), int(lengths[row])
-        if start < 0 or length < 0 or start + length > len(data):
+        if length < 0 or (length and (start < 0 or start + length > len(data))):
             raise IndexError("a text outside of its bytes")
-        texts.append(data[start : start + length].tobytes())
+        texts.append(data[start : start + length].tobytes() if length else b"")
         places.append(total)
         total += length
     return np.frombuffer(b"".join(texts), np.uint8).copy(), np.array(places, np.int64)
