@@ -64,6 +64,8 @@ class _Core(ABC):
     on_any_thread: bool = True
     """Its calls, one at a time, may be made by any thread; False where they run code of the user's."""
     output: Schema | None = None
+    unread: frozenset[str] = frozenset()
+    """Kinds of outputs that nobody reads: their rows are counted, and need not be given."""
     counts: dict[str, int]
 
     def __init__(self) -> None:

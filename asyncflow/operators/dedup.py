@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from asyncflow._kernels import dedup as dedup_kernel
 from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
-from asyncflow.model.columns import Column, IndexArray, Int32Array, Int64Array
+from asyncflow.model.columns import BoolArray, Column, IndexArray, Int32Array, Int64Array
 from asyncflow.model.schema import DataType, Schema
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.contract import Output, counted, restore_counts
@@ -63,21 +63,24 @@ class DedupOperator(Part):
             return []
         if batch.time is None:
             raise ValueError("rows are told apart within a time: they need an event time")
-        duplicates = self.take(batch, Prepared(self._keys(batch), (), ()))
-        if not len(duplicates):
+        fresh = self._fresh(batch, self._keys(batch), None)
+        passed = np.flatnonzero(fresh)
+        if len(passed) == batch.num_rows:
             return [Output(batch)]
-        if len(duplicates) == batch.num_rows:
-            return [Output(batch, "duplicate")]
-        batch = replace(batch, watermarks=batch.row_watermarks())
-        fresh = np.ones(batch.num_rows, np.bool_)
-        fresh[duplicates] = False
-        return [Output(batch.take(np.flatnonzero(fresh))), Output(batch.take(duplicates), "duplicate")]
+        outputs = [Output(batch.take(passed))] if len(passed) else []
+        if "duplicate" not in self.unread:
+            outputs.append(Output(batch.take(np.flatnonzero(~fresh)) if len(passed) else batch, "duplicate"))
+        return outputs
 
     def take(self, batch: Batch, prepared: Prepared, origin: Origin | None = None) -> IndexArray:
+        fresh = self._fresh(batch, prepared.keys, None if origin is None else origin.hashes)
+        return np.empty(0, np.intp) if fresh.all() else np.flatnonzero(~fresh)
+
+    def _fresh(self, batch: Batch, keys: Sequence[Column], hashes: NDArray[np.uint64] | None) -> BoolArray:
+        """Takes rows; whether each of them goes on."""
         assert batch.time is not None
-        keys = [raw_column(column) for column in prepared.keys]
-        fresh = self._state.add(
-            self._groups.assign(keys, batch.num_rows, None if origin is None else origin.hashes),
+        fresh: BoolArray = self._state.add(
+            self._groups.assign([raw_column(column) for column in keys], batch.num_rows, hashes),
             self._groups.size,
             np.ascontiguousarray(batch.time),
             None if batch.watermarks is None else np.ascontiguousarray(batch.watermarks),
@@ -86,9 +89,8 @@ class DedupOperator(Part):
             batch.delay_ns,
         )
         self._forget()
-        duplicates = np.empty(0, np.intp) if fresh.all() else np.flatnonzero(~fresh)
-        self.counts["duplicate"] += len(duplicates)
-        return duplicates
+        self.counts["duplicate"] += batch.num_rows - int(np.count_nonzero(fresh))
+        return fresh
 
     def watermarks_matter(self, batch: Batch) -> bool:
         return True

@@ -182,3 +182,16 @@ def test_a_state_is_taken_by_any_number_of_parts(shape: str, keys: int) -> None:
                     for later in range(place + 1, min(place + 6, len(steps))):
                         assert rows_of(outputs_of(continued, steps[later])) == wanted[later][0]
                         assert told(continued) == wanted[later][1]
+
+
+@pytest.mark.parametrize("parts", [None, 8])
+def test_duplicates_that_nobody_reads_are_counted_and_not_given(parts: int | None) -> None:
+    for seed in range(4):
+        steps = steps_of(np.random.default_rng(seed), 20)
+        plain, unread = deduped(None, 1), deduped(parts, 1)
+        unread.unread = frozenset({"duplicate"})
+        for step in steps:
+            wanted = rows_of(outputs_of(plain, step))
+            wanted.pop("duplicate", None)
+            assert rows_of(outputs_of(unread, step)) == wanted
+            assert unread.counts == plain.counts

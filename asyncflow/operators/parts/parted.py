@@ -197,7 +197,7 @@ class Parted(Partitioned):
         if not left:
             return [Output(batch)] if self._passes else []
         rows = np.sort(np.concatenate(left)).astype(np.intp)
-        outputs = [Output(batch.take(rows), self._side)]
+        outputs = [] if self._side in self.unread else [Output(batch.take(rows), self._side)]
         if not self._passes or len(rows) == batch.num_rows:
             return outputs
         others = np.ones(batch.num_rows, np.bool_)

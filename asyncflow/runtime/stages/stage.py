@@ -420,6 +420,7 @@ class OneInputStage(Stage):
 
     async def _process(self, port: int, batch: Batch) -> None:
         operator = self._built(batch.schema)
+        operator.unread = frozenset(kind for kind, side in self.side.items() if not side.used)
         self.counts.rows_in += batch.num_rows
         size_bytes = batch.nbytes
         self._fresh_bytes += size_bytes
