@@ -62,6 +62,26 @@ def test_up_to_4096_values_are_exact(kernel, count: int) -> None:
         assert all(type(value) is type(values[0].item()) for value in picked)
 
 
+def test_every_number_of_values_is_put_in_order() -> None:
+    """Few values are sorted at once, in ways that go by how many they are; more are spread first."""
+    rng = np.random.default_rng(3)
+    ends = np.array([-(2**63), -(2**63) + 1, -1, 0, 1, 2**63 - 1])
+    for count in [*range(1, 140), 1000, 4095, 4096]:
+        for values in (
+            rng.integers(-(2**63), 2**63 - 1, count, endpoint=True),
+            rng.integers(0, 3, count),
+            rng.choice(ends, count),
+            1 << rng.integers(0, 63, count),
+            np.arange(count)[::-1].copy(),
+        ):
+            shares = ((np.arange(count) + 0.5) / count).tolist() if count < 140 else SHARES
+            found = over_all(aggregates(shares, "int64", "quantile_disc"), values)
+            if count < 140:
+                assert found == sorted(values.tolist())
+            else:
+                assert found == np.quantile(values, shares, method="inverted_cdf").tolist()
+
+
 def test_a_quantile_picked_of_int64_is_no_float() -> None:
     values = np.array([2**62 + 1, 2**62 + 3, -(2**63)])
     assert over_all(aggregates([0.0, 0.5, 1.0], "int64", "quantile_disc"), values) == [
@@ -242,3 +262,24 @@ def test_what_a_group_holds_is_known(count: int) -> None:
     assert state.nbytes - empty <= (1024 if count < 64 else 32_768 + levels * 8_192 + 1024)
     state.clear(np.zeros(1, np.int32))
     assert state.nbytes <= empty
+
+
+def test_windows_one_after_another_hold_no_more_than_two() -> None:
+    """What a closed window held is kept for the next one, within bounds, and given back with the last."""
+    rng = np.random.default_rng(1)
+    keys, count = 5_000, 30
+    groups = np.tile(np.arange(keys, dtype=np.int32), count)
+    state = compiled.WindowState(
+        10, 10, 0, [*aggregates([0.5]), ("approx_quantile", (0,), ("float64",), None, 0.5)]
+    )
+    most, empty = [], state.nbytes
+    for window in range(6):
+        values = rng.normal(size=len(groups))
+        state.add(groups, keys, np.full(len(groups), 10 * window), None, NO_TIME, 0, [(values, None)], [])
+        most.append(state.nbytes - empty)
+        taken = 0
+        while (rows := state.close(10 * window + 10, np.arange(keys, dtype=np.int32), 1000)) is not None:
+            taken += len(rows[0])
+        assert taken == keys
+    assert max(most) < 1.5 * most[0] + (4 << 20)
+    assert state.nbytes - empty < most[0] / 4

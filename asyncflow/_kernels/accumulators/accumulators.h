@@ -132,7 +132,7 @@ static bool af_store_layout(af_store *store) {
         at += 8 * (size_t)af_accumulator_words(op, store);
         store->has_blocks |= af_accumulator_blocks(op, store);
     }
-    store->wide = af_cpu_level() >= AF_V4;
+    store->wide = store->sketches.wide = af_cpu_level() >= AF_V4;
     store->cell_bytes = at <= 16 ? 16 : at <= 32 ? 32 : at <= 64 ? 64 : (at + 15) / 16 * 16;
     store->page_bytes = store->cell_bytes * AF_PAGE_CELLS;
     store->empty_page = calloc(1, store->page_bytes);

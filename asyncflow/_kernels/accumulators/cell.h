@@ -10,6 +10,7 @@
 
 #include "accumulators/list.h"
 #include "base/words.h"
+#include "sketches/pool.h"
 
 typedef __int128 af_wide; /* pane and window numbers: no int64 time or size makes them overflow */
 
@@ -74,7 +75,8 @@ typedef struct {
     size_t cell_bytes, page_bytes;
     uint8_t *empty_page;
     af_arena arena;
-    uint64_t text_bytes, set_bytes, sketch_bytes, sum_bytes, table_bytes;
+    uint64_t text_bytes, set_bytes, sum_bytes, table_bytes;
+    af_pool sketches;
     uint64_t seed; /* of the places in sets and counters; no result and no saved byte depends on it */
 } af_store;
 

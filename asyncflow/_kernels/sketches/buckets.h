@@ -14,6 +14,7 @@
 #include <math.h>
 
 #include "base/words.h"
+#include "sketches/pool.h"
 
 enum { AF_SIGN_BUCKETS = 2048, AF_MAX_BUCKETS = 2 * AF_SIGN_BUCKETS + 8, AF_KEY_OFFSET = 40000, AF_OCTAVE = 35, AF_KEY_INFINITY = 1 << 20, AF_KEY_NAN };
 
@@ -27,7 +28,8 @@ typedef struct {
 typedef struct {
     int64_t count;           /* of values */
     int64_t least, greatest; /* in buckets: as sorting words, NaN left out */
-    uint32_t form;           /* af_quantile_form */
+    uint16_t form;           /* af_quantile_form */
+    uint16_t wide;           /* AVX-512 is to be used */
     uint32_t length;         /* VALUES, SPARSE: items in use */
     uint32_t capacity;       /* room for items; DENSE: for both windows of counts */
     uint32_t sorted;         /* VALUES: so many, from the first on, are in order */
@@ -43,30 +45,33 @@ AF_INLINE size_t af_quantile_bytes(const af_quantile *quantile) {
     return sizeof *quantile + (size_t)quantile->capacity * (quantile->form == AF_SPARSE ? sizeof(af_bucket) : sizeof(int64_t));
 }
 
-AF_INLINE void af_quantile_drop(af_quantile *quantile, uint64_t *held) {
-    if (quantile != NULL) *held -= af_quantile_bytes(quantile);
-    free(quantile);
+AF_INLINE void af_quantile_drop(af_quantile *quantile, af_pool *pool) {
+    if (quantile == NULL) return;
+    const size_t bytes = af_quantile_bytes(quantile);
+    pool->held -= bytes;
+    af_pool_note(pool, quantile->count < AF_MOST_FIRST_ROOM ? (uint32_t)quantile->count : AF_MOST_FIRST_ROOM);
+    af_pool_give(pool, quantile, bytes);
 }
 
-static af_quantile *af_quantile_new(af_quantile_form form, uint32_t capacity, uint64_t *held) {
-    af_quantile *quantile = malloc(sizeof *quantile + capacity * (form == AF_SPARSE ? sizeof(af_bucket) : sizeof(int64_t)));
+static af_quantile *af_quantile_new(af_quantile_form form, uint32_t capacity, af_pool *pool) {
+    af_quantile *quantile = af_pool_take(pool, sizeof *quantile + capacity * (form == AF_SPARSE ? sizeof(af_bucket) : sizeof(int64_t)));
     if (quantile == NULL) return NULL;
-    *quantile = (af_quantile){.least = INT64_MAX, .greatest = INT64_MIN, .form = form, .capacity = capacity};
-    *held += af_quantile_bytes(quantile);
+    *quantile = (af_quantile){.least = INT64_MAX, .greatest = INT64_MIN, .form = (uint16_t)form, .wide = pool->wide, .capacity = capacity};
+    pool->held += af_quantile_bytes(quantile);
     return quantile;
 }
 
 /* Room for so many values or sparse buckets. */
-static bool af_quantile_reserve(af_quantile **place, uint32_t wanted, uint64_t *held) {
+static bool af_quantile_reserve(af_quantile **place, uint32_t wanted, af_pool *pool) {
     af_quantile *quantile = *place;
     if (AF_LIKELY(wanted <= quantile->capacity)) return true;
     uint32_t capacity = quantile->capacity ? quantile->capacity : 8;
     while (capacity < wanted) capacity *= 2;
     if (capacity > AF_MAX_BUCKETS) capacity = AF_MAX_BUCKETS;
     const size_t item = quantile->form == AF_SPARSE ? sizeof(af_bucket) : sizeof(int64_t);
-    quantile = realloc(quantile, sizeof *quantile + capacity * item);
+    quantile = af_pool_resize(pool, quantile, af_quantile_bytes(quantile), sizeof *quantile + capacity * item);
     if (quantile == NULL) return false;
-    *held += (capacity - quantile->capacity) * item;
+    pool->held += (capacity - quantile->capacity) * item;
     quantile->capacity = capacity;
     *place = quantile;
     return true;
@@ -149,13 +154,13 @@ static void af_quantile_collapse(af_quantile *quantile) {
     }
 }
 
-static bool af_sparse_add(af_quantile **place, int64_t key, int64_t count, uint64_t *held) {
+static bool af_sparse_add(af_quantile **place, int64_t key, int64_t count, af_pool *pool) {
     uint32_t at = af_bucket_place(*place, key);
     if (at < (*place)->length && af_buckets(*place)[at].key == key) {
         af_buckets(*place)[at].count += count;
         return true;
     }
-    if (!af_quantile_reserve(place, (*place)->length + 1, held)) return false;
+    if (!af_quantile_reserve(place, (*place)->length + 1, pool)) return false;
     af_quantile *quantile = *place;
     af_bucket *buckets = af_buckets(quantile);
     memmove(buckets + at + 1, buckets + at, (quantile->length++ - at) * sizeof *buckets);
@@ -193,7 +198,7 @@ AF_INLINE bool af_dense_next(const af_quantile *quantile, uint32_t *at, af_bucke
 }
 
 /* Widens the windows so that one reaches to `key`, with some room beyond: 1 done, 0 that would be too wide, -1: no memory. */
-static int af_dense_widen(af_quantile **place, int64_t key, uint64_t *held) {
+static int af_dense_widen(af_quantile **place, int64_t key, af_pool *pool) {
     enum { STEP = 64 };
     const af_quantile *old = *place;
     const int sign = key < 0;
@@ -205,7 +210,7 @@ static int af_dense_widen(af_quantile **place, int64_t key, uint64_t *held) {
     if (wanted > AF_SIGN_BUCKETS) wanted = AF_SIGN_BUCKETS;
     if (down || !span) low = high - wanted + 1;
     const int64_t other = old->span[!sign];
-    af_quantile *wide = af_quantile_new(AF_DENSE, (uint32_t)(wanted + other), held);
+    af_quantile *wide = af_quantile_new(AF_DENSE, (uint32_t)(wanted + other), pool);
     if (wide == NULL) return -1;
     wide->count = old->count;
     wide->least = old->least;
@@ -219,24 +224,24 @@ static int af_dense_widen(af_quantile **place, int64_t key, uint64_t *held) {
     for (int i = 0; i < 2; i++)
         if (old->span[i])
             memcpy(af_dense_counts(wide, i) + (old->base[i] - wide->base[i]), af_dense_counts(old, i), old->span[i] * sizeof(int64_t));
-    af_quantile_drop(*place, held);
+    af_quantile_drop(*place, pool);
     *place = wide;
     return 1;
 }
 
 /* From windows of counts to an array of buckets; false: no memory. */
-static bool af_dense_thin(af_quantile **place, uint64_t *held) {
+static bool af_dense_thin(af_quantile **place, af_pool *pool) {
     const af_quantile *old = *place;
     af_bucket bucket;
     uint32_t count = 0;
     for (uint32_t at = 0; af_dense_next(old, &at, &bucket);) count++;
-    af_quantile *thin = af_quantile_new(AF_SPARSE, count + 16 < AF_MAX_BUCKETS ? count + 16 : AF_MAX_BUCKETS, held);
+    af_quantile *thin = af_quantile_new(AF_SPARSE, count + 16 < AF_MAX_BUCKETS ? count + 16 : AF_MAX_BUCKETS, pool);
     if (thin == NULL) return false;
     thin->count = old->count;
     thin->least = old->least;
     thin->greatest = old->greatest;
     for (uint32_t at = 0; af_dense_next(old, &at, &bucket);) af_buckets(thin)[thin->length++] = bucket;
-    af_quantile_drop(*place, held);
+    af_quantile_drop(*place, pool);
     *place = thin;
     return true;
 }
@@ -244,22 +249,22 @@ static bool af_dense_thin(af_quantile **place, uint64_t *held) {
 /* -- either --------------------------------------------------------------------------------------------------------- */
 
 /* Adds values to a bucket; false: no memory. */
-AF_NOINLINE bool af_bucket_add_far(af_quantile **place, int64_t key, int64_t count, uint64_t *held) {
+AF_NOINLINE bool af_bucket_add_far(af_quantile **place, int64_t key, int64_t count, af_pool *pool) {
     if ((*place)->form == AF_DENSE) {
-        const int widened = key >= AF_KEY_INFINITY || key <= -AF_KEY_INFINITY ? 0 : af_dense_widen(place, key, held);
+        const int widened = key >= AF_KEY_INFINITY || key <= -AF_KEY_INFINITY ? 0 : af_dense_widen(place, key, pool);
         if (widened < 0) return false;
         if (widened) {
             *af_dense_count(*place, key) += count;
             return true;
         }
-        if (!af_dense_thin(place, held)) return false;
+        if (!af_dense_thin(place, pool)) return false;
     }
-    return af_sparse_add(place, key, count, held);
+    return af_sparse_add(place, key, count, pool);
 }
 
-AF_INLINE bool af_bucket_add(af_quantile **place, int64_t key, int64_t count, uint64_t *held) {
+AF_INLINE bool af_bucket_add(af_quantile **place, int64_t key, int64_t count, af_pool *pool) {
     int64_t *found = AF_LIKELY((*place)->form == AF_DENSE) ? af_dense_count(*place, key) : NULL;
-    if (AF_UNLIKELY(found == NULL)) return af_bucket_add_far(place, key, count, held);
+    if (AF_UNLIKELY(found == NULL)) return af_bucket_add_far(place, key, count, pool);
     *found += count;
     return true;
 }

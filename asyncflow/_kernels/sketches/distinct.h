@@ -40,9 +40,11 @@ AF_INLINE size_t af_distinct_bytes(const af_distinct *distinct) {
     return sizeof *distinct + (distinct->slots ? distinct->slots * sizeof(uint64_t) : AF_REGISTERS);
 }
 
-AF_INLINE void af_distinct_drop(af_distinct *distinct, uint64_t *held) {
-    if (distinct != NULL) *held -= af_distinct_bytes(distinct);
-    free(distinct);
+AF_INLINE void af_distinct_drop(af_distinct *distinct, af_pool *pool) {
+    if (distinct == NULL) return;
+    const size_t bytes = af_distinct_bytes(distinct);
+    pool->held -= bytes;
+    af_pool_give(pool, distinct, bytes);
 }
 
 /* The register after this rank came too. */
@@ -87,9 +89,11 @@ AF_INLINE uint32_t af_slots_add(uint64_t *slots, uint32_t count, uint64_t hash) 
 }
 
 /* The same values with room for so many slots; 0: in registers. */
-static bool af_distinct_resize(af_distinct **place, uint32_t slots, uint64_t *held) {
-    af_distinct *old = *place, *grown = calloc(1, sizeof *grown + (slots ? slots * sizeof(uint64_t) : AF_REGISTERS));
+static bool af_distinct_resize(af_distinct **place, uint32_t slots, af_pool *pool) {
+    const size_t bytes = sizeof(af_distinct) + (slots ? slots * sizeof(uint64_t) : AF_REGISTERS);
+    af_distinct *old = *place, *grown = af_pool_take(pool, bytes);
     if (grown == NULL) return false;
+    memset(grown, 0, bytes);
     grown->slots = slots;
     grown->values = old != NULL ? old->values : 0;
     for (uint32_t i = 0; old != NULL && i < old->slots; i++) {
@@ -99,14 +103,14 @@ static bool af_distinct_resize(af_distinct **place, uint32_t slots, uint64_t *he
         else
             af_registers_add((uint8_t *)grown->words, old->words[i]);
     }
-    *held += af_distinct_bytes(grown);
-    af_distinct_drop(old, held);
+    pool->held += af_distinct_bytes(grown);
+    af_distinct_drop(old, pool);
     *place = grown;
     return true;
 }
 
 /* Takes a hash, without counting a value; false: no memory. */
-static bool af_distinct_put(af_distinct **place, uint64_t hash, uint64_t *held) {
+static bool af_distinct_put(af_distinct **place, uint64_t hash, af_pool *pool) {
     af_distinct *distinct = *place;
     if (distinct->slots) {
         if ((distinct->count + 1) * 4 <= distinct->slots * 3) {
@@ -114,34 +118,34 @@ static bool af_distinct_put(af_distinct **place, uint64_t hash, uint64_t *held) 
             return true;
         }
         if (distinct->words[af_hash_place(distinct->words, distinct->slots, hash)] == hash) return true;
-        if (!af_distinct_resize(place, distinct->slots < AF_MAX_SLOTS ? distinct->slots * 2 : 0, held)) return false;
-        return af_distinct_put(place, hash, held);
+        if (!af_distinct_resize(place, distinct->slots < AF_MAX_SLOTS ? distinct->slots * 2 : 0, pool)) return false;
+        return af_distinct_put(place, hash, pool);
     }
     af_registers_add((uint8_t *)distinct->words, hash);
     return true;
 }
 
 /* false: no memory. */
-AF_INLINE bool af_distinct_add(af_distinct **place, uint64_t hash, uint64_t *held) {
-    if (*place == NULL && !af_distinct_resize(place, 8, held)) return false;
+AF_INLINE bool af_distinct_add(af_distinct **place, uint64_t hash, af_pool *pool) {
+    if (*place == NULL && !af_distinct_resize(place, 8, pool)) return false;
     (*place)->values++;
-    return af_distinct_put(place, hash + (hash == 0), held);
+    return af_distinct_put(place, hash + (hash == 0), pool);
 }
 
-static bool af_distinct_merge(af_distinct **into, const af_distinct *from, uint64_t *held) {
+static bool af_distinct_merge(af_distinct **into, const af_distinct *from, af_pool *pool) {
     if (*into == NULL) { /* a copy */
-        if ((*into = malloc(af_distinct_bytes(from))) == NULL) return false;
+        if ((*into = af_pool_take(pool, af_distinct_bytes(from))) == NULL) return false;
         memcpy(*into, from, af_distinct_bytes(from));
-        *held += af_distinct_bytes(from);
+        pool->held += af_distinct_bytes(from);
         return true;
     }
     (*into)->values += from->values;
     if (from->slots) {
         for (uint32_t i = 0; i < from->slots; i++)
-            if (from->words[i] != 0 && !af_distinct_put(into, from->words[i], held)) return false;
+            if (from->words[i] != 0 && !af_distinct_put(into, from->words[i], pool)) return false;
         return true;
     }
-    if ((*into)->slots && !af_distinct_resize(into, 0, held)) return false;
+    if ((*into)->slots && !af_distinct_resize(into, 0, pool)) return false;
     uint8_t *registers = (uint8_t *)(*into)->words;
     const uint8_t *others = (const uint8_t *)from->words;
     for (uint32_t i = 0; i < AF_REGISTERS; i++) registers[i] = af_register_merge(registers[i], others[i]);
@@ -203,7 +207,7 @@ static void af_distinct_save(af_saving *saving, const af_distinct *distinct) {
     }
     for (uint32_t i = 0; i < distinct->slots; i++)
         if (distinct->words[i] != 0) hashes[count++] = (int64_t)distinct->words[i];
-    af_words_sort(hashes, count);
+    af_words_sort(hashes, count, false);
     af_block_bytes(saving, hashes, count * sizeof *hashes);
 }
 
@@ -214,11 +218,11 @@ AF_INLINE bool af_register_fits(uint8_t reg) {
 }
 
 static int af_distinct_load(af_loading *loading, const af_op *op, af_view *view, af_distinct **place) {
-    uint64_t *held = &loading->store->sketch_bytes;
+    af_pool *pool = &loading->store->sketches;
     int64_t values, count, hash = 0;
     if (!af_view_word(view, &values) || !af_view_word(view, &count)) return AF_UNFIT;
     if (values < 1 || values > AF_MOST_ROWS || count < 0 || count > AF_MAX_HASHES || count > values) return AF_UNFIT;
-    if (!af_distinct_resize(place, count ? 8 : 0, held)) return AF_NO_MEMORY;
+    if (!af_distinct_resize(place, count ? 8 : 0, pool)) return AF_NO_MEMORY;
     (*place)->values = values;
     if (count == 0) {
         uint8_t *registers = (uint8_t *)(*place)->words;
@@ -228,7 +232,7 @@ static int af_distinct_load(af_loading *loading, const af_op *op, af_view *view,
     }
     for (int64_t i = 0, before = 0; i < count; i++, before = hash) {
         if (!af_view_word(view, &hash) || hash == 0 || (i > 0 && hash <= before)) return AF_UNFIT;
-        if (!af_distinct_put(place, (uint64_t)hash, held)) return AF_NO_MEMORY;
+        if (!af_distinct_put(place, (uint64_t)hash, pool)) return AF_NO_MEMORY;
     }
     return AF_FITS;
 }

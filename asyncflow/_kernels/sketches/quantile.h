@@ -25,49 +25,49 @@ AF_INLINE void af_quantile_bounds(af_quantile *quantile, double value, int64_t w
 }
 
 /* From values to buckets. */
-static bool af_quantile_spread(af_quantile **place, uint64_t *held) {
-    af_quantile *old = *place, *spread = af_quantile_new(AF_DENSE, 0, held);
+static bool af_quantile_spread(af_quantile **place, af_pool *pool) {
+    af_quantile *old = *place, *spread = af_quantile_new(AF_DENSE, 0, pool);
     bool done = spread != NULL;
     for (uint32_t i = 0; done && i < old->length; i++) {
         const double value = af_float_of(old->words[i]);
         af_quantile_bounds(spread, value, old->words[i]);
-        done = af_bucket_add(&spread, af_bucket_key(value), 1, held);
+        done = af_bucket_add(&spread, af_bucket_key(value), 1, pool);
     }
     if (!done) {
-        af_quantile_drop(spread, held);
+        af_quantile_drop(spread, pool);
         return false;
     }
     spread->count = old->count;
-    af_quantile_drop(old, held);
+    af_quantile_drop(old, pool);
     *place = spread;
     return true;
 }
 
 /* false: no memory. */
-AF_INLINE bool af_quantile_add(af_quantile **place, double value, uint64_t *held) {
-    if (*place == NULL && (*place = af_quantile_new(AF_VALUES, 8, held)) == NULL) return false;
+AF_INLINE bool af_quantile_add(af_quantile **place, double value, af_pool *pool) {
+    if (*place == NULL && (*place = af_quantile_new(AF_VALUES, af_pool_room(pool), pool)) == NULL) return false;
     const int64_t word = af_sorting_float(value);
     if ((*place)->form == AF_VALUES) {
         const uint32_t length = (*place)->length;
         if (AF_LIKELY(length < AF_FEW_VALUES)) {
-            if (!af_quantile_reserve(place, length + 1, held)) return false;
+            if (!af_quantile_reserve(place, length + 1, pool)) return false;
             (*place)->words[length] = word;
             (*place)->length = length + 1;
             (*place)->count++;
             return true;
         }
-        if (!af_quantile_spread(place, held)) return false;
+        if (!af_quantile_spread(place, pool)) return false;
     }
-    if (!af_bucket_add(place, af_bucket_key(value), 1, held)) return false;
+    if (!af_bucket_add(place, af_bucket_key(value), 1, pool)) return false;
     (*place)->count++;
     af_quantile_bounds(*place, value, word);
     return true;
 }
 
 /* Sparse buckets of both, key by key. */
-static bool af_buckets_merge(af_quantile **into, const af_quantile *from, uint64_t *held) {
+static bool af_buckets_merge(af_quantile **into, const af_quantile *from, af_pool *pool) {
     const af_quantile *old = *into;
-    af_quantile *merged = af_quantile_new(AF_SPARSE, old->length + from->length, held);
+    af_quantile *merged = af_quantile_new(AF_SPARSE, old->length + from->length, pool);
     if (merged == NULL) return false;
     const af_bucket *left = af_buckets(old), *right = af_buckets(from), *left_end = left + old->length, *right_end = right + from->length;
     af_bucket *out = af_buckets(merged);
@@ -83,33 +83,33 @@ static bool af_buckets_merge(af_quantile **into, const af_quantile *from, uint64
     merged->least = old->least < from->least ? old->least : from->least;
     merged->greatest = old->greatest > from->greatest ? old->greatest : from->greatest;
     af_quantile_collapse(merged);
-    af_quantile_drop(*into, held);
-    af_quantile *fitted = realloc(merged, sizeof *merged + merged->length * sizeof(af_bucket));
+    af_quantile_drop(*into, pool);
+    af_quantile *fitted = af_pool_resize(pool, merged, af_quantile_bytes(merged), sizeof *merged + merged->length * sizeof(af_bucket));
     if (fitted != NULL) {
-        *held -= (fitted->capacity - fitted->length) * sizeof(af_bucket);
+        pool->held -= (fitted->capacity - fitted->length) * sizeof(af_bucket);
         fitted->capacity = fitted->length;
     }
     *into = fitted != NULL ? fitted : merged;
     return true;
 }
 
-static bool af_quantile_merge(af_quantile **into, const af_quantile *from, uint64_t *held) {
+static bool af_quantile_merge(af_quantile **into, const af_quantile *from, af_pool *pool) {
     if (*into == NULL) { /* a copy */
-        if ((*into = malloc(af_quantile_bytes(from))) == NULL) return false;
+        if ((*into = af_pool_take(pool, af_quantile_bytes(from))) == NULL) return false;
         memcpy(*into, from, af_quantile_bytes(from));
-        *held += af_quantile_bytes(from);
+        pool->held += af_quantile_bytes(from);
         return true;
     }
     if (from->form == AF_VALUES) {
         for (uint32_t i = 0; i < from->length; i++)
-            if (!af_quantile_add(into, af_float_of(from->words[i]), held)) return false;
+            if (!af_quantile_add(into, af_float_of(from->words[i]), pool)) return false;
         return true;
     }
-    if ((*into)->form == AF_VALUES && !af_quantile_spread(into, held)) return false;
-    if ((*into)->form == AF_SPARSE && from->form == AF_SPARSE) return af_buckets_merge(into, from, held);
+    if ((*into)->form == AF_VALUES && !af_quantile_spread(into, pool)) return false;
+    if ((*into)->form == AF_SPARSE && from->form == AF_SPARSE) return af_buckets_merge(into, from, pool);
     af_bucket bucket;
     for (uint32_t at = 0; af_bucket_next(from, &at, &bucket);)
-        if (!af_bucket_add(into, bucket.key, bucket.count, held)) return false;
+        if (!af_bucket_add(into, bucket.key, bucket.count, pool)) return false;
     (*into)->count += from->count;
     if (from->least < (*into)->least) (*into)->least = from->least;
     if (from->greatest > (*into)->greatest) (*into)->greatest = from->greatest;
@@ -141,7 +141,7 @@ static double af_value_at(const af_quantile *quantile, int64_t rank) {
 /* The value at a share `q` of the way from the least to the greatest, between two values by a straight line (af_between). */
 static double af_quantile_result(af_quantile *quantile, double q) {
     if (quantile->form == AF_VALUES && quantile->sorted < quantile->length) {
-        af_words_sort(quantile->words, quantile->length);
+        af_words_sort(quantile->words, quantile->length, quantile->wide);
         quantile->sorted = quantile->length;
     }
     const double place = (double)(quantile->count - 1) * q, rank = floor(place), part = place - rank;
@@ -159,7 +159,7 @@ static void af_quantile_save(af_saving *saving, const af_quantile *quantile) {
     if (quantile->form == AF_VALUES) {
         int64_t words[AF_FEW_VALUES];
         memcpy(words, quantile->words, quantile->length * sizeof *words);
-        af_words_sort(words, quantile->length);
+        af_words_sort(words, quantile->length, quantile->wide);
         af_block_bytes(saving, words, quantile->length * sizeof *words);
         return;
     }
@@ -182,16 +182,16 @@ AF_INLINE bool af_key_fits(int64_t key) {
 }
 
 static int af_buckets_load(af_loading *loading, af_view *view, int64_t count, af_quantile **place) {
-    uint64_t *held = &loading->store->sketch_bytes;
+    af_pool *pool = &loading->store->sketches;
     int64_t least, greatest, before = INT64_MIN, upto = 0, of_sign[2] = {0, 0};
     if (!af_view_word(view, &least) || !af_view_word(view, &greatest)) return AF_UNFIT;
-    if ((*place = af_quantile_new(AF_DENSE, 0, held)) == NULL) return AF_NO_MEMORY;
+    if ((*place = af_quantile_new(AF_DENSE, 0, pool)) == NULL) return AF_NO_MEMORY;
     while (view->left) {
         int64_t key, more;
         if (!af_view_word(view, &key) || !af_view_word(view, &more) || key <= before || key < -AF_KEY_INFINITY || !af_key_fits(key)) return AF_UNFIT;
         if (more < 1 || more > count - upto) return AF_UNFIT;
         if (key != 0 && key < AF_KEY_INFINITY && key > -AF_KEY_INFINITY && ++of_sign[key < 0] > AF_SIGN_BUCKETS) return AF_UNFIT;
-        if (!af_bucket_add(place, key, more, held)) return AF_NO_MEMORY;
+        if (!af_bucket_add(place, key, more, pool)) return AF_NO_MEMORY;
         before = key;
         upto += more;
     }
@@ -210,7 +210,7 @@ static int af_quantile_load(af_loading *loading, const af_op *op, af_view *view,
     if (count > AF_FEW_VALUES) return af_buckets_load(loading, view, count, place);
     for (int64_t i = 0; i < count; i++, before = word) {
         if (!af_view_word(view, &word) || word < before || !(af_number_word(word) || word == af_sorting_float(NAN))) return AF_UNFIT;
-        if (!af_quantile_add(place, af_float_of(word), &loading->store->sketch_bytes)) return AF_NO_MEMORY;
+        if (!af_quantile_add(place, af_float_of(word), &loading->store->sketches)) return AF_NO_MEMORY;
     }
     return AF_FITS;
 }

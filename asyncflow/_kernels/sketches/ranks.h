@@ -39,7 +39,8 @@ typedef struct {
     int64_t least, greatest;   /* of those that went up from level 0 */
     af_rank_level *levels;     /* 1, 2, ... */
     uint64_t halved;           /* level 0: how often */
-    uint32_t level_count;
+    uint16_t level_count;
+    uint16_t wide;             /* AVX-512 is to be used */
     uint32_t sorted, length, capacity; /* of level 0; so many, from the first on, are in order */
     int64_t words[];           /* level 0 */
 } af_ranks;
@@ -50,28 +51,31 @@ AF_INLINE size_t af_ranks_bytes(const af_ranks *ranks) {
     return bytes;
 }
 
-static void af_ranks_drop(af_ranks *ranks, uint64_t *held) {
+static void af_ranks_drop(af_ranks *ranks, af_pool *pool) {
     if (ranks == NULL) return;
-    *held -= af_ranks_bytes(ranks);
+    const size_t bytes = sizeof *ranks + ranks->capacity * sizeof(int64_t);
+    pool->held -= af_ranks_bytes(ranks);
     for (uint32_t i = 0; i < ranks->level_count; i++) free(ranks->levels[i].words);
     free(ranks->levels);
-    free(ranks);
+    af_pool_note(pool, ranks->count < AF_MOST_FIRST_ROOM ? (uint32_t)ranks->count : AF_MOST_FIRST_ROOM);
+    af_pool_give(pool, ranks, bytes);
 }
 
 /* Room for so many values in level 0. */
-static bool af_ranks_reserve(af_ranks **place, uint32_t wanted, uint64_t *held) {
+static bool af_ranks_reserve(af_ranks **place, uint32_t wanted, af_pool *pool) {
     af_ranks *ranks = *place;
     const uint32_t before = ranks != NULL ? ranks->capacity : 0;
     if (AF_LIKELY(wanted <= before)) return true;
-    uint32_t capacity = before ? before : 8;
+    uint32_t capacity = before ? before : af_pool_room(pool);
     while (capacity < wanted) capacity *= 2;
-    af_ranks *grown = realloc(ranks, sizeof *ranks + capacity * sizeof(int64_t));
+    const size_t held = ranks != NULL ? sizeof *ranks + before * sizeof(int64_t) : 0;
+    af_ranks *grown = af_pool_resize(pool, ranks, held, sizeof *ranks + capacity * sizeof(int64_t));
     if (grown == NULL) return false;
     if (ranks == NULL) {
-        *grown = (af_ranks){.least = INT64_MAX, .greatest = INT64_MIN};
-        *held += sizeof *grown;
+        *grown = (af_ranks){.least = INT64_MAX, .greatest = INT64_MIN, .wide = pool->wide};
+        pool->held += sizeof *grown;
     }
-    *held += (capacity - before) * sizeof(int64_t);
+    pool->held += (capacity - before) * sizeof(int64_t);
     grown->capacity = capacity;
     *place = grown;
     return true;
@@ -98,40 +102,40 @@ AF_INLINE uint32_t af_halving_takes(uint32_t level, uint64_t halved) {
     return (uint32_t)((af_finish(halved >> 1 << 6 | level) ^ halved) & 1);
 }
 
-static bool af_level_reserve(af_rank_level *level, uint32_t wanted, uint64_t *held) {
+static bool af_level_reserve(af_rank_level *level, uint32_t wanted, af_pool *pool) {
     if (wanted <= level->capacity) return true;
     uint32_t capacity = level->capacity ? level->capacity : 64;
     while (capacity < wanted) capacity *= 2;
     int64_t *words = realloc(level->words, capacity * sizeof *words);
     if (words == NULL) return false;
-    *held += (capacity - level->capacity) * sizeof *words;
+    pool->held += (capacity - level->capacity) * sizeof *words;
     level->words = words;
     level->capacity = capacity;
     return true;
 }
 
 /* At least so many levels above level 0. */
-static bool af_levels_reserve(af_ranks *ranks, uint32_t count, uint64_t *held) {
+static bool af_levels_reserve(af_ranks *ranks, uint32_t count, af_pool *pool) {
     if (count <= ranks->level_count) return true;
     af_rank_level *levels = realloc(ranks->levels, count * sizeof *levels);
     if (levels == NULL) return false;
     memset(levels + ranks->level_count, 0, (count - ranks->level_count) * sizeof *levels);
-    *held += (count - ranks->level_count) * sizeof *levels;
+    pool->held += (count - ranks->level_count) * sizeof *levels;
     ranks->levels = levels;
-    ranks->level_count = count;
+    ranks->level_count = (uint16_t)count;
     return true;
 }
 
 /* Puts a run in order, which may be overwritten, into level 1, and what levels are too many for into the next ones.  `from`: its levels are
  * put in, too.  The run's memory has room for those of a level of either besides.  False: no memory. */
-static bool af_ranks_rise(af_ranks *ranks, int64_t *run, uint32_t length, const af_ranks *from, uint64_t *held) {
+static bool af_ranks_rise(af_ranks *ranks, int64_t *run, uint32_t length, const af_ranks *from, af_pool *pool) {
     const uint32_t beside = from != NULL ? from->level_count : 0;
     for (uint32_t i = 0; length || i < beside; i++) {
-        if (!af_levels_reserve(ranks, i + 1, held)) return false;
+        if (!af_levels_reserve(ranks, i + 1, pool)) return false;
         af_rank_level *level = &ranks->levels[i];
         if (i < beside) length = af_run_merge(run, length, from->levels[i].words, from->levels[i].length);
         if (level->length + length < AF_LEVEL_FULL) {
-            if (!af_level_reserve(level, level->length + length, held)) return false;
+            if (!af_level_reserve(level, level->length + length, pool)) return false;
             level->length = af_run_merge(level->words, level->length, run, length);
             length = 0;
             continue;
@@ -139,7 +143,7 @@ static bool af_ranks_rise(af_ranks *ranks, int64_t *run, uint32_t length, const 
         length = af_run_merge(run, length, level->words, level->length);
         level->length = length & 1; /* the greatest waits where there is one too many */
         if (level->length) {
-            if (!af_level_reserve(level, 1, held)) return false;
+            if (!af_level_reserve(level, 1, pool)) return false;
             level->words[0] = run[length - 1];
         }
         const uint32_t second = af_halving_takes(i + 1, level->halved++);
@@ -162,24 +166,24 @@ static uint32_t af_ranks_halve(af_ranks *ranks, int64_t *run, uint32_t length) {
     return length / 2;
 }
 
-AF_NOINLINE bool af_ranks_full(af_ranks *ranks, uint64_t *held) {
+AF_NOINLINE bool af_ranks_full(af_ranks *ranks, af_pool *pool) {
     int64_t *run = malloc(AF_EXACT * sizeof *run);
     if (run == NULL) return false;
     memcpy(run, ranks->words, AF_EXACT * sizeof *run);
-    af_words_sort(run, AF_EXACT);
-    const bool done = af_ranks_rise(ranks, run, af_ranks_halve(ranks, run, AF_EXACT), NULL, held);
+    af_words_sort(run, AF_EXACT, ranks->wide);
+    const bool done = af_ranks_rise(ranks, run, af_ranks_halve(ranks, run, AF_EXACT), NULL, pool);
     free(run);
     return done;
 }
 
 /* false: no memory. */
-AF_INLINE bool af_ranks_add(af_ranks **place, int64_t word, uint64_t *held) {
+AF_INLINE bool af_ranks_add(af_ranks **place, int64_t word, af_pool *pool) {
     uint32_t length = *place != NULL ? (*place)->length : 0;
     if (AF_UNLIKELY(*place == NULL || length == (*place)->capacity)) {
         if (length == AF_EXACT) {
-            if (!af_ranks_full(*place, held)) return false;
+            if (!af_ranks_full(*place, pool)) return false;
             length = 0;
-        } else if (!af_ranks_reserve(place, length + 1, held)) {
+        } else if (!af_ranks_reserve(place, length + 1, pool)) {
             return false;
         }
     }
@@ -189,18 +193,18 @@ AF_INLINE bool af_ranks_add(af_ranks **place, int64_t word, uint64_t *held) {
     return true;
 }
 
-static bool af_ranks_copy(af_ranks **into, const af_ranks *from, uint64_t *held) {
-    if (!af_ranks_reserve(into, from->length ? from->length : 1, held)) return false;
+static bool af_ranks_copy(af_ranks **into, const af_ranks *from, af_pool *pool) {
+    if (!af_ranks_reserve(into, from->length ? from->length : 1, pool)) return false;
     af_ranks *ranks = *into;
     const uint32_t capacity = ranks->capacity;
     memcpy(ranks, from, sizeof *from + from->length * sizeof *from->words);
     ranks->capacity = capacity;
     ranks->levels = NULL;
     ranks->level_count = 0;
-    if (!af_levels_reserve(ranks, from->level_count, held)) return false;
+    if (!af_levels_reserve(ranks, from->level_count, pool)) return false;
     for (uint32_t i = 0; i < from->level_count; i++) {
         af_rank_level *level = &ranks->levels[i];
-        if (!af_level_reserve(level, from->levels[i].length, held)) return false;
+        if (!af_level_reserve(level, from->levels[i].length, pool)) return false;
         if (from->levels[i].length) memcpy(level->words, from->levels[i].words, from->levels[i].length * sizeof *level->words);
         level->length = from->levels[i].length;
         level->halved = from->levels[i].halved;
@@ -208,11 +212,11 @@ static bool af_ranks_copy(af_ranks **into, const af_ranks *from, uint64_t *held)
     return true;
 }
 
-static bool af_ranks_merge(af_ranks **into, const af_ranks *from, uint64_t *held) {
-    if (*into == NULL) return af_ranks_copy(into, from, held);
+static bool af_ranks_merge(af_ranks **into, const af_ranks *from, af_pool *pool) {
+    if (*into == NULL) return af_ranks_copy(into, from, pool);
     const uint32_t length = (*into)->length + from->length;
     if (length <= AF_EXACT) {
-        if (!af_ranks_reserve(into, length, held)) return false;
+        if (!af_ranks_reserve(into, length, pool)) return false;
         memcpy((*into)->words + (*into)->length, from->words, from->length * sizeof *from->words);
     }
     af_ranks *ranks = *into;
@@ -222,7 +226,7 @@ static bool af_ranks_merge(af_ranks **into, const af_ranks *from, uint64_t *held
         return true;
     }
     int64_t *run = malloc(2 * AF_EXACT * sizeof *run);
-    if (run == NULL || !af_levels_reserve(ranks, from->level_count, held)) {
+    if (run == NULL || !af_levels_reserve(ranks, from->level_count, pool)) {
         free(run);
         return false;
     }
@@ -234,12 +238,12 @@ static bool af_ranks_merge(af_ranks **into, const af_ranks *from, uint64_t *held
     if (length > AF_EXACT) {
         memcpy(run, ranks->words, ranks->length * sizeof *run);
         memcpy(run + ranks->length, from->words, from->length * sizeof *run);
-        af_words_sort(run, length);
+        af_words_sort(run, length, ranks->wide);
         rising = af_ranks_halve(ranks, run, length);
     } else {
         ranks->length = length;
     }
-    const bool done = af_ranks_rise(ranks, run, rising, from, held);
+    const bool done = af_ranks_rise(ranks, run, rising, from, pool);
     free(run);
     return done;
 }
@@ -266,7 +270,7 @@ static int64_t af_ranks_upto(const af_ranks *ranks, int64_t word) {
 /* The word at a rank (from 0), or one near it. */
 static int64_t af_ranks_at(af_ranks *ranks, int64_t rank) {
     if (ranks->sorted < ranks->length) {
-        af_words_sort(ranks->words, ranks->length);
+        af_words_sort(ranks->words, ranks->length, ranks->wide);
         ranks->sorted = ranks->length;
     }
     if (ranks->level_count == 0) return ranks->words[rank];
@@ -312,7 +316,7 @@ static void af_ranks_save(af_saving *saving, const af_ranks *ranks) {
         af_block_word(saving, (int64_t)ranks->levels[i].halved);
     }
     memcpy(words, ranks->words, ranks->length * sizeof *words);
-    af_words_sort(words, ranks->length);
+    af_words_sort(words, ranks->length, ranks->wide);
     af_block_bytes(saving, words, ranks->length * sizeof *words);
     for (uint32_t i = 0; i < ranks->level_count; i++) af_block_bytes(saving, ranks->levels[i].words, ranks->levels[i].length * sizeof *words);
 }
@@ -326,14 +330,14 @@ static bool af_view_words(af_view *view, int64_t *words, uint32_t count) {
 }
 
 static int af_ranks_load(af_loading *loading, const af_op *op, af_view *view, af_ranks **place) {
-    uint64_t *held = &loading->store->sketch_bytes;
+    af_pool *pool = &loading->store->sketches;
     int64_t count, levels, least, greatest, length, halved;
     if (!af_view_word(view, &count) || !af_view_word(view, &levels) || !af_view_word(view, &least) || !af_view_word(view, &greatest) ||
         !af_view_word(view, &length) || !af_view_word(view, &halved))
         return AF_UNFIT;
     if (count < 1 || levels < 0 || levels > AF_MOST_LEVELS || length < 0 || length > AF_EXACT) return AF_UNFIT;
     if (levels ? least > greatest : least != INT64_MAX || greatest != INT64_MIN || halved != 0) return AF_UNFIT;
-    if (!af_ranks_reserve(place, length ? (uint32_t)length : 1, held) || !af_levels_reserve(*place, (uint32_t)levels, held)) return AF_NO_MEMORY;
+    if (!af_ranks_reserve(place, length ? (uint32_t)length : 1, pool) || !af_levels_reserve(*place, (uint32_t)levels, pool)) return AF_NO_MEMORY;
     af_ranks *ranks = *place;
     ranks->count = count;
     ranks->least = least;
@@ -344,7 +348,7 @@ static int af_ranks_load(af_loading *loading, const af_op *op, af_view *view, af
         int64_t of_level;
         if (!af_view_word(view, &of_level) || !af_view_word(view, &halved) || of_level < 0 || of_level >= AF_LEVEL_FULL) return AF_UNFIT;
         ranks->levels[i].halved = (uint64_t)halved;
-        if (!af_level_reserve(&ranks->levels[i], (uint32_t)of_level, held)) return AF_NO_MEMORY;
+        if (!af_level_reserve(&ranks->levels[i], (uint32_t)of_level, pool)) return AF_NO_MEMORY;
         ranks->levels[i].length = (uint32_t)of_level;
         weight += of_level << (i + 1);
     }

@@ -1,7 +1,7 @@
 /* The sketches as accumulators: families of bounded size for what has no exact one of that size.
  *
- * Each sketch is a block of its own that belongs to one cell, whose word points to it (0: no value came yet).  `sketch_bytes` of the
- * store counts their bytes.  What a sketch keeps and how it is saved is in its own header. */
+ * Each sketch is a block of its own that belongs to one cell, whose word points to it (0: no value came yet).  `sketches` of the
+ * store counts their bytes and keeps memory for more (sketches/pool.h).  What a sketch keeps and how it is saved is in its own header. */
 #ifndef ASYNCFLOW_SKETCHES_H
 #define ASYNCFLOW_SKETCHES_H
 
@@ -17,13 +17,13 @@
     AF_INLINE bool af_sketch_##name##_blocks(const af_op *op, const af_store *store) { return true; }                           \
     AF_INLINE void af_sketch_##name##_empty(const af_op *op, int64_t *slot) {}                                                  \
     static void af_sketch_##name##_drop(af_store *store, const af_op *op, int64_t *slot) {                                      \
-        af_##name##_drop((af_##name *)(intptr_t)*slot, &store->sketch_bytes);                                                   \
+        af_##name##_drop((af_##name *)(intptr_t)*slot, &store->sketches);                                                   \
         *slot = 0;                                                                                                              \
     }                                                                                                                           \
     static bool af_sketch_##name##_merge(af_store *store, const af_op *op, int64_t *into, const int64_t *from) {                \
         af_##name *sketch = (af_##name *)(intptr_t)*into;                                                                       \
         if (*from == 0) return true;                                                                                            \
-        const bool done = af_##name##_merge(&sketch, (const af_##name *)(intptr_t)*from, &store->sketch_bytes);                 \
+        const bool done = af_##name##_merge(&sketch, (const af_##name *)(intptr_t)*from, &store->sketches);                 \
         *into = (int64_t)(intptr_t)sketch;                                                                                      \
         return done;                                                                                                            \
     }                                                                                                                           \
@@ -53,14 +53,29 @@ AF_SKETCH_FAMILY(quantile)
 AF_SKETCH_FAMILY(ranks)
 AF_SKETCH_FAMILY(top)
 
+/* Fetches the sketches of a block's cells, and then of each the place of its next value: both are far from the cells. */
+#define AF_FETCH_SKETCHES(name)                                                                                                 \
+    AF_INLINE void af_fetch_##name(const af_op *op, const af_block *block) {                                                    \
+        for (uint32_t k = 0; k < block->count; k++) __builtin_prefetch((const void *)(intptr_t)*af_i64(block->cells[k], op->offset)); \
+        for (uint32_t k = 0; k < block->count; k++) {                                                                           \
+            const af_##name *sketch = (const af_##name *)(intptr_t)*af_i64(block->cells[k], op->offset);                        \
+            if (sketch != NULL) __builtin_prefetch(&sketch->words[sketch->length], 1);                                          \
+        }                                                                                                                       \
+    }
+
+AF_FETCH_SKETCHES(quantile)
+AF_FETCH_SKETCHES(ranks)
+
 AF_NOINLINE bool af_sketch_ranks_add(const af_feed *feed, const af_op *op, const af_block *block) {
     const int64_t begin = feed->begin; /* in registers: cells may be anywhere */
-    af_store *store = feed->store;
+    const int offset = op->offset, kind = op->input_kind;
+    af_pool *pool = &feed->store->sketches;
     const void *values = feed->rows->inputs[op->input].values;
+    if (!feed->one_cell) af_fetch_ranks(op, block);
     for (uint32_t k = 0; k < block->count; k++) {
-        int64_t *slot = af_i64(block->cells[k], op->offset);
+        int64_t *slot = af_i64(block->cells[k], offset);
         af_ranks *ranks = (af_ranks *)(intptr_t)*slot;
-        const bool done = af_ranks_add(&ranks, af_word_at(values, op->input_kind, begin + block->rows[k]), &store->sketch_bytes);
+        const bool done = af_ranks_add(&ranks, af_word_at(values, kind, begin + block->rows[k]), pool);
         *slot = (int64_t)(intptr_t)ranks;
         if (!done) return false;
     }
@@ -69,13 +84,14 @@ AF_NOINLINE bool af_sketch_ranks_add(const af_feed *feed, const af_op *op, const
 
 AF_NOINLINE bool af_sketch_quantile_add(const af_feed *feed, const af_op *op, const af_block *block) {
     const int64_t begin = feed->begin; /* in registers: cells may be anywhere */
-    af_store *store = feed->store;
+    const int offset = op->offset, kind = op->input_kind;
+    af_pool *pool = &feed->store->sketches;
     const void *values = feed->rows->inputs[op->input].values;
+    if (!feed->one_cell) af_fetch_quantile(op, block);
     for (uint32_t k = 0; k < block->count; k++) {
-        int64_t *slot = af_i64(block->cells[k], op->offset);
+        int64_t *slot = af_i64(block->cells[k], offset);
         af_quantile *quantile = (af_quantile *)(intptr_t)*slot;
-        const bool done =
-            af_quantile_add(&quantile, af_double_at(values, op->input_kind, begin + block->rows[k]), &store->sketch_bytes);
+        const bool done = af_quantile_add(&quantile, af_double_at(values, kind, begin + block->rows[k]), pool);
         *slot = (int64_t)(intptr_t)quantile;
         if (!done) return false;
     }
@@ -92,7 +108,7 @@ AF_NOINLINE bool af_sketch_distinct_add(const af_feed *feed, const af_op *op, co
         af_distinct *distinct = (af_distinct *)(intptr_t)*slot;
         const uint64_t hash = op->input_kind == AF_KIND_STRING ? af_finish_text(column->data + column->starts[row], (uint32_t)column->lengths[row])
                                                                : af_finish(af_equal_word(column, op->input_kind, row));
-        const bool done = af_distinct_add(&distinct, hash, &store->sketch_bytes);
+        const bool done = af_distinct_add(&distinct, hash, &store->sketches);
         *slot = (int64_t)(intptr_t)distinct;
         if (!done) return false;
     }
@@ -110,7 +126,7 @@ AF_NOINLINE bool af_sketch_top_add(const af_feed *feed, const af_op *op, const a
         const af_top_value value = op->input_kind == AF_KIND_STRING
                                        ? af_top_text(store->seed, column->data + column->starts[row], (uint32_t)column->lengths[row])
                                        : af_top_word(store->seed, af_equal_word(column, op->input_kind, row));
-        const bool done = af_top_add(&top, (uint32_t)op->counters, &value, &store->sketch_bytes);
+        const bool done = af_top_add(&top, (uint32_t)op->counters, &value, &store->sketches);
         *slot = (int64_t)(intptr_t)top;
         if (!done) return false;
     }

@@ -46,17 +46,17 @@ AF_INLINE uint64_t af_top_bytes(const af_top *top) {
     return sizeof *top + top->capacity * (sizeof(af_counter) + 2 * sizeof *top->table) + (top->heap ? top->most * sizeof *top->heap : 0);
 }
 
-static void af_top_drop(af_top *top, uint64_t *held) {
+static void af_top_drop(af_top *top, af_pool *pool) {
     if (top == NULL) return;
     for (uint32_t i = 0; i < top->length; i++) {
-        if (top->counters[i].text != NULL) *held -= top->counters[i].length;
+        if (top->counters[i].text != NULL) pool->held -= top->counters[i].length;
         free(top->counters[i].text);
     }
-    *held -= af_top_bytes(top);
+    pool->held -= af_top_bytes(top);
     free(top->table);
     free(top->heap);
     free(top->counters);
-    free(top);
+    af_pool_give(pool, top, sizeof *top);
 }
 
 AF_INLINE bool af_counts(const af_counter *counter, const af_top_value *value) {
@@ -73,18 +73,18 @@ AF_INLINE uint32_t af_top_slot(const af_top *top, const af_top_value *value) {
     return slot;
 }
 
-static bool af_top_grow(af_top *top, uint64_t *held) {
+static bool af_top_grow(af_top *top, af_pool *pool) {
     const uint32_t capacity = top->capacity * 2;
     af_counter *counters = realloc(top->counters, capacity * sizeof *counters);
     if (counters == NULL) return false;
     top->counters = counters;
     int32_t *table = malloc(2 * capacity * sizeof *table);
     if (table == NULL) return false;
-    *held -= af_top_bytes(top);
+    pool->held -= af_top_bytes(top);
     free(top->table);
     top->table = table;
     top->capacity = capacity;
-    *held += af_top_bytes(top);
+    pool->held += af_top_bytes(top);
     memset(table, 0xff, 2 * capacity * sizeof *table);
     for (uint32_t i = 0; i < top->length; i++) {
         uint32_t slot = (uint32_t)counters[i].hash & (2 * capacity - 1);
@@ -94,24 +94,25 @@ static bool af_top_grow(af_top *top, uint64_t *held) {
     return true;
 }
 
-static af_top *af_top_new(uint32_t most, uint64_t *held) {
-    af_top *top = calloc(1, sizeof *top);
+static af_top *af_top_new(uint32_t most, af_pool *pool) {
+    af_top *top = af_pool_take(pool, sizeof *top);
     if (top == NULL) return NULL;
+    memset(top, 0, sizeof *top);
     top->most = most;
     top->capacity = 4;
-    *held += af_top_bytes(top);
-    if (af_top_grow(top, held)) return top;
-    af_top_drop(top, held);
+    pool->held += af_top_bytes(top);
+    if (af_top_grow(top, pool)) return top;
+    af_top_drop(top, pool);
     return NULL;
 }
 
 /* Gives the value a counter at `position`, which is free or the next one. */
-static bool af_top_put(af_top *top, uint32_t position, const af_top_value *value, int64_t count, uint64_t *held) {
+static bool af_top_put(af_top *top, uint32_t position, const af_top_value *value, int64_t count, af_pool *pool) {
     uint8_t *text = NULL;
     if (value->text != NULL) {
         if ((text = malloc(value->length ? value->length : 1)) == NULL) return false;
         if (value->length) memcpy(text, value->text, value->length);
-        *held += value->length;
+        pool->held += value->length;
     }
     top->table[af_top_slot(top, value)] = (int32_t)position;
     af_counter *counter = &top->counters[position];
@@ -119,16 +120,16 @@ static bool af_top_put(af_top *top, uint32_t position, const af_top_value *value
     return true;
 }
 
-static bool af_top_append(af_top *top, const af_top_value *value, int64_t count, uint64_t *held) {
-    if (top->length == top->capacity && !af_top_grow(top, held)) return false;
+static bool af_top_append(af_top *top, const af_top_value *value, int64_t count, af_pool *pool) {
+    if (top->length == top->capacity && !af_top_grow(top, pool)) return false;
     top->counters[top->length].at = 0;
-    if (!af_top_put(top, top->length, value, count, held)) return false;
+    if (!af_top_put(top, top->length, value, count, pool)) return false;
     top->length++;
     return true;
 }
 
 /* Takes a counter's value away; what was put past its slot moves back. */
-static void af_top_take(af_top *top, uint32_t position, uint64_t *held) {
+static void af_top_take(af_top *top, uint32_t position, af_pool *pool) {
     const uint32_t mask = 2 * top->capacity - 1;
     af_counter *counter = &top->counters[position];
     uint32_t hole = (uint32_t)counter->hash & mask;
@@ -140,7 +141,7 @@ static void af_top_take(af_top *top, uint32_t position, uint64_t *held) {
         hole = next;
     }
     top->table[hole] = -1;
-    if (counter->text != NULL) *held -= counter->length;
+    if (counter->text != NULL) pool->held -= counter->length;
     free(counter->text);
     counter->text = NULL;
 }
@@ -165,10 +166,10 @@ static void af_top_sift(af_top *top, uint32_t at) {
 }
 
 /* From now on the summary is no longer exact. */
-static bool af_top_heap(af_top *top, uint64_t *held) {
+static bool af_top_heap(af_top *top, af_pool *pool) {
     top->heap = malloc(top->most * sizeof *top->heap);
     if (top->heap == NULL) return false;
-    *held += top->most * sizeof *top->heap;
+    pool->held += top->most * sizeof *top->heap;
     for (uint32_t i = 0; i < top->length; i++) {
         top->heap[i] = i;
         top->counters[i].at = i;
@@ -178,8 +179,8 @@ static bool af_top_heap(af_top *top, uint64_t *held) {
 }
 
 /* false: no memory. */
-static bool af_top_add(af_top **place, uint32_t most, const af_top_value *value, uint64_t *held) {
-    if (*place == NULL && (*place = af_top_new(most, held)) == NULL) return false;
+static bool af_top_add(af_top **place, uint32_t most, const af_top_value *value, af_pool *pool) {
+    if (*place == NULL && (*place = af_top_new(most, pool)) == NULL) return false;
     af_top *top = *place;
     const int32_t found = top->table[af_top_slot(top, value)];
     if (found >= 0) {
@@ -187,12 +188,12 @@ static bool af_top_add(af_top **place, uint32_t most, const af_top_value *value,
         if (top->heap != NULL) af_top_sift(top, top->counters[found].at);
         return true;
     }
-    if (top->length < top->most) return af_top_append(top, value, 1, held);
-    if (top->heap == NULL && !af_top_heap(top, held)) return false;
+    if (top->length < top->most) return af_top_append(top, value, 1, pool);
+    if (top->heap == NULL && !af_top_heap(top, pool)) return false;
     const uint32_t least = top->heap[0];
     const int64_t count = top->counters[least].count + 1;
-    af_top_take(top, least, held);
-    if (!af_top_put(top, least, value, count, held)) return false;
+    af_top_take(top, least, pool);
+    if (!af_top_put(top, least, value, count, pool)) return false;
     af_top_sift(top, 0);
     return true;
 }
@@ -233,10 +234,10 @@ static uint32_t af_top_rank(const af_top *top, const af_top *other, bool new_onl
     return count;
 }
 
-static bool af_top_merge(af_top **into, const af_top *from, uint64_t *held) {
+static bool af_top_merge(af_top **into, const af_top *from, af_pool *pool) {
     const af_top *old = *into;
     af_ranked *ranked = malloc(((size_t)from->length + (old != NULL ? old->length : 0)) * sizeof *ranked);
-    af_top *merged = af_top_new(from->most, held);
+    af_top *merged = af_top_new(from->most, pool);
     bool done = ranked != NULL && merged != NULL, exact = from->heap == NULL && (old == NULL || old->heap == NULL);
     uint32_t count = 0;
     if (done) {
@@ -251,15 +252,15 @@ static bool af_top_merge(af_top **into, const af_top *from, uint64_t *held) {
     }
     for (uint32_t i = 0; done && i < count; i++) {
         const af_top_value value = af_value_of(ranked[i].counter);
-        done = af_top_append(merged, &value, ranked[i].count, held);
+        done = af_top_append(merged, &value, ranked[i].count, pool);
     }
     free(ranked);
-    if (done && !exact) done = af_top_heap(merged, held);
+    if (done && !exact) done = af_top_heap(merged, pool);
     if (!done) {
-        af_top_drop(merged, held);
+        af_top_drop(merged, pool);
         return false;
     }
-    af_top_drop(*into, held);
+    af_top_drop(*into, pool);
     *into = merged;
     return true;
 }
@@ -309,12 +310,12 @@ static void af_top_save(af_saving *saving, const af_top *top) {
 }
 
 static int af_top_load(af_loading *loading, const af_op *op, af_view *view, af_top **place) {
-    uint64_t *held = &loading->store->sketch_bytes;
+    af_pool *pool = &loading->store->sketches;
     const uint64_t seed = loading->store->seed;
     int64_t exact, length, count;
     if (!af_view_word(view, &exact) || !af_view_word(view, &length)) return AF_UNFIT;
     if ((exact != 0 && exact != 1) || length < 1 || length > op->counters || (!exact && length != op->counters)) return AF_UNFIT;
-    if ((*place = af_top_new((uint32_t)op->counters, held)) == NULL) return AF_NO_MEMORY;
+    if ((*place = af_top_new((uint32_t)op->counters, pool)) == NULL) return AF_NO_MEMORY;
     for (int64_t i = 0; i < length; i++) {
         af_top_value value;
         if (!af_view_word(view, &count) || count < 1 || count > AF_MOST_ROWS) return AF_UNFIT;
@@ -329,9 +330,9 @@ static int af_top_load(af_loading *loading, const af_op *op, af_view *view, af_t
             value = af_top_word(seed, (uint64_t)word);
         }
         if ((*place)->table[af_top_slot(*place, &value)] >= 0) return AF_UNFIT; /* a value twice */
-        if (!af_top_append(*place, &value, count, held)) return AF_NO_MEMORY;
+        if (!af_top_append(*place, &value, count, pool)) return AF_NO_MEMORY;
     }
-    return exact || af_top_heap(*place, held) ? AF_FITS : AF_NO_MEMORY;
+    return exact || af_top_heap(*place, pool) ? AF_FITS : AF_NO_MEMORY;
 }
 
 #endif

@@ -30,6 +30,7 @@ static void af_state_free(af_state *state) {
     for (size_t i = 0; i < state->fresh_count; i++) af_pane_free(store, state->fresh[i]);
     af_pane_free(store, state->head_pane);
     af_arena_free(&store->arena);
+    af_pool_release(&store->sketches);
     free(state->panes);
     free(state->out.groups);
     free(store->ops);
@@ -115,7 +116,7 @@ static void af_mark_live(const af_state *state, const af_pane *pane, uint8_t *li
 
 static uint64_t af_state_bytes(const af_state *state, const af_result *result) {
     const af_store *store = &state->store;
-    uint64_t total = store->arena.bytes + store->text_bytes + store->set_bytes + store->sketch_bytes + store->sum_bytes + store->table_bytes + state->capacity * sizeof(af_pane *);
+    uint64_t total = store->arena.bytes + store->text_bytes + store->set_bytes + store->sketches.held + store->sketches.spare_bytes + store->sum_bytes + store->table_bytes + state->capacity * sizeof(af_pane *);
     total += (uint64_t)result->capacity * (20 + 9 * (uint64_t)result->output_count) + (uint64_t)result->ranks_capacity * 4;
     for (int i = 0; i < result->output_count; i++) total += result->outputs[i].text_capacity + result->outputs[i].item_capacity * sizeof(af_item);
     return total + (uint64_t)state->out.capacity * 4;
