@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from types import ModuleType, NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from inspect import get_annotations
+from types import ModuleType, NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Any, Generic, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import NODEFAULT, Struct, field
 
 from asyncflow import connectors, formats
 from asyncflow.errors import AsyncflowError, Problem
@@ -156,21 +158,33 @@ def convert_fields(
     also_known: Collection[str] = (),
 ) -> dict[str, Any]:
     """The options that fit, converted, by field name; a problem for each other option and for each required one that is missing."""
-    fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
+    fields = dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
     values = {}
     above = f"{path}." if path else ""
     for key, value in options.items():
         if key not in fields:
             problems.add(f"{above}{key}", f"unknown key {key!r}", nearest(key, (*fields, *also_known)))
             continue
+        hint = _declared_type(struct, fields[key])
         try:
-            values[fields[key].name] = _convert(value, fields[key].type)
+            values[fields[key]] = _convert(value, hint)
         except (msgspec.ValidationError, ValueError) as error:
-            problems.found += _value_problems(value, fields[key].type, f"{above}{key}", error)
-    for key, each in fields.items():
-        if each.required and key not in options:
+            problems.found += _value_problems(value, hint, f"{above}{key}", error)
+    required = len(fields) - len(struct.__struct_defaults__)
+    for key, default in zip(fields, (*[NODEFAULT] * required, *struct.__struct_defaults__), strict=True):
+        if default is NODEFAULT and key not in options:
             problems.add(f"{above}{key}", f"{key!r} is missing")
     return values
+
+
+def _declared_type(struct: type[msgspec.Struct], name: str) -> Any:
+    """The type of one field.  ``msgspec.structs.fields`` evaluates those of all fields: 2 of the 140 ms of a small run."""
+    if issubclass(struct, Generic):
+        return next(each.type for each in msgspec.structs.fields(struct) if each.name == name)
+    owner = next(each for each in struct.__mro__ if name in get_annotations(each))
+    alone = SimpleNamespace(__annotations__={name: get_annotations(owner)[name]})
+    names = vars(sys.modules[owner.__module__])
+    return get_type_hints(alone, globalns=dict(vars(owner)), localns=names, include_extras=True)[name]
 
 
 def _value_problems(value: Any, hint: Any, path: str, error: Exception) -> Iterator[Problem]:
