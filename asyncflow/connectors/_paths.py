@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from functools import partial
 
 from asyncflow.model.capabilities import Resource
@@ -93,4 +92,6 @@ def _parts_fit(wanted: list[str], parts: list[str]) -> bool:
         return False
     if first == "**":
         return _parts_fit(wanted, parts[1:])
+    from fnmatch import fnmatchcase
+
     return fnmatchcase(parts[0], first) and _parts_fit(rest, parts[1:])

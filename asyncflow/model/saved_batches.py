@@ -24,8 +24,8 @@ from asyncflow.model.columns import (
     StringColumn,
     check_text_bytes,
 )
-from asyncflow.model.schema import DataType, Field, Schema
-from asyncflow.model.snapshot import Array, Copied, Frozen, Plain, Saved
+from asyncflow.model.schema import DataType, Schema
+from asyncflow.model.snapshot import Array, Copied, Frozen, Saved, plain_schema, schema_of
 
 # -- columns -------------------------------------------------------------------------------------------------------------
 
@@ -199,25 +199,3 @@ def restored_batches(saved: Saved) -> list[Batch]:
         batches.append(Batch(schema, part.columns, count, part.time, part.watermarks, before, delay))
         start += count
     return batches
-
-
-def plain_schema(schema: Schema) -> list[Plain]:
-    """Names and types as a field holds them."""
-    return [[field.name, field.type_text] for field in schema]
-
-
-def schema_of(columns: Plain) -> Schema:
-    """The schema that :func:`plain_schema` made plain; ValueError where it is none."""
-    if not isinstance(columns, list):
-        raise ValueError("columns: names and types are wanted")  # noqa: TRY004  what was saved is wrong, not the caller
-    fields = []
-    for column in columns:
-        match column:
-            case [str(name), str(text)]:
-                try:
-                    fields.append(Field.parse(name, text))
-                except ValueError as error:
-                    raise ValueError(f"columns: {error}") from None
-            case _:
-                raise ValueError(f"columns: a name and a type are wanted, not {column!r}")
-    return Schema(tuple(fields))

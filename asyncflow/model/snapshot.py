@@ -15,6 +15,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from asyncflow.model.schema import Field, Schema
+
 Plain: TypeAlias = "bool | int | float | str | bytes | list[Plain] | dict[str, Plain] | None"
 """A value that is written and read without knowing its owner."""
 
@@ -166,3 +168,25 @@ def saved(frozen: Frozen) -> Saved:
 def _joined(pieces: Iterable[Array]) -> Array:
     found = list(pieces)
     return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def plain_schema(schema: Schema) -> list[Plain]:
+    """Names and types as a field holds them."""
+    return [[field.name, field.type_text] for field in schema]
+
+
+def schema_of(columns: Plain) -> Schema:
+    """The schema that :func:`plain_schema` made plain; ValueError where it is none."""
+    if not isinstance(columns, list):
+        raise ValueError("columns: names and types are wanted")  # noqa: TRY004  what was saved is wrong, not the caller
+    fields = []
+    for column in columns:
+        match column:
+            case [str(name), str(text)]:
+                try:
+                    fields.append(Field.parse(name, text))
+                except ValueError as error:
+                    raise ValueError(f"columns: {error}") from None
+            case _:
+                raise ValueError(f"columns: a name and a type are wanted, not {column!r}")
+    return Schema(tuple(fields))

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.tokens import TokenType
 
-from asyncflow.doors.expressions.expression_text import _dialect, parse_expression, read_by_sqlglot
+from asyncflow.doors.expressions.expression_text import parse_expression
 from asyncflow.doors.expressions.plain_expression import KEYWORDS, MAX_PLAIN, plain_expression
+from asyncflow.doors.expressions.sql_text import _dialect, read_by_sqlglot
 from asyncflow.plan.expressions.functions import AGGREGATES, ALIASES, SCALARS
 from asyncflow.plan.expressions.nodes import ColumnRef
 

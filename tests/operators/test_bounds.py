@@ -14,7 +14,7 @@ from asyncflow._kernels.window import reference
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.operators.aggregates.python_aggregates import window_state
+from asyncflow.operators.aggregates.state import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.bounds import WindowLattice, left_open
 from asyncflow.operators.top import SortColumns, TopOperator

@@ -12,8 +12,8 @@ import asyncflow as af
 from asyncflow.errors import StageError
 from asyncflow.model.schema import DataType
 from asyncflow.operators.aggregates import python_cells
-from asyncflow.operators.aggregates.python_aggregates import window_state
 from asyncflow.operators.aggregates.saved_objects import loaded_object, saved_object
+from asyncflow.operators.aggregates.state import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.testing import check_aggregate
 from tests.kernels.window_rows import KINDS, anywhen, batch_of, bits, shapes

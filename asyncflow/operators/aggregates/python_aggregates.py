@@ -22,7 +22,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, watermarks_of
 from asyncflow.model.columns import BoolArray, IndexArray, Int32Array, Int64Array
 from asyncflow.model.snapshot import Array, Plain, Saved
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.bounds import WindowBounds, WindowLattice, left_open
+from asyncflow.operators.bounds import WindowBounds, left_open
 from asyncflow.operators.raw import rows_of_raw
 
 Merges: TypeAlias = tuple[Int64Array, Int32Array, Int32Array]
@@ -81,18 +81,6 @@ class State(Protocol):
     def held_rows(self) -> int | None: ...
     @property
     def nbytes(self) -> int: ...
-
-
-def window_state(
-    aggregates: Sequence[AggregateSpec], size_ns: int | None = None, every_ns: int = 1, offset_ns: int = 0
-) -> State:
-    """The state of a window stage: the kernel's, with what its Python aggregates need where there are any."""
-    raw = [spec.raw for spec in aggregates if spec.python is None]
-    state = window_kernel.WindowState(size_ns, every_ns, offset_ns, raw)
-    if len(raw) == len(aggregates):
-        return state
-    lattice = None if size_ns is None else WindowLattice(size_ns, every_ns, offset_ns)
-    return PythonWindowState(state, aggregates, lattice)
 
 
 class PythonWindowState:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from asyncflow._kernels import groups as groups_kernel
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import Int32Array
 from asyncflow.model.schema import DataType, Field, Schema
-from asyncflow.operators.aggregates.python_aggregates import State
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Ahead, Operator
 from asyncflow.operators.parts.part import Origin, Prepare, Prepared
 from asyncflow.operators.raw import raw_column
+
+if TYPE_CHECKING:
+    from asyncflow.operators.aggregates.python_aggregates import State
 
 FEW_GROUPS = 1 << 16
 """Groups that no open window holds are looked for only where there are more groups than this."""

@@ -39,7 +39,7 @@ from asyncflow.model.columns import (
 )
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
-from asyncflow.operators.aggregates.python_aggregates import window_state
+from asyncflow.operators.aggregates.state import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.bounds import WindowBounds, left_open
 from asyncflow.operators.contract import Ahead, Operator, Output, counted, restore_counts

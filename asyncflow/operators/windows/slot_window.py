@@ -21,7 +21,7 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import BoolArray, FixedColumn, IndexArray, Int32Array, Int64Array
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
-from asyncflow.operators.aggregates.python_aggregates import window_state
+from asyncflow.operators.aggregates.state import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel

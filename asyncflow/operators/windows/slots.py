@@ -7,6 +7,7 @@ are gone are dropped once they are the greater part, together with keys that no 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +15,12 @@ from asyncflow._kernels import groups as groups_kernel
 from asyncflow._kernels import window as window_kernel
 from asyncflow.model.columns import BoolArray, Column, Int32Array, Int64Array
 from asyncflow.model.snapshot import Array, Copied, Frozen, Saved, nested
-from asyncflow.operators.aggregates.python_aggregates import State
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, key_columns
 from asyncflow.operators.raw import column_of_raw
+
+if TYPE_CHECKING:
+    from asyncflow.operators.aggregates.python_aggregates import State
 
 FEW_SLOTS = 1 << 15
 """Slots that no open window has are looked for only where there are more slots than this."""

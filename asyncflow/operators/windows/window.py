@@ -20,12 +20,11 @@ from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import Column, FixedColumn, IndexArray, Int32Array, Int64Array
 from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
-from asyncflow.operators.aggregates.python_aggregates import window_state
+from asyncflow.operators.aggregates.state import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.parts.part import Origin, Part, Prepare, Prepared, Told
-from asyncflow.operators.parts.state import cells_of_part, frozen_cells
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
 from asyncflow.operators.windows.grouped import BOUNDS, GroupedWindow, result_schema
@@ -90,6 +89,8 @@ class WindowOperator(GroupedWindow, Part):
     def frozen_as_one(
         parts: Sequence[WindowOperator], ranks: Sequence[Int32Array], told: Told
     ) -> dict[str, Frozen]:
+        from asyncflow.operators.parts.state import frozen_cells
+
         kernels = [part._state for part in parts]
         passed = [
             window
@@ -109,6 +110,8 @@ class WindowOperator(GroupedWindow, Part):
 
     @staticmethod
     def split(whole: Saved, new: Int64Array, *, first: bool) -> dict[str, Saved]:
+        from asyncflow.operators.parts.state import cells_of_part
+
         return {"windows": cells_of_part(whole.within("windows"), new)}
 
     def process(self, batch: Batch) -> list[Output]:

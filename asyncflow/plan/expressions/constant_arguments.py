@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from asyncflow.model.instants import EXTRACT_FIELDS, TRUNC_UNITS
-from asyncflow.model.patterns import like, regexp
 from asyncflow.plan.expressions.typed import Typed
 from asyncflow.plan.names import nearest
 
@@ -35,14 +34,16 @@ def _unit(words: Sequence[str], function: str, what: str, example: str) -> Check
     return check
 
 
-def _pattern(compile_: Callable[..., object]) -> Check:
-    """The constants after the first argument compile as a pattern."""
+def _pattern(kind: str) -> Check:
+    """The constants after the first argument compile as a pattern: ``like`` or ``regexp``."""
 
     def check(args: tuple[Typed, ...]) -> Problem | None:
         texts = [arg.value for arg in args[1:] if arg.operation == "literal" and isinstance(arg.value, str)]
         if texts:
+            from asyncflow.model import patterns
+
             try:
-                compile_(*texts)
+                getattr(patterns, kind)(*texts)
             except ValueError as error:
                 return str(error), ""
         return None
@@ -83,8 +84,8 @@ CONSTANT_CHECKS: Mapping[str, Check] = MappingProxyType(
     {
         "date_trunc": _unit(tuple(TRUNC_UNITS), "date_trunc", "unit", "date_trunc('hour', t)"),
         "extract": _unit(tuple(EXTRACT_FIELDS), "extract", "field", "extract(hour FROM t)"),
-        "regexp_matches": _pattern(regexp),
-        "regexp_extract": _pattern(regexp),
-        "like": _pattern(like),
+        "regexp_matches": _pattern("regexp"),
+        "regexp_extract": _pattern("regexp"),
+        "like": _pattern("like"),
     }
 )

@@ -27,9 +27,8 @@ from asyncflow.formats.contract import (
 )
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.messages import Barrier
-from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
-from asyncflow.model.snapshot import Plain, Saved, nested
+from asyncflow.model.snapshot import Plain, Saved, nested, plain_schema, schema_of
 from asyncflow.plan.tables import Source
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.closing import closing

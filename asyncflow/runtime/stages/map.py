@@ -30,9 +30,8 @@ from asyncflow.errors import StageError, described, safe_repr
 from asyncflow.model.batch import Batch
 from asyncflow.model.columns import FixedColumn
 from asyncflow.model.durations import format_duration
-from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
-from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, plain_schema, schema_of
 from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.plan.stages.map import MapBatches
 from asyncflow.runtime.base.failures import FROM_INSIDE, asked_to_end, cancellations

@@ -16,9 +16,8 @@ from asyncflow.connectors.contract import SinkConnector
 from asyncflow.formats.contract import Encoder
 from asyncflow.model.batch import Batch, iter_pieces
 from asyncflow.model.messages import Barrier, Watermark
-from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
-from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested, plain_schema, schema_of
 from asyncflow.plan.tables import Sink
 from asyncflow.runtime.base.beside import Beside
 from asyncflow.runtime.base.closing import closing

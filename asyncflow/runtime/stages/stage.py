@@ -27,9 +27,8 @@ from msgspec.structs import replace
 from asyncflow.errors import AsyncflowError, InternalError, TooLargeError, described
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.messages import Barrier, Message, Watermark
-from asyncflow.model.saved_batches import plain_schema, schema_of
 from asyncflow.model.schema import Schema
-from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested, plain_schema, schema_of
 from asyncflow.operators.contract import (
     Operator,
     Output,

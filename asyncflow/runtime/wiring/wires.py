@@ -18,7 +18,6 @@ from asyncflow.runtime.edges.channel import CHANNEL_BYTES as CHANNEL_BYTES
 from asyncflow.runtime.edges.channel import Channel, FanOut, OneInput, Reader
 from asyncflow.runtime.edges.deadlock import DeadlockDetector
 from asyncflow.runtime.edges.inputs import Inputs, Tracker
-from asyncflow.runtime.stages.readers import AsTheyCome, Merged, OneAfterOther
 
 ROWS_AHEAD = "rows of one input that wait for another"
 
@@ -44,10 +43,14 @@ class Wires:
         """The reader of a table over its union; ``read``: the columns that it takes."""
         inputs = table.inputs
         channel = self.channel(table, [taken(name, read, flowing) for name in inputs])
-        reader: OneInput | Merged | OneAfterOther | AsTheyCome
         if len(inputs) == 1:
-            reader = OneInput(channel)
-        elif order.in_step(inputs):
+            one = OneInput(channel)
+            self.reads(table, [channel], one)
+            return one
+        from asyncflow.runtime.stages.readers import AsTheyCome, Merged, OneAfterOther
+
+        reader: Merged | OneAfterOther | AsTheyCome
+        if order.in_step(inputs):
             from asyncflow.operators.merge import InStepMerge
 
             sources = [source for name in inputs for source in graph.sources_of(self.plan, name)]
@@ -60,7 +63,7 @@ class Wires:
             reader = OneAfterOther(channel, inputs, range(len(inputs)), account)
         else:
             reader = AsTheyCome(channel, len(inputs))
-        self.reads(table, [channel], reader, in_step=isinstance(reader, Merged | OneAfterOther))
+        self.reads(table, [channel], reader, in_step=not isinstance(reader, AsTheyCome))
         return reader
 
     def channel(self, table: Stage | Sink, columns: Iterable[tuple[str, ...] | None]) -> Channel:
