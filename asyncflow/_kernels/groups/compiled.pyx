@@ -51,7 +51,6 @@ cdef extern from "groups/saved.h" nogil:
     void af_strings_free(af_strings *)
     bint af_strings_rebuild(af_strings *, const af_strings *source, const int32_t *ids, int32_t count)
     uint64_t af_strings_bytes(const af_strings *)
-    uint64_t af_text_length(const af_strings *, int32_t)
     bint af_assign_strings(int level, af_strings *, const af_string_rows *, int64_t count, int32_t *ids)
     bint af_order_strings(const af_strings *, int32_t *order, int32_t ordered)
     bint af_words_init(af_words *, const uint64_t *seeds)
@@ -73,7 +72,8 @@ cdef extern from "groups/saved.h" nogil:
         AF_LOAD_NO_TEXT
         AF_LOAD_OUT_OF_ORDER
 
-    void af_strings_save(const af_strings *, const int32_t *ids, int64_t count, uint8_t *text)
+    uint64_t af_strings_lengths(const af_strings *, const int32_t *ids, int64_t count, int32_t *lengths)
+    void af_strings_save(const af_strings *, const int32_t *ids, int64_t count, uint8_t *text, uint64_t bytes)
     int64_t af_lengths_sum(const int32_t *, int64_t count)
     af_loaded af_strings_load(af_strings *, const uint8_t *text, const int32_t *lengths, int64_t count, bint null)
     void af_words_save(const af_words *, const int32_t *ids, int64_t count, uint64_t *words)

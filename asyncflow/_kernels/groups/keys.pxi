@@ -155,10 +155,15 @@ cdef class _StringKeys(_Keys):
 
     cdef object order(self):
         cdef int ordered = len(self.known_order)
+        cdef int32_t *ids
+        cdef bint done
         if ordered != self.table.size:
             order = empty(self.table.size, cnp.NPY_INT32)
             order[:ordered] = self.known_order
-            if not af_order_strings(&self.table, int32_data(order), ordered):
+            ids = int32_data(order)
+            with nogil:
+                done = af_order_strings(&self.table, ids, ordered)
+            if not done:
                 raise MemoryError
             self.known_order = order
         return self.known_order
@@ -166,23 +171,24 @@ cdef class _StringKeys(_Keys):
     cdef object column(self, ids, uint64_t max_bytes):
         cdef Py_ssize_t count = len(ids), i
         cdef const int32_t *wanted = int32_data(ids)
-        cdef uint64_t total = 0, length
+        cdef uint64_t total
+        cdef int32_t begin = 0
         cdef bint nulls = False
         starts, lengths = empty(count, cnp.NPY_INT32), empty(count, cnp.NPY_INT32)
         cdef int32_t *start = int32_data(starts)
         cdef int32_t *size = int32_data(lengths)
-        for i in range(count):
-            length = af_text_length(&self.table, wanted[i])
-            start[i] = <int32_t>total
-            size[i] = <int32_t>length
-            total += length
-            nulls |= wanted[i] == self.table.null_id
+        with nogil:
+            total = af_strings_lengths(&self.table, wanted, count, size)
         if total > max_bytes:
             raise OverflowError(f"the keys of {count} rows have {total} bytes, more than {max_bytes}")
         data = empty(total, cnp.NPY_UINT8)
         cdef uint8_t *text = uint8_data(data)
         with nogil:
-            af_strings_save(&self.table, wanted, count, text)
+            for i in range(count):
+                start[i] = begin
+                begin += size[i]
+                nulls |= wanted[i] == self.table.null_id
+            af_strings_save(&self.table, wanted, count, text, total)
         return data, starts, lengths, (ids != self.table.null_id) if nulls else None
 
     cdef int keep(self, ids) except -1:
@@ -196,18 +202,16 @@ cdef class _StringKeys(_Keys):
 
     cdef int save(self, dict parts, str name) except -1:
         order = self.order()
-        cdef int64_t count = self.table.size - (self.table.null_id >= 0), i
+        cdef int64_t count = self.table.size - (self.table.null_id >= 0)
         cdef const int32_t *ids = int32_data(order)
-        cdef uint64_t total = 0
         lengths = empty(count, cnp.NPY_INT32)
-        for i in range(count):
-            int32_data(lengths)[i] = <int32_t>af_text_length(&self.table, ids[i])
-            total += af_text_length(&self.table, ids[i])
+        cdef int32_t *size = int32_data(lengths)
+        cdef uint64_t total = af_strings_lengths(&self.table, ids, count, size)
         parts[f"{name}.text"] = text = empty(total, cnp.NPY_UINT8)
         parts[f"{name}.lengths"] = lengths
         cdef uint8_t *out = uint8_data(text)
         with nogil:
-            af_strings_save(&self.table, ids, count, out)
+            af_strings_save(&self.table, ids, count, out, total)
         return 0
 
     cdef object load(self, parts, str name, bint null):
@@ -274,9 +278,14 @@ cdef class _FixedKeys(_Keys):
         return ids
 
     cdef object order(self):
+        cdef int32_t *ids
+        cdef bint done
         if len(self.known_order) != self.table.size:
             order = empty(self.table.size, cnp.NPY_INT32)
-            if not af_order_words(&self.table, self.kind, int32_data(order)):
+            ids = int32_data(order)
+            with nogil:
+                done = af_order_words(&self.table, self.kind, ids)
+            if not done:
                 raise MemoryError
             self.known_order = order
         return self.known_order
@@ -287,9 +296,10 @@ cdef class _FixedKeys(_Keys):
         cdef bint nulls = False
         words = empty(count, cnp.NPY_UINT64)
         cdef uint64_t *out = uint64_data(words)
-        for i in range(count):
-            out[i] = self.table.words[wanted[i]]
-            nulls |= wanted[i] == self.table.null_id
+        with nogil:
+            for i in range(count):
+                out[i] = self.table.words[wanted[i]]
+                nulls |= wanted[i] == self.table.null_id
         return self.values(words), (ids != self.table.null_id) if nulls else None
 
     cdef object values(self, words):
@@ -352,10 +362,17 @@ cdef class _PairKeys:
         return 0
 
     cdef object order(self, first, second):
+        cdef const int32_t *firsts
+        cdef const int32_t *seconds
+        cdef int32_t *ids
+        cdef bint done
         if len(self.known_order) != self.table.size:
             order = empty(self.table.size, cnp.NPY_INT32)
             first, second = ranks_of(first), ranks_of(second)
-            if not af_order_pairs(&self.table, int32_data(first), int32_data(second), int32_data(order)):
+            firsts, seconds, ids = int32_data(first), int32_data(second), int32_data(order)
+            with nogil:
+                done = af_order_pairs(&self.table, firsts, seconds, ids)
+            if not done:
                 raise MemoryError
             self.known_order = order
         return self.known_order
@@ -365,9 +382,12 @@ cdef class _PairKeys:
         cdef Py_ssize_t count = len(ids), i
         cdef const int32_t *wanted = int32_data(ids)
         firsts, seconds = empty(count, cnp.NPY_INT32), empty(count, cnp.NPY_INT32)
-        for i in range(count):
-            int32_data(firsts)[i] = <int32_t>(self.table.words[wanted[i]] >> 32)
-            int32_data(seconds)[i] = <int32_t>self.table.words[wanted[i]]
+        cdef int32_t *first = int32_data(firsts)
+        cdef int32_t *second = int32_data(seconds)
+        with nogil:
+            for i in range(count):
+                first[i] = <int32_t>(self.table.words[wanted[i]] >> 32)
+                second[i] = <int32_t>self.table.words[wanted[i]]
         return firsts, seconds
 
     cdef int replace(self, firsts, seconds) except -1:

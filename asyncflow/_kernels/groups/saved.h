@@ -11,11 +11,36 @@
 
 typedef enum { AF_LOADED, AF_LOAD_NO_MEMORY, AF_LOAD_NO_TEXT, AF_LOAD_OUT_OF_ORDER } af_loaded;
 
-/* The texts of ids, end to end; `text` has room for all of them. */
-static void af_strings_save(const af_strings *table, const int32_t *ids, int64_t count, uint8_t *text) {
+enum { AF_TEXTS_AHEAD = 16, AF_SHORT_TEXT = 32 };
+
+/* Keys in their order lie anywhere in the table: what the rows ahead need is asked for early. */
+AF_INLINE void af_offset_ahead(const af_strings *table, const int32_t *ids, int64_t i, int64_t count) {
+    if (i < count) __builtin_prefetch(&table->offsets[ids[i]]);
+}
+
+/* The lengths of the texts of ids; their sum. */
+static uint64_t af_strings_lengths(const af_strings *table, const int32_t *ids, int64_t count, int32_t *lengths) {
+    uint64_t total = 0;
     for (int64_t i = 0; i < count; i++) {
+        af_offset_ahead(table, ids, i + AF_TEXTS_AHEAD, count);
         const uint64_t length = af_text_length(table, ids[i]);
-        if (length) memcpy(text, table->text + table->offsets[ids[i]], length);
+        lengths[i] = (int32_t)length;
+        total += length;
+    }
+    return total;
+}
+
+/* The texts of ids, end to end: `bytes` in all. */
+static void af_strings_save(const af_strings *table, const int32_t *ids, int64_t count, uint8_t *text, uint64_t bytes) {
+    const uint8_t *end = text + bytes;
+    for (int64_t i = 0; i < count; i++) {
+        af_offset_ahead(table, ids, i + 2 * AF_TEXTS_AHEAD, count);
+        if (i + AF_TEXTS_AHEAD < count) __builtin_prefetch(table->text + table->offsets[ids[i + AF_TEXTS_AHEAD]]);
+        const uint64_t offset = table->offsets[ids[i]], length = table->offsets[ids[i] + 1] - offset;
+        if (length <= AF_SHORT_TEXT && end - text >= AF_SHORT_TEXT && table->text_capacity - offset >= AF_SHORT_TEXT)
+            memcpy(text, table->text + offset, AF_SHORT_TEXT); /* the next text is written over what is too much */
+        else if (length)
+            memcpy(text, table->text + offset, length);
         text += length;
     }
 }
