@@ -93,6 +93,26 @@ def test_equal_rows_are_equal_bytes_in_any_order_and_tree(rows, rng):
     assert content(frozen(loaded(twin, (None, 1, 0), ALL, frozen(whole, rank)), rank)) == saved
 
 
+@pytest.mark.parametrize("unusual", [False, True])
+@pytest.mark.parametrize("keys", [2, 3, 40, 199])
+def test_blocks_of_several_cells_add_up_as_the_twin_says(keys: int, unusual: bool) -> None:
+    """Rows two by two in different cells or in one, with and without sums that no pair holds."""
+    rng = np.random.default_rng(keys)
+    count = 3 * 64 + 41
+    groups = rng.integers(0, keys, count)
+    values = np.where(
+        rng.random(count) < 0.9, rng.normal(50, 10, count), rng.choice([1e150, 1e-140, -0.0, 0.0, 3.0], count)
+    )
+    if unusual:
+        values[::50] = np.resize([1e300, math.inf, 5e-324, math.nan], len(values[::50]))
+    ranks = np.where(np.isin(np.arange(200), groups), 0, -1).astype(np.int32)
+    first, second = (slots(kernel, VARIANCES, values, groups=groups) for kernel in (compiled, twin))
+    for group in np.unique(groups):
+        assert _bits(results(first, int(group))) == _bits(results(second, int(group)))
+    ranks[ranks >= 0] = np.arange((ranks >= 0).sum())
+    assert content(frozen(first, ranks)) == content(frozen(second, ranks))
+
+
 def _bits(row):
     return [value if value is None else packed([value])[0] for value in row]
 

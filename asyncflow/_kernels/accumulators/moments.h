@@ -53,6 +53,35 @@ AF_INLINE bool af_block_values(const af_block *block, const void *values, int ki
 }
 _Static_assert(AF_PRODUCTS_ROOM == AF_ROWS + 2 * AF_SUM_PAIRS, "a block's values");
 
+#if AF_X86
+/* Usual values of a block to several cells, two rows at a time from row k on; gives the first row that it did not take: one is left, or two are
+ * in one cell or a sum leaves a rest.  The three sums of a cell are lanes 0 to 2 of a row's four: of values, squares and their errors. */
+AF_TARGET_V4 AF_NOINLINE uint32_t af_moments_twos(const af_block *block, uint32_t k, const double *x, int offset) {
+    const __m512i high_words = _mm512_set_epi64(8, 14, 12, 10, 0, 6, 4, 2), low_words = _mm512_set_epi64(8, 15, 13, 11, 0, 7, 5, 3);
+    const __m512i first = _mm512_set_epi64(10, 2, 9, 1, 8, 0, 0, 0), second = _mm512_set_epi64(14, 6, 13, 5, 12, 4, 0, 0);
+    const __m512i a_row = _mm512_set1_epi64(1);
+    for (; k + 2 <= block->count; k += 2) {
+        int64_t *one = af_i64(block->cells[k], offset) - 1, *other = af_i64(block->cells[k + 1], offset) - 1; /* where a line begins */
+        const __m512i my_words = _mm512_maskz_loadu_epi64(0xFE, one), their_words = _mm512_maskz_loadu_epi64(0xFE, other);
+        const __m512d mine = _mm512_castsi512_pd(my_words), theirs = _mm512_castsi512_pd(their_words);
+        const __m512d old_high = _mm512_permutex2var_pd(mine, high_words, theirs), old_low = _mm512_permutex2var_pd(mine, low_words, theirs);
+        const __m512d values = _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_set1_pd(x[k])), _mm256_set1_pd(x[k + 1]), 1);
+        const __m512d squares = _mm512_mul_pd(values, values), errors = _mm512_fmsub_pd(values, values, squares);
+        const __m512d value = _mm512_mask_mov_pd(_mm512_mask_mov_pd(_mm512_maskz_mov_pd(0x77, values), 0x22, squares), 0x44, errors);
+        const __m512d high = _mm512_add_pd(old_high, value), part = _mm512_sub_pd(high, old_high); /* af_two_sum */
+        const __m512d error = _mm512_add_pd(_mm512_sub_pd(old_high, _mm512_sub_pd(high, part)), _mm512_sub_pd(value, part));
+        const __m512d low = _mm512_add_pd(old_low, error), low_part = _mm512_sub_pd(low, old_low);
+        const __m512d rest = _mm512_add_pd(_mm512_sub_pd(old_low, _mm512_sub_pd(low, low_part)), _mm512_sub_pd(error, low_part));
+        if (AF_UNLIKELY(one == other || _mm512_cmp_pd_mask(rest, _mm512_setzero_pd(), _CMP_NEQ_UQ) != 0)) return k;
+        const __m512i my_sums = _mm512_castpd_si512(_mm512_permutex2var_pd(high, first, low));
+        const __m512i their_sums = _mm512_castpd_si512(_mm512_permutex2var_pd(high, second, low));
+        _mm512_mask_storeu_epi64(one, 0xFE, _mm512_mask_add_epi64(my_sums, 0x02, my_words, a_row));
+        _mm512_mask_storeu_epi64(other, 0xFE, _mm512_mask_add_epi64(their_sums, 0x02, their_words, a_row));
+    }
+    return k;
+}
+#endif
+
 AF_NOINLINE bool af_moments_add(const af_feed *feed, const af_op *op, const af_block *block) {
     double x[AF_PRODUCTS_ROOM];
     af_product_rows squares;
@@ -60,11 +89,17 @@ AF_NOINLINE bool af_moments_add(const af_feed *feed, const af_op *op, const af_b
     const bool usual = af_block_values(block, feed->rows->inputs[op->input].values, op->input_kind, feed->begin, x);
     const uint32_t count = block->count;
     af_moments all = {.count = count};
+    uint32_t k = 0;
+#if AF_X86
+    if (feed->store->wide && usual && !feed->one_cell && (k = af_moments_twos(block, k, x, op->offset)) == count) return true;
+#endif
     af_products_of_rows(&squares, x, x, usual, count);
     if (feed->one_cell && af_sum_of_all(&all.sum, x, count) && af_products_of_all(&all.squares, &squares, count))
         return af_moments_plus((af_moments *)(block->cells[0] + op->offset), &all, held);
-    uint32_t k = 0;
     for (; k + 1 < count; k += 2) {
+#if AF_X86
+        if (feed->store->wide && usual && (k = af_moments_twos(block, k, x, op->offset)) + 1 >= count) break;
+#endif
         af_moments *one = (af_moments *)(block->cells[k] + op->offset), *other = (af_moments *)(block->cells[k + 1] + op->offset);
         one->count++;
         other->count++;
