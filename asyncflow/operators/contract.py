@@ -316,6 +316,14 @@ def _given_up(closing: Closing) -> Iterator[Output]:
 SecondHalf = Callable[[], list[Output]]
 
 
+class FirstHalf(NamedTuple):
+    """``tasks``: of different parts, called once each, in any threads, side by side; then ``joined``, by any thread, which gives the second
+    half, and whether there are more."""
+
+    tasks: Sequence[Callable[[], None]]
+    joined: Callable[[], tuple[SecondHalf, bool]]
+
+
 class TwoInputOperator(_Core):
     """An operator over two inputs of different columns; ``port`` 0 is the left one, 1 the right one.
 
@@ -327,13 +335,13 @@ class TwoInputOperator(_Core):
     output: Schema
     in_halves = False
     """It has ``process_first`` and ``advance_first``: the first half of such a call gives the second one, which gives its outputs.  Second
-    halves are called in order, one at a time; those of one call may run beside the first halves of the next calls."""
+    halves are called in order, one at a time; those of one call may run beside the first halves of the next calls.  First halves are called
+    one after the other; those of ``advance_first`` are begun by the operator's thread, and the next one once the one before is joined."""
 
     def process_first(self, port: int, batch: Batch) -> SecondHalf:
         raise NotImplementedError
 
-    def advance_first(self, watermark_ns: int) -> Iterator[tuple[SecondHalf, bool]]:
-        """Each with whether there are more."""
+    def advance_first(self, watermark_ns: int) -> Iterator[FirstHalf]:
         raise NotImplementedError
 
     @abstractmethod

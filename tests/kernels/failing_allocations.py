@@ -112,9 +112,9 @@ def groups() -> None:
     moved(table, kernel("groups").GroupTable(kinds)).order()
 
 
-def interval(*, numbers: bool) -> None:
+def interval(*, numbers: bool, parts: int) -> None:
     """Rows in order, then such that are late and out of order, of both sides; the half of them waits."""
-    state = kernel("interval").IntervalState("full", -50, 50)
+    state = kernel("interval").IntervalState("full", -50, 50, parts)
     made.append(state)
     for times in (np.sort(TIMES), TIMES, TIMES[::-1].copy()):
         for port in (0, 1):
@@ -125,7 +125,7 @@ def interval(*, numbers: bool) -> None:
     state.compact(0)
     if not numbers:
         state.keep_keys(ORDER)
-    other = moved(state, kernel("interval").IntervalState("full", -50, 50), ORDER)
+    other = moved(state, kernel("interval").IntervalState("full", -50, 50, parts), ORDER)
     while other.sweep(END, 100)[-1]:
         pass
 
@@ -210,8 +210,10 @@ WORK: dict[str, Callable[[], None]] = {
     "sessions": sessions,
     "counts": counts,
     "groups": groups,
-    "interval": lambda: interval(numbers=False),
-    "numbers": lambda: interval(numbers=True),
+    "interval": lambda: interval(numbers=False, parts=1),
+    "numbers": lambda: interval(numbers=True, parts=1),
+    "interval in parts": lambda: interval(numbers=False, parts=2),
+    "numbers in parts": lambda: interval(numbers=True, parts=4),
     "as of backward": lambda: as_of("backward"),
     "as of nearest": lambda: as_of("nearest"),
     "dedup": dedup,

@@ -79,7 +79,10 @@ class Rows:
 
 
 def makers_of(kind: str, bounds: Any) -> Any:
-    return [lambda module=module: module.IntervalState(kind, *bounds) for module in (compiled, twin)]
+    return [
+        lambda module=module, parts=parts: module.IntervalState(kind, *bounds, parts)
+        for module, parts in ((compiled, 1), (twin, 1), (compiled, 2), (compiled, 16))
+    ]
 
 
 def check(seed: int, bounds: Any, kind: str, numbered: bool, long: bool) -> None:

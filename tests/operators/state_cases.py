@@ -439,6 +439,7 @@ RIGHT = Schema.of(
 BY_NUMBER = Schema.of([("n", DataType.INT64), ("ts", DataType.TIMESTAMP), ("x", DataType.STRING)])
 JOINS: dict[str, dict[str, Any]] = {
     "interval": {"within_ns": (-6, 4)},
+    "interval in parts": {"within_ns": (-6, 4), "parts": 4},
     "as of backward": {"as_of": "backward", "tolerance_ns": 9},
     "as of forward": {"as_of": "forward", "tolerance_ns": 9},
     "as of nearest": {"as_of": "nearest", "tolerance_ns": 7},
@@ -450,10 +451,9 @@ JOINS: dict[str, dict[str, Any]] = {
 KINDS = ("inner", "left", "right", "full", "semi", "anti")
 
 
-def make_join(kind: str, on: Sequence[str], right: Schema, **more: Any) -> TwoInputOperator:
-    return join_builder.operator(
-        Join("j", ("l", "r"), kind=kind, on=tuple((name, name) for name in on), **more), SCHEMA, right
-    )
+def make_join(kind: str, on: Sequence[str], right: Schema, parts: int = 1, **more: Any) -> TwoInputOperator:
+    stage = Join("j", ("l", "r"), kind=kind, on=tuple((name, name) for name in on), **more)
+    return join_builder.operator(stage, SCHEMA, right, parts=parts)
 
 
 def join_steps(right_schema: Schema, chance: np.random.Generator) -> list[Step]:

@@ -35,23 +35,30 @@ def batch(*rows: tuple[int, int]) -> Batch:
 
 
 def joining(
-    channel: Channel, kind: str, offload: Offload | None = None, max_state_bytes: int = 1 << 30
+    channel: Channel,
+    kind: str,
+    offload: Offload | None = None,
+    max_state_bytes: int = 1 << 30,
+    parts: int = 1,
 ) -> TwoInputStage:
     """A join within 10 ns."""
     table = Join("j", ("l", "r"), (("k", "k"),), kind, within_ns=(-10, 10), max_state_bytes=max_state_bytes)
     reader = AsTheyCome(channel, 2, apart=True)
-    operator = operator_of(table, SCHEMA, SCHEMA)
+    operator = operator_of(table, SCHEMA, SCHEMA, parts=parts)
     stage = TwoInputStage("j", reader, operator, table.ways, clock=Clock(), memory=Memory(), offload=offload)
     stage.side["late"] = FanOut()
     return stage
 
 
 async def told(
-    messages: list[tuple[int, Message]], kind: str = "left", offload: Offload | None = None
+    messages: list[tuple[int, Message]],
+    kind: str = "left",
+    offload: Offload | None = None,
+    parts: int = 1,
 ) -> tuple[TwoInputStage, list[Message]]:
     """What a join within 10 ns says to these messages of its ports."""
     channel, results = Channel(2, 1 << 20), Channel(1, 1 << 20)
-    stage = joining(channel, kind, offload)
+    stage = joining(channel, kind, offload, parts=parts)
     stage.outlet.connect(results, 0)
     for port, message in messages:
         await channel.send(port, message)
@@ -176,7 +183,10 @@ def offload(monkeypatch: pytest.MonkeyPatch) -> Iterator[Offload]:
 
 @pytest.mark.parametrize("kind", ["inner", "left", "full", "anti"])
 @pytest.mark.parametrize("seed", range(4))
-async def test_second_halves_beside_first_ones_change_nothing(kind: str, seed: int, offload: Offload) -> None:
+@pytest.mark.parametrize("parts", [1, 4])
+async def test_second_halves_beside_first_ones_change_nothing(
+    kind: str, seed: int, parts: int, offload: Offload
+) -> None:
     chance, messages = random.Random(seed), list[tuple[int, Message]]()
     reached = [0, 0]
     for _ in range(60):
@@ -190,7 +200,7 @@ async def test_second_halves_beside_first_ones_change_nothing(kind: str, seed: i
             messages.append((port, Watermark(reached[port])))
     messages += [(0, End()), (1, End())]
     one, alone = await told(messages, kind)
-    other, beside = await told(messages, kind, offload)
+    other, beside = await told(messages, kind, offload, parts)
 
     def plain(said: list[Message]) -> list[object]:
         return [
@@ -202,9 +212,12 @@ async def test_second_halves_beside_first_ones_change_nothing(kind: str, seed: i
     assert (other.counts.rows_out, other.counts.ways) == (one.counts.rows_out, one.counts.ways)
 
 
-async def test_a_second_half_that_fails_ends_a_stage_that_waits_for_rows(offload: Offload) -> None:
+@pytest.mark.parametrize("parts", [1, 4])
+async def test_a_second_half_that_fails_ends_a_stage_that_waits_for_rows(
+    parts: int, offload: Offload
+) -> None:
     channel = Channel(2, 1 << 20)
-    stage = joining(channel, "left", offload, max_state_bytes=100)
+    stage = joining(channel, "left", offload, 100, parts)
     running = asyncio.create_task(stage.run())
     await channel.send(0, batch(*((row, row) for row in range(50))))
     with pytest.raises(StageError, match=r"50 keys.*more than max_state = 100B"):

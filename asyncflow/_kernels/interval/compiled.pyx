@@ -1,12 +1,15 @@
 """The interval join: rows that wait in a log of each side, and the sweep that lets them meet.
 
-The design is in words at the heads of interval/log.h and interval/sweep.h; the twin says what each method does.  Cost: a cache line or two a
-row and a pair, whatever is held; state is 40 bytes a row and 8 a bucket, of which there are two a row, each with room to grow.
+The design is in words at the heads of interval/log.h, interval/sweep.h and interval/parts.h; the twin says what each method does.  Cost:
+a cache line or two a row and a pair, whatever is held; state is 40 bytes a row and 8 a bucket, of which there are two a row, each with room
+to grow.
 """
 
 import os
 
-from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from functools import partial
 
 import numpy as np
 
@@ -26,18 +29,22 @@ cdef extern from "interval/upkeep.h" nogil:
         AF_LOG_MORE
         AF_LOG_NO_MEMORY
     const uint32_t AF_LOG_NOBODY
+    ctypedef struct af_log_places:
+        int64_t first, next, arrived, swept_from
     ctypedef struct af_log_side:
-        int64_t first, next, arrived, live, matched, unmatched, reach, delay, run_count
+        int64_t live, matched, unmatched, reach, delay, run_count
     ctypedef struct af_log_met:
         int64_t release, time
         uint32_t left, right
     ctypedef struct af_interval:
         af_log_side sides[2]
         uint64_t seeds[2]
-        bint numbered, sweeping
-        int64_t clock, met_count
-        int64_t swept_from[2]
-        af_log_met *met
+        bint sweeping
+        int64_t clock, met_from, met_count, moment
+    ctypedef struct af_log_parts:
+        af_interval *parts
+        int count
+        af_log_places places[2]
     ctypedef struct af_log_arrivals:
         const int64_t *numbers
         const int32_t *names
@@ -56,21 +63,29 @@ cdef extern from "interval/upkeep.h" nogil:
         uint8_t *matched
         uint8_t *ahead
 
-    void af_interval_init(af_interval *, int64_t lower, int64_t upper, bint left_alone, bint right_alone, bint pairs, bint firsts)
-    void af_interval_free(af_interval *)
-    uint64_t af_interval_bytes(const af_interval *)
-    bint af_log_hold(af_interval *, int port, const af_log_arrivals *, int64_t count, uint8_t *late, int64_t *late_count, int64_t *partly)
+    bint af_log_parts_init(af_log_parts *, int count)
+    void af_interval_init(
+        af_interval *, af_log_places *, int64_t lower, int64_t upper, bint left_alone, bint right_alone, bint pairs, bint firsts)
+    void af_log_parts_free(af_log_parts *)
+    uint64_t af_log_bytes(const af_log_parts *)
+    bint af_log_name_parts(af_log_parts *, int64_t count)
+    bint af_log_hold(
+        af_log_parts *, int port, const af_log_arrivals *, int64_t count, uint8_t *late, int64_t *late_count, int64_t *partly)
     int af_log_sweep(af_interval *, int64_t clock, int64_t limit)
-    int64_t af_log_arrival(const af_log_side *, int64_t place)
-    bint af_log_compact(af_log_side *, int64_t *kept)
+    void af_log_free_places(af_log_parts *)
+    const af_log_met *af_log_met_all(af_log_parts *, int64_t *count)
+    bint af_log_sweeping(const af_log_parts *)
+    int64_t af_log_arrival(const af_log_places *, int64_t place)
+    bint af_log_compact(af_log_parts *, int port, int64_t live, int64_t *kept)
     bint af_log_first_alone(const af_log_side *, int64_t *time)
     bint af_log_first_ahead(const af_log_side *, int64_t *time)
-    int64_t af_log_keys(af_interval *, int64_t *keys)
-    bint af_log_rename_keys(af_interval *, const int32_t *names)
-    void af_log_save(const af_log_side *, const af_log_columns *)
-    bint af_log_load(af_interval *, int port, const af_log_columns *, const int64_t *order, int64_t count)
+    int64_t af_log_keys(af_log_parts *, int64_t *keys)
+    bint af_log_rename_keys(af_log_parts *, const int32_t *names, int64_t count, int64_t kept)
+    int64_t af_log_save(const af_log_side *, const af_log_columns *, int64_t at)
+    bint af_log_load(af_log_parts *, int port, const af_log_columns *, const int64_t *order, int64_t count, bint named)
 
 SEEDS = np.frombuffer(os.urandom(16), np.uint64)
+MOST_PARTS = 64
 
 
 cdef object _longs(Py_ssize_t count):
@@ -80,51 +95,81 @@ cdef object _longs(Py_ssize_t count):
 cdef class _IntervalState:
     """The rows of both sides.  See the twin."""
 
-    cdef af_interval join
-    cdef int64_t key_count
-    cdef bint named
+    cdef af_log_parts join
+    cdef int64_t key_count, clock
+    cdef bint named, numbered, sweeping, failed
     cdef object frozen
     cdef dict shape
 
-    def __cinit__(self, str kind, int64_t lower_ns, int64_t upper_ns):
+    def __cinit__(self, str kind, int64_t lower_ns, int64_t upper_ns, int parts=1):
         if kind not in ("inner", "left", "right", "full", "semi", "anti"):
             raise ValueError(f"no kind {kind!r}")
         if lower_ns == INT64_MIN or upper_ns == INT64_MIN or lower_ns > upper_ns:
             raise ValueError("the bounds of a join rise, and are above -2**63")
+        if not 1 <= parts <= MOST_PARTS or parts & (parts - 1):
+            raise ValueError(f"{parts} parts: a power of two from 1 to {MOST_PARTS} is wanted")
         self.shape = {"kind": kind, "lower_ns": lower_ns, "upper_ns": upper_ns}
         self.frozen = Parts()
-        af_interval_init(
-            &self.join, lower_ns, upper_ns, kind in ("left", "full", "anti"), kind in ("right", "full"), kind not in ("semi", "anti"),
-            kind == "semi")
-        self.join.seeds[0], self.join.seeds[1] = SEEDS
+        self.clock = INT64_MIN
+        if not af_log_parts_init(&self.join, parts):
+            raise MemoryError
+        cdef int part
+        for part in range(parts):
+            af_interval_init(
+                &self.join.parts[part], self.join.places, lower_ns, upper_ns, kind in ("left", "full", "anti"), kind in ("right", "full"),
+                kind not in ("semi", "anti"), kind == "semi")
+            self.join.parts[part].seeds[0], self.join.parts[part].seeds[1] = SEEDS
 
     def __dealloc__(self):
-        af_interval_free(&self.join)
+        af_log_parts_free(&self.join)
+
+    @property
+    def parts(self):
+        return self.join.count
 
     @property
     def reach(self):
-        return self.join.sides[0].reach, self.join.sides[1].reach
+        return self.join.parts[0].sides[0].reach, self.join.parts[0].sides[1].reach
 
     @property
     def rows(self):
-        return self.join.sides[0].live, self.join.sides[1].live
+        return self._live(0), self._live(1)
+
+    cdef int64_t _live(self, int port):
+        cdef int64_t live = 0
+        cdef int part
+        for part in range(self.join.count):
+            live += self.join.parts[part].sides[port].live
+        return live
 
     @property
     def ways(self):
         return self._ways()
 
     cdef tuple _ways(self):
-        cdef af_log_side *left = &self.join.sides[0]
-        cdef af_log_side *right = &self.join.sides[1]
-        return left.matched, left.unmatched, right.matched, right.unmatched
+        cdef int64_t matched[2]
+        cdef int64_t unmatched[2]
+        cdef int part, port
+        for port in range(2):
+            matched[port] = unmatched[port] = 0
+            for part in range(self.join.count):
+                matched[port] += self.join.parts[part].sides[port].matched
+                unmatched[port] += self.join.parts[part].sides[port].unmatched
+        return matched[0], unmatched[0], matched[1], unmatched[1]
 
     @property
     def nbytes(self):
-        return af_interval_bytes(&self.join)
+        return af_log_bytes(&self.join)
 
     @property
     def runs(self):
-        return self.join.sides[0].run_count, self.join.sides[1].run_count
+        cdef int64_t found[2]
+        cdef int part, port
+        for port in range(2):
+            found[port] = 0
+            for part in range(self.join.count):
+                found[port] = max(found[port], self.join.parts[part].sides[port].run_count)
+        return found[0], found[1]
 
     @property
     def keys(self):
@@ -136,7 +181,7 @@ cdef class _IntervalState:
         return np.unique(keys)
 
     def places(self, int port):
-        return self.join.sides[port & 1].first, self.join.sides[port & 1].next
+        return self.join.places[port & 1].first, self.join.places[port & 1].next
 
     cdef tuple _hold(self, int port, af_log_arrivals *come, const int64_t[::1] times, marks, int64_t watermark_ns, int64_t delay_ns):
         cdef Py_ssize_t count = times.shape[0]
@@ -147,7 +192,7 @@ cdef class _IntervalState:
                 raise ValueError("the arrays differ in length")
         if delay_ns < 0:
             raise ValueError("a negative delay")
-        if self.join.sweeping:
+        if self.sweeping:
             raise ValueError("a sweep is not over")
         if not count:
             return None, 0
@@ -168,7 +213,7 @@ cdef class _IntervalState:
         cdef af_log_arrivals come
         if times.shape[0] != count:
             raise ValueError("the arrays differ in length")
-        if self.join.numbered:
+        if self.numbered:
             raise ValueError("the keys of this join are numbers")
         for i in range(count):
             least = min(least, keys[i])
@@ -176,6 +221,8 @@ cdef class _IntervalState:
         if least < -1 or greatest >= key_count:
             raise IndexError(f"a key outside of 0..{key_count - 1}")
         come.numbers, come.names, come.valid, come.marks = NULL, &keys[0] if count else NULL, NULL, NULL
+        if not af_log_name_parts(&self.join, key_count):
+            raise MemoryError
         found = self._hold(port, &come, times, marks, watermark_ns, delay_ns)
         if count:
             self.named = True
@@ -194,21 +241,55 @@ cdef class _IntervalState:
         come.numbers, come.names, come.valid, come.marks = &numbers[0] if count else NULL, NULL, uint8_data(valid), NULL
         found = self._hold(port, &come, times, marks, watermark_ns, delay_ns)
         if count:
-            self.join.numbered = True
+            self.numbered = True
         return found
 
     def sweep(self, int64_t clock_ns, int64_t limit):
-        cdef int state
-        if self.join.sweeping and clock_ns != self.join.clock:
+        for task in self._tasks(clock_ns, limit):
+            task()
+        return self._met()
+
+    def tasks(self, int64_t clock_ns, int64_t limit):
+        return self._tasks(clock_ns, limit)
+
+    def met(self):
+        return self._met()
+
+    cdef list _tasks(self, int64_t clock_ns, int64_t limit):
+        cdef int part, port
+        if self.sweeping and clock_ns != self.clock:
             raise ValueError("a sweep is not over")
-        if clock_ns < self.join.clock:
+        if clock_ns < self.clock:
             raise ValueError("the clock of a join never falls")
+        if not self.sweeping:
+            self.sweeping, self.clock = True, clock_ns
+            for port in range(2):
+                self.join.places[port].swept_from = self.join.places[port].first
+            for part in range(self.join.count):
+                self.join.parts[part].moment = INT64_MIN
+        return [partial(self._sweep_part, part, max(limit // self.join.count, 1)) for part in range(self.join.count)]
+
+    def _sweep_part(self, int part, int64_t limit):
+        cdef af_interval *join = &self.join.parts[part]
+        cdef int64_t clock = self.clock
+        cdef int state
+        if join.moment == INT64_MAX or (join.moment != INT64_MIN and join.met_count - join.met_from >= limit):
+            return
         with nogil:
-            state = af_log_sweep(&self.join, clock_ns, limit)
+            state = af_log_sweep(join, clock, limit)
         if state == AF_LOG_NO_MEMORY:
+            self.failed = True
+
+    cdef tuple _met(self):
+        cdef int64_t count = 0, i, first = self.join.places[0].swept_from, second = self.join.places[1].swept_from
+        cdef const af_log_met *met
+        if self.failed:
             raise MemoryError
-        cdef int64_t count = self.join.met_count, i, first = self.join.swept_from[0], second = self.join.swept_from[1]
-        cdef const af_log_met *met = self.join.met
+        with nogil:
+            met = af_log_met_all(&self.join, &count)
+            af_log_free_places(&self.join)
+        if count < 0:
+            raise MemoryError
         found = [_longs(count) for _ in range(4)]
         cdef int64_t *left = int64_data(found[0])
         cdef int64_t *right = int64_data(found[1])
@@ -219,32 +300,42 @@ cdef class _IntervalState:
                 left[i] = -1 if met[i].left == AF_LOG_NOBODY else first + met[i].left
                 right[i] = -1 if met[i].right == AF_LOG_NOBODY else second + met[i].right
                 time[i], release[i] = met[i].time, met[i].release
-        return (*found, state == AF_LOG_MORE)
+        self.sweeping = af_log_sweeping(&self.join)
+        return (*found, self.sweeping)
 
     def compact(self, int port):
-        if self.join.sweeping:
+        if self.sweeping:
             raise ValueError("a sweep is not over")
-        cdef af_log_side *side = &self.join.sides[port & 1]
-        kept = _longs(side.live)
-        if not af_log_compact(side, int64_data(kept)):
+        kept = _longs(self._live(port & 1))
+        if not af_log_compact(&self.join, port & 1, len(kept), int64_data(kept)):
             raise MemoryError
         return kept
 
     def first_ahead(self, int port):
         cdef int64_t time = 0
-        return time if af_log_first_ahead(&self.join.sides[port & 1], &time) else None
+        cdef int part
+        found = None
+        for part in range(self.join.count):
+            if af_log_first_ahead(&self.join.parts[part].sides[port & 1], &time) and (found is None or time < found):
+                found = time
+        return found
 
     def first_alone(self, int port):
         cdef int64_t time = 0
-        return time if af_log_first_alone(&self.join.sides[port & 1], &time) else None
+        cdef int part
+        found = None
+        for part in range(self.join.count):
+            if af_log_first_alone(&self.join.parts[part].sides[port & 1], &time) and (found is None or time < found):
+                found = time
+        return found
 
     def live_keys(self):
-        if self.join.numbered:
+        if self.numbered:
             raise ValueError("the keys of this join are numbers")
         return self._keys().astype(np.int32)
 
     def keep_keys(self, kept):
-        if self.join.numbered:
+        if self.numbered:
             raise ValueError("the keys of this join are numbers")
         kept = np.ascontiguousarray(kept, np.int32)
         if len(kept) and not (0 <= kept.min() and kept.max() < self.key_count):
@@ -252,7 +343,7 @@ cdef class _IntervalState:
         cdef const int32_t[::1] names = self._names(kept)
         if (np.asarray(names)[self._keys()] < 0).any():
             raise IndexError("a key that rows are held of is kept")
-        if self.key_count and not af_log_rename_keys(&self.join, &names[0]):
+        if self.key_count and not af_log_rename_keys(&self.join, &names[0], self.key_count, len(kept)):
             raise MemoryError
         self.key_count = len(kept)
 
@@ -262,41 +353,43 @@ cdef class _IntervalState:
         return names
 
     def live_places(self, int port):
-        cdef af_log_side *side = &self.join.sides[port & 1]
+        cdef af_log_places *places = &self.join.places[port & 1]
         cdef int64_t place, count = 0
-        found = _longs(side.live)
+        found = _longs(self._live(port & 1))
         cdef int64_t *out = int64_data(found)
-        for place in range(side.first, side.next):
-            if af_log_arrival(side, place) >= 0:
+        for place in range(places.first, places.next):
+            if af_log_arrival(places, place) >= 0:
                 out[count] = place
                 count += 1
         return found
 
     cdef object _saved_rows(self, int port, rank):
         """A side's rows, by place: so by arrival."""
-        cdef int64_t count = self.join.sides[port].live
+        cdef int64_t count = self._live(port), at = 0
+        cdef int part
         longs = [_longs(count) for _ in range(6)]
         flags = [empty(count, cnp.NPY_BOOL) for _ in range(3)]
         cdef af_log_columns columns
         columns.places, columns.keys, columns.times = int64_data(longs[0]), int64_data(longs[1]), int64_data(longs[2])
         columns.seen, columns.arrivals, columns.comes = int64_data(longs[3]), int64_data(longs[4]), int64_data(longs[5])
         columns.keyed, columns.matched, columns.ahead = uint8_data(flags[0]), uint8_data(flags[1]), uint8_data(flags[2])
-        af_log_save(&self.join.sides[port], &columns)
+        for part in range(self.join.count):
+            at = af_log_save(&self.join.parts[part].sides[port], &columns, at)
         order = np.argsort(longs[0], kind="stable")
         rows = saved.Rows(longs[1], flags[0], longs[2], longs[3], longs[4], flags[1], flags[2]).taken(order)
         return rows if rank is None else rows.named(rank)
 
     def freeze(self, rank):
-        if self.join.sweeping:
+        if self.sweeping:
             raise ValueError("a sweep is not over")
-        cdef bint numbered = self.join.numbered
+        cdef bint numbered = self.numbered
         parts = {}
         for port in range(2):
             parts |= self._saved_rows(port, None if numbered else rank).parts(saved.SIDES[port], numbered)
         self.frozen = Parts(parts)
         return self.shape | {
-            "clock_ns": self.join.clock,
-            "arrived": [self.join.sides[0].arrived, self.join.sides[1].arrived],
+            "clock_ns": self.clock,
+            "arrived": [self.join.places[0].arrived, self.join.places[1].arrived],
             "ways": list(self._ways()),
             "numbered": numbered,
             "groups": len(rank),
@@ -309,20 +402,24 @@ cdef class _IntervalState:
         self.frozen.drop()
 
     def load(self, fields, parts):
-        if self.join.sides[0].arrived or self.join.sides[1].arrived or self.join.clock != INT64_MIN:
+        if self.join.places[0].arrived or self.join.places[1].arrived or self.clock != INT64_MIN:
             raise ValueError("a snapshot is loaded into a state that had rows")
-        delays = self.join.sides[0].delay, self.join.sides[1].delay
+        delays = self.join.parts[0].sides[0].delay, self.join.parts[0].sides[1].delay
         rows = saved.loaded(fields, parts, self.shape, delays, self.reach)
-        cdef int port
+        self.clock = fields["clock_ns"]
+        self.numbered = fields["numbered"]
+        self.named = not fields["numbered"] and any(len(each.time) for each in rows)
+        self.key_count = max((int(each.keys.max()) + 1 for each in rows if len(each.keys)), default=0) if self.named else 0
+        if not af_log_name_parts(&self.join, self.key_count):
+            raise MemoryError
+        cdef int port, part
+        for part in range(self.join.count):
+            self.join.parts[part].clock = self.clock
         for port in range(2):
             self._load_rows(port, rows[port], delays[port])
-            self.join.sides[port].arrived = fields["arrived"][port]
-            self.join.sides[port].matched = fields["ways"][2 * port]
-            self.join.sides[port].unmatched = fields["ways"][2 * port + 1]
-        self.join.clock = fields["clock_ns"]
-        self.join.numbered = fields["numbered"]
-        self.named = not fields["numbered"] and any(self.rows)
-        self.key_count = max((int(each.keys.max()) + 1 for each in rows if len(each.keys)), default=0) if self.named else 0
+            self.join.places[port].arrived = fields["arrived"][port]
+            self.join.parts[0].sides[port].matched = fields["ways"][2 * port]
+            self.join.parts[0].sides[port].unmatched = fields["ways"][2 * port + 1]
 
     cdef int _load_rows(self, int port, rows, int64_t delay) except -1:
         cdef int64_t count = len(rows.time)
@@ -333,7 +430,7 @@ cdef class _IntervalState:
         columns.keys, columns.times, columns.seen = int64_data(keys), int64_data(rows.time), int64_data(rows.seen)
         columns.arrivals, columns.comes = int64_data(rows.arrival), int64_data(comes)
         columns.keyed, columns.matched, columns.ahead = uint8_data(rows.keyed), uint8_data(rows.matched), uint8_data(rows.ahead)
-        if not af_log_load(&self.join, port, &columns, int64_data(order), count):
+        if not af_log_load(&self.join, port, &columns, int64_data(order), count, self.named):
             raise MemoryError
         return 0
 

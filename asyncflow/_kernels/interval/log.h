@@ -6,7 +6,10 @@
  *
  * Rows also have a place: where the caller keeps their columns.  Places count up in the order of arrival, and wrap at 2^30 inside a row.  The
  * places from `first` on are in use.  Rows that come in order leave in the order of their places, and arrive by number as places count.
- * Once a row is late or out of order, `arrivals` has the number of arrival of each place, or -1 where the row has left. */
+ * Once a row is late or out of order, `arrivals` has the number of arrival of each place, or -1 where the row has left.
+ *
+ * A join may be in parts, each with the rows of its keys: logs, buckets and results of its own, and places in common.  Threads sweep parts side
+ * by side: a sweep writes nothing that parts have in common but that a place of its own is left.  parts.h has what is done with all parts. */
 #ifndef ASYNCFLOW_INTERVAL_LOG_H
 #define ASYNCFLOW_INTERVAL_LOG_H
 
@@ -14,7 +17,7 @@
 #include "base/slots.h"
 
 enum { AF_LOG_LEFT, AF_LOG_RIGHT };
-enum { AF_LOG_BLOCK = 64, AF_LOG_FIRST_ROOM = 64 };
+enum { AF_LOG_BLOCK = 64, AF_LOG_FIRST_ROOM = 64, AF_LOG_MOST_PARTS = 64 };
 
 static const int64_t AF_LOG_FIRST_TIME = INT64_MIN + 1, AF_LOG_LAST_TIME = INT64_MAX - 1, AF_LOG_IN_TIME = INT64_MIN;
 static const uint32_t AF_LOG_PLACES = (UINT32_C(1) << 30) - 1;
@@ -51,13 +54,19 @@ typedef struct {
     uint32_t number;
 } af_log_late;
 
+/* The places of a side's rows, of all parts. */
 typedef struct {
+    int64_t *arrivals; /* or NULL */
+    int64_t room, first, next, arrived;
+    int64_t comes;      /* when the last row comes of those that have arrived */
+    int64_t swept_from; /* the first place in use when the sweep began */
+} af_log_places;
+
+typedef struct {
+    af_log_places *places;
     af_log_row *rows;
     uint32_t mask, base, top;
-    int64_t *arrivals; /* or NULL */
-    int64_t place_room, first, next; /* places */
-    int64_t holes;   /* places from `first` on of rows that have left */
-    int64_t arrived, live, matched, unmatched;
+    int64_t live, matched, unmatched;
     int64_t reach;   /* how long after its time a row expires */
     int64_t delay;   /* how long after its time a row comes at the earliest */
     int64_t low, high; /* the times of the other side that a row looks for, from its own time */
@@ -91,9 +100,9 @@ typedef struct {
     bool pairs, firsts, numbered;
     int64_t clock;
     bool sweeping;
-    int64_t swept_from[2]; /* the first places in use when the sweep began */
+    int64_t moment; /* results are known that are released before it */
     af_log_met *met, *alone, *merge;
-    int64_t met_count, met_room, alone_count, alone_room, merge_room;
+    int64_t met_from, met_count, met_room, alone_count, alone_room, merge_room; /* before met_from: given out */
     int64_t instant; /* the first result of the last instant */
     bool unordered;
     af_log_hit *hits;
@@ -102,13 +111,15 @@ typedef struct {
 
 static const uint32_t AF_LOG_NOBODY = UINT32_MAX;
 
-static void af_interval_init(af_interval *join, int64_t lower, int64_t upper, bool left_alone, bool right_alone, bool pairs, bool firsts) {
+static void af_interval_init(af_interval *join, af_log_places *places, int64_t lower, int64_t upper, bool left_alone, bool right_alone, bool pairs,
+                             bool firsts) {
     memset(join, 0, sizeof *join);
     join->pairs = pairs;
     join->firsts = firsts;
     join->clock = INT64_MIN;
     for (int port = 0; port < 2; port++) {
         af_log_side *side = &join->sides[port];
+        side->places = &places[port];
         side->base = side->top = UINT32_MAX - 200; /* numbers wrap soon: in every run, not in those of billions of rows alone */
         side->alone = port == AF_LOG_LEFT ? left_alone : right_alone;
         side->low = port == AF_LOG_LEFT ? lower : -upper;
@@ -126,7 +137,6 @@ static void af_interval_free(af_interval *join) {
     for (int port = 0; port < 2; port++) {
         af_log_side *side = &join->sides[port];
         af_pages_free(side->rows, (size_t)af_log_ring_room(side) * sizeof(af_log_row));
-        free(side->arrivals);
         for (int64_t i = 0; i < side->run_count; i++) free(side->runs[i].rows);
         free(side->runs);
         free(side->merged.rows);
@@ -153,10 +163,11 @@ AF_INLINE int64_t af_log_due(const af_log_side *side, const af_log_row *row) {
     return row->seen > expiry ? row->seen : expiry;
 }
 
+AF_INLINE uint64_t af_log_hash(const af_interval *join, int64_t key) { return af_fold((uint64_t)key >> 4 ^ join->seeds[0], join->seeds[1] | 1); }
+
 /* Sixteen neighbouring keys have their buckets side by side, so that keys which count up cost few cache lines; which sixteen is hashed. */
 AF_INLINE af_log_bucket *af_log_bucket_of(const af_interval *join, int64_t key) {
-    const uint64_t hash = af_fold((uint64_t)key >> 4 ^ join->seeds[0], join->seeds[1] | 1);
-    return &join->buckets[(hash ^ ((uint64_t)key & 15)) & join->mask];
+    return &join->buckets[(af_log_hash(join, key) ^ ((uint64_t)key & 15)) & join->mask];
 }
 
 /* Buckets for all rows of both logs, which are chained anew. */
@@ -241,46 +252,40 @@ static bool af_log_trim(af_interval *join) {
 }
 
 /* The number of arrival of the row at a place in use, or -1 where it has left. */
-AF_INLINE int64_t af_log_arrival(const af_log_side *side, int64_t place) {
-    return side->arrivals == NULL ? place + (side->arrived - side->next) : side->arrivals[place & (side->place_room - 1)];
+AF_INLINE int64_t af_log_arrival(const af_log_places *places, int64_t place) {
+    return places->arrivals == NULL ? place + (places->arrived - places->next) : places->arrivals[place & (places->room - 1)];
 }
 
 /* The array of arrivals by place, with room for so many more. */
-static bool af_log_places(af_log_side *side, int64_t count) {
-    int64_t room = side->place_room ? side->place_room : AF_LOG_FIRST_ROOM;
-    while (room < side->next - side->first + count) room *= 2;
+static bool af_log_note_arrivals(af_log_places *places, int64_t count) {
+    int64_t room = places->room ? places->room : AF_LOG_FIRST_ROOM;
+    while (room < places->next - places->first + count) room *= 2;
     int64_t *arrivals = af_resized(NULL, 0, (size_t)room * sizeof *arrivals);
     if (arrivals == NULL) return false;
-    for (int64_t place = side->first; place < side->next; place++) arrivals[place & (room - 1)] = af_log_arrival(side, place);
-    free(side->arrivals);
-    side->arrivals = arrivals;
-    side->place_room = room;
+    for (int64_t place = places->first; place < places->next; place++) arrivals[place & (room - 1)] = af_log_arrival(places, place);
+    free(places->arrivals);
+    places->arrivals = arrivals;
+    places->room = room;
     return true;
 }
 
 /* So many places more. */
-static bool af_log_place_room(af_log_side *side, int64_t count) {
-    const int64_t wanted = side->next - side->first + count;
+static bool af_log_place_room(af_log_places *places, int64_t count) {
+    const int64_t wanted = places->next - places->first + count;
     if (wanted > AF_LOG_MOST_ROWS) return false;
-    return side->arrivals == NULL || wanted <= side->place_room || af_log_places(side, count);
+    return places->arrivals == NULL || wanted <= places->room || af_log_note_arrivals(places, count);
 }
 
-AF_INLINE void af_log_place_free(af_log_side *side, const af_log_row *row) {
-    const uint32_t offset = af_log_offset(row, side->first);
-    if (AF_LIKELY(!offset && !side->holes)) {
-        side->first++;
-        return;
-    }
-    const int64_t mask = side->place_room - 1;
-    side->arrivals[(side->first + offset) & mask] = -1;
-    for (side->holes++; side->first < side->next && side->arrivals[side->first & mask] < 0; side->first++) side->holes--;
+AF_INLINE void af_log_place_free(const af_log_side *side, const af_log_row *row) {
+    const af_log_places *places = side->places;
+    if (AF_UNLIKELY(places->arrivals != NULL)) places->arrivals[row->place & (places->room - 1)] = -1;
 }
 
 static uint64_t af_interval_bytes(const af_interval *join) {
     uint64_t total = (uint64_t)af_log_bucket_count(join) * sizeof(af_log_bucket);
     for (int port = 0; port < 2; port++) {
         const af_log_side *side = &join->sides[port];
-        total += (uint64_t)af_log_ring_room(side) * sizeof(af_log_row) + (uint64_t)side->place_room * sizeof(int64_t);
+        total += (uint64_t)af_log_ring_room(side) * sizeof(af_log_row);
         total += (uint64_t)side->late_room * sizeof(af_log_late) + (uint64_t)side->merged.room * sizeof(af_log_ahead);
         for (int64_t i = 0; i < side->run_count; i++) total += (uint64_t)side->runs[i].room * sizeof(af_log_ahead);
     }

@@ -1,6 +1,7 @@
 """The interval join, plain: all rows of a key are looked at.  The twin of ``compiled.pyx``.
 
-``hold`` takes rows in; ``sweep`` says how far the clock has come, and gives the results up to there.
+``hold`` takes rows in; ``sweep`` says how far the clock has come, and gives the results up to there.  Of a state in several ``parts``, by
+key, threads may sweep the parts side by side: ``tasks``, then ``met``.  Nothing depends on their number but how many results come at once.
 
 Each row has a *place*, which the caller knows its columns by: places of a side count up in the order in which rows arrive.  A place is in
 use until its row leaves; ``places`` gives the first place in use and the next one that is given out.  ``compact`` moves rows to new places.
@@ -26,8 +27,9 @@ Snapshots are described in ``saved.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ from asyncflow._kernels.interval import saved
 from asyncflow._kernels.interval.saved import END, FIRST_TIME, IN_TIME, LAST_TIME
 
 LEFT, RIGHT = 0, 1
+MOST_PARTS = 64
 
 
 def shifted(time: int, by: int) -> int:
@@ -59,11 +62,13 @@ class _Row:
 class IntervalState:
     """The rows of both sides."""
 
-    def __init__(self, kind: str, lower_ns: int, upper_ns: int) -> None:
+    def __init__(self, kind: str, lower_ns: int, upper_ns: int, parts: int = 1) -> None:
         if kind not in ("inner", "left", "right", "full", "semi", "anti"):
             raise ValueError(f"no kind {kind!r}")
         if not -(2**63) < lower_ns <= upper_ns < 2**63:
             raise ValueError("the bounds of a join rise, and are above -2**63")
+        if not 1 <= parts <= MOST_PARTS or parts & (parts - 1):
+            raise ValueError(f"{parts} parts: a power of two from 1 to {MOST_PARTS} is wanted")
         self._bounds = ((lower_ns, upper_ns), (-upper_ns, -lower_ns))
         """Of each side: how much later than its row a partner may be."""
         self._pairs, self._firsts = kind not in ("semi", "anti"), kind == "semi"
@@ -79,6 +84,7 @@ class IntervalState:
         self._clock = IN_TIME
         self._met: list[tuple[int, float, float, int, int, int]] = []
         self._sweeping = False
+        self.parts = parts
         self._shape = {"kind": kind, "lower_ns": lower_ns, "upper_ns": upper_ns}
         self._frozen = Parts()
 
@@ -163,25 +169,22 @@ class IntervalState:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], bool]:
         """Results to the clock, or to the end of a moment where there are ``limit`` or more (the kernel goes on for some moments); whether
         more may follow, at the same clock."""
+        for task in self.tasks(clock_ns, limit):
+            task()
+        return self.met()
+
+    def tasks(self, clock_ns: int, limit: int) -> list[Callable[[], None]]:
+        """What a sweep does before its results are taken by ``met``: each is called once, by any threads, side by side; until then no
+        method of the state is called."""
         if self._sweeping and clock_ns != self._clock:
             raise ValueError("a sweep is not over")
         if clock_ns < self._clock:
             raise ValueError("the clock of a join never falls")
-        self._clock, self._met = clock_ns, []
-        last: int | None = None
-        self._sweeping = False
-        while (event := self._next_event()) is not None:
-            moment, step, row = event
-            if last is None or moment > last:
-                if len(self._met) >= limit:
-                    self._sweeping = True
-                    break
-                last = moment
-            if step == "comes":
-                self._comes(row, moment)
-            else:
-                self._is_due(row, moment)
-        self._met.sort(key=lambda met: met[:3])
+        self._sweeping, self._clock, self._met = True, clock_ns, []
+        return [partial(self._sweep, limit)]
+
+    def met(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], bool]:
+        """What ``sweep`` gives, once all of its tasks are done."""
         columns = np.array([met[3:] + met[:1] for met in self._met], np.int64).reshape(-1, 4).T
         left, right, time, release = (np.ascontiguousarray(column) for column in columns)
         return left, right, time, release, self._sweeping
@@ -318,6 +321,22 @@ class IntervalState:
             self._arrived[port] += 1
             self._next[port] += 1
         return (late if late.any() else None), partly
+
+    def _sweep(self, limit: int) -> None:
+        last: int | None = None
+        while (event := self._next_event()) is not None:
+            moment, step, row = event
+            if last is None or moment > last:
+                if len(self._met) >= limit:
+                    break
+                last = moment
+            if step == "comes":
+                self._comes(row, moment)
+            else:
+                self._is_due(row, moment)
+        else:
+            self._sweeping = False
+        self._met.sort(key=lambda met: met[:3])
 
     def _moment(self, row: _Row) -> int:
         moment = shifted(row.time, self._delays[row.port]) if self._delays[row.port] else row.time

@@ -34,7 +34,7 @@ AF_INLINE void af_log_give(af_interval *join, int64_t release, int64_t time, uin
 
 static bool af_log_give_alone(af_interval *join, int port, const af_log_row *row, int64_t release) {
     if (!af_grow(&join->alone, &join->alone_room, join->alone_count + 1, sizeof *join->alone)) return false;
-    const uint32_t place = af_log_offset(row, join->swept_from[port]);
+    const uint32_t place = af_log_offset(row, join->sides[port].places->swept_from);
     const bool left = port == AF_LOG_LEFT;
     join->alone[join->alone_count++] = (af_log_met){release, row->time, left ? place : AF_LOG_NOBODY, left ? AF_LOG_NOBODY : place};
     return true;

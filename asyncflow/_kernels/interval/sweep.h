@@ -202,10 +202,10 @@ static bool af_log_give_hits(af_interval *join, const af_log_comer *comers, cons
         const int who = (int)sorted[i].who, port = ports[who];
         af_log_row *own = af_log_row_of(&join->sides[port], comers[who].number), *other = af_log_row_of(&join->sides[1 - port], sorted[i].number);
         af_log_row *left = port == AF_LOG_LEFT ? own : other, *right = port == AF_LOG_LEFT ? other : own;
-        const uint32_t place = af_log_offset(left, join->swept_from[AF_LOG_LEFT]);
+        const uint32_t place = af_log_offset(left, join->sides[AF_LOG_LEFT].places->swept_from);
         if (AF_LIKELY(join->pairs))
             af_log_give(join, comes[who], left->time > right->time ? left->time : right->time, place,
-                        af_log_offset(right, join->swept_from[AF_LOG_RIGHT]));
+                        af_log_offset(right, join->sides[AF_LOG_RIGHT].places->swept_from));
         else if (join->firsts && !left->matched)
             af_log_give(join, comes[who], left->time, place, AF_LOG_NOBODY);
         own->matched = other->matched = 1;
@@ -264,7 +264,7 @@ static bool af_log_block(af_interval *join) {
 
 enum { AF_LOG_SWEPT, AF_LOG_MORE, AF_LOG_NO_MEMORY };
 
-/* Goes on to the clock, or until `limit` results are there and the last instant of them is over. */
+/* Goes on to the clock, or until `limit` results are there and the last instant of them is over.  Those that are there stay in front. */
 static int af_log_sweep(af_interval *join, int64_t clock, int64_t limit) {
     const bool to_the_end = clock == INT64_MAX;
     if (!join->sweeping) {
@@ -273,22 +273,28 @@ static int af_log_sweep(af_interval *join, int64_t clock, int64_t limit) {
             if (!af_log_ready_now(&join->sides[port], clock)) return AF_LOG_NO_MEMORY;
         join->sweeping = true;
     }
-    join->met_count = join->instant = 0;
+    join->met_count -= join->met_from;
+    if (join->met_from && join->met_count) memmove(join->met, join->met + join->met_from, (size_t)join->met_count * sizeof *join->met);
+    join->met_from = 0;
+    join->instant = join->met_count;
     join->unordered = false;
-    for (int port = 0; port < 2; port++) join->swept_from[port] = join->sides[port].first;
     for (;;) {
         int port;
         int64_t next = clock;
         const bool comes = af_log_next_comer(join, &port, &next);
         if (!af_log_expire(join, next, to_the_end && !comes) || !af_log_order_met(join, next, to_the_end && !comes)) return AF_LOG_NO_MEMORY;
         if (!comes) break;
-        if (join->met_count && join->met_count >= limit && join->met[join->met_count - 1].release < next) return AF_LOG_MORE;
+        if (join->met_count && join->met_count >= limit && join->met[join->met_count - 1].release < next) {
+            join->moment = next;
+            return AF_LOG_MORE;
+        }
         join->unordered |= join->sides[AF_LOG_LEFT].alone || join->sides[AF_LOG_RIGHT].alone; /* rows that are due in the block go among its pairs */
         if (!af_log_block(join)) return AF_LOG_NO_MEMORY;
     }
     for (int port = 0; port < 2; port++) af_log_runs_trim(&join->sides[port]);
     if (!af_log_trim(join)) return AF_LOG_NO_MEMORY;
     join->sweeping = false;
+    join->moment = INT64_MAX;
     return AF_LOG_SWEPT;
 }
 

@@ -4,7 +4,7 @@
 #ifndef ASYNCFLOW_INTERVAL_UPKEEP_H
 #define ASYNCFLOW_INTERVAL_UPKEEP_H
 
-#include "interval/sweep.h"
+#include "interval/parts.h"
 
 /* Columns of a side's rows.  A row without a key has the key 0. */
 typedef struct {
@@ -13,12 +13,12 @@ typedef struct {
 } af_log_columns;
 
 AF_INLINE int64_t af_log_save_row(const af_log_side *side, const af_log_row *row, int64_t comes, bool ahead, const af_log_columns *to, int64_t at) {
-    const int64_t place = side->first + af_log_offset(row, side->first);
+    const int64_t place = side->places->first + af_log_offset(row, side->places->first);
     to->places[at] = place;
     to->keys[at] = row->key;
     to->times[at] = row->time;
     to->seen[at] = row->seen;
-    to->arrivals[at] = af_log_arrival(side, place);
+    to->arrivals[at] = af_log_arrival(side->places, place);
     to->comes[at] = comes;
     to->keyed[at] = row->keyed;
     to->matched[at] = row->matched;
@@ -26,9 +26,8 @@ AF_INLINE int64_t af_log_save_row(const af_log_side *side, const af_log_row *row
     return at + 1;
 }
 
-/* The rows of a side; there is room for all that live. */
-static void af_log_save(const af_log_side *side, const af_log_columns *to) {
-    int64_t at = 0;
+/* The rows of a side of one part, from there on; there is room for all that live.  Where the next ones go. */
+static int64_t af_log_save(const af_log_side *side, const af_log_columns *to, int64_t at) {
     for (uint32_t number = side->base; number != side->top; number++) {
         const af_log_row *row = af_log_row_of(side, number);
         if (!af_log_has_left(row)) at = af_log_save_row(side, row, INT64_MIN, false, to, at);
@@ -36,81 +35,87 @@ static void af_log_save(const af_log_side *side, const af_log_columns *to) {
     for (int64_t i = 0; i < side->run_count; i++)
         for (int64_t k = side->runs[i].from; k < side->runs[i].to; k++)
             at = af_log_save_row(side, &side->runs[i].rows[k].row, side->runs[i].rows[k].comes, true, to, at);
+    return at;
 }
 
-/* Rows in the order in which they come, those that have come first, into a side that had no row; `to` has the places 0, 1, ... of the order
- * in which rows arrived.  False: no memory. */
-static bool af_log_load(af_interval *join, int port, const af_log_columns *from, const int64_t *order, int64_t count) {
+/* A row that a sweep has met, into the log of a part.  False: no memory. */
+static bool af_log_load_row(af_interval *join, int port, const af_log_row *own) {
+    if (!af_log_room(join, port)) return false;
     af_log_side *side = &join->sides[port];
-    if (count && !af_log_places(side, count)) return false;
-    for (int64_t i = 0; i < count; i++) side->arrivals[i] = from->arrivals[i];
-    side->next = side->live = count;
-    af_log_run run = {0};
+    const uint32_t number = side->top++;
+    af_log_row *row = af_log_row_of(side, number);
+    *row = *own;
+    if (row->seen != AF_LOG_IN_TIME && !af_log_late_add(side, number)) return false;
+    if (!row->keyed) return true;
+    uint32_t *newest = &af_log_bucket_of(join, row->key)->newest[port];
+    row->before = *newest;
+    *newest = number;
+    return true;
+}
+
+/* Rows in the order in which they come, those that have come first, into a side that had no row; `from` has the places 0, 1, ... of the order
+ * in which rows arrived.  False: no memory. */
+static bool af_log_load(af_log_parts *all, int port, const af_log_columns *from, const int64_t *order, int64_t count, bool named) {
+    af_log_places *places = &all->places[port];
+    if (count && !af_log_note_arrivals(places, count)) return false;
+    for (int64_t i = 0; i < count; i++) places->arrivals[i] = from->arrivals[i];
+    places->next = count;
     for (int64_t i = 0; i < count; i++) {
         const int64_t at = order[i];
         const af_log_row own = {.key = from->keys[at], .time = from->times[at], .seen = from->seen[at], .place = (uint32_t)at & AF_LOG_PLACES,
                             .matched = from->matched[at] & 1, .keyed = from->keyed[at] & 1};
-        if (from->ahead[at]) {
-            if (!af_log_run_room(&run, 1)) {
-                free(run.rows);
-                return false;
-            }
-            run.rows[run.to++] = (af_log_ahead){from->comes[at], own};
+        af_interval *join = &all->parts[af_log_part_of(all, own.key, own.keyed, named, at)];
+        af_log_side *side = &join->sides[port];
+        side->live++;
+        if (!from->ahead[at]) {
+            if (!af_log_load_row(join, port, &own)) return false;
             continue;
         }
-        if (!af_log_room(join, port)) return false;
-        const uint32_t number = side->top++;
-        af_log_row *row = af_log_row_of(side, number);
-        *row = own;
-        if (row->seen != AF_LOG_IN_TIME && !af_log_late_add(side, number)) return false;
-        if (!row->keyed) continue;
-        uint32_t *newest = &af_log_bucket_of(join, row->key)->newest[port];
-        row->before = *newest;
-        *newest = number;
+        if (!side->run_count && af_log_new_run(side) == NULL) return false;
+        af_log_run *run = side->runs;
+        if (!af_log_run_room(run, 1)) return false;
+        run->rows[run->to++] = (af_log_ahead){from->comes[at], own};
     }
-    af_log_run *made = run.to ? af_log_new_run(side) : NULL;
-    if (run.to && made == NULL) {
-        free(run.rows);
-        return false;
-    }
-    if (made != NULL) *made = run;
     return true;
 }
 
 /* Of each row of a side: its place is another one. */
 static void af_log_move(af_log_side *side, af_log_row *row, const int64_t *moved) {
-    row->place = (uint32_t)moved[af_log_offset(row, side->first)] & AF_LOG_PLACES;
+    row->place = (uint32_t)moved[af_log_offset(row, side->places->first)] & AF_LOG_PLACES;
 }
 
-/* Places without holes, from the next one on: the i-th of them was `kept[i]`.  False: no memory. */
-static bool af_log_compact(af_log_side *side, int64_t *kept) {
-    const int64_t span = side->next - side->first, next = side->next;
+/* Places without holes, from the next one on: the i-th of them was `kept[i]`; `live`: how many.  False: no memory. */
+static bool af_log_compact(af_log_parts *all, int port, int64_t live, int64_t *kept) {
+    af_log_places *places = &all->places[port];
+    const int64_t span = places->next - places->first, next = places->next;
     int64_t room = AF_LOG_FIRST_ROOM, count = 0;
-    while (room < side->live) room *= 2;
+    while (room < live) room *= 2;
     int64_t *moved = malloc((size_t)(span + 1) * sizeof *moved), *arrivals = af_resized(NULL, 0, (size_t)room * sizeof *arrivals);
     if (moved == NULL || arrivals == NULL) {
         free(moved);
         free(arrivals);
         return false;
     }
-    for (int64_t place = side->first; place < next; place++) {
-        const int64_t arrival = af_log_arrival(side, place);
+    for (int64_t place = places->first; place < next; place++) {
+        const int64_t arrival = af_log_arrival(places, place);
         if (arrival < 0) continue;
-        moved[place - side->first] = next + count;
+        moved[place - places->first] = next + count;
         arrivals[(next + count) & (room - 1)] = arrival;
         kept[count++] = place;
     }
-    for (uint32_t number = side->base; number != side->top; number++)
-        if (!af_log_has_left(af_log_row_of(side, number))) af_log_move(side, af_log_row_of(side, number), moved);
-    for (int64_t i = 0; i < side->run_count; i++)
-        for (int64_t k = side->runs[i].from; k < side->runs[i].to; k++) af_log_move(side, &side->runs[i].rows[k].row, moved);
+    for (int part = 0; part < all->count; part++) {
+        af_log_side *side = &all->parts[part].sides[port];
+        for (uint32_t number = side->base; number != side->top; number++)
+            if (!af_log_has_left(af_log_row_of(side, number))) af_log_move(side, af_log_row_of(side, number), moved);
+        for (int64_t i = 0; i < side->run_count; i++)
+            for (int64_t k = side->runs[i].from; k < side->runs[i].to; k++) af_log_move(side, &side->runs[i].rows[k].row, moved);
+    }
     free(moved);
-    free(side->arrivals);
-    side->arrivals = arrivals;
-    side->place_room = room;
-    side->first = next;
-    side->next = next + count;
-    side->holes = 0;
+    free(places->arrivals);
+    places->arrivals = arrivals;
+    places->room = room;
+    places->first = next;
+    places->next = next + count;
     return true;
 }
 
@@ -160,16 +165,28 @@ static bool af_log_first_ahead(const af_log_side *side, int64_t *time) {
     }
 
 /* The keys of all rows that have one; how many there are. */
-static int64_t af_log_keys(af_interval *join, int64_t *keys) {
+static int64_t af_log_keys(af_log_parts *all, int64_t *keys) {
     int64_t count = 0;
-    AF_LOG_FOR_ROWS(join, row, if (keys != NULL) keys[count] = row->key; count++)
+    for (int part = 0; part < all->count; part++) AF_LOG_FOR_ROWS(&all->parts[part], row, if (keys != NULL) keys[count] = row->key; count++)
     return count;
 }
 
-/* Key k is called names[k]; false: no memory. */
-static bool af_log_rename_keys(af_interval *join, const int32_t *names) {
-    AF_LOG_FOR_ROWS(join, row, row->key = names[row->key])
-    return join->buckets == NULL || af_log_rehash(join, (int64_t)join->mask + 1);
+/* Key k, below `count`, is called names[k], below `kept`, or is gone where that is below 0; it stays in its part.  False: no memory. */
+static bool af_log_rename_keys(af_log_parts *all, const int32_t *names, int64_t count, int64_t kept) {
+    af_log_parts renamed = {.count = all->count};
+    if (!af_log_name_parts(&renamed, kept)) return false;
+    for (int64_t key = 0; key < all->name_count && key < count; key++)
+        if (names[key] >= 0) renamed.names[names[key]] = all->names[key];
+    free(all->names);
+    all->names = renamed.names;
+    all->name_count = renamed.name_count;
+    all->name_room = renamed.name_room;
+    for (int part = 0; part < all->count; part++) {
+        af_interval *join = &all->parts[part];
+        AF_LOG_FOR_ROWS(join, row, row->key = names[row->key])
+        if (join->buckets != NULL && !af_log_rehash(join, (int64_t)join->mask + 1)) return false;
+    }
+    return true;
 }
 
 #endif

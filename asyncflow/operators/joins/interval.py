@@ -17,7 +17,8 @@ touches what the other one has, so that the columns of one call may be at work b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import Lock
 
@@ -27,7 +28,7 @@ from asyncflow._kernels import interval as interval_kernel
 from asyncflow.model.batch import Batch, iter_slices
 from asyncflow.model.columns import BoolArray, FixedColumn, Int32Array, Int64Array
 from asyncflow.model.snapshot import Frozen, Saved, nested
-from asyncflow.operators.contract import Output, SecondHalf
+from asyncflow.operators.contract import FirstHalf, Output, SecondHalf
 from asyncflow.operators.joins import results
 from asyncflow.operators.joins.held import HeldColumns
 from asyncflow.operators.joins.rows import shifted, shifted_time
@@ -48,12 +49,12 @@ class IntervalJoin(TimedJoin):
     state_version = 2
     in_halves = True
 
-    def __init__(self, spec: JoinSpec, *, lower_ns: int, upper_ns: int) -> None:
-        self._state = interval_kernel.IntervalState(spec.kind, lower_ns, upper_ns)
+    def __init__(self, spec: JoinSpec, *, lower_ns: int, upper_ns: int, parts: int = 1) -> None:
+        self._state = interval_kernel.IntervalState(spec.kind, lower_ns, upper_ns, parts)
         self._numbered = spec.key_types in (("int64",), ("timestamp",))
         super().__init__(spec, _held_back(spec, lower_ns, upper_ns, self._state.reach))
         self._columns = (HeldColumns(), HeldColumns())
-        self._at_kernel = Lock()
+        self._at_parts = [Lock() for _ in range(parts)]
 
     def process(self, port: int, batch: Batch) -> list[Output]:
         return self.process_first(port, batch)()
@@ -62,7 +63,7 @@ class IntervalJoin(TimedJoin):
         """The kernel takes the keys and times; the second half puts the columns by."""
         if not batch.num_rows:
             return list
-        with self._at_kernel:
+        with self._at_kernel():
             late = self.take_in(port, batch)
             return partial(self._put, port, batch, late, self._kernel_bytes)
 
@@ -90,35 +91,53 @@ class IntervalJoin(TimedJoin):
         outputs = self._late_outputs(port, batch, late)
         size = kernel_bytes + self._column_bytes
         if size > self.spec.max_state_bytes:
-            with self._at_kernel:
+            with self._at_kernel():
                 raise self._too_much(size)
         return outputs
 
     def released(self, clock: int) -> Iterator[Batch]:
-        for second_half, _ in self._sweeps(clock):
+        for first_half in self._sweeps(clock):
+            for task in first_half.tasks:
+                task()
+            second_half, _ = first_half.joined()
             for output in second_half():
                 yield output.batch
 
-    def advance_first(self, watermark_ns: int) -> Iterator[tuple[SecondHalf, bool]]:
-        """The kernel finds pairs; the second half gathers their columns."""
+    def advance_first(self, watermark_ns: int) -> Iterator[FirstHalf]:
+        """The kernel finds pairs, of its parts side by side; the second half gathers their columns."""
         if watermark_ns > self.clock:
             self.clock = watermark_ns
-            for second_half, more in self._sweeps(watermark_ns):
-                if not more:
-                    self._forget_keys()
-                yield second_half, more
+            yield from self._sweeps(watermark_ns)
 
-    def _sweeps(self, clock: int) -> Iterator[tuple[SecondHalf, bool]]:
+    def _sweeps(self, clock: int) -> Iterator[FirstHalf]:
         more = True
-        while more:
-            with self._at_kernel:
-                *met, more = self._state.sweep(clock, results.MAX_PAIRS)
+
+        def joined() -> tuple[SecondHalf, bool]:
+            nonlocal more
+            with self._at_kernel():
+                *met, more = self._state.met()
                 first = self._state.places(LEFT)[0], self._state.places(RIGHT)[0]
                 kept = (None, None) if more else (self._compacted(LEFT), self._compacted(RIGHT))
-            if not more:
-                ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
-                self.counts.update(zip(ways, self._state.ways, strict=True))
-            yield partial(self._gather, met, first, kept), more
+                if not more:
+                    self._forget_keys()
+                    ways = ("left_matched", "left_unmatched", "right_matched", "right_unmatched")
+                    self.counts.update(zip(ways, self._state.ways, strict=True))
+            return partial(self._gather, met, first, kept), more
+
+        while more:
+            tasks = self._state.tasks(clock, results.MAX_PAIRS)
+            yield FirstHalf(
+                [partial(_held, lock, task) for lock, task in zip(self._at_parts, tasks, strict=False)],
+                joined,
+            )
+
+    @contextmanager
+    def _at_kernel(self) -> Iterator[None]:
+        """No other thread is in the kernel."""
+        with ExitStack() as locks:
+            for lock in self._at_parts:
+                locks.enter_context(lock)
+            yield
 
     def _compacted(self, port: int) -> Int64Array | None:
         """The places of the rows that are held, where they got new ones: so few of the places are in use."""
@@ -197,6 +216,11 @@ class IntervalJoin(TimedJoin):
         takers = self._columns[LEFT].taker, self._columns[RIGHT].taker
         columns = results.of_places(self.spec.shape, takers, (left, right))
         return Batch(self.output, columns, len(time), time, watermarks=shifted(release, -self.hold_ns))
+
+
+def _held(lock: Lock, task: Callable[[], None]) -> None:
+    with lock:
+        task()
 
 
 def _held_back(spec: JoinSpec, lower: int, upper: int, reach: tuple[int, int]) -> int:

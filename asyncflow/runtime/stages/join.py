@@ -6,13 +6,13 @@ input to its end, then the left one; two bounded inputs are read in step with ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from functools import partial
 
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.messages import Barrier, Watermark
 from asyncflow.model.snapshot import Frozen, Saved, nested
-from asyncflow.operators.contract import Output, SecondHalf, TwoInputOperator
+from asyncflow.operators.contract import FirstHalf, Output, SecondHalf, TwoInputOperator
 from asyncflow.runtime.base.beside import Beside
 from asyncflow.runtime.base.clock import Clock
 from asyncflow.runtime.base.memory import Memory
@@ -64,7 +64,8 @@ class TwoInputStage(Stage):
         self.counts.rows_in += batch.num_rows
         self._fresh_bytes += batch.nbytes
         if self._in_halves(batch.nbytes):
-            await self._work_in_halves(lambda: iter([(self._operator.process_first(port, batch), False)]))
+            first = FirstHalf((), lambda: (self._operator.process_first(port, batch), False))
+            await self._work_in_halves([first])
         else:
             await self._seconds.settle()
             await self._work(partial(self._operator.process, port, batch), batch.nbytes)
@@ -76,7 +77,7 @@ class TwoInputStage(Stage):
         fresh_bytes, self._fresh_bytes = self._fresh_bytes, 0
         of_side = watermark if watermark.time_ns < END_OF_TIME else None
         if self._in_halves(fresh_bytes):
-            await self._work_in_halves(lambda: self._operator.advance_first(watermark.time_ns), of_side)
+            await self._work_in_halves(self._operator.advance_first(watermark.time_ns), of_side)
         else:
             await self._seconds.settle()
             size_bytes = self._operator.advance_bytes(watermark.time_ns, fresh_bytes)
@@ -113,30 +114,22 @@ class TwoInputStage(Stage):
         return self._operator.in_halves and self._offload.takes(size_bytes)
 
     async def _work_in_halves(
-        self, begin: Callable[[], Iterator[tuple[SecondHalf, bool]]], of_side: Watermark | None = None
+        self, first_halves: Iterable[FirstHalf], of_side: Watermark | None = None
     ) -> None:
-        """Has a worker do the first half of a call, beside the second halves of the calls before it; leaves the second half at work.
+        """Has workers do the first halves of a call, beside the second halves of the calls before it; leaves the last second half at work.
 
         ``of_side``: what the side outputs are told afterwards."""
         self._before = self._operator.standing()
-        halves: Iterator[tuple[SecondHalf, bool]] | None = None
-
-        def take() -> tuple[SecondHalf, bool] | None:
-            nonlocal halves
-            if halves is None:
-                halves = begin()
-            return next(halves, None)
-
         more = True
-        while more:
-            try:
-                taken = await self._offload.run(take)
-            except Exception as error:
-                self._fail(error)
-            await self._seconds.settle(SECONDS - 1)
-            second, more = taken or (list, False)
+        for first in first_halves:
+            if len(first.tasks) > 1:
+                await self._together(first.tasks)
+                first = FirstHalf((), first.joined)
+            ((second, more),) = await self._together([partial(_one_after_other, first)])
             last = (None, None) if more else (self._news(), of_side)
             await self._seconds.start(partial(self._finish_half, second, *last))
+        if more:  # there was nothing to do
+            await self._seconds.start(partial(self._finish_half, list, self._news(), of_side))
         self._before = None
         self._account.resize(self._operator.state_bytes)
 
@@ -162,3 +155,9 @@ class TwoInputStage(Stage):
         self._inputs = Watermark(saved.integer("inputs_ns"), saved.flag("inputs_idle"))
         self._operator.restore(saved.within("operator"))
         self.counts.ways = self._operator.counts
+
+
+def _one_after_other(first: FirstHalf) -> tuple[SecondHalf, bool]:
+    for task in first.tasks:
+        task()
+    return first.joined()

@@ -29,7 +29,7 @@ def build(table: Join, site: Site) -> Stage:
         taken(name, side, site.flowing) for name, side in zip(table.inputs, (left, right), strict=True)
     ]
     channel = site.wires.channel(table, columns)
-    made = operator(table, left, right)
+    made = operator(table, left, right, parts=int(__import__("os").environ.get("JP", "0")) or site.parts)
     if not table.is_lookup:
         both = AsTheyCome(channel, 2, in_step=site.order.in_step(table.inputs), apart=True)
         site.wires.reads(table, [channel], both)
@@ -43,12 +43,12 @@ def build(table: Join, site: Site) -> Stage:
     return TwoInputStage(table.name, reader, made, table.ways, **site.of_run)
 
 
-def operator(stage: Join, left: Schema, right: Schema) -> TwoInputOperator:
-    """The operator over rows of these columns; its ``output`` is the schema of its results."""
+def operator(stage: Join, left: Schema, right: Schema, *, parts: int = 1) -> TwoInputOperator:
+    """The operator over rows of these columns, in so many parts where it can be cut; its ``output`` is the schema of its results."""
     spec = _spec(stage, left, right)
     if stage.within_ns is not None:
         lower_ns, upper_ns = stage.within_ns
-        return IntervalJoin(spec, lower_ns=lower_ns, upper_ns=upper_ns)
+        return IntervalJoin(spec, lower_ns=lower_ns, upper_ns=upper_ns, parts=parts)
     if stage.as_of is not None:
         return AsOfJoin(spec, direction=stage.as_of, tolerance_ns=stage.tolerance_ns)
     match stage.window:
