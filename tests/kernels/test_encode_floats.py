@@ -55,6 +55,21 @@ def test_whole_numbers_and_short_decimals() -> None:
         assert_reprs(rng.integers(-(10**9), 10**9, 5_000) / 10.0**places)
 
 
+def test_borders_of_the_short_ways() -> None:
+    near = np.arange(-300, 300, dtype=np.float64)
+    for m in (0, 10**4, 10**8, 10**12, 10**15, 2**52):
+        for power in (10**3, 10**4, 10**5):
+            assert_reprs(around((m + near) / power))
+
+
+def test_any_number_of_rows() -> None:
+    values = np.random.default_rng(14).integers(-(10**7), 10**7, 300) / 10.0 ** np.arange(300)[::-1].clip(
+        max=6
+    )
+    for count in (*range(140), 300):
+        assert_reprs(values[:count])
+
+
 def test_doubles_halfway_between_short_decimals() -> None:
     # Whole numbers past 2**53 are ties between decimals of one digit less; so are odd multiples of small powers of two.
     odd = np.arange(1, 4_000, 2, dtype=np.float64)

@@ -65,6 +65,10 @@ static inline uint8_t *write_8_digits(uint8_t *out, uint32_t value) {
 }
 
 static inline uint8_t *write_uint64(uint8_t *out, uint64_t value) {
+    if (value < 10) {
+        *out = (uint8_t)('0' + value);
+        return out + 1;
+    }
     if (value < 100000000u)
         return write_below_1e8(out, (uint32_t)value);
     uint64_t upper = value / 100000000u;

@@ -80,13 +80,20 @@ static inline uint64_t shortest_decimal(uint64_t bits, int *exponent) {
 
 /* The short way for numbers of at most four decimals and fifteen digits, as most measurements are.  v is m / 10^4, correctly
  * rounded; no two decimals of up to fifteen digits read as one double, so m without trailing zeros is the shortest decimal.
- * Returns m, or 0 where v has more decimals or digits. */
-static inline uint64_t four_decimals(double number) {
-    const double scaled = number * 1e4;
-    if (!(scaled < 1e15))
-        return 0;
-    const uint64_t m = (uint64_t)(int64_t)(scaled + 0.5);
-    return (double)(int64_t)m / 1e4 == number ? m : 0;
+ * Writes m for each number, or 0 where it has more decimals or digits; signs are left out.  Many at once: the division of one does not
+ * hold up the writing of another, and compilers make vectors of the loop. */
+static inline void four_decimals(const double *numbers, int64_t count, uint64_t *decimals) {
+    const double whole_above = 0x1p52; /* the doubles from here on are whole numbers, and the last bits of one are its distance from here */
+    for (int64_t i = 0; i < count; i++) {
+        const double number = __builtin_fabs(numbers[i]);
+        const double moved = number * 1e4 + whole_above;
+        uint64_t bits, base;
+        memcpy(&bits, &moved, 8);
+        memcpy(&base, &whole_above, 8);
+        bits -= base;
+        bits = (moved - whole_above) / 1e4 == number ? bits : 0;
+        decimals[i] = moved < whole_above + 1e15 ? bits : 0;
+    }
 }
 
 static inline int count_digits(uint64_t value) {
@@ -96,16 +103,25 @@ static inline int count_digits(uint64_t value) {
 
 /* m / 10^4, m below 10^12. */
 static inline uint8_t *write_four_decimals(uint8_t *out, uint64_t m) {
-    const uint32_t whole = (uint32_t)(m / 10000), after = (uint32_t)(m - (uint64_t)whole * 10000);
-    out = write_below_1e8(out, whole);
-    const uint64_t digits = eight_digits(after) >> 32;
+    uint64_t digits;
+    if (m < 100000000u) { /* four digits before the point and four after it */
+        digits = eight_digits((uint32_t)m);
+        const int zeros = __builtin_ctz((uint32_t)digits | 1u << 24) >> 3;
+        store64(out, (digits | ASCII_ZEROS) >> (8 * zeros));
+        out += 4 - zeros;
+        digits >>= 32;
+    } else {
+        const uint32_t whole = (uint32_t)(m / 10000);
+        out = write_below_1e8(out, whole);
+        digits = eight_digits((uint32_t)(m - (uint64_t)whole * 10000)) >> 32;
+    }
     *out++ = '.';
     store64(out, digits | ASCII_ZEROS);
-    return out + (digits ? 8 - (__builtin_clzll(digits) >> 3) : 1);
+    return out + 4 - (__builtin_clz((uint32_t)digits | 1) >> 3);
 }
 
-/* A finite double.  At most 24 bytes, and up to 16 stored beyond. */
-static inline uint8_t *write_finite(uint8_t *out, double number) {
+/* A finite double, `decimal` as four_decimals gives it.  At most 24 bytes, and up to 16 stored beyond. */
+static inline uint8_t *write_finite(uint8_t *out, double number, uint64_t decimal) {
     uint64_t bits;
     memcpy(&bits, &number, 8);
     *out = '-';
@@ -117,8 +133,6 @@ static inline uint8_t *write_finite(uint8_t *out, double number) {
     }
 
     int exponent = -4;
-    memcpy(&number, &bits, 8);
-    uint64_t decimal = four_decimals(number);
     if (decimal - 1 < 999999999999u)
         return write_four_decimals(out, decimal);
     if (decimal == 0)

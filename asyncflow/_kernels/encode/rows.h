@@ -20,6 +20,7 @@ enum { CELL_BOOL, CELL_INT64, CELL_FLOAT64, CELL_STRING, CELL_TIMESTAMP };
 enum { STYLE_JSON, STYLE_CSV };
 
 #define CELL_ROOM 64 /* the longest cell of a fixed type (a quoted time, 32 bytes) and the excess of its stores */
+#define FLOAT_BLOCK 64
 #define NO_SECOND INT64_MIN
 #define PIECE 16     /* leads, ends and null texts are padded to whole pieces */
 
@@ -35,6 +36,7 @@ typedef struct {
     int64_t second; /* timestamps: the second (or tick) written last, whose text times near it share */
     int64_t second_bytes;
     uint8_t second_text[40];
+    uint64_t decimals[FLOAT_BLOCK]; /* floats: of the rows of a block, what four_decimals gives */
 } encode_column;
 
 typedef struct {
@@ -247,11 +249,11 @@ static inline uint8_t *write_iso(uint8_t *out, int64_t time_ns, encode_column *c
     return out;
 }
 
-static inline uint8_t *write_float(uint8_t *out, double number, int style) {
+static inline uint8_t *write_float(uint8_t *out, double number, uint64_t decimal, int style) {
     uint64_t bits;
     memcpy(&bits, &number, 8);
     if ((bits >> 52 & 0x7ff) != 0x7ff)
-        return write_finite(out, number);
+        return write_finite(out, number, decimal);
     const int json = style == STYLE_JSON;
     const char *text = number != number ? (json ? "\"NaN\"" : "NaN")
                        : number > 0     ? (json ? "\"Infinity\"" : "inf")
@@ -285,9 +287,17 @@ enum { ENCODE_DONE, ENCODE_FULL, ENCODE_BAD_STRING };
 static int encode_rows(const encode_style *style, encode_column *columns, int64_t num_columns, int64_t num_rows,
                        int64_t *row, uint8_t **out, const uint8_t *end) {
     uint8_t *to = *out;
+    int64_t block = *row, upto = *row;
     for (int64_t i = *row; i < num_rows; i++) {
         *row = i;
         *out = to;
+        if (i == upto) {
+            block = i;
+            upto = num_rows - i < FLOAT_BLOCK ? num_rows : i + FLOAT_BLOCK;
+            for (int64_t j = 0; j < num_columns; j++)
+                if (columns[j].kind == CELL_FLOAT64)
+                    four_decimals((const double *)columns[j].values + i, upto - i, columns[j].decimals);
+        }
         if (end - to < style->row_room)
             return ENCODE_FULL;
         for (int64_t j = 0; j < num_columns; j++) {
@@ -305,7 +315,7 @@ static int encode_rows(const encode_style *style, encode_column *columns, int64_
                 break;
             }
             case CELL_INT64: to = write_int64(to, ((const int64_t *)column->values)[i]); break;
-            case CELL_FLOAT64: to = write_float(to, ((const double *)column->values)[i], style->style); break;
+            case CELL_FLOAT64: to = write_float(to, ((const double *)column->values)[i], column->decimals[i - block], style->style); break;
             case CELL_TIMESTAMP: to = write_timestamp(to, ((const int64_t *)column->values)[i], column, style); break;
             default: {
                 const int64_t start = column->starts[i], bytes = column->lengths[i];
