@@ -138,6 +138,9 @@ class Operator(_Core):
         yet.  The batch comes to ``process`` with the result as its ``ahead``."""
         return None
 
+    ahead_untimed = False
+    """``ahead`` takes batches by arrival, too, whose times are not known yet: None."""
+
     def settled(self, made: Any, watermark_before: int) -> Any:
         """What was made ahead, now that the watermark before the batch is known."""
         return made
@@ -178,7 +181,8 @@ class Ahead(Struct, frozen=True, eq=False):
     """What an operator has made of a batch before the batch's turn: the part of its work that needs no state.
 
     ``columns``: those of the batch; a batch with other columns is another one.  ``made``: what ``process`` goes on with.  ``counts``: what
-    the operator's counts grow by.  ``nbytes``: of what was made, about.
+    the operator's counts grow by.  ``nbytes``: of what was made, about.  ``left_bytes``: what ``process`` still has to work on, about;
+    None: as much as there is.
     """
 
     operator: Operator
@@ -186,6 +190,7 @@ class Ahead(Struct, frozen=True, eq=False):
     made: Any
     counts: dict[str, int]
     nbytes: int = 0
+    left_bytes: int | None = None
 
     def settled(self, watermark_before: int) -> Ahead:
         """The same, now that the watermark before the batch is known."""
@@ -218,7 +223,7 @@ class Stateless(CountsOnly):
     def ahead(self, batch: Batch) -> Ahead:
         counts: dict[str, int] = {}
         outputs = tuple(self.made_of(batch, counts))
-        return Ahead(self, batch.columns, outputs, counts, sum(output.batch.nbytes for output in outputs))
+        return Ahead(self, batch.columns, outputs, counts, sum(output.batch.nbytes for output in outputs), 0)
 
     def settled(self, made: Any, watermark_before: int) -> Any:
         return tuple(replace(output, batch=output.batch.settled(watermark_before)) for output in made)

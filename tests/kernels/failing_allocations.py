@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from asyncflow._kernels import kernel
+from asyncflow._kernels.accumulators.table import laid_out
 
 NO_TIME, END = -(2**63), 2**63 - 1
 ROWS, GROUPS = 400, 60
@@ -74,6 +75,21 @@ def window(size: int | None, every: int) -> None:
         state.peek(ORDER)
         state.keep(ORDER)
     state = moved(state, kernel("window").WindowState(size, every, 0, AGGREGATES), ORDER)
+    while state.close(END, ORDER, 17) is not None:
+        pass
+
+
+def absorbed() -> None:
+    """Small states of the aggregates that may be added up apart, into one of windows that overlap."""
+    rules = [rule for rule in AGGREGATES if all(each.apart for each in laid_out([rule])[0])]
+    make = partial(kernel("window").WindowState, 500, 130, 0, rules)
+    state = make()
+    made.append(state)
+    for start in range(0, ROWS, 100):
+        small, rows = make(), slice(start, start + 100)
+        made.append(small)
+        small.add(KEYS[rows], GROUPS, TIMES[rows], None, NO_TIME, 10**9, _part(start, start + 100), [])
+        state.absorb(small, ORDER[::-1].copy(), GROUPS, NO_TIME)
     while state.close(END, ORDER, 17) is not None:
         pass
 
@@ -206,6 +222,7 @@ def texts() -> None:
 WORK: dict[str, Callable[[], None]] = {
     "tumbling": lambda: window(500, 500),
     "hopping": lambda: window(500, 130),
+    "absorbed": absorbed,
     "slots": lambda: window(None, 1),
     "sessions": sessions,
     "counts": counts,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import asyncflow.runtime.base.workers
+from asyncflow._kernels.window import WindowState
+from asyncflow.operators.aggregates import state
+from asyncflow.operators.windows import folding, window
 from asyncflow.testing import chunks, one_by_one
 from tests.laws.flows import STAGES, csv_bytes, json_bytes, outcome, pipeline, rows
 
@@ -56,3 +61,29 @@ def test_any_number_of_workers(workers: int, table: Table, seed: int) -> None:
         patch.setattr(asyncflow.runtime.base.workers, "INLINE_BYTES", 1)
         several = outcome(pipeline("hopping"), chunks(data, seed, 200), workers)
     assert several == outcome(pipeline("hopping"), [data])
+
+
+@pytest.mark.parametrize("stage", ["tumbling", "all"])
+def test_blocks_that_workers_add_up(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block of each input is added up by the worker that decodes it, where that may be done."""
+    monkeypatch.setattr(asyncflow.runtime.base.workers, "INLINE_BYTES", 1)
+    for name, number in (("FEWEST_ROWS", 1), ("ROWS_A_CELL", 1), ("TRIED_AGAIN", 0)):
+        monkeypatch.setattr(folding, name, number)
+    taken: list[bool] = []
+
+    class Watched(WindowState):
+        def absorb(self, *arguments: Any) -> bool:
+            taken.append(super().absorb(*arguments))
+            return taken[-1]
+
+    monkeypatch.setattr(state.window_kernel, "WindowState", Watched)
+    monkeypatch.setattr(window, "WindowState", Watched)
+
+    @few
+    @given(table=rows, seed=st.integers(0, 1000))
+    def law(table: Table, seed: int) -> None:
+        data = csv_bytes(table * 3)
+        assert outcome(pipeline(stage), chunks(data, seed, 200), 2) == outcome(pipeline(stage), [data])
+
+    law()
+    assert taken.count(True) > 20

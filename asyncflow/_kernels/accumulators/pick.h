@@ -81,6 +81,12 @@ AF_INLINE bool af_better(const af_op *op, int order, int64_t arrival, int64_t ke
     return op->greatest ? order > 0 : order < 0;
 }
 
+/* Its row came so much later. */
+AF_INLINE void af_pick_shift(int64_t *slot, int64_t rows) {
+    af_pick *pick = (af_pick *)slot;
+    if (pick->arrival >= 0) pick->arrival += rows;
+}
+
 AF_NOINLINE bool af_pick_add(const af_feed *feed, const af_op *op, const af_block *block) {
     const int64_t begin = feed->begin, arrivals = feed->arrivals; /* in registers: cells may be anywhere */
     const af_rows *rows = feed->rows;

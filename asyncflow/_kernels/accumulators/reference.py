@@ -266,6 +266,11 @@ class Pick:
         if other.best is not None:
             self._offer(other.best)
 
+    def came_after(self, rows: int) -> None:
+        if self.best is not None:
+            key, arrival, value = self.best
+            self.best = key, arrival + rows, value
+
     def picked(self) -> Any:
         if self.best is None:
             return None
@@ -396,6 +401,12 @@ class Cell:
         self.rows += other.rows
         for mine, theirs in zip(self.parts, other.parts, strict=True):
             mine.merge(theirs)
+
+    def came_after(self, rows: int) -> None:
+        """Its rows came so much later."""
+        for part in self.parts:
+            if isinstance(part, Pick):
+                part.came_after(rows)
 
     def result(self, output: Output) -> Any:
         if output.accumulator < 0:

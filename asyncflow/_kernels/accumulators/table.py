@@ -49,6 +49,12 @@ class Accumulator(Struct):
         return self.valued and self.kind == "string"
 
     @property
+    def apart(self) -> bool:
+        """Rows may be added up apart and their cells merged, in any tree: neither results nor saved states show it.  Not those that depend
+        on the order of rows, nor sets of values, which may be as many as the rows."""
+        return self.family not in ("DISTINCT", "RANKS", "TOP")
+
+    @property
     def described(self) -> str:
         """What it is, as saved states say it: equal for equal accumulators of equal types."""
         words = [

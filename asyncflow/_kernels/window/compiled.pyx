@@ -96,6 +96,7 @@ cdef class _WindowState:
     cdef const uint8_t **masks
     cdef int64_t group_count
     cdef int64_t shrink_at
+    cdef bint apart  # other states may be absorbed
     cdef object places  # of the rows of the next ``add``, where they are told
     cdef bint sending  # rows that were sent stand in the result
 
@@ -106,6 +107,7 @@ cdef class _WindowState:
         af_state_shape(&self.state, size_ns or 0, every_ns, offset_ns % every_ns if size_ns else 0)
         accumulators, outputs = laid_out(aggregates)
         self.accumulators = accumulators
+        self.apart = all(accumulator.apart for accumulator in accumulators)
         self.shape = [size_ns, every_ns, offset_ns % every_ns] if size_ns else [0, 1, 0]
         self.kinds = []
         self.types = [types[0] if types else None for _, _, types, *_ in aggregates]
@@ -213,6 +215,33 @@ cdef class _WindowState:
         they came decides, and in saved states they have these numbers.  For states that share the rows of a stage."""
         self.state.arrivals = before
         self.places = places
+
+    def absorb(self, other, groups, group_count, watermark_before):
+        """Takes the rows of ``other``, a state of the same shape and aggregates, as if they came now.  Its group g is ``groups[g]`` here;
+        where that is below 0, those rows are left out.  False: a row of ``other`` is late for one of its windows, where
+        ``watermark_before`` is before the first row, and nothing has changed.  ValueError where rows cannot be added up apart, or windows
+        were given out."""
+        cdef _WindowState small = other
+        cdef int64_t count = group_count, watermark = watermark_before
+        if small is self or not self.apart or self.shape != small.shape or self.accumulators != small.accumulators:
+            raise ValueError("a state of another shape, or of aggregates that are not added up apart")
+        if small.state.windows_closed or small.state.out.active or self.state.out.active:
+            raise ValueError("a state that gives windows out")
+        groups = array_of(groups, cnp.NPY_INT32, -1)
+        if len(groups) < small.group_count:
+            raise ValueError("names of fewer groups than there are")
+        if len(groups) and groups.max() >= count:
+            raise IndexError("a group that there is not")
+        cdef const int32_t *names = <const int32_t *>cnp.PyArray_DATA(groups)
+        cdef int done
+        self.places = None
+        with nogil:
+            done = af_state_absorb(&self.state, &small.state, names, count, watermark)
+        if done < 0:
+            raise MemoryError
+        if done:
+            self.group_count = max(self.group_count, count)
+        return done > 0
 
     def ready(self, watermark_ns):
         """Whether ``close`` has anything to give for this watermark."""
@@ -466,6 +495,11 @@ cdef class _WindowState:
         """Rows of the open windows; None where windows overlap."""
         rows = af_held_rows(&self.state)
         return None if rows < 0 else rows
+
+    @property
+    def cell_count(self):
+        """How many cells (a group's rows in a pane) are held."""
+        return af_cell_count(&self.state)
 
     @property
     def nbytes(self):

@@ -205,4 +205,66 @@ static bool af_add_rows(af_state *state, af_rows *rows) {
     return af_panes_settle(state) && done;
 }
 
+/* -- rows that were added up apart ---------------------------------------------------------------------------------------
+ *
+ * A small state's rows come into the state of a stage cell by cell, as if they came now, in their order: the panes are those that the rows would
+ * have made, of equal rows that are picked by their order of arrival these come after all that came before, and cells are merged.  So the
+ * accumulators must not mind the tree of merges, which `Accumulator.apart` of accumulators/table.py says of them. */
+
+/* How many cells hold rows. */
+static int64_t af_cell_count(const af_state *state) {
+    int64_t count = 0;
+    for (size_t i = state->head; i < state->end; i++)
+        for (uint32_t j = 0; j < state->panes[i]->page_count; j++) {
+            uint8_t *page = state->panes[i]->pages[j];
+            for (int k = 0; page != NULL && k < AF_PAGE_CELLS; k++) count += *af_i64(page + (size_t)k * state->store.cell_bytes, 0) != 0;
+        }
+    return count;
+}
+
+/* Whether no row is late for any of its windows; `open`: the first open window. */
+static bool af_in_time(const af_state *state, af_wide open) {
+    for (size_t i = state->head; state->sized && i < state->end; i++)
+        if (state->panes[i]->first != AF_NO_FIRST || state->panes[i]->low < open) return false;
+    return true;
+}
+
+/* Adds the cell of each group g to that of groups[g], where that is a group; `room`: for a cell.  False: no memory. */
+static bool af_pane_absorb(af_state *state, const af_pane *from, const int32_t *groups, int64_t group_count, af_wide open, uint8_t *room) {
+    af_store *store = &state->store;
+    af_pane *into = NULL; /* one that gets no cell is not made */
+    for (uint32_t i = 0; i < from->page_count; i++) {
+        const uint8_t *cell = from->pages[i];
+        for (int j = 0; cell != NULL && j < AF_PAGE_CELLS; j++, cell += store->cell_bytes) {
+            const int32_t group = *(const int64_t *)cell ? groups[(size_t)i * AF_PAGE_CELLS + j] : -1;
+            if (group < 0) continue;
+            if (into == NULL && af_resolve(state, from->number, open, group_count, &into) < 0) return false;
+            uint8_t *page = into->pages[group >> AF_PAGE_SHIFT];
+            if (page == NULL && (page = af_pane_page(store, into, (uint32_t)group >> AF_PAGE_SHIFT)) == NULL) return false;
+            uint8_t *target = page + (size_t)(group % AF_PAGE_CELLS) * store->cell_bytes;
+            memcpy(room, cell, store->cell_bytes);
+            for (int k = 0; k < store->op_count; k++)
+                if (store->ops[k].family == AF_PICK) af_pick_shift(af_i64(room, store->ops[k].offset), state->arrivals);
+            if (!af_cell_merge(store, target, room)) return false;
+        }
+    }
+    return true;
+}
+
+/* Takes what `other` holds of its groups g that have a name groups[g] here, 0 or above.  0: a row of `other` is late for one of its windows,
+ * where `watermark` is before the first of them, and nothing has changed; 1: done; -1: no memory. */
+static int af_state_absorb(af_state *state, const af_state *other, const int32_t *groups, int64_t group_count, int64_t watermark) {
+    af_wide next;
+    const af_wide open = af_first_open(state, watermark > state->advanced ? watermark : state->advanced, &next);
+    if (!af_in_time(other, open)) return 0;
+    uint8_t *room = malloc(state->store.cell_bytes);
+    bool done = room != NULL;
+    for (size_t i = other->head; done && i < other->end; i++)
+        done = af_pane_absorb(state, other->panes[i], groups, group_count, open, room);
+    free(room);
+    if (!af_panes_settle(state) || !done) return -1;
+    state->arrivals += other->arrivals;
+    return 1;
+}
+
 #endif

@@ -11,9 +11,11 @@ results do not depend on where batches are cut; memory is bounded by the open wi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from asyncflow._kernels.window import WindowState
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
@@ -22,11 +24,12 @@ from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.aggregates.state import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
-from asyncflow.operators.contract import Output, counted, restore_counts
+from asyncflow.operators.contract import Ahead, Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
 from asyncflow.operators.parts.part import Origin, Part, Prepare, Prepared, Told
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
+from asyncflow.operators.windows.folding import Folded, Folding, Small
 from asyncflow.operators.windows.grouped import BOUNDS, GroupedWindow, result_schema
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
@@ -61,6 +64,11 @@ class WindowOperator(GroupedWindow, Part):
         output = result_schema(BOUNDS if self._sized else (), keys, aggregates, names)
         state = window_state(aggregates, size_ns, every_ns or 1, offset_ns)
         super().__init__(output, keys, state, prepare)
+        self.ahead_untimed = size_ns is None
+        self._folding: Folding | None = None
+        if not per_message and Folding.possible(aggregates):
+            make = partial(WindowState, size_ns, every_ns or 1, offset_ns, [spec.raw for spec in aggregates])
+            self._folding = Folding(self._kinds, make, aggregates)
         self._per_message = per_message
         self._greatest_time: int | None = None
 
@@ -114,10 +122,24 @@ class WindowOperator(GroupedWindow, Part):
 
         return {"windows": cells_of_part(whole.within("windows"), new)}
 
+    def ahead(self, batch: Batch) -> Ahead:
+        """Adds the rows up, too, where they are of few keys."""
+        ahead = super().ahead(batch)
+        folded = None if self._folding is None else self._folding.fold(batch, ahead.made)
+        if folded is None:
+            return ahead
+        size = folded.small.nbytes
+        return replace(ahead, made=folded, nbytes=ahead.nbytes + size, left_bytes=size)
+
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
-        late = self.take(batch, self._prepared(batch))
+        made = self._done_ahead(batch)
+        if isinstance(made, Folded):
+            if self._absorbed(batch, made.small):
+                return []
+            made = made.prepared
+        late = self.take(batch, self._prepare(batch, self.counts) if made is None else made)
         outputs = [Output(batch.take(late), "late")] if len(late) else []
         if self._per_message:
             outputs += [Output(rows) for rows in self._close(END_OF_TIME, batch.origin)]
@@ -138,15 +160,33 @@ class WindowOperator(GroupedWindow, Part):
             [raw_column(column) for column in prepared.inputs],
             prepared.masks,
         )
-        self.counts["aggregated"] += batch.num_rows - len(late)
+        self._count_taken(batch, len(late), partly)
+        return late
+
+    def _absorbed(self, batch: Batch, small: Small) -> bool:
+        """Takes the rows as they were added up; False where some of them are late."""
+        assert self._folding is not None
+        assert isinstance(self._state, WindowState)
+        count = small.keys.size
+        groups = self._groups.assign(small.keys.columns(np.arange(count, dtype=np.int32)), count)
+        before = batch.watermark_before if self._sized else NO_TIME
+        if not self._state.absorb(small.state, groups, self._groups.size, before):
+            self._folding.in_vain()
+            return False
+        self._count_taken(batch, 0, 0)
+        return True
+
+    def _count_taken(self, batch: Batch, late: int, partly: int) -> None:
+        self.counts["aggregated"] += batch.num_rows - late
         self.counts["late_partly"] += partly
-        self.counts["late"] += len(late)
+        self.counts["late"] += late
+        if self._folding is not None:
+            self._folding.keys_held = self._groups.size
         if batch.time is not None and not self._sized:
             greatest = int(batch.time.max())
             known = self._greatest_time
             self._greatest_time = greatest if known is None else max(known, greatest)
         self._count_windows()
-        return late
 
     def watermarks_matter(self, batch: Batch) -> bool:
         if not self._sized or batch.time is None:

@@ -62,7 +62,8 @@ class Timed(Struct, frozen=True, eq=False):
 
 class Foreseen(Struct, frozen=True, eq=False):
     """What was made of a block's rows before their turn.  ``columns``: as decoded; ``rows``: those that go on, with what the only reader of
-    the table makes of them as ``ahead``; ``first_ns``, ``last_ns``: the bounds of the event times."""
+    the table makes of them as ``ahead``; ``first_ns``, ``last_ns``: the bounds of the event times, where a column
+    has them."""
 
     columns: tuple[Column, ...]
     rows: Batch
@@ -279,7 +280,7 @@ class WayOut:
             if timed.rows.num_rows:
                 rows = timed.rows
                 if foreseen is not None and rows.columns is foreseen.columns and rows.watermarks is None:
-                    rows = foreseen.rows.settled(rows.watermark_before)
+                    rows = replace(foreseen.rows.settled(rows.watermark_before), time=rows.time)
                 elif self.passed != self.columns:
                     rows = rows.select(self.passed)
                 await self.outlet.send(rows)
@@ -306,19 +307,24 @@ class WayOut:
 
     def foresee(self, schema: Schema, result: Decoded) -> Foreseen | None:
         """Makes of a block's rows what needs no other block: called by any thread, for several blocks at once.  None: where rows get their
-        times as they leave."""
-        time = self._source.time
-        if time is None or not result.num_rows:
+        times as they leave, and the next operator cannot do without."""
+        time, times = self._source.time, None
+        if not result.num_rows:
             return None
-        times = result.columns[schema.index(time)]
-        assert isinstance(times, FixedColumn)
+        if time is not None:
+            column = result.columns[schema.index(time)]
+            assert isinstance(column, FixedColumn)
+            times = column.values
+        elif not self.next_operators or not self.next_operators[0].ahead_untimed:
+            return None
         delay_ns = self._source.watermark_delay_ns
-        rows = Batch(schema, result.columns, result.num_rows, times.values, None, NO_TIME, delay_ns)
+        rows = Batch(schema, result.columns, result.num_rows, times, None, NO_TIME, delay_ns)
         if self.passed != self.columns:
             rows = rows.select(self.passed)
         if self.next_operators:
             rows = made_ahead(rows, self.next_operators)
-        return Foreseen(result.columns, rows, int(times.values.min()), int(times.values.max()))
+        bounds = (0, 0) if times is None else (int(times.min()), int(times.max()))
+        return Foreseen(result.columns, rows, *bounds)
 
     async def raise_watermark(self, time_ns: int) -> None:
         """Event time has come at least so far, whatever the rows say."""

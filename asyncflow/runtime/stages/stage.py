@@ -34,7 +34,6 @@ from asyncflow.operators.contract import (
     Output,
     Partitioned,
     Standing,
-    Stateless,
     TwoInputOperator,
 )
 from asyncflow.runtime.base.clock import Clock
@@ -427,8 +426,8 @@ class OneInputStage(Stage):
             await self._take_in_parts(operator, batch)
             return
         if not isinstance(operator, AsyncOperator):
-            if operator.done_ahead(batch) and isinstance(operator, Stateless):
-                size_bytes = 0
+            if operator.done_ahead(batch) and (left := batch.ahead.left_bytes) is not None:
+                size_bytes = left
             await self._work(partial(operator.process, batch), size_bytes)
             return
         try:

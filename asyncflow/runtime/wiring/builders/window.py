@@ -248,6 +248,7 @@ class ProjectedWindow(Operator):
         self.output = Schema((*fields[: self._first], *computed, *fields[self._last :]))
         self.counts = window.counts
         self.on_any_thread = window.on_any_thread
+        self.ahead_untimed = window.ahead_untimed
 
     def freeze(self) -> Frozen:
         return self._window.freeze()
