@@ -50,8 +50,10 @@ async def to_completion(operation: Awaitable[T]) -> T:
     task = asyncio.ensure_future(operation)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
+        ended = asyncio.get_running_loop().create_future()
+        task.add_done_callback(partial(_tell, ended))
         try:
-            await asyncio.wait([task])
+            await ended
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
@@ -59,6 +61,11 @@ async def to_completion(operation: Awaitable[T]) -> T:
             task.exception()  # retrieved, though the caller gets the cancellation
         raise cancelled
     return task.result()
+
+
+def _tell(ended: asyncio.Future[None], _task: asyncio.Future[Any]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def read_fault(path: str, error: OSError) -> ConnectorError:
@@ -289,13 +296,13 @@ class FileWriter:
         self.taken_bytes = 0
 
     async def write(self, data: Buffer) -> None:
-        """Writes all of ``data``, also when cancelled."""
-        await to_completion(self._write(memoryview(data).cast("B")))
+        """Writes all of ``data``, also when cancelled.  A disk may take long, so the workers have no part in writing."""
+        whole = partial(self._write, memoryview(data).cast("B"))
+        await to_completion(asyncio.get_running_loop().run_in_executor(None, whole))
 
-    async def _write(self, view: memoryview) -> None:
-        loop = asyncio.get_running_loop()
+    def _write(self, view: memoryview) -> None:
         while len(view):
-            count = await loop.run_in_executor(None, partial(self.file.write, view))
+            count = self.file.write(view)
             self.taken_bytes += count
             view = view[count:]
 

@@ -158,12 +158,10 @@ class Batch(Struct, frozen=True, eq=False):
     @property
     def nbytes(self) -> int:
         """Bytes of memory, about; the bound of a channel counts these."""
-        return (
-            64
-            + sum(column.nbytes for column in self.columns)
-            + (16 * self.num_rows if self.time is not None else 0)
-            + (0 if self.ahead is None else self.ahead.nbytes)
-        )
+        count = 64 if self.time is None else 64 + 16 * self.num_rows
+        for column in self.columns:
+            count += column.nbytes
+        return count if self.ahead is None else count + self.ahead.nbytes
 
     def column(self, name: str) -> Column:
         return self.columns[self.schema.index(name)]
