@@ -24,7 +24,7 @@ from asyncflow.model.schema import DataType, Schema
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
-from asyncflow.operators.parts.part import Origin, Part, Prepared, Told
+from asyncflow.operators.parts.part import KeyedPart, Origin, Prepared, Told
 from asyncflow.operators.parts.state import frozen_times, times_of_part
 from asyncflow.operators.raw import raw_column
 
@@ -32,7 +32,7 @@ FEW_KEYS = 1 << 16
 """Forgotten keys are looked for only where there are more keys than this."""
 
 
-class DedupOperator(Part):
+class DedupOperator(KeyedPart):
     """``keys``: computes the key columns of a batch, of types ``kinds``.
 
     ``counts``: rows ``duplicate``, also given as output of that kind, and what ``losses`` counts while computing.

@@ -13,34 +13,42 @@ Invariant: results do not depend on where batches are cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from asyncflow._kernels import groups as groups_kernel
 from asyncflow._kernels import top as top_kernel
+from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow.model.batch import END_OF_TIME, NO_TIME, Batch
 from asyncflow.model.columns import (
     MAX_TEXT_BYTES,
     BoolArray,
     Column,
     FixedColumn,
+    IndexArray,
     Int64Array,
     StringColumn,
     column_from_values,
 )
 from asyncflow.model.saved_batches import frozen_batches, restored_batches
-from asyncflow.model.schema import DataType, Schema
-from asyncflow.model.snapshot import Copied, Frozen, Saved, nested
+from asyncflow.model.schema import DataType, Field, Schema
+from asyncflow.model.snapshot import Copied, Frozen, Plain, Saved, nested
 from asyncflow.operators.bounds import WindowBounds, WindowLattice, left_open
-from asyncflow.operators.contract import Ahead, Operator, Output, counted, restore_counts
+from asyncflow.operators.contract import Ahead, Output, counted, restore_counts
 from asyncflow.operators.ordering import Direction
+from asyncflow.operators.parts.part import Origin, Part, Prepared, Told
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS
 from asyncflow.operators.raw import column_of_raw, raw_column
 
 FEW_ROWS = 1 << 16
 """Keys that are forgotten, and memory that no row needs, are looked for only where there are more than this."""
+
+
+NUMBERS = (Field("window", DataType.INT64), Field("arrival", DataType.INT64))
+"""The columns before those that are kept, in :meth:`TopOperator.held`."""
 
 
 class SortColumns(Struct, frozen=True, eq=False):
@@ -50,7 +58,7 @@ class SortColumns(Struct, frozen=True, eq=False):
     order: tuple[Column, ...]
 
 
-class TopOperator(Operator):
+class TopOperator(Part):
     """``size_ns``, ``every_ns``, ``offset_ns``: windows of its own; ``end_column``: those that this column of the input ends;
     neither: one window over everything.  ``output``: bounds of windows of its own, the columns of the input that are kept, and the rank.
     ``prepare``: computes keys (of types ``kinds``) and order of a batch of the columns that are kept.
@@ -96,36 +104,65 @@ class TopOperator(Operator):
         self._arrivals = 0
         self._collect_above = FEW_ROWS
 
+    def prepared(self, batch: Batch) -> Prepared:
+        """The columns that are kept, and then those that rows are ordered by."""
+        kept = self._narrowed(batch)
+        made = self._prepare(kept)
+        return Prepared(made.keys, (*kept.columns, *made.order), ())
+
     def ahead(self, batch: Batch) -> Ahead:
-        made = self._prepare(self._narrowed(batch))
-        return Ahead(
-            self, batch.columns, made, {}, sum(column.nbytes for column in (*made.keys, *made.order))
-        )
+        made = self.prepared(batch)
+        columns = (*made.keys, *made.inputs[len(self._kept) :])
+        return Ahead(self, batch.columns, made, {}, sum(column.nbytes for column in columns))
 
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
+        late = self.take(batch, self._done_ahead(batch) or self.prepared(batch))
+        return [Output(batch.take(late), "late")] if len(late) else []
+
+    def take(self, batch: Batch, prepared: Prepared, origin: Origin | None = None) -> IndexArray:
         if self.timed and batch.time is None:
             raise ValueError("windows of event time need rows that have one")
         if batch.time is not None:
-            greatest = int(batch.time.max())
-            known = self._greatest_time
-            self._greatest_time = greatest if known is None else max(known, greatest)
-        arrivals = np.arange(self._arrivals, self._arrivals + batch.num_rows)
-        self._arrivals += batch.num_rows
-        windows, late = self._windows(batch) if self.timed else (None, None)
-        kept = self._narrowed(batch)
-        self._add(kept, self._done_ahead(batch) or self._prepare(kept), windows, arrivals)
+            self.reach(int(batch.time.max()))
+        if origin is None:
+            arrivals = np.arange(self._arrivals, self._arrivals + batch.num_rows)
+            self._arrivals += batch.num_rows
+        else:
+            arrivals = origin.before + origin.places.astype(np.int64)
+        kept = batch.with_columns(self._kept, prepared.inputs[: len(self._kept)])
+        windows, late = self._windows(kept) if self.timed else (None, None)
+        self._add(prepared, windows, arrivals, None if origin is None else origin.hashes)
         self._count_windows()
         if windows is None or late is None:
             self.counts["ranked"] += batch.num_rows
-            return []
+            return np.empty(0, np.intp)
         gone = windows[0] > windows[1]
         lost = int(np.count_nonzero(gone))
         self.counts["ranked"] += batch.num_rows - lost
         self.counts["late_partly"] += int(np.count_nonzero(late & ~gone))
         self.counts["late"] += lost
-        return [Output(batch.take(np.flatnonzero(gone)), "late")] if lost else []
+        return np.flatnonzero(gone)
+
+    def watermarks_matter(self, batch: Batch) -> bool:
+        if not self.timed or batch.time is None:
+            return False
+        first = (
+            self._all_windows(batch)[0]
+            if self._bounds is None
+            else self._bounds.of(batch.time.min()[None])[0]
+        )
+        return self._ended(_greatest_watermark(batch)) >= int(first.min())
+
+    @property
+    def greatest_time(self) -> int | None:
+        return self._greatest_time
+
+    def reach(self, time_ns: int) -> None:
+        """A row has that time."""
+        known = self._greatest_time
+        self._greatest_time = time_ns if known is None else max(known, time_ns)
 
     def advance(self, watermark_ns: int) -> Iterable[Output]:
         self._watermark_ns = max(self._watermark_ns, watermark_ns)
@@ -133,6 +170,14 @@ class TopOperator(Operator):
 
     def finish(self) -> Iterable[Output]:
         return self._close(END_OF_TIME)
+
+    def advance_bytes(self, watermark_ns: int, fresh_bytes: int) -> int:
+        """The windows that end close for all keys at once."""
+        first = self._state.first_window
+        closes = (
+            self.timed and first is not None and first <= self._ended(max(self._watermark_ns, watermark_ns))
+        )
+        return self.state_bytes if closes else 0
 
     @property
     def state_bytes(self) -> int:
@@ -157,23 +202,54 @@ class TopOperator(Operator):
     def open_windows(self) -> int:
         return self._state.open_windows
 
+    @property
+    def open_spans(self) -> list[tuple[int, int]]:
+        numbers = self._state.windows
+        ends = np.flatnonzero(np.diff(numbers) != 1)
+        firsts, lasts = np.append(numbers[:1], numbers[ends + 1]), np.append(numbers[ends], numbers[-1:])
+        return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
     def freeze(self) -> Frozen:
         """The held rows by window end, start, key, rank."""
-        numbers, _, arrivals = self._state.ranking(END_OF_TIME, self._groups.ranks())
-        batches = [
-            Batch(self._kept, columns, part.stop - part.start) for part, columns in self._pieces(len(numbers))
-        ]
-        starts, ends = self._times(numbers)
-        fields = {
+        return self.frozen(self.fields(), list(self.held()))
+
+    def fields(self) -> dict[str, Plain]:
+        return {
             **counted(self.counts),
             "watermark_ns": self._watermark_ns,
             "greatest_time": self._greatest_time,
             "arrivals": self._arrivals,
         }
+
+    def held(self) -> Iterator[Batch]:
+        """The held rows by window, key, rank, in pieces: before the columns that are kept, the number of the window and that of arrival."""
+        numbers, _, arrivals = self._state.ranking(END_OF_TIME, self._groups.ranks())
+        for part, columns in self._pieces(len(numbers)):
+            columns = (FixedColumn(numbers[part]), FixedColumn(arrivals[part]), *columns)
+            yield Batch(Schema((*NUMBERS, *self._kept.fields)), columns, part.stop - part.start)
+
+    def frozen(self, fields: Mapping[str, Plain], held: Sequence[Batch]) -> Frozen:
+        """The state of which these rows are held."""
+        numbers, arrivals = (
+            np.concatenate([np.empty(0, np.int64), *(batch.columns[place].values for batch in held)])  # type: ignore[union-attr]
+            for place in range(len(NUMBERS))
+        )
+        starts, ends = self._times(numbers)
+        rows = [batch.with_columns(self._kept, batch.columns[len(NUMBERS) :]) for batch in held]
         windows = Copied({}, {"starts": starts, "ends": ends, "arrivals": arrivals})
-        return nested(fields, {"rows": frozen_batches(batches), "windows": windows})
+        return nested(fields, {"rows": frozen_batches(rows), "windows": windows})
+
+    @staticmethod
+    def told(saved: Saved) -> Told:
+        return Told(saved.integer("arrivals"), saved.within("counts").integer("windows_closed"))
 
     def restore(self, saved: Saved) -> None:
+        self.restore_some(saved, lambda keys, num_rows: np.ones(num_rows, np.bool_))
+
+    def restore_some(self, saved: Saved, chosen: Callable[[Sequence[RawColumn], int], BoolArray]) -> None:
+        """Takes over a state, of its rows those that are chosen by their keys."""
         restore_counts(self.counts, saved)
         self._watermark_ns = saved.integer("watermark_ns", NO_TIME, END_OF_TIME)
         self._greatest_time = saved.optional_integer("greatest_time", NO_TIME, END_OF_TIME)
@@ -190,10 +266,29 @@ class TopOperator(Operator):
                 raise ValueError(
                     f"rows.columns: {batch.schema.names} were saved, {self._kept.names} are wanted"
                 )
-            part = slice(done, done + batch.num_rows)
-            done = part.stop
-            windows = (numbers[part], numbers[part]) if self.timed else None
-            self._add(batch, self._prepare(batch), windows, arrivals[part])
+            keys = [raw_column(column) for column in self._prepare(batch).keys]
+            taken = np.flatnonzero(chosen(keys, batch.num_rows))
+            of_rows = numbers[done:][taken]
+            windows = (of_rows, of_rows) if self.timed else None
+            self._add(self.prepared(batch.take(taken)), windows, arrivals[done:][taken])
+            done += batch.num_rows
+
+    # -- of rows that came out ---------------------------------------------------------------------------------------
+
+    @property
+    def window_kinds(self) -> list[str]:
+        """The types of the columns that :meth:`windows_of` gives."""
+        return [DataType.TIMESTAMP.value] * (2 if self._bounds is not None else 1 if self.timed else 0)
+
+    def windows_of(self, batch: Batch) -> list[Column]:
+        """The columns that order the windows of rows that came out, ascending."""
+        if self._bounds is not None:
+            return [batch.columns[1], batch.columns[0]]
+        return [FixedColumn(self._all_windows(batch)[0])] if self.timed else []
+
+    def kept_of(self, batch: Batch) -> Batch:
+        """The columns that were kept of rows that came out."""
+        return batch.select(self._kept.names)
 
     def _narrowed(self, batch: Batch) -> Batch:
         """The rows with the columns that are kept of them."""
@@ -204,15 +299,16 @@ class TopOperator(Operator):
 
     def _add(
         self,
-        batch: Batch,
-        prepared: SortColumns,
+        prepared: Prepared,
         windows: tuple[Int64Array, Int64Array] | None,
         arrivals: Int64Array,
+        hashes: NDArray[np.uint64] | None = None,
     ) -> None:
-        groups = self._groups.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
-        columns = [raw_column(column) for column in batch.columns]
-        order = [raw_column(column) for column in prepared.order]
-        self._state.add(groups, self._groups.size, windows, columns, order, arrivals)
+        keys = [raw_column(column) for column in prepared.keys]
+        inputs = [raw_column(column) for column in prepared.inputs]
+        kept = len(self._kept)
+        groups = self._groups.assign(keys, len(arrivals), hashes)
+        self._state.add(groups, self._groups.size, windows, inputs[:kept], inputs[kept:], arrivals)
 
     def _windows(self, batch: Batch) -> tuple[tuple[Int64Array, Int64Array], BoolArray | None]:
         """The first and the last window of each row that are open for it, none where the first is after the last; and which rows are

@@ -80,7 +80,7 @@ def shown(state: Any, limit: int, ranks: Any) -> Any:
     return (
         [array.tolist() for array in found],
         arrays,
-        (state.held_rows, state.open_windows, state.first_window),
+        (state.held_rows, state.open_windows, state.first_window, state.windows.tolist()),
     )
 
 

@@ -97,6 +97,18 @@ def test_cut_anywhere(kind: str, table: list[Row], seed: int, at_most: int) -> N
 
 @pytest.mark.parametrize("kind", STAGES)
 @few
+@given(table=rows, seed=st.integers(0, 1000))
+def test_any_number_of_workers_and_parts(kind: str, table: list[Row], seed: int) -> None:
+    data = csv_bytes(table * 3)
+    whole = outcome(pipeline(kind), [data])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asyncflow.runtime.base.workers.INLINE_BYTES", 1)
+        patch.setattr("asyncflow.operators.top.FEW_ROWS", 1)
+        assert outcome(pipeline(kind), chunks(data, seed, 200), 7) == whole
+
+
+@pytest.mark.parametrize("kind", STAGES)
+@few
 @given(table=rows)
 def test_every_row_is_accounted_for(kind: str, table: list[Row]) -> None:
     sinks, ledger = outcome(pipeline(kind), [csv_bytes(table)])

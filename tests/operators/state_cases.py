@@ -24,6 +24,7 @@ from asyncflow.operators.merge import InStepMerge
 from asyncflow.operators.ordering import Direction
 from asyncflow.operators.parts.part import Part, Prepared
 from asyncflow.operators.parts.parted import Parted
+from asyncflow.operators.parts.tops import PartedTop
 from asyncflow.operators.raw import raw_column
 from asyncflow.operators.sequence import SequenceOperator
 from asyncflow.operators.top import SortColumns, TopOperator
@@ -187,7 +188,7 @@ def make_derive() -> DeriveOperator:
     return DeriveOperator(SCHEMA.select(["k"]), evaluate)
 
 
-def make_top(**more: Any) -> TopOperator:
+def make_top(parts: int = 1, keys: Sequence[str] = ("k",), **more: Any) -> Operator:
     bounds = (
         [Field(name, DataType.TIMESTAMP) for name in ("window_start", "window_end")]
         if "size_ns" in more
@@ -196,12 +197,19 @@ def make_top(**more: Any) -> TopOperator:
     output = Schema((*bounds, *SCHEMA.fields, Field("rank", DataType.INT64)))
 
     def prepare(batch: Batch) -> SortColumns:
-        return SortColumns((batch.column("k"),), (batch.column("v"), batch.column("x")))
+        return SortColumns(keys_of(batch), (batch.column("v"), batch.column("x")))
+
+    def keys_of(batch: Batch) -> tuple[Column, ...]:
+        return tuple(batch.column(name) for name in keys)
 
     directions = [Direction(descending=True), Direction(nulls_first=True)]
-    return TopOperator(
-        n=3, output=output, kinds=[DataType.STRING], directions=directions, prepare=prepare, **more
+    kinds = [SCHEMA[name].type for name in keys]
+    make = partial(
+        TopOperator, n=3, output=output, kinds=kinds, directions=directions, prepare=prepare, **more
     )
+    if parts == 1:
+        return make()
+    return PartedTop(make, parts, key_kinds=[kind.value for kind in kinds], keys=keys_of)
 
 
 def make_dedup(keys: Sequence[str]) -> DedupOperator:
@@ -510,6 +518,10 @@ CASES = [
     Case("top hopping", partial(make_top, size_ns=10, every_ns=4, offset_ns=3)),
     Case("top over all", make_top),
     Case("top of given windows", partial(make_top, end_column="ts")),
+    Case("parts of top", partial(make_top, 4, size_ns=10)),
+    Case("parts of top hopping", partial(make_top, 2, ("k", "n"), size_ns=10, every_ns=4, offset_ns=3)),
+    Case("parts of top over all", partial(make_top, 4)),
+    Case("parts of top of given windows", partial(make_top, 8, end_column="ts")),
     Case("dedup", partial(make_dedup, ["k"])),
     Case("parts of dedup", make_parted_dedup),
     Case("dedup by several", partial(make_dedup, ["n", "k", "v"])),

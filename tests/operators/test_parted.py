@@ -22,7 +22,7 @@ from asyncflow.operators.windows.slot_window import SessionOperator
 from asyncflow.operators.windows.window import WindowOperator
 from asyncflow.plan.stages.dedup import Dedup
 from asyncflow.runtime.wiring.builders import dedup as dedup_builder
-from tests.operators.state_cases import SCHEMA, Source, outputs_of
+from tests.operators.state_cases import SCHEMA, Source, make_top, outputs_of
 
 KEYS = ("k", "b", "v")
 AGGREGATES = (
@@ -75,7 +75,20 @@ def deduped(parts: int | None, keys: int) -> Any:
 
 
 def make(kind: str, parts: int | None, keys: int) -> Any:
-    return deduped(parts, keys) if kind == "dedup" else windows(parts, keys, SHAPES[kind])
+    if kind == "dedup":
+        return deduped(parts, keys)
+    if kind in TOPS:
+        return make_top(parts or 1, KEYS[:keys], **TOPS[kind])
+    return windows(parts, keys, SHAPES[kind])
+
+
+TOPS: dict[str, dict[str, Any]] = {
+    "top": {"size_ns": 10},
+    "top hopping": {"size_ns": 7, "every_ns": 3, "offset_ns": 1},
+    "top over all": {},
+    "top of given windows": {"end_column": "ts"},
+    "top of any windows": {"end_column": "n"},
+}
 
 
 SHAPES: dict[str, Callable[..., Any]] = {
@@ -136,7 +149,7 @@ def rows_of(outputs: list[Any]) -> dict[str, list[Any]]:
     return found
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, "dedup"])
+@pytest.mark.parametrize("shape", [*SHAPES, *TOPS, "dedup"])
 @pytest.mark.parametrize("keys", [1, 3])
 def test_parts_do_not_show(shape: str, keys: int) -> None:
     ways = set()
@@ -151,10 +164,14 @@ def test_parts_do_not_show(shape: str, keys: int) -> None:
             for step, (rows, state) in zip(steps, wanted, strict=True):
                 assert rows_of(outputs_of(operator, step)) == rows
                 assert told(operator) == state
-    assert ways == {"", "duplicate" if shape == "dedup" else "late"}
+    assert ways == {
+        "",
+        *({"late"} if shape not in ("dedup", "top over all") else ()),
+        *(["duplicate"] if shape == "dedup" else ()),
+    }
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, "dedup"])
+@pytest.mark.parametrize("shape", [*SHAPES, *TOPS, "dedup"])
 @pytest.mark.parametrize("keys", [1, 3])
 def test_a_state_is_taken_by_any_number_of_parts(shape: str, keys: int) -> None:
     for seed in range(3):

@@ -164,6 +164,16 @@ cdef class _TopState:
         return self.top.window_count
 
     @property
+    def windows(self):
+        """The numbers of the windows that hold rows (int64, ascending)."""
+        numbers = empty(self.top.window_count, cnp.NPY_INT64)
+        cdef int64_t *out = int64_data(numbers)
+        cdef Py_ssize_t i
+        for i in range(self.top.window_count):
+            out[i] = self.top.windows[i].number
+        return numbers
+
+    @property
     def first_window(self):
         """The least number of a window that holds rows; None where none does."""
         return self.top.windows[0].number if self.top.window_count else None

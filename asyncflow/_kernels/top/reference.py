@@ -56,6 +56,11 @@ class TopState:
         return len({window for window, _ in self._held})
 
     @property
+    def windows(self) -> NDArray[np.int64]:
+        """The numbers of the windows that hold rows (int64, ascending)."""
+        return np.array(sorted({window for window, _ in self._held}), np.int64)
+
+    @property
     def first_window(self) -> int | None:
         """The least number of a window that holds rows; None where none does."""
         return min((window for window, _ in self._held), default=None)

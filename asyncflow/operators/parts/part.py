@@ -57,7 +57,23 @@ class Part(Operator):
     def watermarks_matter(self, batch: Batch) -> bool:
         """Whether what comes of the batch's rows may depend on the watermark before each of them.  Reads nothing that changes."""
 
-    # -- state -------------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def fields(self) -> dict[str, Plain]:
+        """The fields of the saved state."""
+
+    @staticmethod
+    @abstractmethod
+    def told(saved: Saved) -> Told:
+        """What a saved state says of all parts together."""
+
+    @property
+    def open_spans(self) -> list[tuple[int, int]] | None:
+        """The open windows by number, as spans from a first to a last one, ascending; None where windows belong to one key each."""
+        return None
+
+
+class KeyedPart(Part):
+    """A part whose saved state has its keys as a table, and what is kept of them by their places in it."""
 
     @property
     @abstractmethod
@@ -68,10 +84,6 @@ class Part(Operator):
     def forget(self) -> None:
         """Drops keys that hold nothing."""
 
-    @abstractmethod
-    def fields(self) -> dict[str, Plain]:
-        """The fields of the saved state."""
-
     @staticmethod
     @abstractmethod
     def frozen_as_one(parts: Sequence[Any], ranks: Sequence[Int32Array], told: Told) -> dict[str, Frozen]:
@@ -79,16 +91,6 @@ class Part(Operator):
 
     @staticmethod
     @abstractmethod
-    def told(saved: Saved) -> Told:
-        """What a saved state says of all parts together."""
-
-    @staticmethod
-    @abstractmethod
     def split(whole: Saved, new: Int64Array, *, first: bool) -> dict[str, Saved]:
         """Of the saved state of one, beside its keys, what a part takes.  ``new``: of each key its number there, -1 for those of other
         parts; ``first``: the part that goes on with what is counted."""
-
-    @property
-    def open_spans(self) -> list[tuple[int, int]] | None:
-        """The open windows by number, as spans from a first to a last one, ascending; None where windows belong to one key each."""
-        return None

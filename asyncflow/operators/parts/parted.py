@@ -9,7 +9,7 @@ Invariants: results, and what is counted, do not depend on the number of parts; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import Lock
 
@@ -27,7 +27,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.contract import Ahead, Closing, Output, Partitioned, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_keys
-from asyncflow.operators.parts.part import Origin, Part, Prepare, Prepared, Told
+from asyncflow.operators.parts.part import KeyedPart, Origin, Part, Prepare, Prepared, Told
 from asyncflow.operators.parts.runs import RunMerge, Stream, spans_count
 from asyncflow.operators.parts.state import all_keys, keys_of_parts, part_of_owner
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES
@@ -149,18 +149,19 @@ class Parted(Partitioned):
         prepared = self._prepare(batch, losses)
         keys = [raw_column(column) for column in prepared.keys]
         hashes = hash_rows(keys, batch.num_rows)
+        read = {id(column): column for column in (*prepared.keys, *prepared.inputs)}
         columns = [
-            *keys,
-            *(raw_column(column) for column in prepared.inputs),
+            *(raw_column(column) for column in read.values()),
             *((mask, None) for mask in prepared.masks),
             (hashes, None),
             *([] if batch.time is None else [(batch.time, None)]),
         ]
         ends, rows, moved = scatter_kernel.scatter(hashes, self.parts, columns)
         taken = iter(moved)
+        of_parts = {name: column_of_raw(next(taken)) for name in read}
         prepared = Prepared(
-            tuple(column_of_raw(next(taken)) for _ in prepared.keys),
-            tuple(column_of_raw(next(taken)) for _ in prepared.inputs),
+            tuple(of_parts[id(column)] for column in prepared.keys),
+            tuple(of_parts[id(column)] for column in prepared.inputs),
             tuple(next(taken)[0].view(np.bool_) for _ in prepared.masks),
         )
         hashes = next(taken)[0].view(np.uint64)
@@ -210,21 +211,19 @@ class Parted(Partitioned):
     # -- rows out ----------------------------------------------------------------------------------------------------
 
     def closing(self, watermark_ns: int | None) -> Closing:
+        before = self.open_windows or 0
         given = [
             part.finish() if watermark_ns is None else part.advance(watermark_ns) for part in self._parts
         ]
-        return _PartsClosing(self, given)
+        return _PartsClosing(self, given, before)
 
     def merged(self, streams: Sequence[Stream]) -> RunMerge:
         return RunMerge(streams, self._kinds, self._order)
 
-    def ended(self, windows: int) -> None:
-        """All rows of a closing are out; they were of so many windows."""
-        self._closed += windows
-        self.tell()
-
-    def tell(self) -> None:
+    def ended(self, open_before: int) -> None:
+        """All rows of a closing are out; so many windows were open before."""
         self._stands = [_standing(part) for part in self._parts]
+        self._closed += open_before - (self.open_windows or 0)
         self._count()
 
     # -- how it stands -----------------------------------------------------------------------------------------------
@@ -274,29 +273,37 @@ class Parted(Partitioned):
 
     def freeze(self) -> Frozen:
         """The state of one operator; keys that hold nothing are dropped first."""
-        for part in self._parts:
-            part.forget()
-        keys, ranks = all_keys(self._key_kinds, [part.keys for part in self._parts])
         fields = {**self._parts[0].fields(), **counted(self.counts)}
-        told = Told(self._arrivals, self._closed)
-        states = self._parts[0].frozen_as_one(self._parts, ranks, told)
-        return nested(fields, {"keys": frozen_keys(keys), **states})
+        return self._frozen(fields, Told(self._arrivals, self._closed))
+
+    def _frozen(self, fields: Mapping[str, Plain], told: Told) -> Frozen:
+        parts = [part for part in self._parts if isinstance(part, KeyedPart)]
+        for part in parts:
+            part.forget()
+        keys, ranks = all_keys(self._key_kinds, [part.keys for part in parts])
+        return nested(fields, {"keys": frozen_keys(keys), **parts[0].frozen_as_one(parts, ranks, told)})
 
     def restore(self, saved: Saved) -> None:
         """Takes the state of one operator, or of any number of parts."""
         whole = self._make()
         whole.restore(saved)  # says what does not fit
-        keys, new = keys_of_parts(self._key_kinds, whole.keys, self._part_of, self.parts)
-        begun: dict[str, Plain] = {**saved.fields, **counted(dict.fromkeys(self._names, 0))}
-        for place, part in enumerate(self._parts):
-            states = part.split(saved, new[place], first=not place)
-            part.restore(part_of_owner(begun, {"keys": keys[place], **states}))
+        self._share_out(
+            replace(saved, fields={**saved.fields, **counted(dict.fromkeys(self._names, 0))}), whole
+        )
         restore_counts(self.counts, saved)
         self._before = {
             name: 0 if name.startswith("windows_") else count for name, count in self.counts.items()
         }
         self._arrivals, self._closed = whole.told(saved)
         self._stands = [_standing(part) for part in self._parts]
+
+    def _share_out(self, saved: Saved, whole: Part) -> None:
+        """Gives each part what it takes of a state that has counted nothing, which ``whole`` has taken."""
+        assert isinstance(whole, KeyedPart)
+        keys, new = keys_of_parts(self._key_kinds, whole.keys, self._part_of, self.parts)
+        for place, part in enumerate(self._parts):
+            states = whole.split(saved, new[place], first=not place)
+            part.restore(part_of_owner(saved.fields, {"keys": keys[place], **states}))
 
     def _part_of(self, columns: Sequence[RawColumn], num_rows: int) -> Int64Array:
         hashes = hash_rows(columns, num_rows)
@@ -306,8 +313,8 @@ class Parted(Partitioned):
 class _PartsClosing(Closing):
     """Each part's rows, merged."""
 
-    def __init__(self, operator: Parted, given: Sequence[Iterable[Output]]) -> None:
-        self._operator = operator
+    def __init__(self, operator: Parted, given: Sequence[Iterable[Output]], open_before: int) -> None:
+        self._operator, self._open_before = operator, open_before
         most = MAX_OUTPUT_BYTES // operator.parts
         self._streams = [
             Stream((output.batch for output in outputs), most)
@@ -316,27 +323,16 @@ class _PartsClosing(Closing):
         ]
         self._merge = operator.merged(self._streams)
         self._open = True
-        self._windows = 0
-        self._last: tuple[int, int] | None = None
 
     def tasks(self) -> list[Callable[[], None]]:
         tasks = [stream.pull for stream in self._streams if stream.wanting]
         if not tasks and self._open:
             self._open = False
-            self._operator.ended(self._windows)
+            self._operator.ended(self._open_before)
         return tasks
 
     def outputs(self) -> Iterator[Output]:
-        for batch in self._merge.merged():
-            self._note(batch)
-            yield Output(batch)
-
-    def _note(self, batch: Batch) -> None:
-        """Counts windows: the rows of one stand together."""
-        starts, ends = (column.values for column in batch.columns[:2])  # type: ignore[union-attr]
-        self._windows += int(np.count_nonzero((starts[1:] != starts[:-1]) | (ends[1:] != ends[:-1])))
-        self._windows += (int(starts[0]), int(ends[0])) != self._last
-        self._last = int(starts[-1]), int(ends[-1])
+        return map(Output, self._merge.merged())
 
 
 def _standing(part: Part, left: Int32Array | None = None) -> _Standing:

@@ -25,7 +25,7 @@ from asyncflow.operators.aggregates.state import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
-from asyncflow.operators.parts.part import Origin, Part, Prepare, Prepared, Told
+from asyncflow.operators.parts.part import KeyedPart, Origin, Prepare, Prepared, Told
 from asyncflow.operators.parts.state import frozen_sessions, sessions_of_part
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column, rows_of_raw
@@ -141,7 +141,7 @@ class _SlotWindow(GroupedWindow):
         self.counts["windows_opened"] = closed + self._windows.open_windows
 
 
-class SessionOperator(_SlotWindow, Part):
+class SessionOperator(_SlotWindow, KeyedPart):
     """Grouped aggregation over sessions: rows of a key of which no two neighbours are more than ``gap_ns`` apart.
 
     ``window_start`` is the first row's time, ``window_end`` the last one's plus the gap; a session closes when the watermark reaches it.

@@ -26,7 +26,7 @@ from asyncflow.operators.aggregates.state import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Ahead, Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
-from asyncflow.operators.parts.part import Origin, Part, Prepare, Prepared, Told
+from asyncflow.operators.parts.part import KeyedPart, Origin, Prepare, Prepared, Told
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
 from asyncflow.operators.windows.folding import Folded, Folding, Small
@@ -35,7 +35,7 @@ from asyncflow.operators.windows.grouped import BOUNDS, GroupedWindow, result_sc
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
 
 
-class WindowOperator(GroupedWindow, Part):
+class WindowOperator(GroupedWindow, KeyedPart):
     """Grouped aggregation over windows ``[start, start + size_ns)``, one starting every ``every_ns``, aligned to ``offset_ns``.
 
     ``every_ns`` None: tumbling.  ``size_ns`` None: one window over everything, or with ``per_message`` one for each batch, which

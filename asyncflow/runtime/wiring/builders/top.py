@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncflow.model.batch import Batch
 from asyncflow.model.schema import Schema
+from asyncflow.operators.contract import Operator
 from asyncflow.operators.ordering import Direction
 from asyncflow.operators.top import SortColumns, TopOperator
 from asyncflow.plan.expressions.typing import resolve_expression
@@ -20,12 +21,12 @@ from asyncflow.runtime.wiring.wires import narrowed
 
 
 def build(table: Top, site: Site) -> Stage:
-    return site.one_input(partial(operator, table, wanted=site.wanted[0]))
+    return site.one_input(partial(operator, table, wanted=site.wanted[0], parts=site.parts))
 
 
-def operator(table: Top, read: Schema, wanted: Wanted = None) -> TopOperator:
+def operator(table: Top, read: Schema, wanted: Wanted = None, *, parts: int = 1) -> Operator:
     """The operator over rows of ``read``, of which it keeps the columns that are ``wanted``.  Raises ExpressionError for an expression that
-    does not check."""
+    does not check.  ``parts``: into how many parts by key it is cut, a power of two; without effect where there is no key."""
     read = narrowed(read, wanted)
     by = [resolve_expression(expression, read) for _, expression in table.by]
     order = [resolve_expression(key.expression, read) for key in table.order]
@@ -39,7 +40,8 @@ def operator(table: Top, read: Schema, wanted: Wanted = None) -> TopOperator:
         columns = tuple(part.within(frame) for part in compiled)
         return SortColumns(columns[: len(by)], columns[len(by) :])
 
-    return TopOperator(
+    make = partial(
+        TopOperator,
         n=table.n,
         output=output,
         kinds=[tree.type for tree in by],
@@ -47,6 +49,17 @@ def operator(table: Top, read: Schema, wanted: Wanted = None) -> TopOperator:
         prepare=prepare,
         end_column=BOUNDS[1] if table.over_windows(read) else None,
         **_windows(table),
+    )
+    if parts == 1 or not by:
+        return make()
+    from asyncflow.operators.parts.tops import PartedTop
+
+    keys = compile_typed(by, read)
+    return PartedTop(
+        make,
+        parts,
+        key_kinds=[tree.type.value for tree in by],
+        keys=lambda batch: tuple(key.within(Frame(batch, {})) for key in keys),
     )
 
 
