@@ -75,6 +75,7 @@ def test_numbers_stand_and_others_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_as_many_parts_as_workers_from_three_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PARTS_VARIABLE, raising=False)
     assert [parts_for(each) for each in (1, 2, 3, 4, 5, 64, MOST_WORKERS)] == [1, 1, 4, 4, 8, 64, 64]
+    assert [parts_for(each, least=2) for each in (1, 2, 3, 4)] == [1, 2, 4, 4]
     monkeypatch.setenv(PARTS_VARIABLE, "2")
     assert [parts_for(each) for each in (1, 8)] == [2, 2]
     for wrong in ("0", "3", "128", "two"):

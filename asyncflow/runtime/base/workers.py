@@ -58,17 +58,17 @@ PARTS_VARIABLE = "ASYNCFLOW_PARTS"
 """The environment variable that says into how many parts every stage is cut that can be: to see that the number makes no difference."""
 
 
-def parts_for(workers: int) -> int:
-    """Into how many parts, a power of two, the state of a stage is cut for so many workers.
+def parts_for(workers: int, least: int = 3) -> int:
+    """Into how many parts, a power of two, the state of a stage is cut for so many workers; with fewer than ``least`` it is not.
 
-    With two workers nothing is cut: one decodes while the other does the stage's work, and cutting would add a third to that work.
+    With two workers most stages are not: one decodes while the other does the stage's work, and cutting would add a third to that work.
     ValueError where the environment names a number that is no power of two.
     """
     if forced := os.environ.get(PARTS_VARIABLE):
         if not forced.isdecimal() or not 1 <= int(forced) <= MOST_PARTS or int(forced) & (int(forced) - 1):
             raise ValueError(f"{PARTS_VARIABLE}={forced}: a power of two from 1 to {MOST_PARTS} is wanted")
         return int(forced)
-    return 1 if workers <= 2 else min(1 << (workers - 1).bit_length(), MOST_PARTS)
+    return 1 if workers < least else min(1 << (workers - 1).bit_length(), MOST_PARTS)
 
 
 class Offload:

@@ -29,7 +29,7 @@ def build(table: Join, site: Site) -> Stage:
         taken(name, side, site.flowing) for name, side in zip(table.inputs, (left, right), strict=True)
     ]
     channel = site.wires.channel(table, columns)
-    made = operator(table, left, right, parts=int(__import__("os").environ.get("JP", "0")) or site.parts)
+    made = operator(table, left, right, parts=site.join_parts)
     if not table.is_lookup:
         both = AsTheyCome(channel, 2, in_step=site.order.in_step(table.inputs), apart=True)
         site.wires.reads(table, [channel], both)
