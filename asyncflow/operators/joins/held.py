@@ -115,7 +115,7 @@ class _Held:
 
     @property
     def nbytes(self) -> int:
-        return sum(ring.nbytes for ring in self._rings())
+        return 0 if self._valid is None else self._valid.nbytes
 
 
 class _FixedHeld(_Held):
@@ -136,6 +136,10 @@ class _FixedHeld(_Held):
 
     def drop_before(self, first: int, following: int) -> None:
         """Their values are written over."""
+
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + self._values.nbytes
 
     def _rings(self) -> Iterator[_Ring]:
         yield from super()._rings()
@@ -187,7 +191,7 @@ class _TextHeld(_Held):
 
     @property
     def nbytes(self) -> int:
-        return super().nbytes + len(self._data)
+        return super().nbytes + self._starts.nbytes + len(self._data)
 
     def _rings(self) -> Iterator[_Ring]:
         yield from super()._rings()

@@ -334,9 +334,19 @@ class Stage(ABC):
     async def _together(self, tasks: Iterable[Callable[[], T]]) -> list[T]:
         """What the tasks give, done by workers side by side; the first failure, once all are done."""
         work = [self._offload.run(task) for task in tasks]
-        for each in await asyncio.gather(*work, return_exceptions=True):
-            if isinstance(each, Exception):
-                self._fail(each)
+        failures: list[Exception] = []
+        try:
+            for each in work:
+                try:
+                    await each
+                except Exception as error:
+                    failures.append(error)
+        except asyncio.CancelledError:
+            for each in work:
+                each.cancel()
+            raise
+        if failures:
+            self._fail(failures[0])
         return [each.result() for each in work]
 
     async def _hand_on(self, outputs: Iterable[Output]) -> None:
