@@ -26,12 +26,12 @@ typedef struct {
 } af_bucket;
 
 typedef struct {
-    int64_t count;           /* of values */
+    uint32_t length;         /* VALUES, SPARSE: items in use */
+    uint32_t capacity;       /* room for items; DENSE: for both windows of counts */
+    int64_t count;           /* of values; it and those before it are in one line */
     int64_t least, greatest; /* in buckets: as sorting words, NaN left out */
     uint16_t form;           /* af_quantile_form */
     uint16_t wide;           /* AVX-512 is to be used */
-    uint32_t length;         /* VALUES, SPARSE: items in use */
-    uint32_t capacity;       /* room for items; DENSE: for both windows of counts */
     uint32_t sorted;         /* VALUES: so many, from the first on, are in order */
     int32_t base[2];         /* DENSE: the least magnitude of each window, positive values and negative ones */
     uint32_t span[2];        /* and how many buckets it reaches over */

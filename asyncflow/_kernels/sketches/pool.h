@@ -1,8 +1,8 @@
 /* The memory of a state's sketches: small blocks that are freed are kept for the next ones.
  *
  * A window that closes frees as many small sketches as the next one needs: from a list of spare ones each costs a load and a store.  Spare
- * blocks are of whole lines of 64 bytes, up to AF_SPARE_LINES of them, one list for each size.  They come to AF_SPARE_MOST bytes at most, and
- * where nothing is held, nothing is spare.
+ * blocks are of whole lines of 64 bytes, up to AF_SPARE_LINES of them, one list for each size.  They come to AF_SPARE_MOST bytes at most, those
+ * of the size that came last going before others, and where nothing is held, nothing is spare.
  *
  * A new sketch gets room for as many values as those that went lately had on average, so that most need not grow. */
 #ifndef ASYNCFLOW_SKETCH_POOL_H
@@ -13,43 +13,74 @@
 enum { AF_SPARE_LINES = 18, AF_SPARE_MOST = 4 << 20, AF_LATELY = 64, AF_FIRST_ROOM = 8, AF_MOST_FIRST_ROOM = 128 };
 
 typedef struct {
-    uint64_t held, spare_bytes; /* bytes of what is in use, as owners count them, and of spare blocks */
-    void *spare[AF_SPARE_LINES + 1];
+    void **blocks; /* the last one that came is the next that goes */
+    uint32_t count, room;
+} af_spares;
+
+typedef struct {
+    uint64_t held, spare_bytes; /* bytes of what is in use, as owners count them, and of spare blocks and their lists */
+    af_spares spares[AF_SPARE_LINES + 1]; /* of so many lines */
     uint32_t lately; /* values that a sketch that goes has, on average of the last ones, times AF_LATELY */
     bool wide;       /* AVX-512 is to be used */
 } af_pool;
 
 AF_INLINE size_t af_pool_lines(size_t bytes) { return (bytes + 63) / 64; }
+AF_INLINE size_t af_spare_bytes(size_t lines) { return lines * 64 + sizeof(void *); }
 
 /* A block; NULL: no memory. */
 AF_INLINE void *af_pool_take(af_pool *pool, size_t bytes) {
+    enum { AHEAD = 4 };
     const size_t lines = af_pool_lines(bytes);
     if (lines > AF_SPARE_LINES) return malloc(bytes);
-    void *block = pool->spare[lines];
-    if (block == NULL) return malloc(lines * 64);
-    memcpy(&pool->spare[lines], block, sizeof(void *));
-    pool->spare_bytes -= lines * 64;
-    __builtin_prefetch(pool->spare[lines], 1); /* the next one is in no cache any more */
-    return block;
+    af_spares *spares = &pool->spares[lines];
+    if (spares->count == 0) return malloc(lines * 64);
+    pool->spare_bytes -= af_spare_bytes(lines);
+    if (spares->count > AHEAD) __builtin_prefetch(spares->blocks[spares->count - 1 - AHEAD], 1); /* in no cache any more */
+    return spares->blocks[--spares->count];
 }
 
-AF_NOINLINE void af_pool_release(af_pool *pool) {
-    for (size_t lines = 0; lines <= AF_SPARE_LINES; lines++)
-        for (void *block; (block = pool->spare[lines]) != NULL; free(block)) memcpy(&pool->spare[lines], block, sizeof(void *));
-    pool->spare_bytes = 0;
+/* Frees the spare blocks, but for those of so many lines. */
+AF_NOINLINE void af_pool_release(af_pool *pool, size_t kept) {
+    for (size_t lines = 1; lines <= AF_SPARE_LINES; lines++) {
+        af_spares *spares = &pool->spares[lines];
+        if (lines == kept) continue;
+        pool->spare_bytes -= spares->count * af_spare_bytes(lines);
+        while (spares->count) free(spares->blocks[--spares->count]);
+        free(spares->blocks);
+        *spares = (af_spares){0};
+    }
+}
+
+/* Room for one more block of so many lines; false: there is to be no more, or no memory. */
+AF_NOINLINE bool af_spares_reserve(af_pool *pool, size_t lines) {
+    af_spares *spares = &pool->spares[lines];
+    if (pool->spare_bytes + af_spare_bytes(lines) > AF_SPARE_MOST) af_pool_release(pool, lines); /* what sketches grew out of */
+    if (pool->spare_bytes + af_spare_bytes(lines) > AF_SPARE_MOST) return false;
+    if (spares->count < spares->room) return true;
+    const uint32_t room = spares->room ? 2 * spares->room : 16;
+    void **blocks = realloc(spares->blocks, room * sizeof *blocks);
+    if (blocks == NULL) return false;
+    spares->blocks = blocks;
+    spares->room = room;
+    return true;
 }
 
 /* Takes back a block of so many bytes, which are no longer counted as held. */
 AF_INLINE void af_pool_give(af_pool *pool, void *block, size_t bytes) {
     const size_t lines = af_pool_lines(bytes);
-    if (lines > AF_SPARE_LINES || pool->spare_bytes + lines * 64 > AF_SPARE_MOST) {
+    if (lines > AF_SPARE_LINES) {
         free(block);
     } else {
-        memcpy(block, &pool->spare[lines], sizeof(void *));
-        pool->spare[lines] = block;
-        pool->spare_bytes += lines * 64;
+        af_spares *spares = &pool->spares[lines];
+        const bool fits = spares->count < spares->room && pool->spare_bytes + af_spare_bytes(lines) <= AF_SPARE_MOST;
+        if (AF_LIKELY(fits) || af_spares_reserve(pool, lines)) {
+            spares->blocks[spares->count++] = block;
+            pool->spare_bytes += af_spare_bytes(lines);
+        } else {
+            free(block);
+        }
     }
-    if (AF_UNLIKELY(pool->held == 0 && pool->spare_bytes)) af_pool_release(pool);
+    if (AF_UNLIKELY(pool->held == 0 && pool->spare_bytes)) af_pool_release(pool, 0);
 }
 
 /* Takes note of how many values a sketch had that goes, AF_MOST_FIRST_ROOM at most. */

@@ -35,13 +35,14 @@ typedef struct {
 } af_rank_level;
 
 typedef struct {
-    int64_t count;             /* of values */
+    uint32_t length, capacity; /* of level 0 */
+    int64_t count;             /* of values; it and those before it are in one line */
     int64_t least, greatest;   /* of those that went up from level 0 */
     af_rank_level *levels;     /* 1, 2, ... */
     uint64_t halved;           /* level 0: how often */
     uint16_t level_count;
     uint16_t wide;             /* AVX-512 is to be used */
-    uint32_t sorted, length, capacity; /* of level 0; so many, from the first on, are in order */
+    uint32_t sorted;           /* of level 0; so many, from the first on, are in order */
     int64_t words[];           /* level 0 */
 } af_ranks;
 

@@ -30,7 +30,7 @@ static void af_state_free(af_state *state) {
     for (size_t i = 0; i < state->fresh_count; i++) af_pane_free(store, state->fresh[i]);
     af_pane_free(store, state->head_pane);
     af_arena_free(&store->arena);
-    af_pool_release(&store->sketches);
+    af_pool_release(&store->sketches, 0);
     free(state->panes);
     free(state->out.groups);
     free(store->ops);
