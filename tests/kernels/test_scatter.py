@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from asyncflow._kernels.groups import reference as groups
 from asyncflow._kernels.scatter import compiled, reference
+from asyncflow.model.batch import watermarks_of
 
 NAN = float("nan")
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -63,6 +64,33 @@ def test_rows_go_to_their_parts_in_order(block: Any) -> None:
         assert (mine[1:] > mine[:-1]).all()
         assert ((hashes[mine] >> np.uint64(44)) % np.uint64(parts) == part).all()
         begin = end
+
+
+TIMES = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-5, 5))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(TIMES, max_size=40), TIMES, st.one_of(st.integers(0, 2**63 - 1), st.integers(0, 5)), st.randoms()
+)
+def test_watermarks_before_rows_are_those_of_the_batch(
+    times: list[int], before: int, delay: int, rng: Any
+) -> None:
+    time = np.array(times, np.int64)
+    marks = compiled.watermarks(time, before, delay)
+    assert marks.tolist() == reference.watermarks(time, before, delay).tolist()
+    assert marks.tolist() == watermarks_of(time, before, delay).tolist()
+    rows = np.array(rng.choices(range(len(times)), k=9) if times else [], np.int32)
+    assert compiled.gather(marks, rows).tolist() == reference.gather(marks, rows).tolist()
+
+
+@pytest.mark.parametrize("kernel", [compiled, reference])
+def test_what_is_no_delay_and_no_row_is_refused(kernel: Any) -> None:
+    with pytest.raises(ValueError, match="a delay of -1 ns"):
+        kernel.watermarks(np.zeros(3, np.int64), 0, -1)
+    for wrong in (-1, 3):
+        with pytest.raises(IndexError, match=r"an id outside of 0\.\.2"):
+            kernel.gather(np.zeros(3, np.int64), np.array([0, wrong], np.int32))
 
 
 @st.composite

@@ -12,7 +12,7 @@ import numpy as np
 cimport numpy as cnp
 
 from asyncflow._kernels.base.arrays cimport array_of, empty, int32_data, int64_data, uint8_data, uint64_data
-from asyncflow._kernels.base.views cimport check_views
+from asyncflow._kernels.base.views cimport check_ids, check_views
 
 cnp.import_array()
 
@@ -21,6 +21,7 @@ cdef extern from "scatter/scatter.h" nogil:
         AF_MOST_PARTS
     void af_scatter_rows(const uint64_t *hashes, int64_t count, int64_t parts, int32_t *rows, int64_t *ends)
     void af_gather(const void *values, int width, const int32_t *rows, int64_t count, void *to)
+    void af_running_watermarks(const int64_t *time, int64_t count, int64_t before, int64_t delay, int64_t *marks)
 
 cdef extern from "scatter/runs.h" nogil:
     ctypedef enum af_run_kind:
@@ -100,6 +101,34 @@ def scatter(hashes, Py_ssize_t parts, columns):
         for i in range(arrays):
             af_gather(gathered[i].values, gathered[i].width, places, count, gathered[i].to)
     return [ends[i] for i in range(parts)], rows, out
+
+
+def watermarks(time, int64_t watermark_before, int64_t delay_ns):
+    """The watermark before each row of a source (int64 ns): see the twin."""
+    time = array_of(time, cnp.NPY_INT64, -1)
+    if delay_ns < 0:
+        raise ValueError(f"a delay of {delay_ns} ns: it is not below 0")
+    cdef int64_t count = len(time)
+    marks = empty(count, cnp.NPY_INT64)
+    cdef const int64_t *times = int64_data(time)
+    cdef int64_t *out = int64_data(marks)
+    with nogil:
+        af_running_watermarks(times, count, watermark_before, delay_ns, out)
+    return marks
+
+
+def gather(values, rows):
+    """The values (int64) at these positions (int32); IndexError for one that is not there."""
+    values, rows = array_of(values, cnp.NPY_INT64, -1), array_of(rows, cnp.NPY_INT32, -1)
+    cdef int64_t count = len(rows)
+    taken = empty(count, cnp.NPY_INT64)
+    cdef const int64_t *of = int64_data(values)
+    cdef const int32_t *places = int32_data(rows)
+    cdef int64_t *out = int64_data(taken)
+    check_ids(places, count, len(values))
+    with nogil:
+        af_gather(of, 8, places, count, out)
+    return taken
 
 
 cdef int64_t _point(af_run_column *to, int kind, column, list kept) except -1:

@@ -53,6 +53,25 @@ def _taken(column: RawColumn, rows: NDArray[np.int32], count: int) -> RawColumn:
     return values[rows], None if valid is None else valid[rows]
 
 
+def watermarks(time: NDArray[np.int64], watermark_before: int, delay_ns: int) -> NDArray[np.int64]:
+    """The watermark before each row of a source (int64 ns): ``watermark_before``, or the greatest time of the rows before it less
+    ``delay_ns`` where that is more.  ValueError for a delay below 0."""
+    if delay_ns < 0:
+        raise ValueError(f"a delay of {delay_ns} ns: it is not below 0")
+    marks: list[int] = []
+    for at in time.tolist():
+        marks.append(watermark_before)
+        watermark_before = max(watermark_before, at - delay_ns)
+    return np.array(marks, np.int64)
+
+
+def gather(values: NDArray[np.int64], rows: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The values (int64) at these positions (int32); IndexError for one that is not there."""
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(values):
+        raise IndexError(f"an id outside of 0..{len(values) - 1}")
+    return values[rows]
+
+
 def merge_runs(
     kinds: Sequence[str], runs: Sequence[Sequence[RawColumn]], more: Sequence[bool], max_rows: int
 ) -> NDArray[np.uint8]:

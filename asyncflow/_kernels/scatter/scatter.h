@@ -34,4 +34,14 @@ static void af_gather(const void *from, int width, const int32_t *rows, int64_t 
         for (int64_t i = 0; i < count; i++) ((uint8_t *)to)[i] = ((const uint8_t *)from)[rows[i]];
 }
 
+/* Fills `marks` with the watermark before each row of a source: `before` at first, then no less than the greatest time so far less `delay`. */
+static void af_running_watermarks(const int64_t *time, int64_t count, int64_t before, int64_t delay, int64_t *marks) {
+    int64_t greatest;
+    const bool beyond = __builtin_add_overflow(before, delay, &greatest); /* of no time the watermark would be greater */
+    for (int64_t i = 0; i < count; i++) {
+        marks[i] = beyond ? before : greatest - delay;
+        greatest = time[i] > greatest ? time[i] : greatest;
+    }
+}
+
 #endif

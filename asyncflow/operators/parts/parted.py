@@ -72,10 +72,14 @@ class _Watermarks:
         self._found: Int64Array | None = None
 
     def of(self, rows: Int32Array) -> Int64Array:
+        batch = self._batch
         with self._lock:
             if self._found is None:
-                self._found = self._batch.row_watermarks()
-        return self._found[rows]
+                self._found = batch.watermarks
+            if self._found is None:
+                assert batch.time is not None
+                self._found = scatter_kernel.watermarks(batch.time, batch.watermark_before, batch.delay_ns)
+        return scatter_kernel.gather(self._found, rows)
 
 
 class _Standing(Struct, frozen=True, eq=False):
