@@ -235,8 +235,10 @@ UNUSED = (
     "asyncflow.runtime.stages.saved_messages",
     "click",
     "fnmatch",
+    "mmap",
     "pathlib",
     "pkgutil",
+    "termios",
 )
 """Modules that a run of ``PIPELINE`` has no use for: most of the processor time of a small run is imports."""
 

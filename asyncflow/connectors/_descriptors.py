@@ -16,7 +16,6 @@ import fcntl
 import os
 import select
 import stat
-import termios
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
@@ -311,6 +310,8 @@ def _set(ready: asyncio.Future[None]) -> None:
 
 def _bytes_held(fd: int) -> int:
     """How many bytes can be read at once; 0 where the system does not tell."""
+    import termios  # most runs have no use for this module
+
     held = array.array("i", [0])
     try:
         fcntl.ioctl(fd, termios.FIONREAD, held)

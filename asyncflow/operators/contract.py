@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -40,7 +40,7 @@ class Standing(Struct, frozen=True):
     timed: bool
 
 
-class Port(NamedTuple):
+class Port(Struct, frozen=True):
     """Progress of a reader on one input: its watermark, whether the input is idle or has ended, and how many of its rows are held."""
 
     watermark_ns: int
@@ -321,7 +321,7 @@ def _given_up(closing: Closing) -> Iterator[Output]:
 SecondHalf = Callable[[], list[Output]]
 
 
-class FirstHalf(NamedTuple):
+class FirstHalf(Struct, frozen=True, eq=False):
     """``tasks``: of different parts, called once each, in any threads, side by side; then ``joined``, by any thread, which gives the second
     half, and whether there are more."""
 

@@ -7,7 +7,7 @@ Families and results are named as in ``accumulators/list.h``; the kernel refuses
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -99,7 +99,7 @@ class Accumulator(Struct):
         return []
 
 
-class Output(NamedTuple):
+class Output(Struct, frozen=True):
     """A result: of which accumulator (-1: of the cell), the type of its words, its constant (taken from n, which share, how many)."""
 
     result: str
@@ -108,7 +108,7 @@ class Output(NamedTuple):
     parameter: float = 0.0
 
 
-class Rule(NamedTuple):
+class Rule(Struct, frozen=True):
     """``takes``: the types that each input may have; ``type``: of the result, None for that of the first input; ``constant``: the least and
     the greatest constant, None where there is none.  ``parameter``: of the result where there is no constant; the rest as in
     :class:`Accumulator`."""

@@ -29,6 +29,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from asyncflow.model.batch import NO_TIME, Batch
 from asyncflow.model.messages import Barrier, End, Message, Watermark
 from asyncflow.model.snapshot import Copied, Frozen, Saved
@@ -268,7 +270,7 @@ class OneInput(Reader):
                 if self._port != known:
                     yield ALL, message
             elif isinstance(message, End):
-                self._port = self._port._replace(ended=True)
+                self._port = replace(self._port, ended=True)
             else:
                 yield port, message
         yield ALL, End()

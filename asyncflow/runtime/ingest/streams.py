@@ -13,7 +13,6 @@ read like a whole one (``12`` of ``1234``), so it is never decoded.
 from __future__ import annotations
 
 import asyncio
-import mmap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
@@ -194,6 +193,8 @@ def _alone(rest: Block) -> Block:
     it goes, whatever the allocator keeps."""
     if len(rest) < SMALL_BYTES:
         return rest.copy()
+    import mmap
+
     copied = np.frombuffer(mmap.mmap(-1, len(rest)), np.uint8)
     copied[:] = rest
     return copied
