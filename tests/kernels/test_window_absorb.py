@@ -62,8 +62,10 @@ def absorbed(state, small, names, piece, arrivals, rng):
     for taken in [halves, ~halves] if rng.random() < 0.3 else [np.ones(len(names), np.bool_)]:
         state.number(arrivals, np.zeros(0, np.int32))
         own = np.where(taken, names, -1).astype(np.int32)
-        if not state.absorb(small, own, GROUPS, before):
+        rows = state.absorb(small, own, GROUPS, before)
+        if rows is None:
             return False
+        assert rows == np.isin(piece["groups"], names[taken]).sum()
     return True
 
 
@@ -168,9 +170,10 @@ def test_what_cannot_be_absorbed_is_refused(kernel):
             state([function]).absorb(state([function]), names, 1, NO_TIME)
     small = state()
     small.add(names, 1, np.array([5]), None, NO_TIME, 0, [], [])
-    assert not one.absorb(small, names, 1, 10)
+    assert one.absorb(small, names, 1, 10) is None
     assert one.open_windows == 0
-    assert one.absorb(small, names, 1, 9)
+    assert one.absorb(small, names, 1, 9) == 1
+    assert one.absorb(small, names - 1, 1, 9) == 0
     assert one.open_windows == 1
     if kernel is compiled:
         with pytest.raises(IndexError, match="a group"):

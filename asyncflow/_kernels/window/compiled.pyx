@@ -217,8 +217,8 @@ cdef class _WindowState:
         self.places = places
 
     def absorb(self, other, groups, group_count, watermark_before):
-        """Takes the rows of ``other``, a state of the same shape and aggregates, as if they came now.  Its group g is ``groups[g]`` here;
-        where that is below 0, those rows are left out.  False: a row of ``other`` is late for one of its windows, where
+        """Takes the rows of ``other``, a state of the same shape and aggregates, as if they came now, and gives how many.  Its group g is
+        ``groups[g]`` here; where that is below 0, those rows are left out.  None: a row of ``other`` is late for one of its windows, where
         ``watermark_before`` is before the first row, and nothing has changed.  ValueError where rows cannot be added up apart, or windows
         were given out."""
         cdef _WindowState small = other
@@ -233,15 +233,16 @@ cdef class _WindowState:
         if len(groups) and groups.max() >= count:
             raise IndexError("a group that there is not")
         cdef const int32_t *names = <const int32_t *>cnp.PyArray_DATA(groups)
-        cdef int done
+        cdef int64_t done
         self.places = None
         with nogil:
             done = af_state_absorb(&self.state, &small.state, names, count, watermark)
-        if done < 0:
+        if done == AF_FULL:
             raise MemoryError
-        if done:
-            self.group_count = max(self.group_count, count)
-        return done > 0
+        if done == AF_LATE:
+            return None
+        self.group_count = max(self.group_count, count)
+        return done
 
     def ready(self, watermark_ns):
         """Whether ``close`` has anything to give for this watermark."""

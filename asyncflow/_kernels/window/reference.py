@@ -148,9 +148,11 @@ class WindowState:
         which they came decides, and in saved states they have these numbers.  For states that share the rows of a stage."""
         self._arrivals, self._places = before, places.tolist()
 
-    def absorb(self, other: Any, groups: NDArray[np.int32], group_count: int, watermark_before: int) -> bool:
-        """Takes the rows of ``other``, a state of the same shape and aggregates, as if they came now.  Its group g is ``groups[g]`` here;
-        where that is below 0, those rows are left out.  False: a row of ``other`` is late for one of its windows, where
+    def absorb(
+        self, other: Any, groups: NDArray[np.int32], group_count: int, watermark_before: int
+    ) -> int | None:
+        """Takes the rows of ``other``, a state of the same shape and aggregates, as if they came now, and gives how many.  Its group g is
+        ``groups[g]`` here; where that is below 0, those rows are left out.  None: a row of ``other`` is late for one of its windows, where
         ``watermark_before`` is before the first row, and nothing has changed.  ValueError where rows cannot be added up apart, or windows
         were given out."""
         alike = self._shape == other._shape and self._accumulators == other._accumulators
@@ -160,8 +162,8 @@ class WindowState:
             raise ValueError("a state that gives windows out")
         open_from = self._first_open(max(watermark_before, self._advanced)) if self._sized else -math.inf
         if other._sub_panes or any(self._windows_of(pane)[0] < open_from for pane in other._panes):
-            return False
-        names, self._places = groups.tolist(), None
+            return None
+        names, self._places, taken = groups.tolist(), None, 0
         for pane, cells in other._panes.items():
             for group, cell in cells.items():
                 if names[group] >= 0:
@@ -169,8 +171,9 @@ class WindowState:
                     shifted.came_after(self._arrivals)
                     home = self._panes.setdefault(pane, {})
                     home.setdefault(names[group], Cell(self._accumulators)).merge(shifted)
+                    taken += cell.rows
         self._arrivals += other._arrivals
-        return True
+        return taken
 
     def _pane_of(self, time: int) -> int:
         if not self._sized:

@@ -115,7 +115,8 @@ cdef extern from "window/saved.h" nogil:
     int64_t af_flagged(const uint8_t *flags, int64_t count, int32_t *places)
     bint af_slot_merge(af_state *, int32_t into, int32_t source)
     void af_slots_clear(af_state *, const int32_t *slots, int64_t count)
-    int af_state_absorb(af_state *, const af_state *other, const int32_t *groups, int64_t group_count, int64_t watermark)
+    enum: AF_LATE, AF_FULL
+    int64_t af_state_absorb(af_state *, const af_state *other, const int32_t *groups, int64_t group_count, int64_t watermark)
     int64_t af_cell_count(const af_state *)
     bint af_window_ready(af_state *, int64_t watermark)
     int64_t af_open_windows(af_state *)

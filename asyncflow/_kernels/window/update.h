@@ -222,6 +222,8 @@ static int64_t af_cell_count(const af_state *state) {
     return count;
 }
 
+enum { AF_LATE = -1, AF_FULL = -2 };
+
 /* Whether no row is late for any of its windows; `open`: the first open window. */
 static bool af_in_time(const af_state *state, af_wide open) {
     for (size_t i = state->head; state->sized && i < state->end; i++)
@@ -229,8 +231,10 @@ static bool af_in_time(const af_state *state, af_wide open) {
     return true;
 }
 
-/* Adds the cell of each group g to that of groups[g], where that is a group; `room`: for a cell.  False: no memory. */
-static bool af_pane_absorb(af_state *state, const af_pane *from, const int32_t *groups, int64_t group_count, af_wide open, uint8_t *room) {
+/* Adds the cell of each group g to that of groups[g], where that is a group, and their rows to `taken`; `room`: for a cell.  False: no
+ * memory. */
+static bool af_pane_absorb(af_state *state, const af_pane *from, const int32_t *groups, int64_t group_count, af_wide open, uint8_t *room,
+                           int64_t *taken) {
     af_store *store = &state->store;
     af_pane *into = NULL; /* one that gets no cell is not made */
     for (uint32_t i = 0; i < from->page_count; i++) {
@@ -246,25 +250,27 @@ static bool af_pane_absorb(af_state *state, const af_pane *from, const int32_t *
             for (int k = 0; k < store->op_count; k++)
                 if (store->ops[k].family == AF_PICK) af_pick_shift(af_i64(room, store->ops[k].offset), state->arrivals);
             if (!af_cell_merge(store, target, room)) return false;
+            *taken += *af_i64(room, 0);
         }
     }
     return true;
 }
 
-/* Takes what `other` holds of its groups g that have a name groups[g] here, 0 or above.  0: a row of `other` is late for one of its windows,
- * where `watermark` is before the first of them, and nothing has changed; 1: done; -1: no memory. */
-static int af_state_absorb(af_state *state, const af_state *other, const int32_t *groups, int64_t group_count, int64_t watermark) {
+/* Takes what `other` holds of its groups g that have a name groups[g] here, 0 or above; gives how many rows.  AF_LATE: a row of `other` is
+ * late for one of its windows, where `watermark` is before the first of them, and nothing has changed; AF_FULL: no memory. */
+static int64_t af_state_absorb(af_state *state, const af_state *other, const int32_t *groups, int64_t group_count, int64_t watermark) {
     af_wide next;
     const af_wide open = af_first_open(state, watermark > state->advanced ? watermark : state->advanced, &next);
-    if (!af_in_time(other, open)) return 0;
+    if (!af_in_time(other, open)) return AF_LATE;
+    int64_t taken = 0;
     uint8_t *room = malloc(state->store.cell_bytes);
     bool done = room != NULL;
     for (size_t i = other->head; done && i < other->end; i++)
-        done = af_pane_absorb(state, other->panes[i], groups, group_count, open, room);
+        done = af_pane_absorb(state, other->panes[i], groups, group_count, open, room, &taken);
     free(room);
-    if (!af_panes_settle(state) || !done) return -1;
+    if (!af_panes_settle(state) || !done) return AF_FULL;
     state->arrivals += other->arrivals;
-    return 1;
+    return taken;
 }
 
 #endif

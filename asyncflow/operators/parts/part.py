@@ -38,6 +38,15 @@ class Origin(Struct, frozen=True, eq=False):
     places: Int32Array
 
 
+class Share(Struct, frozen=True, eq=False):
+    """Which keys of a batch that was added up a part takes: their places, and their hashes.  ``before``: rows of the stage before the
+    batch."""
+
+    keys: Int32Array
+    hashes: NDArray[np.uint64]
+    before: int
+
+
 class Told(NamedTuple):
     """What counts for all parts together: rows that came, and windows that were closed, each once."""
 
@@ -52,6 +61,15 @@ class Part(Operator):
     def take(self, batch: Batch, prepared: Prepared, origin: Origin | None = None) -> IndexArray:
         """Takes rows, of whose batch only times and watermarks are read; gives the positions, ascending, of those that leave at once by the
         side output.  ``origin``: None for an operator that has all rows."""
+
+    def folded(self, batch: Batch, prepared: Prepared) -> Any:
+        """A batch's rows added up, where they are of few keys; else None.  Called by any thread, for several batches at once."""
+        return None
+
+    def absorbs(self, batch: Batch, folded: Any, share: Share | None = None) -> bool:
+        """Takes the rows as they were added up; False, and nothing has changed, where one of them is late.  ``share``: None for an operator
+        that has all keys."""
+        raise NotImplementedError
 
     @abstractmethod
     def watermarks_matter(self, batch: Batch) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -27,7 +28,7 @@ from asyncflow.model.schema import Schema
 from asyncflow.model.snapshot import Frozen, Plain, Saved, nested
 from asyncflow.operators.contract import Ahead, Closing, Output, Partitioned, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_keys
-from asyncflow.operators.parts.part import KeyedPart, Origin, Part, Prepare, Prepared, Told
+from asyncflow.operators.parts.part import KeyedPart, Origin, Part, Prepare, Prepared, Share, Told
 from asyncflow.operators.parts.runs import RunMerge, Stream, spans_count
 from asyncflow.operators.parts.state import all_keys, keys_of_parts, part_of_owner
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES
@@ -62,6 +63,30 @@ class Scattered(Struct, frozen=True, eq=False):
             tuple(mask[within] for mask in self.prepared.masks),
         )
         return rows, prepared, within
+
+
+class Summed(Struct, frozen=True, eq=False):
+    """A batch whose rows were added up.  ``folded``: as a part made it; ``hashes``, ``owners``: of its keys, and whose they are."""
+
+    batch: Batch
+    folded: Any
+    hashes: NDArray[np.uint64]
+    owners: Int64Array
+    losses: dict[str, int]
+
+
+class _Rows:
+    """The rows of a batch part by part, made by the first part that asks: one of them is late."""
+
+    def __init__(self, scatter: Callable[[], Scattered]) -> None:
+        self._scatter, self._lock = scatter, Lock()
+        self._found: Scattered | None = None
+
+    def scattered(self) -> Scattered:
+        with self._lock:
+            if self._found is None:
+                self._found = self._scatter()
+        return self._found
 
 
 class _Watermarks:
@@ -135,22 +160,28 @@ class Parted(Partitioned):
     # -- rows in -----------------------------------------------------------------------------------------------------
 
     def ahead(self, batch: Batch) -> Ahead:
-        made = self._scatter(batch)
-        arrays = sum(column.nbytes for column in (*made.prepared.keys, *made.prepared.inputs))
-        return Ahead(self, batch.columns, made, {}, arrays + 20 * batch.num_rows)
-
-    def settled(self, made: Scattered, watermark_before: int) -> Scattered:
-        return replace(made, batch=replace(made.batch, watermark_before=watermark_before))
-
-    def scattered(self, batch: Batch) -> Scattered:
-        if self.done_ahead(batch):
-            made: Scattered = batch.ahead.made
-            return made
-        return self._scatter(batch)
-
-    def _scatter(self, batch: Batch) -> Scattered:
         losses: dict[str, int] = {}
         prepared = self._prepare(batch, losses)
+        size = sum(column.nbytes for column in (*prepared.keys, *prepared.inputs))
+        folded = self._parts[0].folded(batch, prepared)
+        if folded is None:
+            made = self._scatter(batch, prepared, losses)
+            return Ahead(self, batch.columns, made, {}, size + 20 * batch.num_rows)
+        hashes = hash_rows(folded.keys, folded.key_count)
+        summed = Summed(batch, folded, hashes, self._owners(hashes), losses)
+        return Ahead(self, batch.columns, summed, {}, size + folded.nbytes, folded.nbytes)
+
+    def settled(self, made: Scattered | Summed, watermark_before: int) -> Scattered | Summed:
+        return replace(made, batch=replace(made.batch, watermark_before=watermark_before))
+
+    def scattered(self, batch: Batch) -> Scattered | Summed:
+        if self.done_ahead(batch):
+            made: Scattered | Summed = batch.ahead.made
+            return made
+        losses: dict[str, int] = {}
+        return self._scatter(batch, self._prepare(batch, losses), losses)
+
+    def _scatter(self, batch: Batch, prepared: Prepared, losses: dict[str, int]) -> Scattered:
         keys = [raw_column(column) for column in prepared.keys]
         hashes = hash_rows(keys, batch.num_rows)
         read = {id(column): column for column in (*prepared.keys, *prepared.inputs)}
@@ -172,12 +203,26 @@ class Parted(Partitioned):
         time = None if batch.time is None else next(taken)[0].view(np.int64)
         return Scattered(batch, ends, rows, time, hashes, prepared, losses)
 
-    def part_tasks(self, scattered: Scattered) -> list[Callable[[], _Standing]]:
+    def part_tasks(self, scattered: Scattered | Summed) -> list[Callable[[], _Standing]]:
         batch, before = scattered.batch, self._arrivals
         self._arrivals += batch.num_rows
+        if isinstance(scattered, Summed):
+            rows = _Rows(partial(self._scatter, batch, scattered.folded.prepared, scattered.losses))
+            every = None if batch.time is None else _Watermarks(batch)
+            return [partial(self._absorb, part, scattered, rows, before, every) for part in range(self.parts)]
         timed = batch.time is not None and self._parts[0].watermarks_matter(batch)
         watermarks = _Watermarks(batch) if timed else None
         return [partial(self._take, part, scattered, before, watermarks) for part in range(self.parts)]
+
+    def _absorb(
+        self, part: int, summed: Summed, rows: _Rows, before: int, watermarks: _Watermarks | None
+    ) -> _Standing:
+        operator = self._parts[part]
+        keys = np.flatnonzero(summed.owners == part).astype(np.int32)
+        share = Share(keys, summed.hashes[keys], before)
+        if not len(keys) or operator.absorbs(summed.batch, summed.folded, share):
+            return _standing(operator)
+        return self._take(part, rows.scattered(), before, watermarks)
 
     def _take(
         self, part: int, scattered: Scattered, before: int, watermarks: _Watermarks | None
@@ -192,7 +237,7 @@ class Parted(Partitioned):
         left = operator.take(batch, prepared, Origin(scattered.hashes[within], before, places))
         return _standing(operator, places[left] if len(left) else None)
 
-    def joined(self, scattered: Scattered, results: Sequence[_Standing]) -> list[Output]:
+    def joined(self, scattered: Scattered | Summed, results: Sequence[_Standing]) -> list[Output]:
         self._stands = list(results)
         for name, count in scattered.losses.items():
             self._before[name] = self._before.get(name, 0) + count
@@ -310,7 +355,9 @@ class Parted(Partitioned):
             part.restore(part_of_owner(saved.fields, {"keys": keys[place], **states}))
 
     def _part_of(self, columns: Sequence[RawColumn], num_rows: int) -> Int64Array:
-        hashes = hash_rows(columns, num_rows)
+        return self._owners(hash_rows(columns, num_rows))
+
+    def _owners(self, hashes: NDArray[np.uint64]) -> Int64Array:
         return (hashes >> np.uint64(44)).astype(np.int64) & (self.parts - 1)
 
 

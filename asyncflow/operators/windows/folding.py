@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from msgspec import Struct
 
 from asyncflow._kernels.accumulators.table import laid_out
+from asyncflow._kernels.columns.raw import RawColumn
 from asyncflow._kernels.groups import GroupTable
 from asyncflow._kernels.window import WindowState
 from asyncflow.model.batch import NO_TIME, Batch
@@ -27,22 +29,15 @@ TRIED_AGAIN = 32
 """After a block that was folded in vain so many go by."""
 
 
-class Small(Struct, frozen=True, eq=False):
-    """Keys and their windows, of the rows of one block."""
-
-    keys: GroupTable
-    state: WindowState
-
-    @property
-    def nbytes(self) -> int:
-        return int(self.keys.nbytes + self.state.nbytes)
-
-
 class Folded(Struct, frozen=True, eq=False):
-    """A block's rows added up, and what was prepared of them, should they be wanted one by one."""
+    """A block's rows added up: its keys, and under their places a state of their windows; and what was prepared of the rows, should they be
+    wanted one by one."""
 
     prepared: Prepared
-    small: Small
+    keys: list[RawColumn]
+    key_count: int
+    state: WindowState
+    nbytes: int
 
 
 class Folding:
@@ -72,14 +67,14 @@ class Folding:
         if self._let_by > 0:
             self._let_by -= 1
             return None
-        small = Small(GroupTable(self._kinds), self._make())
-        groups = small.keys.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
-        if small.keys.size > most:
+        keys, state = GroupTable(self._kinds), self._make()
+        groups = keys.assign([raw_column(column) for column in prepared.keys], batch.num_rows)
+        if keys.size > most:
             self.in_vain()
             return None
-        late, partly = small.state.add(
+        late, partly = state.add(
             groups,
-            small.keys.size,
+            keys.size,
             batch.time,
             batch.watermarks,
             NO_TIME,
@@ -87,10 +82,11 @@ class Folding:
             [raw_column(column) for column in prepared.inputs],
             prepared.masks,
         )
-        if len(late) or partly or small.state.cell_count > most:
+        if len(late) or partly or state.cell_count > most:
             self.in_vain()
             return None
-        return Folded(prepared, small)
+        columns = keys.columns(np.arange(keys.size, dtype=np.int32))
+        return Folded(prepared, columns, keys.size, state, keys.nbytes + state.nbytes)
 
     def in_vain(self) -> None:
         """A block was folded that is of no use."""

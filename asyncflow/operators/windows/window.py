@@ -26,10 +26,10 @@ from asyncflow.operators.aggregates.state import window_state
 from asyncflow.operators.aggregates.table import AggregateSpec
 from asyncflow.operators.contract import Ahead, Output, counted, restore_counts
 from asyncflow.operators.kernel_state import frozen_by_group, frozen_keys, load_kernel
-from asyncflow.operators.parts.part import KeyedPart, Origin, Prepare, Prepared, Told
+from asyncflow.operators.parts.part import KeyedPart, Origin, Prepare, Prepared, Share, Told
 from asyncflow.operators.pieces import MAX_OUTPUT_BYTES, MAX_OUTPUT_ROWS, key_pieces
 from asyncflow.operators.raw import column_of_raw, raw_column
-from asyncflow.operators.windows.folding import Folded, Folding, Small
+from asyncflow.operators.windows.folding import Folded, Folding
 from asyncflow.operators.windows.grouped import BOUNDS, GroupedWindow, result_schema
 
 __all__ = ["AggregateSpec", "Prepared", "WindowOperator"]
@@ -125,18 +125,20 @@ class WindowOperator(GroupedWindow, KeyedPart):
     def ahead(self, batch: Batch) -> Ahead:
         """Adds the rows up, too, where they are of few keys."""
         ahead = super().ahead(batch)
-        folded = None if self._folding is None else self._folding.fold(batch, ahead.made)
+        folded = self.folded(batch, ahead.made)
         if folded is None:
             return ahead
-        size = folded.small.nbytes
-        return replace(ahead, made=folded, nbytes=ahead.nbytes + size, left_bytes=size)
+        return replace(ahead, made=folded, nbytes=ahead.nbytes + folded.nbytes, left_bytes=folded.nbytes)
+
+    def folded(self, batch: Batch, prepared: Prepared) -> Folded | None:
+        return None if self._folding is None else self._folding.fold(batch, prepared)
 
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:
             return []
         made = self._done_ahead(batch)
         if isinstance(made, Folded):
-            if self._absorbed(batch, made.small):
+            if self.absorbs(batch, made):
                 return []
             made = made.prepared
         late = self.take(batch, self._prepare(batch, self.counts) if made is None else made)
@@ -160,24 +162,30 @@ class WindowOperator(GroupedWindow, KeyedPart):
             [raw_column(column) for column in prepared.inputs],
             prepared.masks,
         )
-        self._count_taken(batch, len(late), partly)
+        self._count_taken(batch, batch.num_rows - len(late), len(late), partly)
         return late
 
-    def _absorbed(self, batch: Batch, small: Small) -> bool:
-        """Takes the rows as they were added up; False where some of them are late."""
+    def absorbs(self, batch: Batch, folded: Folded, share: Share | None = None) -> bool:
         assert self._folding is not None
         assert isinstance(self._state, WindowState)
-        count = small.keys.size
-        groups = self._groups.assign(small.keys.columns(np.arange(count, dtype=np.int32)), count)
+        if share is None:
+            groups = self._groups.assign(folded.keys, folded.key_count)
+        else:
+            self._state.number(share.before, share.keys)
+            places = share.keys.astype(np.intp)
+            taken = [raw_column(column_of_raw(column).take(places)) for column in folded.keys]
+            groups = np.full(folded.key_count, -1, np.int32)
+            groups[places] = self._groups.assign(taken, len(places), share.hashes)
         before = batch.watermark_before if self._sized else NO_TIME
-        if not self._state.absorb(small.state, groups, self._groups.size, before):
+        rows = self._state.absorb(folded.state, groups, self._groups.size, before)
+        if rows is None:
             self._folding.in_vain()
             return False
-        self._count_taken(batch, 0, 0)
+        self._count_taken(batch, rows, 0, 0)
         return True
 
-    def _count_taken(self, batch: Batch, late: int, partly: int) -> None:
-        self.counts["aggregated"] += batch.num_rows - late
+    def _count_taken(self, batch: Batch, aggregated: int, late: int, partly: int) -> None:
+        self.counts["aggregated"] += aggregated
         self.counts["late_partly"] += partly
         self.counts["late"] += late
         if self._folding is not None:

@@ -432,12 +432,12 @@ class OneInputStage(Stage):
         self.counts.rows_in += batch.num_rows
         size_bytes = batch.nbytes
         self._fresh_bytes += size_bytes
+        if batch.ahead is not None and batch.ahead.left_bytes is not None and operator.done_ahead(batch):
+            size_bytes = batch.ahead.left_bytes
         if isinstance(operator, Partitioned) and self._offload.takes(size_bytes):
             await self._take_in_parts(operator, batch)
             return
         if not isinstance(operator, AsyncOperator):
-            if operator.done_ahead(batch) and (left := batch.ahead.left_bytes) is not None:
-                size_bytes = left
             await self._work(partial(operator.process, batch), size_bytes)
             return
         try:
