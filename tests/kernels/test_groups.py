@@ -159,3 +159,25 @@ assert [list(known)[i] for i in table.order()] == sorted(known)
     if "that this machine does not have" in ran.stderr:
         pytest.skip(f"no {level} here")
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_table_of_many_keys_keeps_them_where_it_grows():
+    """Its arrays become large ones, which grow by pages, and small ones again."""
+    count, width = 600_000, 10
+    data = np.frombuffer(b"".join(b"%010d" % number for number in range(count)), np.uint8)
+    table = compiled.GroupTable(["string"])
+
+    def column(rows):
+        return [(data, (rows * width).astype(np.int32), np.full(len(rows), width, np.int32), None)]
+
+    for begin in range(0, count, 50_000):
+        rows = np.arange(begin, begin + 50_000)
+        assert np.array_equal(table.assign(column(rows), len(rows)), rows)
+    table.keep(np.arange(0, count, 3, dtype=np.int32))
+    table.keep(np.arange(0, table.size, 1000, dtype=np.int32))
+    texts, starts, lengths, _ = table.columns(np.arange(table.size, dtype=np.int32))[0]
+    assert np.array_equal(texts, data.reshape(-1, width)[::3000].reshape(-1))
+    assert np.array_equal(lengths, np.full(len(starts), width))
+    everywhere = np.arange(count - 1, -1, -1)
+    ids = table.assign(column(everywhere), count)
+    assert np.array_equal(np.sort(ids), np.arange(count))

@@ -12,6 +12,7 @@
 #ifndef ASYNCFLOW_GROUPS_STRINGS_H
 #define ASYNCFLOW_GROUPS_STRINGS_H
 
+#include "base/pages.h"
 #include "groups/hash.h"
 
 enum { AF_FIRST_CAPACITY = 256 };
@@ -33,7 +34,7 @@ typedef struct {
     uint64_t *hashes;
     uint64_t *offsets; /* [capacity + 1]: text of id is text[offsets[id] .. offsets[id + 1]] */
     uint8_t *text;
-    uint64_t text_capacity;
+    size_t text_capacity, images_held, hashes_held, offsets_held; /* bytes */
     int32_t null_id; /* -1: no null yet */
     uint64_t seeds[AF_SEEDS];
 } af_strings;
@@ -104,27 +105,20 @@ static bool af_strings_reserve(af_strings *table, int32_t capacity) {
     size_t wanted = table->capacity ? (size_t)table->capacity : AF_FIRST_CAPACITY;
     while (wanted < (size_t)capacity) wanted *= 2;
     if (wanted > INT32_MAX) return false;
-    uint64_t *images = af_alloc_lines(wanted * table->words * 8);
-    if (images == NULL) return false;
-    if (table->size) memcpy(images, table->images, (size_t)table->size * table->words * 8);
-    free(table->images);
-    table->images = images;
-    uint64_t *hashes = af_resized(table->hashes, (size_t)table->size * 8, wanted * 8);
-    if (hashes == NULL) return false;
-    table->hashes = hashes;
-    uint64_t *offsets = af_resized(table->offsets, table->offsets != NULL ? ((size_t)table->size + 1) * 8 : 0, (wanted + 1) * 8);
-    if (offsets == NULL) return false;
-    table->offsets = offsets;
+    if (!af_pages_grow(&table->images, &table->images_held, wanted * table->words * 8) ||
+        !af_pages_grow(&table->hashes, &table->hashes_held, wanted * 8) ||
+        !af_pages_grow(&table->offsets, &table->offsets_held, (wanted + 1) * 8))
+        return false;
     table->capacity = (int32_t)wanted;
     return true;
 }
 
 static void af_strings_free(af_strings *table) {
     free(table->buckets);
-    free(table->images);
-    free(table->hashes);
-    free(table->offsets);
-    free(table->text);
+    af_pages_free(table->images, table->images_held);
+    af_pages_free(table->hashes, table->hashes_held);
+    af_pages_free(table->offsets, table->offsets_held);
+    af_pages_free(table->text, table->text_capacity);
     memset(table, 0, sizeof *table);
 }
 
@@ -143,11 +137,9 @@ static bool af_strings_init(af_strings *table, const uint64_t *seeds) {
 
 /* From images of 32 bytes to images of 64. */
 static bool af_strings_widen(af_strings *table) {
-    uint64_t *images = af_alloc_lines((size_t)table->capacity * AF_MAX_WORDS * 8);
-    if (images == NULL) return false;
+    if (!af_pages_grow(&table->images, &table->images_held, (size_t)table->capacity * AF_MAX_WORDS * 8)) return false;
+    uint64_t *images = table->images;
     memset(images, 0, (size_t)table->size * AF_MAX_WORDS * 8);
-    free(table->images);
-    table->images = images;
     table->words = AF_MAX_WORDS;
     for (int32_t id = 0; id < table->size; id++) {
         const uint64_t length = af_text_length(table, id);
@@ -161,12 +153,9 @@ static int32_t af_strings_append(af_strings *table, const uint8_t *key, uint64_t
     int32_t id = table->size;
     uint64_t offset = table->offsets[id];
     if (offset + length > table->text_capacity) {
-        uint64_t wanted = table->text_capacity ? table->text_capacity * 2 : 4096;
+        size_t wanted = table->text_capacity ? table->text_capacity * 2 : 4096;
         while (wanted < offset + length) wanted *= 2;
-        uint8_t *text = af_resized(table->text, offset, wanted);
-        if (text == NULL) return -1;
-        table->text = text;
-        table->text_capacity = wanted;
+        if (!af_pages_grow(&table->text, &table->text_capacity, wanted)) return -1;
     }
     uint64_t *image = table->images + (size_t)id * table->words;
     memset(image, 0, table->words * 8);
@@ -218,10 +207,9 @@ static bool af_strings_rebuild(af_strings *table, const af_strings *from, const 
         text_bytes += length;
         wide |= (length > 32) & (length <= 64);
     }
-    *table = (af_strings){.words = wide ? AF_MAX_WORDS : 4, .null_id = -1, .text_capacity = text_bytes};
+    *table = (af_strings){.words = wide ? AF_MAX_WORDS : 4, .null_id = -1};
     memcpy(table->seeds, from->seeds, sizeof table->seeds);
-    table->text = af_resized(NULL, 0, text_bytes ? text_bytes : 1);
-    if (table->text == NULL || !af_strings_reserve(table, count > AF_FIRST_CAPACITY ? count : AF_FIRST_CAPACITY)) {
+    if (!af_pages_grow(&table->text, &table->text_capacity, text_bytes) || !af_strings_reserve(table, count > AF_FIRST_CAPACITY ? count : AF_FIRST_CAPACITY)) {
         af_strings_free(table);
         return false;
     }
