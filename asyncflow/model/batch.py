@@ -163,6 +163,11 @@ class Batch(Struct, frozen=True, eq=False):
             count += column.nbytes
         return count if self.ahead is None else count + self.ahead.nbytes
 
+    def counted(self) -> Batch:
+        """The same batch, once its bytes are counted: who asks for ``nbytes`` later is told at once."""
+        assert self.nbytes >= 0
+        return self
+
     def column(self, name: str) -> Column:
         return self.columns[self.schema.index(name)]
 

@@ -151,7 +151,7 @@ class IntervalJoin(TimedJoin):
         self, met: list[Int64Array], first: tuple[int, int], kept: tuple[Int64Array | None, Int64Array | None]
     ) -> list[Output]:
         found = (
-            [Output(rows) for rows in iter_slices(self._results(*met), MAX_OUTPUT_ROWS)]
+            [Output(rows.counted()) for rows in iter_slices(self._results(*met), MAX_OUTPUT_ROWS)]
             if len(met[0])
             else []
         )

@@ -321,6 +321,7 @@ class WayOut:
         rows = Batch(schema, result.columns, result.num_rows, times, None, NO_TIME, delay_ns)
         if self.passed != self.columns:
             rows = rows.select(self.passed)
+        rows = rows.counted()
         if self.next_operators:
             rows = made_ahead(rows, self.next_operators)
         bounds = (0, 0) if times is None else (int(times.min()), int(times.max()))
