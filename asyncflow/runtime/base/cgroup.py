@@ -26,7 +26,7 @@ def folders(controller: str, root: str = ROOT, own: str = OWN) -> Iterator[tuple
 def text_of(folder: str, name: str) -> str:
     """The contents of a file, empty where it cannot be read."""
     try:
-        with open(os.path.join(folder, name)) as file:
-            return file.read()
+        with open(os.path.join(folder, name), "rb", buffering=0) as file:
+            return file.read().decode()
     except (OSError, ValueError):
         return ""
