@@ -117,12 +117,16 @@ def copy_texts(
     chosen = range(len(starts)) if rows is None else rows.tolist()
     if len(starts) != len(lengths) or any(not 0 <= row < len(starts) for row in chosen):
         raise IndexError("a text outside of its bytes")
-    texts, places, total = [], [], 0
-    for row in chosen:
+    places, total = np.empty(len(chosen), np.int64), 0
+    for place, row in enumerate(chosen):
         start, length = int(starts[row]), int(lengths[row])
         if length < 0 or (length and (start < 0 or start + length > len(data))):
             raise IndexError("a text outside of its bytes")
-        texts.append(data[start : start + length].tobytes() if length else b"")
-        places.append(total)
+        places[place] = total
         total += length
-    return np.frombuffer(b"".join(texts), np.uint8).copy(), np.array(places, np.int64)
+    out = np.empty(total, np.uint8)
+    for place, row in zip(places.tolist(), chosen, strict=True):
+        start, length = int(starts[row]), int(lengths[row])
+        if length:
+            out[place : place + length] = data[start : start + length]
+    return out, places
