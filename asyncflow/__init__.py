@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asyncflow.version import VERSION
+
 if TYPE_CHECKING:
     from asyncflow.doors.expressions.python_aggregates import aggregate, expression
     from asyncflow.doors.windows import all_rows, count, cumulate, hopping, per_message, session, tumbling
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from asyncflow.model.batch import Batch
     from asyncflow.model.schema import DataType, Field, Schema
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "asyncflow.flow": ("Flow", "load", "run", "sequence", "source", "union"),

@@ -74,6 +74,11 @@ class ReaderGoneError(ConnectorError):
     """The reader of the output went away (a closed pipe, as behind ``| head``): the command stops quietly, without an error message."""
 
 
+class StateError(AsyncflowError):
+    """Saved state cannot be used: a file is damaged, foreign or of a newer version, its directory is in use, or the state does not fit the
+    pipeline.  The message names the file and says what can be done."""
+
+
 class TooLargeError(AsyncflowError, OverflowError):
     """More text than one batch can hold (2 GiB).  Shorter texts, or fewer rows at a time, fit."""
 

@@ -1,0 +1,3 @@
+"""The version of asyncflow."""
+
+VERSION = "0.1.0"
