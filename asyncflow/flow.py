@@ -81,6 +81,10 @@ class Flow(FlowBuilder, frozen=True, eq=False):
 
 
 def _bounded(plan: Plan, memory: str | int | None) -> Plan:
+    if plan.checkpoints is not None:
+        raise PipelineError(
+            [Problem("checkpoint", "a flow that runs in Python takes no checkpoints yet", "asyncflow run")]
+        )
     return plan if memory is None else replace(plan, memory_bytes=memory_bytes(memory))
 
 

@@ -78,7 +78,7 @@ def test_both_know_the_same_numbers_of_workers() -> None:
 
 def test_every_option_has_its_default_in_both() -> None:
     for command, defaults in (
-        ("run", plain.RUN_DEFAULTS | {"overrides": ()}),
+        ("run", plain.RUN_DEFAULTS | {"overrides": (), "fresh": False}),
         ("agg", plain.RUN_DEFAULTS | plain.AGG_DEFAULTS),
     ):
         arguments = ["p.toml"] if command == "run" else []

@@ -11,6 +11,7 @@ from asyncflow.cli.checks import check, test, verify
 from asyncflow.cli.outcome import FAILED, INTERRUPTED
 from asyncflow.cli.runs import demo, run
 from asyncflow.cli.shown import explain, infer, list_, schema
+from asyncflow.cli.state import state
 from asyncflow.cli.why import why
 from asyncflow.printable import printable_lines, write_error
 
@@ -21,7 +22,7 @@ def cli() -> None:
     """A stream processor for one machine: files and live input through the same windows."""
 
 
-for command in (run, check, test, verify, explain, why, agg, infer, list_, schema, demo):
+for command in (run, check, test, verify, explain, why, agg, infer, list_, schema, state, demo):
     cli.add_command(command)
 
 

@@ -41,7 +41,7 @@ def call(args: list[str]) -> Callable[[], int] | None:
     """What a plain command line does; None where it is not plain."""
     match args:
         case ["run", *rest]:
-            read = _read(rest, RUN_DEFAULTS | {"overrides": ()})
+            read = _read(rest, RUN_DEFAULTS | {"overrides": (), "fresh": False})
             if read is not None and len(read[0]) == 1:
                 from asyncflow.cli.running import run_file
 

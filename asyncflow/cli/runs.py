@@ -17,11 +17,13 @@ DEMO_SECONDS = 4.0
 @click.command()
 @FILE
 @OVERRIDES
+@click.option("--fresh", is_flag=True, help="Move the checkpoints of earlier runs aside and begin anew.")
 @run_options
 def run(file: str, overrides: tuple[str, ...], **options: Any) -> int:
     """Run the pipeline FILE to the end of its input, or until SIGINT or SIGTERM.
 
-    The first signal stops reading, lets what was read flow out and closes the open windows; the second ends at once.
+    The first signal stops reading, lets what was read flow out and closes the open windows; the second ends at once.  With [checkpoint] the
+    first signal takes a last checkpoint, windows stay open, and the next start goes on from there.
     """
     return run_file(file, overrides=overrides, **options)
 

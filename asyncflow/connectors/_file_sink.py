@@ -15,16 +15,15 @@ import fcntl
 import io
 import os
 import stat
-from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncflow.connectors._descriptors import DescriptorWriter, is_pollable, private_description, turn_at
 from asyncflow.connectors._files import FileWriter, suffix_of, to_completion
 from asyncflow.connectors._paths import descriptor_of
+from asyncflow.connectors._written_files import held_by, not_empty, temporary_of, write_fault
 from asyncflow.connectors.contract import Buffer, SinkConnector
 from asyncflow.errors import ConnectorError, ReaderGoneError
-from asyncflow.model.held import HEAD_BYTES, Held
 from asyncflow.standard_streams import is_closed
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 PIPE_READER_POLL_SECONDS = 0.05
 MEMBER_BYTES = 16 << 20
 """Compressed bytes of a member, about: the most that a failed write may cost."""
-READ_BYTES = 1 << 20
 
 
 class FileSink(SinkConnector):
@@ -47,8 +45,7 @@ class FileSink(SinkConnector):
         self._mode = mode
         self._descriptor = descriptor_of(path)
         self._target = os.path.realpath(os.path.expanduser(path))
-        folder, name = os.path.split(self._target)
-        self._temporary = os.path.join(folder, f".{name}.asyncflow.tmp")
+        self._temporary = temporary_of(self._target)
         self._publishes = False  # the temporary file is ours, and takes the target's place at the end
         self._turn: asyncio.Lock | None = None  # where several sinks may write to one descriptor
         self._guard = -1  # a descriptor that holds the lock of the file to be replaced
@@ -58,6 +55,13 @@ class FileSink(SinkConnector):
         self._before_bytes = 0  # of a regular file, before the first write
         self._whole_bytes = 0  # of those taken: where the last whole write, or member, ends
 
+    def with_checkpoints(self) -> SinkConnector:
+        from asyncflow.connectors._checkpointed_file import CheckpointedFileSink, is_regular
+
+        if self._descriptor is not None or not is_regular(self.path):
+            return self
+        return CheckpointedFileSink(self.path, self._mode)
+
     @property
     def taken_bytes(self) -> int:  # type: ignore[override]
         return 0 if self._writer is None else self._writer.taken_bytes
@@ -66,7 +70,9 @@ class FileSink(SinkConnector):
         try:
             self._writer = await self._open_target()
             if self._mode == "append" and self._before_bytes:
-                self.held = await to_completion(asyncio.to_thread(self._look))
+                self.held = await to_completion(
+                    asyncio.to_thread(held_by, self._target, self.path, self._suffix)
+                )
         except OSError as error:
             self._close()
             raise self._fault(error) from error
@@ -187,9 +193,7 @@ class FileSink(SinkConnector):
 
     def _check_mode(self) -> None:
         if self._mode == "create" and self._before_bytes:
-            raise ConnectorError(
-                f'{self.path}: is there already and not empty (mode = "append" adds to it, mode = "replace" replaces it)'
-            )
+            raise not_empty(self.path)
 
     def _open_temporary(self, existing: os.stat_result | None) -> int:
         """A new temporary file, locked, with the owner and mode of the file to be replaced, which is locked too."""
@@ -257,50 +261,13 @@ class FileSink(SinkConnector):
             else:
                 return DescriptorWriter(fd, partial(os.close, fd))
 
-    # -- what is there -----------------------------------------------------------------------------------------------------
-
-    def _look(self) -> Held | None:
-        """The contents of the target.  A compressed file is expanded to its end: nothing behind a torn member could be read."""
-        if not self._suffix:
-            with io.FileIO(self._target, "rb") as file:
-                head = file.read(HEAD_BYTES)
-                file.seek(-1, os.SEEK_END)
-                ends_line = file.read(1) == b"\n"
-            return Held(self.path, head or b"", self._before_bytes, ends_line, self._blocks)
-        head, last, size = b"", b"", 0
-        for block in self._blocks():
-            head += block[: HEAD_BYTES - len(head)]
-            last, size = block[-1:], size + len(block)
-        return Held(self.path, head, size, last == b"\n", self._blocks) if size else None
-
-    def _blocks(self) -> Iterator[bytes]:
-        with io.FileIO(self._target, "rb") as file:
-            if not self._suffix:
-                while block := file.read(READ_BYTES):
-                    yield block
-                return
-            from asyncflow.connectors._compression import Archive
-
-            archive = Archive(file, self.path, self._suffix)
-            while block := archive.next_block():
-                yield block
-
     def _fault(self, error: OSError) -> ConnectorError:
         match error.errno:
             case errno.EPIPE:
                 return ReaderGoneError(f"{self.path}: its reader went away")
             case errno.EBADF if self._descriptor is not None:
                 return ConnectorError(f"{self.path}: descriptor {self._descriptor} is not open for writing")
-            case errno.ENOENT | errno.ENOTDIR:
-                return ConnectorError(
-                    f"{self.path}: the folder {os.path.dirname(self._target)} does not exist"
-                )
-            case errno.EISDIR:
-                return ConnectorError(f"{self.path}: is a directory, not a file")
-            case errno.EACCES | errno.EPERM:
-                return ConnectorError(f"{self.path}: no permission to write it")
-            case code:
-                return ConnectorError(f"{self.path}: {os.strerror(code or 0).lower()}")
+        return write_fault(self.path, self._target, error)
 
 
 def _open_descriptor(fd: int) -> FileWriter | DescriptorWriter:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from msgspec import Struct
 
@@ -23,10 +23,12 @@ from asyncflow.model.batch import Batch
 from asyncflow.model.capabilities import (
     DescribesSink,
     DescribesSource,
+    Guarantee,
     SinkCapabilities,
     SourceCapabilities,
 )
 from asyncflow.model.held import Held
+from asyncflow.model.snapshot import Plain
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 Aside: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -86,6 +88,15 @@ class SourceConnector(DescribesSource, ABC):
         """Counts of the outside for the ledger, by name: peers that came and were cut off, datagrams that were dropped."""
         return {}
 
+    def position(self, stream: int, offset: int) -> Plain:
+        """What the source reads, for a run that goes on from here: plain values; None where there is nothing to say.  Of the stream
+        ``stream`` (from 0) the first ``offset`` bytes were handed on."""
+        return None
+
+    def go_on(self, position: Plain, stream: int, offset: int) -> None:
+        """Reads what an earlier run read that gave this position; called before anything is read.  ConnectorError where that is not there
+        any more, or has changed."""
+
     @property
     def left_unread(self) -> bool:
         """Whether ``stop`` ended bounded input early, so that a part of it was read.  Asked after all that was read has been handed out."""
@@ -142,6 +153,9 @@ class SinkConnector(DescribesSink, ABC):
     rows_in_hand: int = 0
     """How many rows the next write holds, for sinks that count rows."""
 
+    checkpointed: ClassVar[Guarantee] = "at-least-once"
+    """What happens to a row when a run with checkpoints is killed and started again."""
+
     def capabilities(self) -> SinkCapabilities:
         """Of a connector that was made in Python and is handed over; one made from options is described by them."""
         return SinkCapabilities(takes_bytes=self.takes_bytes, may_wait=self.taken_bytes is not None)
@@ -156,6 +170,23 @@ class SinkConnector(DescribesSink, ABC):
 
     async def open(self) -> None:
         """Opens the outside (creates the file, connects, binds); called once, before the first write."""
+
+    # A run with checkpoints: ``open``, or ``recover`` and ``open``; at each checkpoint ``prepare``, and ``commit`` once it stands.
+
+    def with_checkpoints(self) -> SinkConnector:
+        """The connector, unopened, that takes this one's place in a run with checkpoints."""
+        return self
+
+    def recover(self, token: Plain) -> None:
+        """Called before ``open`` by a run that goes on from a checkpoint: ``open`` takes back what came after it."""
+
+    async def prepare(self) -> Plain:
+        """All that was written lasts when this returns; gives the token with which a later run recovers."""
+        return None
+
+    async def commit(self, token: Plain, *, last: bool) -> None:
+        """The checkpoint with this token stands.  ``last``: the run has come to its end.  May be called again, also by a later run that
+        opens nothing."""
 
     def take_rows(self, batch: Batch) -> None:
         """Takes rows where ``takes_bytes`` is False."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import msgspec
 
 from asyncflow.connectors._descriptors import DescriptorStream
+from asyncflow.connectors._file_identity import check_identity, check_regular, identity_of
 from asyncflow.connectors._file_sink import FileSink
 from asyncflow.connectors._files import (
     FileStream,
@@ -39,6 +40,7 @@ from asyncflow.model.capabilities import (
     SourceCapabilities,
 )
 from asyncflow.model.durations import parse_duration
+from asyncflow.model.snapshot import Plain
 
 if TYPE_CHECKING:
     from asyncflow.connectors._compression import CompressedStream
@@ -91,6 +93,7 @@ class SourceOptions(msgspec.Struct, DescribesSource, frozen=True, kw_only=True, 
         return SourceCapabilities(
             bounded=False if self.follow else None if streams else True,
             rereadable=not streams,
+            resumable=not (self.follow or streams),
             guarantee="none" if self.follow or streams else "at-least-once",
             resources=tuple(resources),
         )
@@ -108,7 +111,7 @@ class SinkOptions(msgspec.Struct, DescribesSink, frozen=True, kw_only=True, forb
     ] = "create"
 
     guarantee_text: ClassVar[str] = (
-        'none; at-least-once with mode = "append" and for pipes and devices; exactly-once with mode = "replace"'
+        'none; at-least-once with mode = "append" and for pipes and devices; exactly-once with mode = "replace", and with [checkpoint]'
     )
 
     def __post_init__(self) -> None:
@@ -143,6 +146,7 @@ class FileSource(ByteSource):
         self._earlier_bytes = 0
         self._stopped = self._closed = False
         self._files_left = 1  # to be opened; how many there are is not known before
+        self._paths: list[str] | None = None
 
     @property
     def left_unread(self) -> bool:
@@ -154,8 +158,28 @@ class FileSource(ByteSource):
     def position_bytes(self) -> int:  # type: ignore[override]
         return self._earlier_bytes + (0 if self._stream is None else self._stream.position_bytes)
 
+    def position(self, stream: int, offset: int) -> Plain:
+        if self._paths is None:
+            self._paths = expand(self._options.path)
+            check_regular(self._paths)
+        known = self._paths
+        reading = identity_of(known[stream], offset) if stream < len(known) else None
+        return {"paths": [*known], "reading": reading}
+
+    def go_on(self, position: Plain, stream: int, offset: int) -> None:
+        match position:
+            case {"paths": list(saved), "reading": reading}:
+                paths = [str(path) for path in saved]
+            case _:
+                raise ConnectorError("the checkpoint does not say which files were read")
+        if reading is not None and stream < len(paths):
+            check_identity(paths[stream], offset, reading)
+        self._paths = paths
+
     async def streams(self) -> AsyncIterator[ByteStream]:
-        paths = await asyncio.to_thread(expand, self._options.path)
+        if self._paths is None:
+            self._paths = await asyncio.to_thread(expand, self._options.path)
+        paths = self._paths
         self.total_bytes = sum([check_readable(path) for path in paths])
         self._files_left = len(paths)
         for path in paths:

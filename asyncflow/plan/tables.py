@@ -258,11 +258,19 @@ class Trial(Struct, frozen=True):
 DEFAULT_STOP_TIMEOUT_NS = 30_000_000_000
 
 
+class Checkpoints(Struct, frozen=True):
+    """Where a run keeps its checkpoints, how long after one the next is taken, and how many are kept."""
+
+    folder: str
+    interval_ns: int
+    retain: int
+
+
 class Plan(Struct, frozen=True):
     """A whole pipeline, tables in the order written.  Inputs are always spelled out: the doors have filled in what was left out.
 
     ``trials``: the tests that its file holds.  ``stop_timeout_ns``: how long what was read may flow out once a run is asked to stop.
-    ``memory_bytes``: what a run may hold; None: the process's default, in Python no bound.
+    ``memory_bytes``: what a run may hold; None: the process's default, in Python no bound.  ``checkpoints``: None: the run takes none.
     """
 
     name: str
@@ -272,6 +280,7 @@ class Plan(Struct, frozen=True):
     trials: tuple[Trial, ...] = ()
     stop_timeout_ns: int = DEFAULT_STOP_TIMEOUT_NS
     memory_bytes: int | None = None
+    checkpoints: Checkpoints | None = None
 
     @property
     def tables(self) -> tuple[Source | Stage | Sink, ...]:

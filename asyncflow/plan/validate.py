@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from asyncflow.errors import Problem
 from asyncflow.model.schema import DataType, Schema
-from asyncflow.plan import graph
+from asyncflow.plan import capabilities, graph
 from asyncflow.plan.names import is_plain_name, nearest
 from asyncflow.plan.resources import resource_problems
 from asyncflow.plan.schemas import table_schemas
@@ -42,11 +42,23 @@ def validate(
         problems.insert(0, Problem("sources", "there is no source", "add a table [sources.NAME] with a type"))
     problems += time_problems(plan, schemas)
     problems += resource_problems(plan)
+    if plan.checkpoints is not None:
+        problems += _resumable(plan)
     if plan.trials:
         from asyncflow.plan import trials
 
         problems += trials.problems_of(plan, schemas, incomplete)
     return list(dict.fromkeys(problems))
+
+
+def _resumable(plan: Plan) -> Iterable[Problem]:
+    for source in plan.sources:
+        if not capabilities.of_source(source.connector).resumable:
+            yield Problem(
+                path_of(source),
+                "a run with checkpoints cannot go on with this source: it cannot be read again from where a checkpoint was taken",
+                "file reads files that can be",
+            )
 
 
 def path_of(table: Source | Stage | Sink) -> str:

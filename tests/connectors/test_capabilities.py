@@ -18,7 +18,11 @@ from asyncflow.plan.tables import Component
 from asyncflow.testing import ChunkSource, ListSink
 
 SOURCES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("file", {"path": "data/*.csv"}, {"bounded": True, "rereadable": True, "guarantee": "at-least-once"}),
+    (
+        "file",
+        {"path": "data/*.csv"},
+        {"bounded": True, "rereadable": True, "resumable": True, "guarantee": "at-least-once"},
+    ),
     ("file", {"path": "a.csv", "follow": True}, {"bounded": False, "rereadable": True, "guarantee": "none"}),
     ("file", {"path": ["a.csv", "/dev/stdin"]}, {"bounded": None, "rereadable": False, "guarantee": "none"}),
     (
@@ -59,7 +63,8 @@ async def test_sources(name: str, options: dict[str, Any], says: dict[str, Any])
     made = Component(name, module.SourceOptions(**options))
     can = capabilities.of_source(made)
     assert {field: getattr(can, field) for field in says} == says
-    assert not can.resumable and can.guarantee in made.options.guarantee_text
+    assert can.resumable == says.get("resumable", False)
+    assert can.guarantee in made.options.guarantee_text
     source = module.open_source(made.options)
     assert can.bounded in (None, source.bounded)
     assert can.messages == isinstance(source, MessageSource)

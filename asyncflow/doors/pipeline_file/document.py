@@ -13,7 +13,13 @@ from typing import Any
 from asyncflow.doors import components
 from asyncflow.doors import stages as kinds
 from asyncflow.doors.components import DECODER, ENCODER, NOT_BUILT_YET, SINK, SOURCE, Problems
-from asyncflow.doors.pipeline_file.tables import LATER_KEYS, PipelineTable, SinkTable, SourceTable
+from asyncflow.doors.pipeline_file.tables import (
+    LATER_KEYS,
+    CheckpointTable,
+    PipelineTable,
+    SinkTable,
+    SourceTable,
+)
 from asyncflow.doors.stages import inputs_of, read_stage
 from asyncflow.doors.words import duration, size
 from asyncflow.errors import PipelineError
@@ -21,10 +27,21 @@ from asyncflow.model.durations import format_size
 from asyncflow.model.schema import DataType, Field, Schema
 from asyncflow.plan import capabilities, graph
 from asyncflow.plan.names import nearest
-from asyncflow.plan.tables import DEFAULT_STOP_TIMEOUT_NS, Component, Plan, Sink, Source, Stage, Trial
+from asyncflow.plan.tables import (
+    DEFAULT_STOP_TIMEOUT_NS,
+    Checkpoints,
+    Component,
+    Plan,
+    Sink,
+    Source,
+    Stage,
+    Trial,
+)
 
 _ROOMS = ("sources", "stages", "sinks", "tests")
 LEAST_MEMORY_BYTES = 1 << 20
+LEAST_INTERVAL_NS = 100_000_000
+LEAST_RETAINED = 2
 
 
 def read_document(document: Mapping[str, Any], *, name: str = "pipeline") -> Plan:
@@ -84,7 +101,29 @@ def _read(document: Mapping[str, Any], default_name: str, problems: Problems) ->
         tests,
         _stop_timeout(settings, problems),
         memory,
+        _checkpoints(settings.get("checkpoint"), problems),
     )
+
+
+def _checkpoints(table: Mapping[str, Any] | None, problems: Problems) -> Checkpoints | None:
+    if table is None:
+        return None
+    for key in table.keys() - set(CheckpointTable.__struct_fields__):
+        problems.add(
+            f"checkpoint.{key}", f"unknown key {key!r}", nearest(key, CheckpointTable.__struct_fields__)
+        )
+    own, _ = _split(CheckpointTable, table)
+    settings = components.convert_fields(CheckpointTable, own, "checkpoint", problems)
+    if "dir" not in own:
+        problems.add("checkpoint.dir", "'dir' is missing", 'dir = "state"')
+    if settings.get("dir") == "" or "\0" in settings.get("dir", ""):
+        problems.add("checkpoint.dir", "a folder is wanted", 'dir = "state"')
+    interval_ns = duration(settings.get("interval", "10s"), "checkpoint.interval", problems) or 0
+    if interval_ns < LEAST_INTERVAL_NS:
+        problems.add("checkpoint.interval", "checkpoints are at least 100ms apart")
+    if settings.get("retain", LEAST_RETAINED) < LEAST_RETAINED:
+        problems.add("checkpoint.retain", f"at least {LEAST_RETAINED} are kept")
+    return Checkpoints(settings.get("dir", ""), interval_ns, settings.get("retain", 3))
 
 
 def _stop_timeout(settings: Mapping[str, Any], problems: Problems) -> int:

@@ -6,7 +6,7 @@ its kind (``doors.stages``), those that a connector adds in the connector's own 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,27 @@ class PipelineTable(msgspec.Struct, kw_only=True, frozen=True):
             "fails and names the table that grew. Left out: 80 % of what the process may have."
         ),
     ] = None
+    checkpoint: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="A table of dir, interval and retain: the run takes checkpoints, and goes on from the newest."
+        ),
+    ] = None
+
+
+class CheckpointTable(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Keys of ``[checkpoint]``."""
+
+    dir: Annotated[
+        str,
+        Meta(
+            description="The folder that keeps the checkpoints. A run that is started again goes on from the newest."
+        ),
+    ]
+    interval: Annotated[
+        Duration, Meta(description="From the end of one checkpoint to the start of the next, at least 100ms.")
+    ] = "10s"
+    retain: Annotated[int, Meta(description="How many checkpoints are kept, at least 2.")] = 3
 
 
 class SourceTable(msgspec.Struct, kw_only=True, frozen=True):
@@ -74,5 +95,5 @@ class SinkTable(msgspec.Struct, kw_only=True, frozen=True):
     format: FormatValue | None = None
 
 
-LATER_KEYS = ("checkpoint", "http")
+LATER_KEYS = ("http",)
 """Tables at the top of a pipeline file that are not built yet."""

@@ -40,6 +40,7 @@ class Coordinator:
         self._on_snapshot = on_snapshot
         self._sources: dict[str, SourceStage] = {}
         self._stages: Sequence[Stage] = ()
+        self._sinks: Sequence[SinkStage] = ()
         self._epoch = 0 if resume is None else resume.epoch
         self._expected: set[str] = set()
         self._given: dict[str, Saved] = {}
@@ -76,7 +77,7 @@ class Coordinator:
         Raises ValueError where a state does not fit; it begins with the part's name.
         """
         self._sources = {stage.source.name: stage for stage in sources}
-        self._stages = stages
+        self._stages, self._sinks = stages, sinks
         parts: dict[str, Stage | SinkStage] = {stage.name: stage for stage in stages}
         parts |= {sink.sink.name: sink for sink in sinks}
         self._expected = {*self._sources, *parts, *others}
@@ -90,6 +91,29 @@ class Coordinator:
                 name: state for name, state in self.resume.states.items() if state.fields.get("ended")
             }
         self._running = True
+
+    async def birth(self) -> Snapshot:
+        """The state of all parts before any of them runs."""
+        self._epoch += 1
+        self._given = {}
+        for source in self._sources.values():
+            source.hand_in(self._epoch)
+        for stage in self._stages:
+            stage.hand_in(self._epoch)
+        for sink in self._sinks:
+            await sink.hand_in(self._epoch)
+        return self._taken(self._expected)
+
+    def last(self) -> Snapshot:
+        """The state at the end of the run, when all parts have ended."""
+        self._epoch += 1
+        self._given = {}
+        return self._taken(self._expected)
+
+    def _taken(self, names: Iterable[str]) -> Snapshot:
+        snapshot = Snapshot(self._epoch, {name: self._given.get(name) or self._last[name] for name in names})
+        self._on_snapshot(snapshot)
+        return snapshot
 
     @property
     def ready(self) -> bool:
@@ -111,10 +135,7 @@ class Coordinator:
             self._look()
             await self._complete.wait()
             self._all_sent = False
-            given = {name: self._given.get(name) or self._last[name] for name in self._expected - self._anew}
-            snapshot = Snapshot(self._epoch, given)
-            self._on_snapshot(snapshot)
-            return snapshot
+            return self._taken(self._expected - self._anew)
 
     async def _send(self, stage: SourceStage) -> None:
         """The barrier of a source.  If the past of a sequence has ended, but its stage has not seen that yet, the live side follows."""

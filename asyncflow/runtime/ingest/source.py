@@ -243,6 +243,10 @@ class SourceStage:
 
     # -- state -----------------------------------------------------------------------------------------------------------
 
+    def hand_in(self, epoch: int) -> None:
+        """Collects the state before ``run``."""
+        self._hand_in(epoch, ended=False)
+
     async def barrier(self, epoch: int) -> bool:
         """Collects the state between two items and sends the barrier; False where the source has ended."""
         return await self.way.barrier(Barrier(epoch), lambda: self._hand_in(epoch, ended=False))
@@ -256,14 +260,19 @@ class SourceStage:
             self.schema = schema_of(saved.fields["schema"])
             self.format = saved_format(saved.fields.get("format"))
         self.way.restore(saved.within("way"), ended=ended)
-        self._again = self.way.position
+        self._again = again = self.way.position
+        if not ended:
+            self.connector.go_on(saved.fields.get("outside"), again.stream, again.offset)
 
     def _hand_in(self, epoch: int | None, *, ended: bool) -> None:
         if self._collect is None:
             assert epoch is None, "a barrier in a run that takes no snapshots"
             return
         schema: Plain = None if self.schema is None else plain_schema(self.schema)
-        fields: dict[str, Plain] = {"ended": ended, "schema": schema, "format": plain_format(self.format)}
+        at = self.way.position
+        outside = None if ended else self.connector.position(at.stream, at.offset)
+        fields: dict[str, Plain] = {"ended": ended, "schema": schema, "outside": outside}
+        fields["format"] = plain_format(self.format)
         self._collect(self.source.name, epoch, nested(fields, {"way": self.way.freeze()}))
 
     def _most_bytes(self) -> int | None:

@@ -60,22 +60,32 @@ def run_plan(
     verbose: bool = False,
     stop_after_seconds: float | None = None,
     file: str | None = None,
+    fresh: bool = False,
 ) -> int:
     """Runs the plan to its end and gives the exit code 0; raises the first failure.  The options are those of ``asyncflow run``.
 
-    ``stop_after_seconds``: as if the first signal came then.  ``file``: the pipeline file, as ``asyncflow why`` looks it up.
+    ``fresh``: the checkpoints of earlier runs are moved aside.  ``stop_after_seconds``: as if the first signal came then.  ``file``: the
+    pipeline file, as ``asyncflow why`` looks it up.
     """
     if stats not in (None, "-"):
         _check_stats(plan, stats, file)
     shown = progress == "on" or (progress == "auto" and not quiet and _free_terminal(plan))
 
+    checkpoints = None
+    if plan.checkpoints is not None:
+        from asyncflow.runtime.process import resume
+
+        checkpoints = resume.opened(plan, fresh=fresh, quiet=quiet)
+        if checkpoints.finished:
+            run_in_loop(partial(resume.finish_again, plan, checkpoints))
+            return 0
     gc.freeze()
     gc.enable()
     _keep_freed_memory()
 
     async def main() -> None:
         memory = default_memory() if plan.memory_bytes is None else None
-        run = Run(plan, workers=workers, memory=memory, fails_without_rows=True)
+        run = Run(plan, workers=workers, memory=memory, fails_without_rows=True, checkpoints=checkpoints)
         try:
             with _signals(run, partial(_tell_why, run, file)), _notes(shown=not quiet):
                 async with _control(partial(_why_answer, run, file), verbose=verbose):
@@ -89,7 +99,11 @@ def run_plan(
         if verbose:
             write_error(printable_lines(summary(run)) + "\n")
 
-    run_in_loop(main)
+    try:
+        run_in_loop(main)
+    finally:
+        if checkpoints is not None:
+            checkpoints.close()
     return 0
 
 
@@ -228,7 +242,10 @@ class _NoteHandler(logging.Handler):
 def _notes(*, shown: bool) -> Iterator[None]:
     """Log records of the run on stderr (a sequence's hand-over, a table that could not be read again), where ``shown``."""
     handler = _NoteHandler() if shown else logging.NullHandler()
-    loggers = [logging.getLogger(f"asyncflow.{name}") for name in ("sequence", "refresh", "connectors")]
+    loggers = [
+        logging.getLogger(f"asyncflow.{name}")
+        for name in ("sequence", "refresh", "connectors", "checkpoints")
+    ]
     told = [(logger, logger.level) for logger in loggers if not logger.isEnabledFor(logging.INFO)]
     for logger, _ in told:
         logger.propagate = False

@@ -7,6 +7,8 @@ coroutines themselves are in ``ingest.source``, ``stages.stage`` and ``stages.si
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,10 @@ from asyncflow.runtime.wiring.inference import find_schema
 from asyncflow.runtime.wiring.wiring import Wiring, open_source
 
 if TYPE_CHECKING:
+    from asyncflow.runtime.checkpoint.checkpoints import Checkpoints
     from asyncflow.runtime.checkpoint.coordinator import Coordinator
+
+logger = logging.getLogger("asyncflow.checkpoints")
 
 RESULTS = "results."
 """The loop that takes a run's rows, among the parts of a snapshot; no table has such a name."""
@@ -44,9 +49,11 @@ class Run:
     may use.  ``clock``: the wall clock unless given.  ``reads``: how sources are read.  ``memory``: what bounds it; left out: what the
     plan says, or nothing.
     ``fails_without_rows``: it is an error that all records were rejected.  ``coordinator``: takes snapshots, and says where to go on.
+    ``checkpoints``: writes them.
 
     ``stop`` asks for an orderly end, which is StoppedError where bounded input was not read to its end; cancelling ``execute`` ends at
-    once.  Either way every socket and file is closed when it returns.
+    once.  Either way every socket and file is closed when it returns.  With checkpoints ``stop`` takes a last one, and what comes after it
+    is left to the run that goes on from there: windows stay open.
     """
 
     def __init__(
@@ -59,7 +66,10 @@ class Run:
         memory: Memory | None = None,
         fails_without_rows: bool = False,
         coordinator: Coordinator | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
+        if checkpoints is not None:
+            coordinator = checkpoints.coordinator
         self.plan = graph.in_order(plan)
         self.workers = worker_count(workers)
         self.ledger = Ledger(plan.name)
@@ -81,7 +91,9 @@ class Run:
             lambda: self._why_not_whole() is None,
             None if coordinator is None else coordinator.collect,
         )
-        self._coordinator = coordinator
+        self._coordinator, self._checkpoints = coordinator, checkpoints
+        self._left_off = False
+        """The run was stopped, and goes on from its last checkpoint another time."""
         self._sources, self._stages, self._sinks = (
             self.wiring.sources,
             self.wiring.stages,
@@ -153,6 +165,9 @@ class Run:
             except TimeoutError:
                 if not grace.expired():
                     raise
+                if self._left_off:
+                    self.in_order = True
+                    return self.ledger
                 raise not_delivered(self._waiting(), self.plan.stop_timeout_ns, self._under_way()) from None
             if self._stopping.is_set():
                 await stopper
@@ -161,6 +176,8 @@ class Run:
             self.in_order = True
             if (why := self._why_not_whole()) is not None:
                 raise why
+            if self._checkpoints is not None and self.phase == ("running", ""):
+                await self._checkpoints.finish()
         finally:
             self.phase = ("ended", "")
             self.ledger.end()
@@ -193,6 +210,8 @@ class Run:
         if result is not None:
             self.wiring.outlets[result].connect(self.results, 0)
         if await self._open_sinks():
+            if self._checkpoints is not None:
+                await self._checkpoints.begin(self._sinks, self.clock.now_ns)
             self.phase = ("running", "")
             await self._run_all()
 
@@ -215,9 +234,12 @@ class Run:
         failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as watched:
-                watch = watched.create_task(self._see_it_end())
+                beside = [watched.create_task(self._see_it_end())]
+                if self._checkpoints is not None:
+                    beside.append(watched.create_task(self._checkpoints.run()))
                 await together((*self.wiring.coroutines(), *sinks), self.memory)
-                watch.cancel()
+                for task in beside:
+                    task.cancel()
         except BaseExceptionGroup as group_error:
             failure = first(group_error)
         if failure is not None:
@@ -252,9 +274,34 @@ class Run:
 
     async def _stop_sources(self, grace: asyncio.Timeout) -> None:
         await self._stopping.wait()
-        grace.reschedule(asyncio.get_running_loop().time() + self.plan.stop_timeout_ns / 1e9)
+        now = asyncio.get_running_loop().time()
+        if self._checkpoints is not None:
+            await self._leave_off(self._checkpoints)
+            with contextlib.suppress(RuntimeError):  # the run has come to its end meanwhile
+                grace.reschedule(now)
+            return
+        with contextlib.suppress(RuntimeError):
+            grace.reschedule(now + self.plan.stop_timeout_ns / 1e9)
         for stage in self._sources:
             await stage.stop()
+
+    async def _leave_off(self, checkpoints: Checkpoints) -> None:
+        """Takes a last checkpoint, unless a sink takes nothing for so long that the one before it has to do."""
+        try:
+            async with asyncio.timeout(self.plan.stop_timeout_ns / 1e9):
+                if self.phase == ("running", ""):
+                    await checkpoints.take("stopped")
+        except TimeoutError:
+            waiting = ", ".join(name for name, rows in self._waiting() if rows)
+            logger.warning(
+                "the last checkpoint was given up: %s took nothing; the one before it stands", waiting
+            )
+            return
+        finally:
+            self._left_off = True
+        logger.info(
+            "stopped: checkpoint %d stands, and the next start goes on from there", checkpoints.published
+        )
 
     async def _close_all(self) -> None:
         for stage in self._sources:

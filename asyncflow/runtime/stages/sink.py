@@ -84,7 +84,10 @@ class SinkStage:
             await self.connector.flush()
             failed = not self._whole()
             if self._collect is not None:
-                self._collect(self.sink.name, None, Copied({"ended": True, **self._counted()}))
+                token = await self.connector.prepare()
+                self._collect(
+                    self.sink.name, None, Copied({"ended": True, "token": token, **self._counted()})
+                )
         finally:
             await self.connector.aclose(failed=failed)
             self.ended = True
@@ -100,8 +103,18 @@ class SinkStage:
                     if self._unflushed:
                         await self.connector.flush()
                         self._unflushed = False
-                elif isinstance(message, Barrier) and self._collect is not None:
-                    self._collect(self.sink.name, message.epoch, self._freeze())
+                elif isinstance(message, Barrier):
+                    await self.hand_in(message.epoch)
+
+    async def hand_in(self, epoch: int) -> None:
+        """Collects the state: at a barrier, or before ``run``, once the outside is open.  All rows that were taken are written, and last as
+        far as the connector can see to that."""
+        assert self._collect is not None, "a barrier in a run that takes no snapshots"
+        await self._continue()
+        if self._unflushed:
+            await self.connector.flush()
+            self._unflushed = False
+        self._collect(self.sink.name, epoch, self._freeze(await self.connector.prepare()))
 
     def restore(self, saved: Saved) -> None:
         """Takes the state that was collected from the same sink of another run, before ``run``.  Raises ValueError."""
@@ -110,21 +123,23 @@ class SinkStage:
         if saved.fields.get("ended"):
             self.ended = self.taken_all = True
             return
+        if (token := saved.fields.get("token")) is not None:
+            self.connector.recover(token)
         self.reader.restore(saved.within("reader"))
         if (fields := saved.fields.get("schema")) is not None:
             if self._encoder is None:
                 self._encoder = self._make_encoder(schema_of(fields))
             if self._encoder is not None:
                 self._encoder.restore(saved.within("encoder"))
-                self._joint = b""
+                joint = saved.fields.get("joint")
+                self._joint = joint if isinstance(joint, bytes) else b""
 
-    def _freeze(self) -> Frozen:
-        """All rows that were taken are written when a barrier comes."""
+    def _freeze(self, token: Plain) -> Frozen:
         parts = {"reader": self.reader.freeze()}
         if self._encoder is not None:
             parts["encoder"] = self._encoder.freeze()
         schema: Plain = None if self._schema is None else plain_schema(self._schema)
-        return nested({"schema": schema, **self._counted()}, parts)
+        return nested({"schema": schema, "joint": self._joint, "token": token, **self._counted()}, parts)
 
     def _counted(self) -> dict[str, Plain]:
         return {"rows": self.counts.rows, "bytes": self.counts.bytes}

@@ -262,13 +262,15 @@ class Stage(ABC):
         return self.reader.freeze()
 
     async def _on_barrier(self, barrier: Barrier) -> None:
-        assert self._collect is not None, "a barrier in a run that takes no snapshots"
-        parts = {"counts": self._freeze_counts(), "reader": self._freeze_reader(), "stage": self._freeze()}
-        self._collect(
-            self.name, barrier.epoch, nested({"moved_ns": self.moved_ns, "idle": self._idle}, parts)
-        )
+        self.hand_in(barrier.epoch)
         for outlet in self._outlets:
             await outlet.send(barrier)
+
+    def hand_in(self, epoch: int) -> None:
+        """Collects the state: at a barrier, or before ``run``."""
+        assert self._collect is not None, "a barrier in a run that takes no snapshots"
+        parts = {"counts": self._freeze_counts(), "reader": self._freeze_reader(), "stage": self._freeze()}
+        self._collect(self.name, epoch, nested({"moved_ns": self.moved_ns, "idle": self._idle}, parts))
 
     # -- on the way out --------------------------------------------------------------------------------------------------
 

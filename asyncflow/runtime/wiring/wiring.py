@@ -248,6 +248,8 @@ class Wiring:
 
     def _build_sink(self, sink: Sink, flowing: Flowing, order: ReadingOrder) -> None:
         connector = open_sink(sink.connector)
+        if self._collect is not None:
+            connector = connector.with_checkpoints()
         can = capabilities.of_sink(sink.connector)
         if can.replies_to is not None:
             connector.bind_reply(
