@@ -184,26 +184,33 @@ static af_pane *af_hopping_pane(af_state *state, af_wide window, bool *owned) {
 
 /* -- rows ----------------------------------------------------------------------------------------------------------- */
 
-/* Appends rows for these groups of the current window, up to one with which the result comes to `max_bytes`; gives how many, -1: no
- * memory. */
-static int64_t af_write_rows(af_state *state, af_result *result, const int32_t *groups, int64_t count, int64_t max_bytes) {
-    const af_store *store = &state->store;
+/* The cells of these groups of the current window, which are asked for, and the rest of their rows from `row` on. */
+AF_INLINE void af_point_rows(const af_state *state, af_result *result, const int32_t *groups, int64_t row, int64_t size, uint8_t **cells) {
+    const size_t cell_bytes = state->store.cell_bytes;
     const af_wide start = (af_wide)state->offset + state->out.window * (af_wide)state->every;
     const int64_t first = af_clamp(start), last = af_clamp(start + state->size);
+    for (int64_t i = 0; i < size; i++) {
+        const uint32_t group = (uint32_t)groups[i];
+        cells[i] = state->out.pane->pages[group >> AF_PAGE_SHIFT] + (group % AF_PAGE_CELLS) * cell_bytes;
+        __builtin_prefetch(cells[i]);
+        result->groups[row + i] = (int32_t)group;
+        result->starts[row + i] = first;
+        result->ends[row + i] = last;
+    }
+}
+
+/* Appends rows for these groups of the current window, up to one with which the result comes to `max_bytes`; gives how many, -1: no
+ * memory.  The cells of a block are on their way while the block before is written. */
+static int64_t af_write_rows(af_state *state, af_result *result, const int32_t *groups, int64_t count, int64_t max_bytes) {
+    uint8_t *cells[2][AF_CELLS_AHEAD];
     if (!af_result_reserve(result, result->count + count)) return -1;
-    for (int64_t begin = 0, size; begin < count; begin += size) {
-        uint8_t *cells[AF_CELLS_AHEAD];
-        size = count - begin < AF_CELLS_AHEAD ? count - begin : AF_CELLS_AHEAD;
-        const int64_t row = result->count;
-        for (int64_t i = 0; i < size; i++) {
-            uint32_t group = (uint32_t)groups[begin + i];
-            cells[i] = state->out.pane->pages[group >> AF_PAGE_SHIFT] + (group % AF_PAGE_CELLS) * store->cell_bytes;
-            __builtin_prefetch(cells[i]);
-            result->groups[row + i] = (int32_t)group;
-            result->starts[row + i] = first;
-            result->ends[row + i] = last;
-        }
-        const int64_t written = af_write_within(store, result, cells, size, max_bytes);
+    int64_t size = count < AF_CELLS_AHEAD ? count : AF_CELLS_AHEAD, next;
+    af_point_rows(state, result, groups, result->count, size, cells[0]);
+    for (int64_t begin = 0, block = 0; begin < count; begin += size, size = next, block ^= 1) {
+        const int64_t left = count - begin - size;
+        next = left < AF_CELLS_AHEAD ? left : AF_CELLS_AHEAD;
+        af_point_rows(state, result, groups + begin + size, result->count + size, next, cells[block ^ 1]);
+        const int64_t written = af_write_within(&state->store, result, cells[block], size, max_bytes);
         if (written < 0) return -1;
         if (written < size || af_result_texts(result) >= max_bytes) return begin + written;
     }
