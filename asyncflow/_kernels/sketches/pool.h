@@ -1,8 +1,8 @@
 /* The memory of a state's sketches: small blocks that are freed are kept for the next ones.
  *
  * A window that closes frees as many small sketches as the next one needs: from a list of spare ones each costs a load and a store.  Spare
- * blocks are of whole lines of 64 bytes, up to AF_SPARE_LINES of them, one list for each size.  They come to AF_SPARE_MOST bytes at most, those
- * of the size that came last going before others, and where nothing is held, nothing is spare.
+ * blocks are of whole lines of 64 bytes, up to AF_SPARE_LINES of them, one list for each size.  They come to no more than what is in use, nor
+ * to more than AF_SPARE_MOST bytes, those of the size that came last going before others.
  *
  * A new sketch gets room for as many values as those that went lately had on average, so that most need not grow. */
 #ifndef ASYNCFLOW_SKETCH_POOL_H
@@ -26,6 +26,12 @@ typedef struct {
 
 AF_INLINE size_t af_pool_lines(size_t bytes) { return (bytes + 63) / 64; }
 AF_INLINE size_t af_spare_bytes(size_t lines) { return lines * 64 + sizeof(void *); }
+
+/* Whether one more spare block of so many lines is not too much. */
+AF_INLINE bool af_spare_fits(const af_pool *pool, size_t lines) {
+    const uint64_t bytes = pool->spare_bytes + af_spare_bytes(lines);
+    return bytes <= AF_SPARE_MOST && bytes <= pool->held;
+}
 
 /* A block; NULL: no memory. */
 AF_INLINE void *af_pool_take(af_pool *pool, size_t bytes) {
@@ -54,8 +60,14 @@ AF_NOINLINE void af_pool_release(af_pool *pool, size_t kept) {
 /* Room for one more block of so many lines; false: there is to be no more, or no memory. */
 AF_NOINLINE bool af_spares_reserve(af_pool *pool, size_t lines) {
     af_spares *spares = &pool->spares[lines];
-    if (pool->spare_bytes + af_spare_bytes(lines) > AF_SPARE_MOST) af_pool_release(pool, lines); /* what sketches grew out of */
-    if (pool->spare_bytes + af_spare_bytes(lines) > AF_SPARE_MOST) return false;
+    if (!af_spare_fits(pool, lines)) af_pool_release(pool, lines); /* what sketches grew out of */
+    if (!af_spare_fits(pool, lines)) {
+        if (spares->count && pool->spare_bytes > pool->held) {
+            pool->spare_bytes -= af_spare_bytes(lines);
+            free(spares->blocks[--spares->count]);
+        }
+        return false;
+    }
     if (spares->count < spares->room) return true;
     const uint32_t room = spares->room ? 2 * spares->room : 16;
     void **blocks = realloc(spares->blocks, room * sizeof *blocks);
@@ -72,8 +84,7 @@ AF_INLINE void af_pool_give(af_pool *pool, void *block, size_t bytes) {
         free(block);
     } else {
         af_spares *spares = &pool->spares[lines];
-        const bool fits = spares->count < spares->room && pool->spare_bytes + af_spare_bytes(lines) <= AF_SPARE_MOST;
-        if (AF_LIKELY(fits) || af_spares_reserve(pool, lines)) {
+        if (AF_LIKELY(spares->count < spares->room && af_spare_fits(pool, lines)) || af_spares_reserve(pool, lines)) {
             spares->blocks[spares->count++] = block;
             pool->spare_bytes += af_spare_bytes(lines);
         } else {
