@@ -277,6 +277,42 @@ def test_what_has_changed_outside_is_told(
     assert said in run(folder, code=1)
 
 
+@pytest.mark.parametrize("when", ["2024-01-01", "now"])
+def test_generated_rows_go_on(tmp_path: Path, when: str) -> None:
+    text = f"""
+[sources.sensors]
+type = "generate"
+rows = 400_000
+rate = 250_000
+disorder = "0s"
+start = "{when}"
+time = "ts"
+
+[sinks.out]
+type = "file"
+path = "out.csv"
+mode = "append"
+format = "csv"
+"""
+    (tmp_path / "p.toml").write_text('[checkpoint]\ndir = "state"\ninterval = "100ms"\n' + text)
+    for number in (2, 3):
+        process = start(tmp_path, ASYNCFLOW_CRASH=f"publish.rename.after:{number}")
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    run(tmp_path)
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert len(lines) == 400_001
+    times = np.array([line[: line.index(",")].rstrip("Z") for line in lines[1:]], "M8[ns]")
+    assert set(np.diff(times.astype(np.int64)).tolist()) == {4000}, (
+        "one row every 4 us, none twice, none left out"
+    )
+    if when != "now":
+        os.rename(tmp_path / "out.csv", tmp_path / "resumed.csv")
+        (tmp_path / "p.toml").write_text(text)
+        run(tmp_path)
+        assert (tmp_path / "resumed.csv").read_bytes() == (tmp_path / "out.csv").read_bytes()
+
+
 def asked(*arguments: str) -> tuple[int, str, str]:
     found = subprocess.run(
         [sys.executable, "-m", "asyncflow", "state", *arguments], capture_output=True, text=True, check=False

@@ -90,7 +90,7 @@ class SourceConnector(DescribesSource, ABC):
 
     def position(self, stream: int, offset: int) -> Plain:
         """What the source reads, for a run that goes on from here: plain values; None where there is nothing to say.  Of the stream
-        ``stream`` (from 0) the first ``offset`` bytes were handed on."""
+        ``stream`` (from 0) the first ``offset`` bytes were handed on, or of all batches the first ``offset`` rows."""
         return None
 
     def go_on(self, position: Plain, stream: int, offset: int) -> None:
@@ -134,7 +134,9 @@ class MessageSource(SourceConnector):
 
 
 class BatchSource(SourceConnector):
-    """Rows that are columns already (generated, or handed over in Python)."""
+    """Rows that are columns already (generated, or handed over in Python).  ``begins_at``: which row ``batches`` gives first, from 0."""
+
+    begins_at: int = 0
 
     @abstractmethod
     def batches(self) -> AsyncIterator[Batch]: ...

@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asyncflow.connectors.contract import BatchSource
+from asyncflow.errors import ConnectorError
 from asyncflow.model.batch import Batch
 from asyncflow.model.capabilities import DescribesSource, SourceCapabilities
 from asyncflow.model.columns import ByteArray, FixedColumn, Int64Array, StringColumn
 from asyncflow.model.durations import parse_duration
 from asyncflow.model.schema import DataType, Schema
+from asyncflow.model.snapshot import Plain
 
 BATCH_ROWS = 32_768
 TICK_SECONDS = 0.01
@@ -66,6 +68,7 @@ class SourceOptions(msgspec.Struct, DescribesSource, frozen=True, kw_only=True, 
         return SourceCapabilities(
             bounded=bool(self.rows),
             rereadable=True,
+            resumable=True,
             guarantee="none" if self.start == "now" else "at-least-once",
             schema=SCHEMA,
         )
@@ -83,6 +86,18 @@ class GenerateSource(BatchSource):
         self._begun: float | None = None
         """When row 0 was due, by the monotonic clock."""
 
+    def position(self, stream: int, offset: int) -> Plain:
+        if self._start_ns is None:
+            self._start_ns = time.time_ns()
+        return {"start_ns": self._start_ns}
+
+    def go_on(self, position: Plain, stream: int, offset: int) -> None:
+        match position:
+            case {"start_ns": int(start_ns)}:
+                self._start_ns, self._sent, self.begins_at = start_ns, offset, offset
+            case _:
+                raise ConnectorError("the checkpoint does not say when the first row was due")
+
     @property
     def left_unread(self) -> bool:
         return self._stopped.is_set() and self._sent < (self._options.rows or 0)
@@ -91,8 +106,8 @@ class GenerateSource(BatchSource):
         options = self._options
         if self._start_ns is None:
             self._start_ns = time.time_ns()
-        if self._begun is None:
-            self._begun = time.monotonic()
+        if self._begun is None:  # so that the next row is due now
+            self._begun = time.monotonic() - (self._sent / options.rate if options.rate else 0)
         rows = Rows(options, self._start_ns)
         last = options.rows or 2**62
         while self._sent < last and not self._stopped.is_set():

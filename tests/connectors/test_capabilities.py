@@ -28,9 +28,13 @@ SOURCES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (
         "generate",
         {"start": "2024-01-01"},
-        {"bounded": False, "rereadable": True, "guarantee": "at-least-once"},
+        {"bounded": False, "rereadable": True, "resumable": True, "guarantee": "at-least-once"},
     ),
-    ("generate", {"rows": 5}, {"bounded": True, "rereadable": True, "guarantee": "none"}),
+    (
+        "generate",
+        {"rows": 5},
+        {"bounded": True, "rereadable": True, "resumable": True, "guarantee": "none"},
+    ),
     ("stdin", {}, {"bounded": None}),
     ("tcp", {"listen": "127.0.0.1:0"}, {"bounded": False}),
     ("tcp", {"connect": "127.0.0.1:9"}, {"bounded": False}),

@@ -262,7 +262,7 @@ class SourceStage:
         self.way.restore(saved.within("way"), ended=ended)
         self._again = again = self.way.position
         if not ended:
-            self.connector.go_on(saved.fields.get("outside"), again.stream, again.offset)
+            self.connector.go_on(saved.fields.get("outside"), again.stream, again.offset or again.count)
 
     def _hand_in(self, epoch: int | None, *, ended: bool) -> None:
         if self._collect is None:
@@ -270,7 +270,7 @@ class SourceStage:
             return
         schema: Plain = None if self.schema is None else plain_schema(self.schema)
         at = self.way.position
-        outside = None if ended else self.connector.position(at.stream, at.offset)
+        outside = None if ended else self.connector.position(at.stream, at.offset or at.count)
         fields: dict[str, Plain] = {"ended": ended, "schema": schema, "outside": outside}
         fields["format"] = plain_format(self.format)
         self._collect(self.source.name, epoch, nested(fields, {"way": self.way.freeze()}))
@@ -363,7 +363,7 @@ class SourceStage:
             await asyncio.sleep(0)
 
     async def _read_batches(self, connector: BatchSource) -> None:
-        passed = 0
+        passed = connector.begins_at
         async with closing(connector.batches()) as batches:
             async for whole in batches:
                 batch, begin = whole, self._again.count - passed
