@@ -222,6 +222,7 @@ UNUSED = (
     "asyncflow.operators.windows.slot_window",
     "asyncflow.plan.stages.map",
     "asyncflow.plan.trials",
+    "asyncflow.runtime.base.status",
     "asyncflow.runtime.checkpoint.coordinator",
     "asyncflow.runtime.ingest.first_messages",
     "asyncflow.runtime.ingest.foreign_streams",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from asyncflow.model.batch import NO_TIME
 from asyncflow.operators.contract import Port
-from asyncflow.runtime.base.status import InputStatus
 from asyncflow.runtime.edges.channel import Channel
+
+if TYPE_CHECKING:
+    from asyncflow.runtime.base.status import InputStatus
 
 
 class Tracker(Protocol):
@@ -51,6 +53,8 @@ class Inputs:
         return None if wanted is None else self.names[wanted]
 
     def status(self) -> tuple[InputStatus, ...]:
+        from asyncflow.runtime.base.status import InputStatus  # when somebody asks
+
         return tuple(
             InputStatus(
                 name=name,

@@ -37,7 +37,6 @@ from asyncflow.runtime.base.ledger import SourceCounts
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.rejected import Rejected
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.base.status import SourceStatus
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.ingest.buffers import BlockPool
 from asyncflow.runtime.ingest.idleness import Idleness
@@ -49,6 +48,7 @@ from asyncflow.runtime.ingest.streams import StreamReader
 from asyncflow.runtime.ingest.way_out import WayOut
 
 if TYPE_CHECKING:
+    from asyncflow.runtime.base.status import SourceStatus
     from asyncflow.runtime.ingest.first_messages import Shape
     from asyncflow.runtime.ingest.python.sources import ObjectSource
 
@@ -179,6 +179,8 @@ class SourceStage:
 
     def status(self) -> SourceStatus:
         """What it is doing now."""
+        from asyncflow.runtime.base.status import SourceStatus  # when somebody asks
+
         silent_ns, counts, source = self._idleness.length_ns, self.counts, self.source
         state = "held" if silent_ns is None else "quiet" if silent_ns >= QUIET_AFTER_NS else "reading"
         if self.outlet.ended:

@@ -41,11 +41,11 @@ from asyncflow.runtime.base.closing import closing
 from asyncflow.runtime.base.ledger import StageCounts
 from asyncflow.runtime.base.memory import Memory
 from asyncflow.runtime.base.snapshots import Collect
-from asyncflow.runtime.base.status import RefreshStatus
 from asyncflow.runtime.base.workers import Offload
 from asyncflow.runtime.edges.channel import FanOut, Reader, end
 
 if TYPE_CHECKING:
+    from asyncflow.runtime.base.status import RefreshStatus
     from asyncflow.runtime.stages.retiming import Retiming
 
 T = TypeVar("T")
