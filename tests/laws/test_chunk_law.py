@@ -85,7 +85,7 @@ def test_blocks_that_workers_add_up(stage: str, monkeypatch: pytest.MonkeyPatch)
     @example(table=[(100 * number, "hot", 0.5, number) for number in range(200)], seed=1)
     def law(table: Table, seed: int) -> None:
         data = csv_bytes(table * 3)
-        assert outcome(pipeline(stage), chunks(data, seed, 200), 2) == outcome(pipeline(stage), [data])
+        assert outcome(pipeline(stage), chunks(data, seed, 200), 3) == outcome(pipeline(stage), [data])
 
     law()
     assert taken.count(True) >= 5

@@ -42,6 +42,9 @@ class WindowOperator(GroupedWindow, KeyedPart):
     ``process`` gives back at once.  ``prepare`` computes keys, inputs and masks of a batch.
     """
 
+    folds = True
+    """What is made of a batch ahead has its rows added up, where they are of few keys."""
+
     def __init__(
         self,
         *,
@@ -131,7 +134,7 @@ class WindowOperator(GroupedWindow, KeyedPart):
         return replace(ahead, made=folded, nbytes=ahead.nbytes + folded.nbytes, left_bytes=folded.nbytes)
 
     def folded(self, batch: Batch, prepared: Prepared) -> Folded | None:
-        return None if self._folding is None else self._folding.fold(batch, prepared)
+        return self._folding.fold(batch, prepared) if self._folding is not None and self.folds else None
 
     def process(self, batch: Batch) -> list[Output]:
         if not batch.num_rows:

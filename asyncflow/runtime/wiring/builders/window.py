@@ -79,6 +79,10 @@ def operator(stage: Window, schema: Schema, *, by_rows: bool = True, parts: int 
         if isinstance(stage.shape, TimeWindow) and _sent_again(stage)
         else _operator(stage.shape, **common)
     )
+    if isinstance(made, WindowOperator):
+        made.folds = (
+            parts > 1
+        )  # with two workers one decodes while the other takes rows: folding gains nothing
     made.on_any_thread = all(spec.python is None for spec in primitives.specs)
     if plain:
         return made
