@@ -92,6 +92,15 @@ def taken_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str,
     return _needs(plan, schemas)[1]
 
 
+def given_columns(plan: Plan, schemas: Mapping[str, Schema | None]) -> dict[str, Wanted]:
+    """For each stage the columns that others need of its rows; None: all of them, so too where nobody reads it."""
+    readers, (needed, _) = graph.read_names(plan), _needs(plan, schemas)
+    return {
+        stage.name: needed.get(stage.name, frozenset()) if stage.name in readers else None
+        for stage in plan.stages
+    }
+
+
 def _needs(
     plan: Plan, schemas: Mapping[str, Schema | None]
 ) -> tuple[dict[str, Wanted], dict[str, tuple[Wanted, ...]]]:

@@ -150,6 +150,34 @@ def test_cut_anywhere_and_live_or_not(
         assert counts["rows_out"] == counts["left_matched" if kind == "semi" else "left_unmatched"]
 
 
+WINDOWED = {
+    "key and number": 'by = ["key"]\naggregates = { n = "count(*)", s = "sum(n)" }',
+    "of the right side": 'aggregates = { s = "sum(n_right)" }',
+    "of the left side, not the key": 'by = ["n"]\naggregates = { c = "count(*)" }',
+    "no column": 'aggregates = { n = "count(*)" }',
+}
+
+
+@pytest.mark.parametrize("kind", ["inner", "full", "semi"])
+@pytest.mark.parametrize("how", ["within", "nearest"])
+@pytest.mark.parametrize("read", WINDOWED)
+@settings(few, max_examples=3)
+@given(left=rows, right=rows, seed=st.integers(0, 1000))
+def test_columns_that_nobody_reads_do_not_matter(
+    read: str, how: str, kind: str, left: Table, right: Table, seed: int
+) -> None:
+    if kind == "semi" and "right" in read:
+        return
+    text = PIPELINE.format(kind=kind, how=HOW[how])
+    text = text.replace(WINDOWED["key and number"], WINDOWED[read])
+    alone = text[: text.index("[sinks.rows]")] + text[text.index("[sinks.windows]") :]
+    assert WINDOWED[read] in alone
+    data = {"orders": csv(left, "key"), "payments": csv(right, "ref")}
+    whole = outcome(text, {name: [each] for name, each in data.items()})[0]
+    narrow = outcome(alone, {name: chunks(each, seed, 200) for name, each in data.items()})[0]
+    assert narrow == {name: whole[name] for name in ("windows", "w_late")}
+
+
 # -- oracle ----------------------------------------------------------------------------------------------------------------
 
 values = st.lists(

@@ -37,7 +37,8 @@ class OfRun(TypedDict):
 
 class Site(Struct, frozen=True, eq=False):
     """``read``: the columns that flow into the stage, as of :data:`~asyncflow.plan.tables.Read`.  ``wanted``: of each of ``read`` the
-    columns that the stage or those that read its rows need.  ``flowing``: the columns of all tables so far.
+    columns that the stage or those that read its rows need.  ``given``: the columns that others need of the stage's rows (None: all).
+    ``flowing``: the columns of all tables so far.
 
     ``times``: the time columns of the (first) input; ``re_timed``: results have times of their own.  ``tables``: those of the run, of which
     a part can be read again.
@@ -49,6 +50,7 @@ class Site(Struct, frozen=True, eq=False):
     order: ReadingOrder
     read: Read
     wanted: tuple[Wanted, ...]
+    given: Wanted
     flowing: Flowing
     times: TimeColumns
     re_timed: bool

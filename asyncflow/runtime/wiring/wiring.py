@@ -18,6 +18,7 @@ from asyncflow.operators.contract import Operator, Stateless
 from asyncflow.plan import capabilities, graph, times
 from asyncflow.plan.reading_order import ReadingOrder
 from asyncflow.plan.schemas import (
+    given_columns,
     passed_columns,
     read_columns,
     side_schemas,
@@ -108,6 +109,7 @@ class Wiring:
         self._schemas: Flowing = {}
         self._times: dict[str, TimeColumns] = {}
         self._taken: dict[str, tuple[Wanted, ...]] = {}
+        self._given: dict[str, Wanted] = {}
 
     async def build(self, saved_source: Callable[[str], Saved | None] = lambda _: None) -> None:
         """Makes all parts; sources go on from a saved state where there is one.
@@ -137,7 +139,7 @@ class Wiring:
             raise PipelineError(problems)
         schemas = table_schemas(plan, inferred)
         self._schemas, self._times = schemas, times.time_columns(plan, schemas)
-        self._taken = taken_columns(plan, schemas)
+        self._taken, self._given = taken_columns(plan, schemas), given_columns(plan, schemas)
         columns, passed = read_columns(plan, schemas), passed_columns(plan, schemas)
         for stage in self.sources:
             name = stage.source.name
@@ -158,7 +160,8 @@ class Wiring:
         part, ledger = graph.part(self.plan, table), Ledger(self.plan.name)
         again = Wiring(part, ledger, self._clock, self._how, memory, self._offload)
         again._of_sources = self._of_sources
-        again._schemas, again._times, again._taken = self._schemas, self._times, self._taken
+        again._schemas, again._times = self._schemas, self._times
+        again._taken, again._given = self._taken, self._given
         again._make_sources()
         known = {stage.source.name: stage for stage in self.sources}
         for stage in again.sources:
@@ -225,6 +228,7 @@ class Wiring:
             order,
             tuple(union_schema(names, flowing) for names in graph.ports(table)),
             self._taken[table.name],
+            self._given[table.name],
             flowing,
             before,
             table.re_times(before, graph.read_schemas(table, self._schemas)),

@@ -12,6 +12,7 @@ from asyncflow.operators.joins.results import Shape
 from asyncflow.operators.joins.timed import JoinSpec
 from asyncflow.operators.joins.window import WindowJoin
 from asyncflow.plan.stages.join import Join
+from asyncflow.plan.tables import Wanted
 from asyncflow.plan.windows import Hopping, Tumbling
 from asyncflow.runtime.stages.join import LEFT, RIGHT, TwoInputStage
 from asyncflow.runtime.stages.readers import AsTheyCome, OneAfterOther
@@ -29,7 +30,7 @@ def build(table: Join, site: Site) -> Stage:
         taken(name, side, site.flowing) for name, side in zip(table.inputs, (left, right), strict=True)
     ]
     channel = site.wires.channel(table, columns)
-    made = operator(table, left, right, parts=site.join_parts)
+    made = operator(table, left, right, given=site.given, parts=site.join_parts)
     if not table.is_lookup:
         both = AsTheyCome(channel, 2, in_step=site.order.in_step(table.inputs), apart=True)
         site.wires.reads(table, [channel], both)
@@ -43,9 +44,15 @@ def build(table: Join, site: Site) -> Stage:
     return TwoInputStage(table.name, reader, made, table.ways, **site.of_run)
 
 
-def operator(stage: Join, left: Schema, right: Schema, *, parts: int = 1) -> TwoInputOperator:
-    """The operator over rows of these columns, in so many parts where it can be cut; its ``output`` is the schema of its results."""
-    spec = _spec(stage, left, right)
+def operator(
+    stage: Join, left: Schema, right: Schema, *, given: Wanted = None, parts: int = 1
+) -> TwoInputOperator:
+    """The operator over rows of these columns, in so many parts where it can be cut; its ``output`` is the schema of its results.
+
+    ``given``: the columns that others need of the results; a join that holds columns of both sides holds no others."""
+    spec = _spec(
+        stage, left, right, given if stage.within_ns is not None or stage.as_of is not None else None
+    )
     if stage.within_ns is not None:
         lower_ns, upper_ns = stage.within_ns
         return IntervalJoin(spec, lower_ns=lower_ns, upper_ns=upper_ns, parts=parts)
@@ -60,18 +67,24 @@ def operator(stage: Join, left: Schema, right: Schema, *, parts: int = 1) -> Two
             return LookupJoin(spec)
 
 
-def _spec(stage: Join, left: Schema, right: Schema) -> JoinSpec:
+def _spec(stage: Join, left: Schema, right: Schema, given: Wanted) -> JoinSpec:
     schema = stage.output((left, right))
     assert schema is not None
     taken = stage.right_columns(left.names, right.names)
+    own = list(left.names)
+    if given is not None:
+        taken = {name: called for name, called in taken.items() if called in given}
+        own = [name for name in own if name in given] or own[:1]
+        schema = schema.select([*own, *taken.values()])
     # Keys that stand once are the right row's where there is no left one.
     merged = [name for name, other in stage.on if name == other] if stage.kind in ("right", "full") else []
+    merged = [name for name in merged if name in own]
     kept = [*taken, *merged]
     shape = Shape(
         schema,
-        left=tuple(range(len(left))),
+        left=tuple(range(len(own))),
         right=tuple(range(len(taken))),
-        merged=tuple((left.index(name), kept.index(name)) for name in merged),
+        merged=tuple((own.index(name), kept.index(name)) for name in merged),
     )
     return JoinSpec(
         stage.kind,
@@ -81,6 +94,6 @@ def _spec(stage: Join, left: Schema, right: Schema) -> JoinSpec:
             tuple(right.index(name) for _, name in stage.on),
         ),
         key_types=tuple(left[name].type.value for name, _ in stage.on),
-        columns=(tuple(range(len(left))), tuple(right.index(name) for name in kept)),
+        columns=(tuple(map(left.index, own)), tuple(map(right.index, kept))),
         max_state_bytes=stage.max_state_bytes,
     )
