@@ -55,9 +55,10 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 """The most bytes of one read, and so about the size of a block, where the input may never end (a socket, a pipe)."""
 FILE_CHUNK_BYTES = 2 << 20
-"""The same for bounded input: so large that the loop's work for each block hardly counts beside the kernels' work on its rows."""
+"""The same for bounded input: so large that the loop's work for each block hardly counts beside the kernels' work on its rows.  Twice as
+much with several workers, who wait for the loop between two blocks."""
 MANY_WORKERS = 4
-"""From so many workers on reads are twice as long: one loop has to keep up with all of them."""
+"""From so many workers on reads of input that may never end are twice as long, too: one loop has to keep up with all of them."""
 IN_FLIGHT_BYTES = 16 << 20
 """Of all clients of a listening socket together: read, and not yet taken by the table's readers."""
 TICK_SECONDS = 0.05
@@ -112,7 +113,7 @@ class SourceStage:
         self._messages: list[Datagram] = []
         self.memory = memory or Memory()
         chunk_bytes = FILE_CHUNK_BYTES if connector.bounded else CHUNK_BYTES
-        if offload.workers >= MANY_WORKERS:
+        if offload.workers >= (2 if connector.bounded else MANY_WORKERS):
             chunk_bytes *= 2
         self.pool = BlockPool(
             chunk_bytes,
