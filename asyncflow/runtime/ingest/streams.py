@@ -233,7 +233,7 @@ async def decoded(
         return result, foresee(decoder.output, result)
 
     # Reading goes on while earlier blocks are being decoded; the queue's bound is what may be under way.
-    queue: asyncio.Queue[_Entry | Exception | None] = asyncio.Queue(offload.workers + 1)
+    queue: asyncio.Queue[_Entry | Exception | None] = asyncio.Queue(offload.workers)
     counted = 0
 
     async def read_on() -> None:
