@@ -238,16 +238,20 @@ class Unpublished:
 
 
 def move_aside(path: str, disk: Disk | None = None) -> str | None:
-    """Renames a state directory to ``PATH.old-N``; gives the new path, or None where there is none to move."""
-    disk = disk or Disk()
-    path = os.path.abspath(os.path.expanduser(path))
+    """Renames a state directory to ``PATH.old-N``; gives the new path, or None where there is none to move.  StateError: a run uses it."""
+    directory = StateDirectory(path, disk)
+    disk, path = directory.disk, directory.path
     if disk.place(path) is None:
         return None
-    number = 1
-    while disk.place(f"{path}.old-{number}") is not None:
-        number += 1
-    disk.rename("fresh.rename", path, f"{path}.old-{number}")
-    disk.sync_folder("fresh.dirsync", os.path.dirname(path))
+    directory.lock(bytes(16))
+    try:
+        number = 1
+        while disk.place(f"{path}.old-{number}") is not None:
+            number += 1
+        disk.rename("fresh.rename", path, f"{path}.old-{number}")
+        disk.sync_folder("fresh.dirsync", os.path.dirname(path))
+    finally:
+        directory.unlock()
     return f"{path}.old-{number}"
 
 

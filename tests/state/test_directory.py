@@ -248,6 +248,9 @@ def test_a_directory_that_others_may_write_is_refused(tmp_path: Path) -> None:
 def test_moved_aside(directory: StateDirectory, tmp_path: Path) -> None:
     publish(directory, 1, states(1))
     path = str(tmp_path / "state")
+    with pytest.raises(StateError, match="in use by process"):
+        move_aside(path)
+    directory.unlock()
     assert move_aside(path) == f"{path}.old-1"
     assert move_aside(path) is None
     (tmp_path / "state").mkdir()
