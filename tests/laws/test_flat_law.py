@@ -7,10 +7,12 @@ stages report, and the bytes that the C library has allocated, for kernels and n
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import pkgutil
 import re
 from collections.abc import AsyncIterator, Callable
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -92,7 +94,9 @@ ON_WORKERS = ("tumbling", "session", "dedup", "top", "join within")
 async def test_ever_new_keys_run_flat(kind: str, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if MODE == "reference" and kind not in ("tumbling", "session"):
         pytest.skip("the twins forget as the kernels do, and take minutes for it")
-    times = 1 if workers == 1 else 4  # eight workers take longer to hold all that they ever will
+    # State grows for as long as 120 batches, then keys are forgotten: a quarter is longer.  Eight workers take longer to hold all that they
+    # ever will.
+    times = 2 if workers == 1 else 4
     batches_in = times * BATCHES
     few_are_few(monkeypatch)
     monkeypatch.setattr(asyncflow.runtime.base.workers, "INLINE_BYTES", 0)
@@ -114,10 +118,11 @@ async def test_ever_new_keys_run_flat(kind: str, workers: int, monkeypatch: pyte
     stage, rows_out = STAGES[kind]
     sides = [af.source(batches(watched), schema=SCHEMA, time="ts") for watched in (True, False)]
     run = Run(stage(*sides).to("null").checked(), workers=workers)
+    gc.collect()  # what tests before this one left does not go meanwhile
     ledger = (await run.execute()).to_dict()
     came = list(ledger["stages"].values())[-1]["rows_out"]
     assert came == times * rows_out or (
-        kind == "updates" and KEYS < came < rows_out
+        kind == "updates" and times * KEYS < came < times * rows_out
     )  # the last windows are final at once
     quarter = batches_in // 4
     if workers == 1:
@@ -125,7 +130,9 @@ async def test_ever_new_keys_run_flat(kind: str, workers: int, monkeypatch: pyte
     else:  # a worker may be anywhere between two looks, so not every look sees the most
         assert min(held[3 * quarter :]) <= 1.5 * min(held[quarter : 2 * quarter])
     if MODE == "compiled":  # the twins keep their state in objects of Python
-        grown = min(allocated[3 * quarter :]) - min(allocated[quarter : 2 * quarter])
+        # Memory rises and falls as keys are forgotten.  Of one worker each fall is seen.  Eight are anywhere at a look: there the mean.
+        level = min if workers == 1 else fmean
+        grown = level(allocated[3 * quarter :]) - level(allocated[quarter : 2 * quarter])
         # A worker may be a batch or two further on at one look than at the other, and what a table has room for grows in steps.
         each_row = 2 if workers == 1 else 4
         assert grown < each_row * ROWS * 2 * quarter, "bytes for each row that passed"

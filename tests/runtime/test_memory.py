@@ -101,7 +101,7 @@ class CountingDecoder(Decoder):
         return Decoded((), 0, 0, 0, ())
 
 
-@pytest.mark.parametrize(("state_bytes", "most_ahead"), [(0, 4 + 3), (MIB, 1)])
+@pytest.mark.parametrize(("state_bytes", "most_ahead"), [(0, 4 + 2), (MIB, 1)])
 async def test_blocks_decoded_ahead_count_and_at_the_bound_there_is_one(
     state_bytes: int, most_ahead: int
 ) -> None:
