@@ -16,7 +16,7 @@ from asyncflow.connectors._checkpointed_file import CheckpointedFile, Checkpoint
 from asyncflow.connectors._file_sink import FileSink
 from asyncflow.errors import ConnectorError
 from asyncflow.state.disk import Disk, DiskFile
-from tests.state.simulated import SimulatedSystem
+from tests.state.simulated import SimulatedSystem, machine
 
 MODES = ("append", "create", "replace")
 
@@ -155,20 +155,10 @@ def test_pipes_and_descriptors_are_written_as_they_come(tmp_path: Path) -> None:
 # -- power lost at any moment ------------------------------------------------------------------------------------------------------
 
 
-def machine() -> SimulatedSystem:
-    system = SimulatedSystem()
-    system.make_folder("/home")
-    for folder in ("/", "/home"):
-        descriptor = system.open(folder, 0)
-        system.sync(descriptor)
-        system.close(descriptor)
-    return system
-
-
 def problems(seed: int, mode: str, disk_of: Callable[[SimulatedSystem], Disk] = Disk) -> Iterator[str]:
     """Writes to the end with some checkpoints; what a run that goes on from the last token does not find."""
     chance = random.Random(seed)
-    system = machine()
+    system = machine(SimulatedSystem())
     images: list[SimulatedSystem] = []
     system.on_call = lambda: images.extend(system.image(chance) for _ in range(6))
     file = CheckpointedFile("/home/out", mode, disk_of(system))

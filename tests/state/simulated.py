@@ -223,6 +223,16 @@ class FailingSystem(SimulatedSystem):
         super().make_folder(path)
 
 
+def machine(system: SimulatedSystem) -> SimulatedSystem:
+    """The same one, with the folder ``/home``, which lasts."""
+    system.make_folder("/home")
+    for folder in ("/", "/home"):
+        descriptor = system.open(folder, 0)
+        system.sync(descriptor)
+        system.close(descriptor)
+    return system
+
+
 def _apply(names: dict[str, int], change: dict[str, int | None]) -> None:
     for name, node in change.items():
         if node is None:

@@ -18,25 +18,11 @@ from asyncflow.state.directory import StateDirectory, Unpublished
 from asyncflow.state.disk import Disk, DiskFile
 from asyncflow.state.format import Reader
 
-from .simulated import FailingSystem, SimulatedSystem
+from .simulated import FailingSystem, SimulatedSystem, machine
 from .states import RUN, publish, same, states
 
 EPOCHS, IMAGES = 6, 16
 HOME = "/home/state"
-
-
-def machine(system: SimulatedSystem) -> SimulatedSystem:
-    """With a folder for the state directory."""
-    system.make_folder("/home")
-    for folder in ("/", "/home"):
-        descriptor = system.open(folder, 0)
-        system.sync(descriptor)
-        system.close(descriptor)
-    return system
-
-
-def states_of(seed: int, epoch: int) -> dict[str, object]:
-    return states(1_000 * seed + epoch)  # type: ignore[return-value]
 
 
 def problems(seed: int, disk_of: Callable[[SimulatedSystem], Disk] = Disk) -> Iterator[str]:

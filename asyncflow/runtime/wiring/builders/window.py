@@ -80,9 +80,8 @@ def operator(stage: Window, schema: Schema, *, by_rows: bool = True, parts: int 
         else _operator(stage.shape, **common)
     )
     if isinstance(made, WindowOperator):
-        made.folds = (
-            parts > 1
-        )  # with two workers one decodes while the other takes rows: folding gains nothing
+        # With two workers one decodes while the other takes rows: folding gains nothing.
+        made.folds = parts > 1
     made.on_any_thread = all(spec.python is None for spec in primitives.specs)
     if plain:
         return made
